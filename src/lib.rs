@@ -1,0 +1,1 @@
+//! nats-server: a NATS server on hand-written poll loops.
