@@ -32,12 +32,18 @@ impl Add<Duration> for Mono {
     type Output = Mono;
 
     fn add(self, d: Duration) -> Mono {
-        Mono(self.0.saturating_add(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)))
+        Mono(
+            self.0
+                .saturating_add(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)),
+        )
     }
 }
 
 /// The monotonic time now.
-#[allow(clippy::disallowed_methods, reason = "this is the one reader of OS time")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this is the one reader of OS time"
+)]
 pub fn mono() -> Mono {
     static START: OnceLock<Instant> = OnceLock::new();
     let elapsed = START.get_or_init(Instant::now).elapsed();
@@ -45,7 +51,10 @@ pub fn mono() -> Mono {
 }
 
 /// The wall clock time now.
-#[allow(clippy::disallowed_methods, reason = "this is the one reader of OS time")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this is the one reader of OS time"
+)]
 pub fn wall() -> SystemTime {
     SystemTime::now()
 }

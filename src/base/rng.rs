@@ -11,13 +11,18 @@ impl Rng {
     }
 
     /// The next 64 random bits.
+    #[allow(clippy::cast_possible_truncation, reason = "both halves are taken")]
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0xa076_1d64_78bd_642f);
         let wide = u128::from(self.0) * u128::from(self.0 ^ 0xe703_7ed1_a0b4_28db);
-        ((wide >> 64) ^ (wide & u128::from(u64::MAX))) as u64
+        (wide >> 64) as u64 ^ wide as u64
     }
 
     /// A number in `0..n`, evenly spread; 0 when `n` is 0.
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the product's upper half is below n"
+    )]
     pub fn below(&mut self, n: usize) -> usize {
         let wide = u128::from(self.next_u64()) * n as u128;
         (wide >> 64) as usize

@@ -1,0 +1,142 @@
+//! The subscriptions of one account, shared by all loops: a subject trie behind a lock that only
+//! changes and cache misses take, and generations by which a cached route knows whether it still
+//! holds.
+
+use crate::base::limits::GENERATIONS;
+use crate::subject;
+use crate::subject::{InvalidSubject, Matches, SubId, Sublist};
+use foldhash::fast::FixedState;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// Who in an account listens to what.
+pub struct Interest {
+    list: RwLock<Sublist<Target>>,
+    /// Counts the changes to subscriptions whose first token falls into a bucket; the last one,
+    /// those whose first token is a wildcard.
+    generations: Box<[AtomicU64]>,
+    hasher: FixedState,
+}
+
+/// Names a loop that owns client connections.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct LoopId(pub u16);
+
+/// Names a subscription in the loop that owns its connection. The generation tells a reused slot
+/// from the one that was meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Target {
+    pub owner: LoopId,
+    pub slot: u32,
+    pub generation: u32,
+}
+
+/// The generation bucket of a subject.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bucket(u16);
+
+/// What [`Interest::remove`] takes back: a subscription and the bucket it counts in.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    id: SubId,
+    bucket: Bucket,
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "asserted below")]
+const WILD: Bucket = Bucket(GENERATIONS as u16);
+const _: () = assert!(GENERATIONS <= u16::MAX as usize);
+
+impl Interest {
+    /// An account without subscriptions. `seed` keeps peers from choosing subjects that collide.
+    pub fn new(seed: u64) -> Interest {
+        Interest {
+            list: RwLock::new(Sublist::new(seed)),
+            generations: (0..=GENERATIONS).map(|_| AtomicU64::new(0)).collect(),
+            hasher: FixedState::with_seed(seed),
+        }
+    }
+
+    /// Adds a subscription. It is visible to every loop when this returns.
+    ///
+    /// # Errors
+    /// The subject is not one that can be subscribed to.
+    pub fn insert(
+        &self,
+        subject: &[u8],
+        queue: Option<&[u8]>,
+        target: Target,
+    ) -> Result<Held, InvalidSubject> {
+        let id = self.write().insert(subject, queue, target)?;
+        let first = subject::first_token(subject);
+        let bucket = if subject::is_wildcard_token(first) {
+            WILD
+        } else {
+            self.literal(first)
+        };
+        self.changed(bucket);
+        Ok(Held { id, bucket })
+    }
+
+    /// Takes a subscription out again.
+    pub fn remove(&self, held: Held) {
+        let removed = self.write().remove(held.id);
+        if removed.is_some() {
+            self.changed(held.bucket);
+        }
+    }
+
+    /// The targets of a published subject.
+    pub fn matches(&self, subject: &[u8], matches: &mut Matches<Target>) {
+        self.read().matches(subject, matches);
+    }
+
+    /// How many subscriptions there are.
+    pub fn len(&self) -> usize {
+        self.read().len()
+    }
+
+    /// Whether there are no subscriptions.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bucket that a published subject belongs to.
+    pub fn bucket(&self, subject: &[u8]) -> Bucket {
+        self.literal(subject::first_token(subject))
+    }
+
+    /// A number that changes whenever a subscription that may match a subject of this bucket
+    /// comes or goes. Read it before resolving.
+    #[inline]
+    pub fn generation(&self, bucket: Bucket) -> u64 {
+        let own = self.generations[usize::from(bucket.0)].load(Ordering::Acquire);
+        own.wrapping_add(self.generations[usize::from(WILD.0)].load(Ordering::Acquire))
+    }
+
+    /// The hash of a subject, under this account's seed.
+    #[inline]
+    pub fn hash(&self, subject: &[u8]) -> u64 {
+        use std::hash::Hasher;
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(subject);
+        hasher.finish()
+    }
+
+    fn changed(&self, bucket: Bucket) {
+        self.generations[usize::from(bucket.0)].fetch_add(1, Ordering::Release);
+    }
+
+    fn literal(&self, first: &[u8]) -> Bucket {
+        let low = self.hash(first) & (GENERATIONS as u64 - 1);
+        Bucket(u16::try_from(low).expect("buckets fit 16 bits"))
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Sublist<Target>> {
+        self.list.read().expect("no holder of this lock panics")
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Sublist<Target>> {
+        self.list.write().expect("no holder of this lock panics")
+    }
+}

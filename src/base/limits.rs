@@ -1,0 +1,99 @@
+//! Every fixed bound of the server, with its unit and where it comes from. What an operator can
+//! set is in `options` instead.
+
+use std::time::Duration;
+
+/// Bytes of one read: small enough for the second-level cache, large enough that big flows need
+/// few system calls. Measured: half of it costs 1-1-64k 10 %, twice as much gains nothing below.
+pub const READ_BUFFER: usize = 256 << 10;
+
+/// Bytes left in a read buffer, behind payloads that are still referenced, for it to be read into
+/// again instead of being set aside.
+pub const READ_BUFFER_REST_MIN: usize = 64 << 10;
+
+/// Read buffers kept for reuse, a loop.
+pub const READ_BUFFERS_KEPT: usize = 8;
+
+/// Bytes read from one connection before the others get their turn.
+pub const READ_BUDGET: usize = 1 << 20;
+
+/// Time spent on one connection's input before the others get their turn.
+pub const TURN_BUDGET: Duration = Duration::from_millis(2);
+
+/// Connections accepted before the others get their turn.
+pub const ACCEPT_BUDGET: usize = 64;
+
+/// Connections waiting to be accepted, in the kernel. With fewer, a storm overflows the queue and
+/// clients repeat their SYN a second later.
+pub const LISTEN_BACKLOG: i32 = 4096;
+
+/// Bytes of a connection's first outbound chunk while it has little to say: enough for INFO.
+/// Thousands of them are in use at once when many idle connections are answered in one turn.
+pub const CHUNK_SMALL: usize = 1 << 10;
+
+/// Bytes of an outbound chunk.
+pub const CHUNK: usize = 64 << 10;
+
+/// Payload bytes from which a message to one target is referenced instead of copied.
+pub const SHARE_ONE: usize = 2 << 10;
+
+/// Payload bytes from which a message to several targets is referenced instead of copied.
+pub const SHARE_MANY: usize = 1 << 10;
+
+/// Pending bytes at which a connection is flushed within a turn, while they are in the cache.
+pub const FLUSH_EARLY: usize = 64 << 10;
+
+/// Buffers handed to one vectored write.
+pub const WRITE_SLICES: usize = 64;
+
+/// Bytes of unfinished commands that all connections of a loop which have not yet completed any
+/// command may hold together, once each holds more than its share.
+pub const GREETING_BYTES: usize = 16 << 20;
+
+/// Bytes that a connection which has not yet completed any command may hold at any time.
+pub const GREETING_SHARE: usize = 16 << 10;
+
+/// Bytes collected for another loop that are sent on within a turn.
+pub const BATCH_BYTES: usize = 1 << 20;
+
+/// Bytes under way to another loop at which producers that feed it are held back.
+pub const INBOX_BYTES: usize = 16 << 20;
+
+/// How long a producer is held back at a time when all that it feeds is behind.
+pub const HOLD_BACK: Duration = Duration::from_millis(10);
+
+/// Bytes read from a producer between two times that it is held back.
+pub const HOLD_BACK_BUDGET: usize = 64 << 10;
+
+/// How long a closed connection's input is drained, so that the error sent to it is not lost in a
+/// reset, and how many bytes of it.
+pub const LINGER: Duration = Duration::from_secs(1);
+pub const LINGER_BYTES: usize = 8 << 20;
+
+/// Subscriptions of closed connections removed a turn.
+pub const REAP_BUDGET: usize = 4096;
+
+/// The first pause after accepting failed for want of descriptors or memory, and the longest.
+pub const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
+pub const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// The first PING to a client comes this long after its CONNECT, plus up to a fifth.
+pub const FIRST_PING: Duration = Duration::from_secs(2);
+
+/// No PING is sent before the client's first PONG unless the connection is at least this old.
+pub const FIRST_PING_WITHOUT_PONG: Duration = Duration::from_secs(2);
+
+/// The round trip time is measured again after this long.
+pub const RTT_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// Routes kept by a loop's cache, and the tags of its doorkeeper. Powers of two.
+pub const ROUTE_CACHE: usize = 4096;
+pub const DOORKEEPER: usize = 16384;
+
+/// Buckets of interest generations, by first subject token. A power of two.
+pub const GENERATIONS: usize = 1024;
+
+const _: () = assert!(ROUTE_CACHE.is_power_of_two() && DOORKEEPER.is_power_of_two());
+const _: () = assert!(GENERATIONS.is_power_of_two());
+const _: () = assert!(READ_BUFFER_REST_MIN <= READ_BUFFER && READ_BUFFER <= READ_BUDGET);
+const _: () = assert!(CHUNK_SMALL < CHUNK && SHARE_MANY <= SHARE_ONE && SHARE_ONE < CHUNK);

@@ -1,0 +1,172 @@
+//! Messages on their way from one loop to another.
+//!
+//! A record names the route, not each target: the receiving loop finds its own targets in it. Its
+//! bytes stand in one buffer with all others of the batch, so a message costs one copy and no
+//! allocation, and a run of messages on one route holds one reference to it.
+
+use super::message::Message;
+use crate::accounts::interest::{LoopId, Target};
+use crate::routing::route::Route;
+use bytes::Bytes;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Messages for one loop from one other, in order.
+#[derive(Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    records: Vec<Record>,
+    routes: Vec<Arc<Route>>,
+    shared: Vec<Bytes>,
+    picks: Vec<Target>,
+}
+
+/// One message: its pieces in `bytes`, in this order, and where it goes.
+struct Record {
+    head: u32,
+    reply: u32,
+    tail: u32,
+    /// Bytes of headers and one more; zero without headers.
+    header: u32,
+    to: To,
+    payload: Payload,
+    from: u32,
+}
+
+enum To {
+    /// The plain subscriptions of a route.
+    Route(u32),
+    /// One member of a queue group.
+    Pick(u32),
+}
+
+enum Payload {
+    /// The last bytes of the tail.
+    Inline(u32),
+    Shared(u32),
+}
+
+/// Where the message of a record goes.
+pub enum Destination<'a> {
+    Plain(&'a Route),
+    Pick(Target),
+}
+
+/// The client that published a message.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Producer {
+    pub owner: LoopId,
+    pub slot: u32,
+}
+
+/// A batch that grew beyond this many bytes is not kept for reuse.
+const KEPT_BYTES: usize = 1 << 20;
+
+impl Batch {
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Bytes of memory that it stands for, shared payloads included.
+    pub fn weight(&self) -> usize {
+        self.bytes.len() + self.records.len() * size_of::<Record>() + self.shared_len()
+    }
+
+    fn shared_len(&self) -> usize {
+        self.shared.iter().map(Bytes::len).sum()
+    }
+
+    /// Adds a message for the plain subscriptions of a route.
+    pub fn push(&mut self, message: &Message<'_>, route: &Arc<Route>, from: u32) {
+        if !self
+            .routes
+            .last()
+            .is_some_and(|last| Arc::ptr_eq(last, route))
+        {
+            self.routes.push(route.clone());
+        }
+        let to = To::Route(index(self.routes.len() - 1));
+        self.record(message, to, from);
+    }
+
+    /// Adds a message for one member of a queue group.
+    pub fn push_pick(&mut self, message: &Message<'_>, target: Target, from: u32) {
+        self.picks.push(target);
+        let to = To::Pick(index(self.picks.len() - 1));
+        self.record(message, to, from);
+    }
+
+    fn record(&mut self, message: &Message<'_>, to: To, from: u32) {
+        let reply = message.reply.unwrap_or_default();
+        for part in [message.head, reply, message.tail.0, message.tail.1] {
+            self.bytes.extend_from_slice(part);
+        }
+        let payload = match message.shared {
+            Some(shared) => {
+                self.shared.push(shared.clone());
+                Payload::Shared(index(self.shared.len() - 1))
+            }
+            None => Payload::Inline(index(message.payload.len())),
+        };
+        self.records.push(Record {
+            head: index(message.head.len()),
+            reply: index(reply.len()),
+            tail: index(message.tail.0.len() + message.tail.1.len()),
+            header: message.header_len.map_or(0, |n| index(n + 1)),
+            to,
+            payload,
+            from,
+        });
+    }
+
+    /// Calls `each` with every message, where it goes, and the slot of its producer.
+    pub fn for_each(&self, mut each: impl FnMut(&Message<'_>, Destination<'_>, u32)) {
+        let mut at = 0;
+        let mut next = |len: u32| -> Range<usize> {
+            let start = at;
+            at += len as usize;
+            start..at
+        };
+        for r in &self.records {
+            let head = &self.bytes[next(r.head)];
+            let reply = &self.bytes[next(r.reply)];
+            let tail = &self.bytes[next(r.tail)];
+            let (payload, shared) = match r.payload {
+                Payload::Inline(len) => (&tail[tail.len() - len as usize..], None),
+                Payload::Shared(i) => {
+                    let shared = &self.shared[i as usize];
+                    (&shared[..], Some(shared))
+                }
+            };
+            let message = Message {
+                head,
+                tail: (tail, b""),
+                shared,
+                reply: (!reply.is_empty()).then_some(reply),
+                payload,
+                header_len: r.header.checked_sub(1).map(|n| n as usize),
+            };
+            let to = match r.to {
+                To::Route(i) => Destination::Plain(&self.routes[i as usize]),
+                To::Pick(i) => Destination::Pick(self.picks[i as usize]),
+            };
+            each(&message, to, r.from);
+        }
+    }
+
+    /// Empties the batch for reuse; it keeps a moderate amount of memory.
+    pub fn clear(&mut self) {
+        if self.bytes.capacity() > KEPT_BYTES {
+            *self = Batch::default();
+        }
+        self.bytes.clear();
+        self.records.clear();
+        self.routes.clear();
+        self.shared.clear();
+        self.picks.clear();
+    }
+}
+
+fn index(n: usize) -> u32 {
+    u32::try_from(n).expect("a batch is pushed long before it holds 4 GiB")
+}

@@ -1,0 +1,403 @@
+//! What each operation of a client does.
+
+use super::delivery::trace_payload;
+use super::message::Message;
+use super::{Broker, Source, reserved};
+use crate::accounts::Account;
+use crate::auth::{self, Verdict};
+use crate::base::clock::Mono;
+use crate::base::limits::{SHARE_MANY, SHARE_ONE};
+use crate::conn::client::{Flags, Traffic};
+use crate::proto::client::{Limits, Op, Publish};
+use crate::proto::error::{ClientError, CloseReason};
+use crate::proto::info::{Info, TOOLCHAIN};
+use crate::proto::trace::redact;
+use crate::subject;
+use log::{error, trace};
+use std::sync::Arc;
+
+/// What publishing needs to know of the client, held while a run of its messages is handled.
+pub(super) struct Publisher {
+    slot: u32,
+    flags: Flags,
+    account: Arc<Account>,
+    pub(super) limits: Limits,
+    received: Traffic,
+    crosses: bool,
+}
+
+impl Publisher {
+    pub(super) fn new(broker: &Broker, slot: u32) -> Publisher {
+        let client = broker
+            .delivery
+            .clients
+            .get(slot)
+            .expect("the caller found the client");
+        let options = &broker.facts.options;
+        Publisher {
+            slot,
+            flags: client.flags,
+            account: client.account.clone(),
+            limits: Limits {
+                control_line_max: options.max_control_line,
+                payload_max: options.max_payload,
+                headers: client.flags.headers,
+            },
+            received: Traffic::default(),
+            crosses: false,
+        }
+    }
+
+    /// Credits the client with what it published since the last time; says whether that was
+    /// anything.
+    pub(super) fn settle(&mut self, broker: &mut Broker) -> bool {
+        if std::mem::take(&mut self.crosses) {
+            broker.delivery.crossing.push(self.slot);
+        }
+        let any = self.received.msgs > 0;
+        if any && let Some(client) = broker.delivery.clients.get_mut(self.slot) {
+            client.received.add(std::mem::take(&mut self.received));
+        }
+        any
+    }
+}
+
+impl Broker {
+    /// Routes a message.
+    #[inline]
+    pub(super) fn publish<S: Source>(
+        &mut self,
+        from: &mut Publisher,
+        publish: &Publish<'_>,
+        source: &mut S,
+    ) {
+        from.received.count(publish.size());
+        if self.delivery.trace {
+            self.trace_publish(from.slot, publish);
+        }
+        if from.flags.pedantic && !subject::is_literal(publish.subject) {
+            self.delivery
+                .error(from.slot, ClientError::InvalidPublishSubject);
+        }
+        if reserved::publish_denied(publish.subject) {
+            return self.deny(from.slot, "Subject", publish.subject);
+        }
+        if publish.reply.is_some_and(reserved::reply_denied) {
+            return self.deny(from.slot, "Reply", publish.reply.unwrap_or_default());
+        }
+        if from.flags.verbose {
+            self.delivery.send(from.slot, b"+OK\r\n", "OK");
+        }
+        let account = &from.account;
+        let route = self
+            .routes
+            .route(account.number, &account.interest, publish.subject);
+        let delivered = if route.is_empty() {
+            0
+        } else {
+            let large = publish.size() >= SHARE_MANY;
+            let shared = (large && shares(publish, route.fan_out(), source))
+                .then(|| source.share(publish.payload));
+            let message = Message::new(publish, shared.as_ref(), &mut self.scratch);
+            let outcome = self
+                .delivery
+                .deliver(route, &message, from.slot, from.flags.echo);
+            from.crosses |= outcome.crosses;
+            outcome.delivered
+        };
+        if delivered == 0
+            && from.flags.no_responders
+            && let Some(reply) = publish.reply
+        {
+            self.no_responders(from, publish.subject, reply);
+        }
+    }
+
+    /// Tells a client that nobody got its request.
+    fn no_responders(&mut self, from: &Publisher, subject: &[u8], reply: &[u8]) {
+        let account = &from.account;
+        let route = self.routes.route(account.number, &account.interest, reply);
+        let subs = &self.delivery.subs;
+        let own = route.plain_of(self.delivery.me).iter().find_map(|t| {
+            let sub = subs.get(t.slot)?;
+            (sub.generation == t.generation && sub.client == from.slot).then_some(sub)
+        });
+        let Some(sub) = own else { return };
+        let headers = [b"NATS/1.0 503\r\nNats-Subject: ", subject, b"\r\n\r\n"].concat();
+        let sizes = format!(" {0} {0}\r\n", headers.len());
+        let args = [reply, b" ", sub.sid.text(), sizes.as_bytes()].concat();
+        let traced = String::from_utf8_lossy(&args);
+        let traced = format!("HMSG {}", traced.trim_end());
+        let line = [b"HMSG ", &args[..], &headers, b"\r\n"].concat();
+        self.delivery.send(from.slot, &line, &traced);
+    }
+
+    fn deny(&mut self, slot: u32, what: &str, subject: &[u8]) {
+        let quoted = crate::base::text::quoted(subject);
+        error!(
+            "{} - Publish Violation - {what} {quoted}",
+            self.delivery.label(slot)
+        );
+        self.delivery.error(
+            slot,
+            match what {
+                "Reply" => ClientError::ReplyViolation(subject),
+                _ => ClientError::PublishViolation(subject),
+            },
+        );
+    }
+
+    /// Handles any operation but a publish.
+    pub(super) fn command(&mut self, slot: u32, op: Op<'_>, now: Mono) {
+        if self.delivery.trace {
+            self.trace_command(slot, &op);
+        }
+        match op {
+            Op::Publish(_) | Op::Ignored => {}
+            Op::Subscribe {
+                subject,
+                queue,
+                sid,
+                ..
+            } => {
+                self.delivery.traffic_seen(slot, now);
+                self.subscribe(slot, subject, queue, sid);
+            }
+            Op::Unsubscribe { sid, max, .. } => {
+                self.delivery.traffic_seen(slot, now);
+                self.unsubscribe(slot, sid, max);
+            }
+            Op::Connect(args) => self.connect(slot, args, now),
+            Op::Ping => self.ping(slot, now),
+            Op::Pong => {
+                if let Some(client) = self.delivery.clients.get_mut(slot) {
+                    client.keepalive.handle_pong(now);
+                }
+            }
+            Op::Error(text) => {
+                let text = String::from_utf8_lossy(text);
+                error!("{} - Client Error {text}", self.delivery.label(slot));
+                self.close(slot, CloseReason::ParseError);
+            }
+        }
+    }
+
+    fn subscribe(&mut self, slot: u32, subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
+        let Some(client) = self.delivery.clients.get(slot) else {
+            return;
+        };
+        let options = &self.facts.options;
+        let (verbose, count) = (client.flags.verbose, client.sids.len());
+        let account = client.account.clone();
+        if queue == Some(reserved::SYSTEM_QUEUE) {
+            return self.refuse_subscription(slot, subject, queue, sid);
+        }
+        if options.max_sub_tokens > 0 && subject::token_count(subject) > options.max_sub_tokens {
+            let label = self.delivery.label(slot);
+            let (quoted, sid) = (
+                crate::base::text::quoted(subject),
+                String::from_utf8_lossy(sid),
+            );
+            error!(
+                "{label} - Subscription Violation Too Many Tokens - Subject {quoted}, SID {sid}"
+            );
+            return self
+                .delivery
+                .error(slot, ClientError::TooManyTokens(subject));
+        }
+        if options.max_subscriptions > 0 && count >= options.max_subscriptions {
+            error!(
+                "{} - maximum subscriptions exceeded",
+                self.delivery.label(slot)
+            );
+            return self
+                .delivery
+                .error(slot, ClientError::SubscriptionsExceeded);
+        }
+        // A sid that is in use stays what it is.
+        if self.delivery.find(slot, &account, sid).is_none()
+            && self
+                .delivery
+                .subscribe(slot, &account, (subject, queue, sid))
+                .is_err()
+        {
+            return self.delivery.error(slot, ClientError::InvalidSubject);
+        }
+        if verbose {
+            self.delivery.send(slot, b"+OK\r\n", "OK");
+        }
+    }
+
+    fn refuse_subscription(&mut self, slot: u32, subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
+        use crate::base::text::quoted;
+        let label = self.delivery.label(slot);
+        let queue_text = queue.map_or(String::new(), |q| format!(", Queue: {}", quoted(q)));
+        error!(
+            "{label} - Subscription Violation - Subject {}{queue_text}, SID {}",
+            quoted(subject),
+            String::from_utf8_lossy(sid)
+        );
+        self.delivery
+            .error(slot, ClientError::SubscriptionViolation { subject, queue });
+    }
+
+    fn unsubscribe(&mut self, slot: u32, sid: &[u8], max: Option<u64>) {
+        let Some(client) = self.delivery.clients.get(slot) else {
+            return;
+        };
+        let verbose = client.flags.verbose;
+        let account = client.account.clone();
+        if let Some(sub_slot) = self.delivery.find(slot, &account, sid)
+            && let Some(sub) = self.delivery.subs.get_mut(sub_slot)
+        {
+            match max {
+                Some(max) if max > sub.delivered => {
+                    sub.max = u32::try_from(max).expect("sizes have nine digits at most");
+                }
+                _ => self.delivery.unsubscribe(sub_slot),
+            }
+        }
+        if verbose {
+            self.delivery.send(slot, b"+OK\r\n", "OK");
+        }
+    }
+
+    fn connect(&mut self, slot: u32, args: &[u8], now: Mono) {
+        let Some(client) = self.delivery.clients.get_mut(slot) else {
+            return;
+        };
+        let again = client.connect.is_some();
+        let mut connect = client.connect.take().unwrap_or_default();
+        let merged = connect.merge(args);
+        client.flags = Flags::from(&*connect);
+        let jitter = (self.rng.next_u64() & 0xffff) as u16;
+        client
+            .keepalive
+            .handle_connect(now, self.facts.options.ping_interval, jitter);
+        if let Err(e) = merged {
+            error!("{} - {e}", client.label);
+            return self.close(slot, CloseReason::ProtocolViolation);
+        }
+        if again {
+            // Another CONNECT may come to another account, where old subscriptions mean nothing.
+            self.delivery.unsubscribe_all(slot);
+        }
+        let verdict = auth::authenticate(&connect);
+        let Some(client) = self.delivery.clients.get_mut(slot) else {
+            return;
+        };
+        let about = connect.label();
+        if !again && !about.is_empty() {
+            let about = crate::base::text::quoted(about.as_bytes());
+            client.label = format!("{} - {about}", client.label).into();
+        }
+        let (protocol, flags) = (connect.protocol, client.flags);
+        client.connect = Some(connect);
+        let refusal = if verdict == Verdict::Refused {
+            error!("{} - authentication error", client.label);
+            Some((
+                ClientError::AuthorizationViolation,
+                CloseReason::AuthenticationViolation,
+            ))
+        } else if !(0..=1).contains(&protocol) {
+            Some((
+                ClientError::ClientProtocol,
+                CloseReason::BadClientProtocolVersion,
+            ))
+        } else if flags.no_responders && !flags.headers {
+            let reason = CloseReason::NoRespondersRequiresHeaders;
+            Some((ClientError::NoRespondersRequiresHeaders, reason))
+        } else {
+            None
+        };
+        match refusal {
+            Some((answer, reason)) => {
+                self.delivery.error(slot, answer);
+                self.close(slot, reason);
+            }
+            None if flags.verbose => self.delivery.send(slot, b"+OK\r\n", "OK"),
+            None => {}
+        }
+    }
+
+    fn ping(&mut self, slot: u32, now: Mono) {
+        self.delivery.send(slot, b"PONG\r\n", "PONG");
+        self.delivery.traffic_seen(slot, now);
+        let Some(client) = self.delivery.clients.get_mut(slot) else {
+            return;
+        };
+        let Some(connect) = &client.connect else {
+            return;
+        };
+        let first = !std::mem::replace(&mut client.first_pong, true);
+        if first && connect.protocol >= 1 {
+            self.send_info(slot, true);
+        }
+    }
+
+    /// Sends INFO, the first one or the one that answers CONNECT.
+    pub(super) fn send_info(&mut self, slot: u32, answers_connect: bool) {
+        let Some(client) = self.delivery.clients.get(slot) else {
+            return;
+        };
+        let facts = &self.facts;
+        let info = Info {
+            server_id: &facts.id,
+            server_name: &facts.name,
+            version: crate::options::VERSION,
+            proto: 1,
+            go: TOOLCHAIN,
+            host: &facts.host,
+            port: facts.port,
+            headers: true,
+            max_payload: facts.options.max_payload,
+            client_id: client.id.0,
+            client_ip: client.addr.ip().to_canonical(),
+            connect_info: answers_connect,
+            remote_account: answers_connect.then_some(&client.account.name),
+        };
+        self.scratch.clear();
+        info.write(&mut self.scratch);
+        self.delivery.send(slot, &self.scratch, "");
+    }
+
+    #[cold]
+    fn trace_publish(&self, slot: u32, publish: &Publish<'_>) {
+        let Some(client) = self.delivery.clients.get(slot) else {
+            return;
+        };
+        let verb = if publish.header_len.is_some() {
+            "HPUB"
+        } else {
+            "PUB"
+        };
+        let args = String::from_utf8_lossy(publish.args);
+        trace!("{} - <<- [{verb} {args}]", client.label);
+        trace_payload(client, "<<-", publish.payload);
+    }
+
+    #[cold]
+    fn trace_command(&self, slot: u32, op: &Op<'_>) {
+        let (verb, args) = match op {
+            Op::Publish(_) | Op::Ignored => return,
+            Op::Subscribe { args, .. } => ("SUB", (*args).into()),
+            Op::Unsubscribe { args, .. } => ("UNSUB", (*args).into()),
+            Op::Connect(args) => ("CONNECT", redact(args)),
+            Op::Ping => ("PING", b"".as_slice().into()),
+            Op::Pong => ("PONG", b"".as_slice().into()),
+            Op::Error(args) => ("-ERR", (*args).into()),
+        };
+        let line = format!("{verb} {}", String::from_utf8_lossy(&args));
+        trace!("{} - <<- [{}]", self.delivery.label(slot), line.trim_end());
+    }
+}
+
+/// Whether a payload is referenced rather than copied: copies of small ones are cheaper, and a
+/// small slice must not keep a large buffer alive.
+fn shares<S: Source>(publish: &Publish<'_>, fan_out: usize, source: &S) -> bool {
+    if fan_out > 1 {
+        publish.size() >= SHARE_MANY
+    } else {
+        publish.size() >= SHARE_ONE && source.pins()
+    }
+}

@@ -1,0 +1,594 @@
+//! The clients of one loop and the messages between them, without their sockets.
+//!
+//! Bytes, timers and batches from other loops go in; what comes out is bytes in the clients'
+//! outbound queues, batches for other loops, and lists of clients to be flushed or closed. The
+//! loop that owns the sockets calls, in a turn:
+//!
+//! 1. [`Broker::open`], [`Broker::handle_bytes`], [`Broker::handle_end`], [`Broker::handle_timer`],
+//!    [`Broker::handle_batch`], as things happen; and whenever `handle_bytes` asks for it,
+//!    [`Broker::flush`] for all of [`Broker::take_urgent`];
+//! 2. [`Broker::flush`] for all of [`Broker::take_dirty`], and for what has become writable;
+//! 3. [`Broker::take_batch`] for each other loop;
+//! 4. [`Broker::take_closing`], and [`Broker::reap`].
+
+pub mod batch;
+mod commands;
+mod delivery;
+mod message;
+mod reserved;
+#[cfg(test)]
+mod tests;
+
+use crate::accounts::Account;
+use crate::accounts::interest::LoopId;
+use crate::base::clock::Mono;
+use crate::base::limits::{GREETING_BYTES, GREETING_SHARE, WRITE_SLICES};
+use crate::base::rng::Rng;
+use crate::conn::client::{Client, ClientId, Flags, Phase, Traffic};
+use crate::conn::inbound::Inbound;
+use crate::conn::keepalive::{Keepalive, Verdict};
+use crate::conn::outbound::Outbound;
+use crate::conn::sids::SidTable;
+use crate::options::Options;
+use crate::proto::client::{Limits, Op, Parsed, Partial, Violation, parse};
+use crate::proto::connect::Connect;
+use crate::proto::error::{ClientError, CloseReason};
+use crate::routing::cache::RouteCache;
+use batch::Batch;
+use bytes::Bytes;
+use delivery::Delivery;
+use log::{debug, info};
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What all loops of a server know.
+pub struct Facts {
+    pub options: Options,
+    /// The server's public key.
+    pub id: String,
+    pub name: String,
+    /// The address that clients connect to, as it stands in INFO.
+    pub host: String,
+    pub port: u16,
+    pub account: Arc<Account>,
+    /// Bytes that a loop may hold for all of its connections.
+    pub loop_bytes_max: usize,
+}
+
+/// The clients of one loop.
+pub struct Broker {
+    facts: Arc<Facts>,
+    routes: RouteCache,
+    delivery: Delivery,
+    rng: Rng,
+    scratch: Vec<u8>,
+    /// Bytes of unfinished commands, of all clients and of those still greeting.
+    inbound_bytes: usize,
+    greeting_bytes: usize,
+}
+
+/// Bytes just read, and a way to keep some of them without copying them.
+pub trait Source {
+    /// Whether keeping a part costs no more memory than it is worth.
+    fn pins(&self) -> bool;
+    /// A part of what was read, kept.
+    fn share(&mut self, part: &[u8]) -> Bytes;
+}
+
+/// How far the broker came with some bytes.
+#[derive(Debug, PartialEq, Clone, Copy)]
+pub enum Progress {
+    /// Some queues are worth flushing before the rest is handled.
+    Flush { consumed: usize },
+    /// What is left, if anything, is the front of a command. It is either handed in again with
+    /// more behind it, or to [`Broker::keep`].
+    Wait { consumed: usize, partial: Partial },
+    /// The client is closed; the rest does not matter.
+    Closed,
+}
+
+/// What became of a flush.
+#[derive(Debug, PartialEq)]
+pub enum Flushed {
+    /// Nothing is pending.
+    Done,
+    /// The socket takes no more for now; call again when it is writable.
+    Blocked,
+    /// Writing failed; the client is closed.
+    Failed,
+}
+
+impl Broker {
+    /// A broker without clients, for the loop `me` of `loops`.
+    pub fn new(facts: Arc<Facts>, me: LoopId, loops: usize, seed: u64) -> Broker {
+        Broker {
+            delivery: Delivery::new(&facts, me, loops, seed),
+            routes: RouteCache::default(),
+            rng: Rng::new(seed),
+            scratch: Vec::new(),
+            inbound_bytes: 0,
+            greeting_bytes: 0,
+            facts,
+        }
+    }
+
+    /// Takes on a new connection and greets it. `link` is the loop's own handle for its socket.
+    /// Gives the slot by which it is known from now on.
+    pub fn open(&mut self, link: usize, id: ClientId, addr: SocketAddr, now: Mono) -> u32 {
+        let options = &self.facts.options;
+        let client = Client {
+            phase: Phase::Greeting {
+                deadline: now + options.connect_deadline,
+            },
+            flags: Flags::from(&Connect::default()),
+            dirty: false,
+            blocked: None,
+            out: Outbound::default(),
+            sent: Traffic::default(),
+            received: Traffic::default(),
+            link,
+            inbound: Inbound::default(),
+            sids: SidTable::default(),
+            account: self.facts.account.clone(),
+            keepalive: Keepalive::new(now, options.ping_interval),
+            id,
+            addr,
+            opened: now,
+            connect: None,
+            first_pong: false,
+            label: format!("{addr} - cid:{}", id.0).into(),
+        };
+        let slot = self.delivery.clients.insert(client);
+        debug!("{} - Client connection created", self.delivery.label(slot));
+        self.send_info(slot, false);
+        slot
+    }
+
+    /// Turns a connection away for which there is no room.
+    pub fn refuse(&mut self, slot: u32) {
+        let label = self.delivery.label(slot);
+        log::error!("{label} - maximum connections exceeded");
+        self.delivery.error(slot, ClientError::ConnectionsExceeded);
+        self.close(slot, CloseReason::MaxConnectionsExceeded);
+    }
+
+    /// Handles bytes from a client, as far as that is possible and wise in one go.
+    pub fn handle_bytes<S: Source>(
+        &mut self,
+        slot: u32,
+        data: &[u8],
+        source: &mut S,
+        now: Mono,
+    ) -> Progress {
+        let Some(client) = self.delivery.clients.get(slot).filter(|c| !c.is_closed()) else {
+            return Progress::Closed;
+        };
+        let mut consumed = 0;
+        if !client.inbound.is_empty() {
+            match self.resume(slot, data, now) {
+                Some(Progress::Wait { consumed: n, .. }) => consumed = n,
+                Some(other) => return other,
+                None => {
+                    return Progress::Wait {
+                        consumed: data.len(),
+                        partial: Partial::Line,
+                    };
+                }
+            }
+        }
+        let mut from = commands::Publisher::new(self, slot);
+        let closed_before = self.delivery.closing.len();
+        let progress = loop {
+            if !self.delivery.urgent.is_empty() {
+                break Progress::Flush { consumed };
+            }
+            let rest = &data[consumed..];
+            match parse(rest, &from.limits) {
+                Parsed::Op(Op::Publish(publish), used) => {
+                    consumed += used;
+                    self.publish(&mut from, &publish, source);
+                    if self.delivery.closing.len() > closed_before && self.delivery.is_closed(slot)
+                    {
+                        break Progress::Closed;
+                    }
+                }
+                Parsed::Op(op, used) => {
+                    consumed += used;
+                    from.settle(self);
+                    let renewed = matches!(op, Op::Connect(_));
+                    self.command(slot, op, now);
+                    self.completed(slot);
+                    if self.delivery.is_closed(slot) {
+                        return Progress::Closed;
+                    }
+                    if renewed {
+                        from = commands::Publisher::new(self, slot);
+                    }
+                }
+                Parsed::Partial(partial) => break Progress::Wait { consumed, partial },
+                Parsed::Bad(violation) => {
+                    from.settle(self);
+                    self.violation(slot, &violation, rest, &from.limits);
+                    return Progress::Closed;
+                }
+            }
+        };
+        if from.settle(self) {
+            self.delivery.traffic_seen(slot, now);
+            self.completed(slot);
+        }
+        progress
+    }
+
+    /// Keeps the front of a command until more of it comes.
+    pub fn keep(&mut self, slot: u32, rest: &[u8], partial: Partial) {
+        let Some(client) = self
+            .delivery
+            .clients
+            .get_mut(slot)
+            .filter(|c| !c.is_closed())
+        else {
+            return;
+        };
+        if rest.is_empty() {
+            return;
+        }
+        let (rest, total) = match partial {
+            Partial::Line => (rest, None),
+            Partial::Keep(n) => (&rest[..n.min(rest.len())], None),
+            Partial::Payload(total) => (rest, Some(total)),
+        };
+        client.inbound.keep(rest, total);
+        let held = client.inbound.held();
+        self.inbound_held(slot, 0, held);
+    }
+
+    /// Goes on with a command that was kept. None: it takes more than `data` to go on.
+    fn resume(&mut self, slot: u32, data: &[u8], now: Mono) -> Option<Progress> {
+        let mut consumed = 0;
+        loop {
+            let limits = commands::Publisher::new(self, slot).limits;
+            let inbound = &mut self.delivery.clients.get_mut(slot)?.inbound;
+            let before = inbound.held();
+            consumed += inbound.feed(&data[consumed..]);
+            match parse(inbound.bytes(), &limits) {
+                Parsed::Op(_, used) => {
+                    debug_assert_eq!(used, inbound.bytes().len());
+                    let mut whole = Bytes::from(inbound.take());
+                    self.inbound_held(slot, before, 0);
+                    self.execute_whole(slot, &mut whole, &limits, now);
+                    if self.delivery.is_closed(slot) {
+                        return Some(Progress::Closed);
+                    }
+                    let partial = Partial::Line;
+                    return Some(Progress::Wait { consumed, partial });
+                }
+                Parsed::Partial(partial) => {
+                    let (keep, total) = match partial {
+                        Partial::Line => (usize::MAX, None),
+                        Partial::Keep(n) => (n, None),
+                        Partial::Payload(total) => (usize::MAX, Some(total)),
+                    };
+                    inbound.note(keep, total);
+                    let held = inbound.held();
+                    self.inbound_held(slot, before, held);
+                    if self.delivery.is_closed(slot) {
+                        return Some(Progress::Closed);
+                    }
+                    if consumed == data.len() {
+                        return None;
+                    }
+                }
+                Parsed::Bad(violation) => {
+                    let bytes = inbound.take();
+                    self.inbound_held(slot, before, 0);
+                    self.violation(slot, &violation, &bytes, &limits);
+                    return Some(Progress::Closed);
+                }
+            }
+        }
+    }
+
+    /// Executes the one command that `whole` holds.
+    fn execute_whole(&mut self, slot: u32, whole: &mut Bytes, limits: &Limits, now: Mono) {
+        let data = whole.clone();
+        let Parsed::Op(op, _) = parse(&data, limits) else {
+            return;
+        };
+        match op {
+            Op::Publish(publish) => {
+                let mut from = commands::Publisher::new(self, slot);
+                self.publish(&mut from, &publish, whole);
+                from.settle(self);
+                self.delivery.traffic_seen(slot, now);
+            }
+            op => self.command(slot, op, now),
+        }
+        self.completed(slot);
+    }
+
+    /// The peer closed its side, or reading failed.
+    pub fn handle_end(&mut self, slot: u32, reason: CloseReason) {
+        self.close(slot, reason);
+    }
+
+    /// Looks after a client's deadlines.
+    pub fn handle_timer(&mut self, slot: u32, now: Mono) {
+        let facts = self.facts.clone();
+        let options = &facts.options;
+        let Some(client) = self.delivery.clients.get_mut(slot) else {
+            return;
+        };
+        match client.phase {
+            Phase::Closed(_) => return,
+            Phase::Greeting { deadline } if now >= deadline => {
+                debug!("{} - Authentication Timeout", client.label);
+                self.delivery
+                    .error(slot, ClientError::AuthenticationTimeout);
+                return self.close(slot, CloseReason::AuthenticationTimeout);
+            }
+            _ => {}
+        }
+        if client
+            .blocked
+            .is_some_and(|since| now >= since + options.write_deadline)
+        {
+            let deadline = crate::base::text::GoDuration(options.write_deadline);
+            let pending = client.out.pending();
+            info!(
+                "{} - Slow Consumer Detected: WriteDeadline of {deadline} exceeded with {pending} \
+                 bytes pending.",
+                client.label
+            );
+            return self.close(slot, CloseReason::SlowConsumerWriteDeadline);
+        }
+        if matches!(client.phase, Phase::Greeting { .. }) {
+            return;
+        }
+        // Clients that have not had a PONG may not expect a PING.
+        match client
+            .keepalive
+            .handle_timer(now, options.ping_interval, options.ping_max)
+        {
+            Verdict::Quiet => {}
+            Verdict::Ping => self.delivery.send(slot, b"PING\r\n", "PING"),
+            Verdict::Stale => {
+                debug!("{} - Stale Client Connection - Closing", client.label);
+                self.delivery.error(slot, ClientError::StaleConnection);
+                self.close(slot, CloseReason::StaleConnection);
+            }
+        }
+    }
+
+    /// When a client's timer should next be looked at.
+    pub fn deadline(&self, slot: u32) -> Option<Mono> {
+        let client = self.delivery.clients.get(slot)?;
+        let phase = match client.phase {
+            Phase::Closed(_) => return None,
+            Phase::Greeting { deadline } => deadline,
+            Phase::Active => client.keepalive.deadline(),
+        };
+        let write = client
+            .blocked
+            .map(|since| since + self.facts.options.write_deadline);
+        Some(write.map_or(phase, |w| w.min(phase)))
+    }
+
+    /// Delivers what the clients of another loop published. The batch can be used again.
+    pub fn handle_batch(&mut self, from: LoopId, batch: &mut Batch) {
+        self.delivery.deliver_batch(from, batch);
+        batch.clear();
+    }
+
+    /// What the clients of this loop published for those of another one; None if nothing.
+    /// `empty` takes its place.
+    pub fn take_batch(&mut self, to: LoopId, empty: impl FnOnce() -> Batch) -> Option<Batch> {
+        let outbox = self.delivery.outboxes.get_mut(usize::from(to.0))?;
+        if outbox.is_empty() {
+            return None;
+        }
+        Some(std::mem::replace(outbox, empty()))
+    }
+
+    /// Clients with so much pending that it pays to flush them at once.
+    pub fn take_urgent(&mut self, out: &mut Vec<u32>) {
+        out.append(&mut self.delivery.urgent);
+    }
+
+    /// Clients with something pending since the last call.
+    pub fn take_dirty(&mut self, out: &mut Vec<u32>) {
+        out.append(&mut self.delivery.dirty);
+    }
+
+    /// Clients closed since the last call, whose sockets are to be flushed a last time (see
+    /// [`CloseReason::flushes`]) and closed.
+    pub fn take_closing(&mut self, out: &mut Vec<(u32, CloseReason)>) {
+        out.append(&mut self.delivery.closing);
+    }
+
+    /// Clients all of whose messages went to subscribers that are far behind: they are not to be
+    /// read from for a moment. The list may name other loops' clients.
+    pub fn take_held_back(&mut self, out: &mut Vec<(LoopId, u32)>) {
+        out.append(&mut self.delivery.held_back);
+    }
+
+    /// Clients that published to another loop's clients since the last call.
+    pub fn take_crossing(&mut self, out: &mut Vec<u32>) {
+        out.append(&mut self.delivery.crossing);
+    }
+
+    /// Writes what is pending, with `write` doing the I/O.
+    pub fn flush(
+        &mut self,
+        slot: u32,
+        now: Mono,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> Flushed {
+        let Some(client) = self.delivery.clients.get_mut(slot) else {
+            return Flushed::Done;
+        };
+        client.dirty = false;
+        while client.out.pending() > 0 {
+            let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+            let n = client.out.slices(&mut slices);
+            match write(&slices[..n]) {
+                Ok(0) => {
+                    self.close(slot, CloseReason::WriteError);
+                    return Flushed::Failed;
+                }
+                Ok(n) => {
+                    client.out.advance(n, &mut self.delivery.pool);
+                    client.blocked = None;
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    client.blocked.get_or_insert(now);
+                    return Flushed::Blocked;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    debug!("{} - Error flushing: {e}", client.label);
+                    self.close(slot, CloseReason::WriteError);
+                    return Flushed::Failed;
+                }
+            }
+        }
+        client.blocked = None;
+        Flushed::Done
+    }
+
+    /// Whether a client waits for its socket to take more.
+    pub fn is_blocked(&self, slot: u32) -> bool {
+        self.delivery
+            .clients
+            .get(slot)
+            .is_some_and(|c| c.blocked.is_some())
+    }
+
+    /// The loop's handle of a client's socket.
+    pub fn link(&self, slot: u32) -> Option<usize> {
+        self.delivery.clients.get(slot).map(|c| c.link)
+    }
+
+    /// Forgets the pending output of a closed client, whose socket is gone or about to be.
+    pub fn forget_output(&mut self, slot: u32) {
+        self.delivery.forget_output(slot);
+    }
+
+    /// Removes some of what closed clients left behind; says whether there is more.
+    pub fn reap(&mut self) -> bool {
+        self.delivery.reap()
+    }
+
+    /// Closes all clients, for the reason of the server's shutdown.
+    pub fn shut_down(&mut self) {
+        for slot in self.delivery.open_slots() {
+            self.close(slot, CloseReason::ServerShutdown);
+        }
+    }
+
+    /// Gives unused memory back. Call it now and then.
+    pub fn trim(&mut self) {
+        self.delivery.pool.trim();
+    }
+
+    /// Whether [`Broker::trim`] could free anything.
+    pub fn holds_spare_memory(&self) -> bool {
+        self.delivery.pool.holds_any()
+    }
+
+    /// Messages received from and sent to clients, of those that are gone and those that are not.
+    pub fn traffic(&self) -> (Traffic, Traffic) {
+        self.delivery.traffic()
+    }
+
+    /// Closes the connections that hold the most until this loop is within its memory bound
+    /// again. `shared` are the bytes of read buffers that queued messages refer to.
+    pub fn relieve(&mut self, shared: usize) {
+        let mut held = self.delivery.pool.used() + self.inbound_bytes + shared;
+        while held > self.facts.loop_bytes_max {
+            let Some((slot, bytes)) = self.delivery.largest() else {
+                return;
+            };
+            let label = self.delivery.label(slot);
+            info!("{label} - Slow Consumer Detected: {held} bytes held for all connections");
+            self.close(slot, CloseReason::SlowConsumerPendingBytes);
+            self.forget_output(slot);
+            held = held.saturating_sub(bytes);
+        }
+    }
+
+    fn close(&mut self, slot: u32, reason: CloseReason) {
+        let Some(client) = self.delivery.clients.get(slot).filter(|c| !c.is_closed()) else {
+            return;
+        };
+        let held = client.inbound.held();
+        self.inbound_held(slot, held, 0);
+        self.delivery.close(slot, reason);
+    }
+
+    /// Notes that an unfinished command of a client takes more or less memory than before, and
+    /// turns away strangers that together take too much.
+    fn inbound_held(&mut self, slot: u32, before: usize, after: usize) {
+        self.inbound_bytes = self.inbound_bytes - before + after;
+        let Some(client) = self.delivery.clients.get(slot) else {
+            return;
+        };
+        if !matches!(client.phase, Phase::Greeting { .. }) {
+            return;
+        }
+        self.greeting_bytes = self.greeting_bytes - before + after;
+        if after > GREETING_SHARE && self.greeting_bytes > GREETING_BYTES {
+            let label = self.delivery.label(slot);
+            info!("{label} - too many unfinished first commands, closing");
+            self.close(slot, CloseReason::ProtocolViolation);
+        }
+    }
+
+    /// The client completed a command: it is no stranger any more.
+    fn completed(&mut self, slot: u32) {
+        let Some(client) = self.delivery.clients.get_mut(slot) else {
+            return;
+        };
+        if matches!(client.phase, Phase::Greeting { .. }) {
+            client.phase = Phase::Active;
+            self.greeting_bytes -= client.inbound.held();
+        }
+    }
+
+    fn violation(&mut self, slot: u32, violation: &Violation, data: &[u8], limits: &Limits) {
+        let label = self.delivery.label(slot);
+        log::error!("{label} - {}", violation.describe(data, limits));
+        let (answer, reason) = match violation {
+            Violation::UnknownOperation { .. } => (
+                Some(ClientError::UnknownOperation),
+                CloseReason::ProtocolViolation,
+            ),
+            Violation::ControlLine(_) => (
+                Some(ClientError::ControlLineExceeded),
+                CloseReason::MaxControlLineExceeded,
+            ),
+            Violation::Payload(_) => (
+                Some(ClientError::PayloadViolation),
+                CloseReason::MaxPayloadExceeded,
+            ),
+            Violation::Arguments { .. } | Violation::HeadersNotSupported => {
+                (None, CloseReason::ProtocolViolation)
+            }
+        };
+        if let Some(answer) = answer {
+            self.delivery.error(slot, answer);
+        }
+        self.close(slot, reason);
+    }
+}
+
+impl Source for Bytes {
+    fn pins(&self) -> bool {
+        true
+    }
+
+    fn share(&mut self, part: &[u8]) -> Bytes {
+        self.slice_ref(part)
+    }
+}

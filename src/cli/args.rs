@@ -1,0 +1,118 @@
+//! What was typed, as a plain struct: each thing at most once, nothing interpreted yet.
+
+use std::convert::Infallible;
+use std::ffi::{OsStr, OsString};
+
+use pico_args::{Arguments, Error};
+
+use super::flags::key;
+use super::normalise::Normal;
+
+/// The arguments. `None` was not typed; of what was typed several times, the last counts.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Args {
+    pub(super) help: Option<bool>,
+    pub(super) version: Option<bool>,
+    pub(super) host: Option<String>,
+    pub(super) port: Option<i64>,
+    pub(super) name: Option<String>,
+    pub(super) pid_file: Option<OsString>,
+    pub(super) loops: Option<i64>,
+    pub(super) debug: Option<bool>,
+    pub(super) trace: Option<bool>,
+    pub(super) trace_verbose: Option<bool>,
+    pub(super) logtime: Option<bool>,
+    pub(super) logtime_utc: Option<bool>,
+    /// The first word that is no flag.
+    pub(super) word: Option<OsString>,
+    /// The first flag that is not available yet, with its dashes.
+    pub(super) not_yet: Option<String>,
+}
+
+impl Args {
+    /// Collects arguments in their normal form. Fails only where that form is not kept.
+    pub(super) fn collect(normal: Normal) -> Result<Args, Error> {
+        let typed = &mut Arguments::from_vec(normal.args);
+        let args = Args {
+            help: last(typed, key::HELP)?,
+            version: last(typed, key::VERSION)?,
+            host: last(typed, key::HOST)?,
+            port: last(typed, key::PORT)?,
+            name: last(typed, key::NAME)?,
+            pid_file: last_os(typed, key::PID_FILE)?,
+            loops: last(typed, key::LOOPS)?,
+            debug: last(typed, key::DEBUG)?,
+            trace: last(typed, key::TRACE)?,
+            trace_verbose: last(typed, key::TRACE_VERBOSE)?,
+            logtime: last(typed, key::LOGTIME)?,
+            logtime_utc: last(typed, key::LOGTIME_UTC)?,
+            word: typed.opt_free_from_os_str(os)?,
+            not_yet: normal.not_yet,
+        };
+        Ok(args)
+    }
+}
+
+fn last<T>(typed: &mut Arguments, key: &'static str) -> Result<Option<T>, Error>
+where
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    Ok(typed.values_from_str(key)?.pop())
+}
+
+fn last_os(typed: &mut Arguments, key: &'static str) -> Result<Option<OsString>, Error> {
+    Ok(typed.values_from_os_str(key, os)?.pop())
+}
+
+fn os(value: &OsStr) -> Result<OsString, Infallible> {
+    Ok(value.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::flags::{FLAGS, Status, Takes};
+    use super::super::normalise::normalise;
+    use super::*;
+
+    fn typed(line: &[&str]) -> Args {
+        Args::collect(normalise(line.iter().map(OsString::from)).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_key_of_the_table_is_collected() {
+        for flag in FLAGS
+            .iter()
+            .filter(|flag| matches!(flag.status, Status::Available(_)))
+        {
+            let value = if flag.takes == Takes::Switch {
+                "true"
+            } else {
+                "1"
+            };
+            let dashed = format!("--{}={value}", flag.names().next().unwrap());
+            let args = typed(&[&dashed]);
+            assert_eq!(args.word, None, "{dashed} is left over");
+            assert_ne!(args, Args::default(), "{dashed} sets nothing");
+        }
+    }
+
+    #[test]
+    fn later_flags_win_whatever_their_name() {
+        let args = typed(&[
+            "-p", "1", "--net=a", "-port", "2", "-a", "b", "-DV", "-V=false",
+        ]);
+        assert_eq!((args.port, args.host.as_deref()), (Some(2), Some("b")));
+        assert_eq!((args.debug, args.trace), (Some(true), Some(false)));
+    }
+
+    #[test]
+    fn values_and_words_that_look_like_flags_stay_what_they_are() {
+        let args = typed(&["-n", "--port", "-P", "--pid", "--", "--debug"]);
+        assert_eq!(args.name.as_deref(), Some("--port"));
+        assert_eq!(args.pid_file, Some("--pid".into()));
+        assert_eq!(
+            (args.word, args.debug, args.port),
+            (Some("--debug".into()), None, None)
+        );
+    }
+}

@@ -1,0 +1,317 @@
+//! The table of all flags: the reference's and our own.
+
+use Group::{Authorization, Cluster, Common, JetStream, Logging, Profiling, Server, Tls};
+use Takes::{Number, Path, Switch, Text};
+
+/// One flag under all its names.
+#[derive(Debug)]
+pub(super) struct Flag {
+    /// Names of one to three characters, without dashes.
+    pub(super) short: &'static [&'static str],
+    /// The other names, without dashes. Flags with none have a short one.
+    pub(super) long: &'static [&'static str],
+    pub(super) takes: Takes,
+    /// One line for the help text.
+    pub(super) help: &'static str,
+    pub(super) group: Group,
+    pub(super) status: Status,
+}
+
+/// What a flag is followed by. The text is the placeholder in the help.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Takes {
+    /// Nothing, or a truth value after `=`.
+    Switch,
+    /// An integer.
+    Number(&'static str),
+    /// Any text.
+    Text(&'static str),
+    /// A file name, which need not be text.
+    Path(&'static str),
+}
+
+/// The heading under which the help shows a flag.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Group {
+    Server,
+    Logging,
+    JetStream,
+    Authorization,
+    Tls,
+    Cluster,
+    Profiling,
+    Common,
+}
+
+/// Whether a flag can be used yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Status {
+    /// It can, and sets what the keys stand for.
+    Available(&'static [&'static str]),
+    /// It is recognised, refused and kept out of the help.
+    NotYet,
+}
+
+/// The normal form of each thing that a flag can set. An argument never contains a NUL, so nothing
+/// that was typed as a value can be taken for a key.
+pub(super) mod key {
+    pub(in crate::cli) const HOST: &str = "--addr\0";
+    pub(in crate::cli) const PORT: &str = "--port\0";
+    pub(in crate::cli) const NAME: &str = "--name\0";
+    pub(in crate::cli) const PID_FILE: &str = "--pid\0";
+    pub(in crate::cli) const LOOPS: &str = "--loops\0";
+    pub(in crate::cli) const LOGTIME: &str = "--logtime\0";
+    pub(in crate::cli) const LOGTIME_UTC: &str = "--logtime_utc\0";
+    pub(in crate::cli) const DEBUG: &str = "--debug\0";
+    pub(in crate::cli) const TRACE: &str = "--trace\0";
+    pub(in crate::cli) const TRACE_VERBOSE: &str = "--trace_verbose\0";
+    pub(in crate::cli) const HELP: &str = "--help\0";
+    pub(in crate::cli) const VERSION: &str = "--version\0";
+}
+
+impl Group {
+    pub(super) const ALL: [Group; 8] = [
+        Server,
+        Logging,
+        JetStream,
+        Authorization,
+        Tls,
+        Cluster,
+        Profiling,
+        Common,
+    ];
+
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Server => "Server",
+            Logging => "Logging",
+            JetStream => "JetStream",
+            Authorization => "Authorization",
+            Tls => "TLS",
+            Cluster => "Cluster",
+            Profiling => "Profiling",
+            Common => "Common",
+        }
+    }
+}
+
+impl Flag {
+    /// The flag that is called `name`, without dashes.
+    pub(super) fn find(name: &str) -> Option<&'static Flag> {
+        FLAGS
+            .iter()
+            .find(|flag| flag.names().any(|own| own == name))
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.short.iter().chain(self.long).copied()
+    }
+
+    /// A name with the dashes that the help shows before it.
+    pub(super) fn dashed(&self, name: &str) -> String {
+        let dashes = if self.short.contains(&name) {
+            "-"
+        } else {
+            "--"
+        };
+        format!("{dashes}{name}")
+    }
+
+    pub(super) fn is_available(&self) -> bool {
+        self.status != Status::NotYet
+    }
+}
+
+const fn flag(
+    short: &'static [&'static str],
+    long: &'static [&'static str],
+    takes: Takes,
+    group: Group,
+    status: Status,
+    help: &'static str,
+) -> Flag {
+    Flag {
+        short,
+        long,
+        takes,
+        help,
+        group,
+        status,
+    }
+}
+
+/// A flag that works.
+const fn ready(
+    short: &'static [&'static str],
+    long: &'static [&'static str],
+    takes: Takes,
+    group: Group,
+    keys: &'static [&'static str],
+    help: &'static str,
+) -> Flag {
+    flag(short, long, takes, group, Status::Available(keys), help)
+}
+
+/// A flag of the reference that does not work yet.
+const fn later(
+    short: &'static [&'static str],
+    long: &'static [&'static str],
+    takes: Takes,
+    group: Group,
+    help: &'static str,
+) -> Flag {
+    flag(short, long, takes, group, Status::NotYet, help)
+}
+
+/// All flags, in the order of the help.
+#[rustfmt::skip]
+pub(super) static FLAGS: &[Flag] = &[
+    ready(&["a"], &["addr", "net"], Text("host"), Server, &[key::HOST],
+        "Address to listen on (default: 0.0.0.0)"),
+    ready(&["p"], &["port"], Number("port"), Server, &[key::PORT],
+        "Port for clients, -1 for a random one (default: 4222)"),
+    ready(&["n"], &["name", "server_name"], Text("server_name"), Server, &[key::NAME],
+        "Name of this server (default: its id)"),
+    ready(&["P"], &["pid"], Path("file"), Server, &[key::PID_FILE],
+        "File to write the process id to"),
+    ready(&[], &["loops"], Number("n"), Server, &[key::LOOPS],
+        "Number of client loops (default: by the number of cores)"),
+    later(&["m"], &["http_port"], Number("port"), Server,
+        "Port for monitoring over HTTP"),
+    later(&["ms"], &["https_port"], Number("port"), Server,
+        "Port for monitoring over HTTPS"),
+    later(&["c"], &["config"], Path("file"), Server,
+        "Configuration file to read"),
+    later(&["t"], &[], Switch, Server,
+        "Check the configuration and exit"),
+    later(&["sl"], &["signal"], Text("signal[=pid]"), Server,
+        "Send ldm, stop, quit, term, reopen or reload to a running server"),
+    later(&[], &["client_advertise"], Text("host:port"), Server,
+        "Client address to tell other servers"),
+    later(&[], &["ports_file_dir"], Path("dir"), Server,
+        "Directory for a file that lists the ports in use"),
+
+    later(&["l"], &["log"], Path("file"), Logging,
+        "File to log to"),
+    ready(&["T"], &["logtime"], Switch, Logging, &[key::LOGTIME],
+        "Start log lines with the time (default: true)"),
+    ready(&[], &["logtime_utc"], Switch, Logging, &[key::LOGTIME_UTC],
+        "Log the time in UTC, not in local time (default: false)"),
+    later(&["s"], &["syslog"], Switch, Logging,
+        "Log to syslog or the Windows event log"),
+    later(&["r"], &["remote_syslog"], Text("addr"), Logging,
+        "Log to a syslog server (udp://localhost:514)"),
+    ready(&["D"], &["debug"], Switch, Logging, &[key::DEBUG],
+        "Log debug lines"),
+    ready(&["V"], &["trace"], Switch, Logging, &[key::TRACE],
+        "Log the protocol"),
+    ready(&["VV"], &[], Switch, Logging, &[key::TRACE, key::TRACE_VERBOSE],
+        "Log the protocol, that of the system account too"),
+    ready(&["DV"], &[], Switch, Logging, &[key::DEBUG, key::TRACE],
+        "Log debug lines and the protocol"),
+    ready(&["DVV"], &[], Switch, Logging, &[key::DEBUG, key::TRACE, key::TRACE_VERBOSE],
+        "Log debug lines and the protocol, that of the system account too"),
+    later(&[], &["log_size_limit"], Number("bytes"), Logging,
+        "Size at which the log file is rotated"),
+    later(&[], &["max_traced_msg_len"], Number("bytes"), Logging,
+        "Bytes of a message to trace at most (default: all)"),
+
+    later(&["js"], &["jetstream"], Switch, JetStream,
+        "Enable JetStream"),
+    later(&["sd"], &["store_dir"], Path("dir"), JetStream,
+        "Directory for what JetStream stores"),
+
+    later(&[], &["user"], Text("user"), Authorization,
+        "User name that clients must give"),
+    later(&[], &["pass"], Text("password"), Authorization,
+        "Password that clients must give"),
+    later(&[], &["auth"], Text("token"), Authorization,
+        "Token that clients must give"),
+
+    later(&[], &["tls"], Switch, Tls,
+        "Enable TLS without checking clients' certificates"),
+    later(&[], &["tlscert"], Path("file"), Tls,
+        "Certificate of this server"),
+    later(&[], &["tlskey"], Path("file"), Tls,
+        "Private key of that certificate"),
+    later(&[], &["tlsverify"], Switch, Tls,
+        "Enable TLS and check clients' certificates"),
+    later(&[], &["tlscacert"], Path("file"), Tls,
+        "Authorities that clients' certificates are checked against"),
+
+    later(&[], &["routes"], Text("urls"), Cluster,
+        "Routes to connect to, separated by commas"),
+    later(&[], &["cluster"], Text("url"), Cluster,
+        "URL to listen on for routes"),
+    later(&[], &["cluster_name"], Text("name"), Cluster,
+        "Name of the cluster (default: made up)"),
+    later(&[], &["no_advertise"], Switch, Cluster,
+        "Do not tell clients about the cluster (default: false)"),
+    later(&[], &["cluster_advertise"], Text("host:port"), Cluster,
+        "Route address to tell other servers"),
+    later(&[], &["connect_retries"], Number("n"), Cluster,
+        "Attempts to connect to a route that another server told of"),
+    later(&[], &["cluster_listen"], Text("url"), Cluster,
+        "URL to listen on for routes"),
+
+    later(&[], &["profile"], Number("port"), Profiling,
+        "Port for profiling over HTTP"),
+
+    ready(&["h"], &["help"], Switch, Common, &[key::HELP],
+        "Show this text"),
+    ready(&["v"], &["version"], Switch, Common, &[key::VERSION],
+        "Show the version"),
+    later(&[], &["help_tls"], Switch, Common,
+        "Show help on TLS"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_is_used_twice() {
+        let mut names = FLAGS.iter().flat_map(Flag::names).collect::<Vec<_>>();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+
+    #[test]
+    fn every_flag_of_the_reference_is_known() {
+        let reference = "a addr net p port n name server_name P pid m http_port ms https_port c \
+            config t sl signal client_advertise ports_file_dir l log T logtime logtime_utc s \
+            syslog r remote_syslog D debug V trace VV DV DVV log_size_limit max_traced_msg_len \
+            js jetstream sd store_dir user pass auth tls tlscert tlskey tlsverify tlscacert \
+            routes cluster cluster_name no_advertise cluster_advertise connect_retries \
+            cluster_listen profile h help v version help_tls";
+        for name in reference.split_whitespace() {
+            assert!(Flag::find(name).is_some(), "{name}");
+        }
+        assert!(Flag::find("bogus").is_none());
+    }
+
+    #[test]
+    fn names_are_shown_with_their_dashes() {
+        let name = Flag::find("server_name").unwrap();
+        assert_eq!(
+            (name.dashed("n"), name.dashed("name")),
+            ("-n".into(), "--name".into())
+        );
+        assert_eq!(Flag::find("js").unwrap().dashed("js"), "-js");
+    }
+
+    #[test]
+    fn what_is_available_sets_something() {
+        for flag in FLAGS {
+            assert_ne!(
+                flag.status,
+                Status::Available(&[]),
+                "{:?}",
+                flag.names().next()
+            );
+            assert!(!flag.help.is_empty());
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The text that `--help` shows, made from the table of flags. Laid out as the reference's, so
+//! that operators find their way.
+
+use super::flags::{FLAGS, Flag, Group, Takes};
+
+/// The column in which descriptions start.
+const DESCRIPTION_COLUMN: usize = 37;
+
+/// The whole text: all available flags by group, from an empty first line to a last newline.
+pub(super) fn text() -> String {
+    let mut text = String::from("\nUsage: nats-server [options]\n");
+    for group in Group::ALL {
+        let lines: String = FLAGS
+            .iter()
+            .filter(|flag| flag.group == group && flag.is_available())
+            .map(entry)
+            .collect();
+        if !lines.is_empty() {
+            text += &format!("\n{} Options:\n{lines}", group.title());
+        }
+    }
+    text
+}
+
+/// A flag's names and its description, in one line or two.
+fn entry(flag: &Flag) -> String {
+    let placeholder = match flag.takes {
+        Takes::Switch => String::new(),
+        Takes::Number(name) | Takes::Text(name) | Takes::Path(name) => format!(" <{name}>"),
+    };
+    let short = flag
+        .short
+        .iter()
+        .map(|name| format!("-{name}"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let long = flag
+        .long
+        .iter()
+        .map(|name| format!("--{name}"))
+        .collect::<Vec<_>>();
+    let separator = if flag.short.is_empty() || long.is_empty() {
+        ""
+    } else {
+        ","
+    };
+    let first = format!("    {:<4}", format!("{short}{separator}"));
+    let names = format!("{first}{}{placeholder}", long.join(", "));
+    if names.len() + 1 < DESCRIPTION_COLUMN || long.len() < 2 {
+        return described(&names, flag.help);
+    }
+    let (last, others) = long
+        .split_last()
+        .map_or(("", &[][..]), |(l, o)| (l.as_str(), o));
+    let names = format!("        {last}{placeholder}");
+    format!(
+        "{first}{}\n{}",
+        others.join(", "),
+        described(&names, flag.help)
+    )
+}
+
+fn described(names: &str, help: &str) -> String {
+    format!("{names:<0$} {help}\n", DESCRIPTION_COLUMN - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_layout_is_the_familiar_one() {
+        let text = text();
+        for line in [
+            "\nUsage: nats-server [options]\n\nServer Options:\n",
+            "    -a, --addr, --net <host>         Address to listen on (default: 0.0.0.0)\n",
+            "    -n, --name\n        --server_name <server_name>  Name of this server",
+            "        --loops <n>                  Number of client loops",
+            "\n\nLogging Options:\n    -T, --logtime                    Start log lines",
+            "    -DVV                             Log debug lines and the protocol, that",
+            "\n\nCommon Options:\n    -h, --help                       Show this text\n",
+        ] {
+            assert!(text.contains(line), "{line}\nnot in\n{text}");
+        }
+        assert!(
+            text.ends_with(".\n") || text.ends_with("version\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_is_not_available_is_not_shown() {
+        let text = text();
+        let words = text.split([' ', ',', '\n']).collect::<Vec<_>>();
+        for flag in FLAGS {
+            for name in flag.names() {
+                assert_eq!(
+                    words.contains(&&*flag.dashed(name)),
+                    flag.is_available(),
+                    "{name}"
+                );
+            }
+        }
+        assert!(!text.contains("JetStream"));
+    }
+
+    #[test]
+    fn no_line_is_too_wide() {
+        assert!(text().lines().all(|line| line.len() <= 105));
+    }
+}

@@ -1,0 +1,18 @@
+//! The command line: what the flags are, what was typed, what it means, and the run that follows.
+//!
+//! [`flags`] is one table that parsing, the help text and the tests of the manual page read.
+//! [`normalise`] brings the arguments into one form, [`args`] collects them into a plain struct,
+//! [`command`] turns that into what to do, and [`run`] does it.
+
+mod args;
+mod command;
+mod flags;
+mod help;
+mod normalise;
+mod pid_file;
+mod run;
+
+pub use run::run;
+
+#[cfg(test)]
+mod man_page;

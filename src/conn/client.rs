@@ -1,0 +1,113 @@
+//! One client connection without its socket: a small state machine and what belongs to it.
+//!
+//! ```text
+//!              first complete command                 any fault, limit, EOF, shutdown
+//!  Greeting ─────────────────────────► Active ─────────────────────────────────────► Closed
+//!     │ until the connect deadline                                                     ▲
+//!     └────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! A closed client keeps its slot until its subscriptions are gone; nothing is delivered to it.
+
+use super::inbound::Inbound;
+use super::keepalive::Keepalive;
+use super::outbound::Outbound;
+use super::sids::SidTable;
+use crate::accounts::Account;
+use crate::base::clock::Mono;
+use crate::proto::connect::Connect;
+use crate::proto::error::CloseReason;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// The number by which operators know a connection, counted from the server's start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ClientId(pub u64);
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Phase {
+    /// No command has been completed; after the deadline it is closed.
+    Greeting {
+        deadline: Mono,
+    },
+    Active,
+    Closed(CloseReason),
+}
+
+/// What a client asked for in CONNECT, as far as every message needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct Flags {
+    pub verbose: bool,
+    pub pedantic: bool,
+    pub echo: bool,
+    pub headers: bool,
+    pub no_responders: bool,
+}
+
+impl From<&Connect> for Flags {
+    fn from(c: &Connect) -> Flags {
+        Flags {
+            verbose: c.verbose,
+            pedantic: c.pedantic,
+            echo: c.echo,
+            headers: c.headers,
+            no_responders: c.no_responders,
+        }
+    }
+}
+
+/// Messages and bytes in one direction; bytes are payloads with their headers.
+#[derive(Clone, Copy, Default, Debug, PartialEq)]
+pub struct Traffic {
+    pub msgs: u64,
+    pub bytes: u64,
+}
+
+impl Traffic {
+    #[inline]
+    pub fn count(&mut self, bytes: usize) {
+        self.msgs += 1;
+        self.bytes += bytes as u64;
+    }
+
+    pub fn add(&mut self, other: Traffic) {
+        self.msgs += other.msgs;
+        self.bytes += other.bytes;
+    }
+}
+
+/// A client connection.
+pub struct Client {
+    pub phase: Phase,
+    pub flags: Flags,
+    /// Whether the connection is on its loop's list of those to be flushed.
+    pub dirty: bool,
+    /// Since when a write has made no progress, if the last one did not take everything.
+    pub blocked: Option<Mono>,
+    pub out: Outbound,
+    pub sent: Traffic,
+    /// The loop's handle of the socket.
+    pub link: usize,
+    pub received: Traffic,
+    pub inbound: Inbound,
+    pub sids: SidTable,
+    pub account: Arc<Account>,
+    pub keepalive: Keepalive,
+    pub id: ClientId,
+    pub addr: SocketAddr,
+    pub opened: Mono,
+    /// The options of the last CONNECT, once there was one.
+    pub connect: Option<Box<Connect>>,
+    /// Whether the first PING after CONNECT was answered, so that later INFOs may be sent.
+    pub first_pong: bool,
+    /// `address - cid:N`, then with what CONNECT told; how the logs name the connection.
+    pub label: Box<str>,
+}
+
+impl Client {
+    #[inline]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed(_))
+    }
+}

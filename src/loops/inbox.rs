@@ -1,0 +1,125 @@
+//! Where a loop gets what other threads have for it: filled many times, woken once.
+
+use crate::accounts::interest::LoopId;
+use crate::base::limits::INBOX_BYTES;
+use crate::broker::batch::Batch;
+use crate::conn::client::ClientId;
+use mio::Waker;
+use mio::net::TcpStream;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+/// The mailbox of one loop.
+pub struct Inbox {
+    queue: Mutex<Queue>,
+    waker: Waker,
+    /// Set by the loop before it looks at the mailbox for the last time and sleeps.
+    sleeping: AtomicBool,
+    /// Bytes of the batches that wait.
+    weight: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Queue {
+    mail: Vec<Mail>,
+    /// Emptied batches, to be filled again by whoever brings the next.
+    empties: Vec<Batch>,
+}
+
+/// What one thread tells a loop.
+pub enum Mail {
+    /// Messages that clients of that loop published.
+    Batch(LoopId, Batch),
+    /// A new connection, to be turned away if there is no room for it.
+    Connection {
+        stream: TcpStream,
+        addr: SocketAddr,
+        id: ClientId,
+        room: bool,
+    },
+    /// Subscribers are far behind with what this client publishes.
+    HoldBack(u32),
+    /// Close everything and end.
+    Shutdown,
+}
+
+/// Emptied batches that are kept.
+const EMPTIES_KEPT: usize = 16;
+
+impl Inbox {
+    pub fn new(waker: Waker) -> Inbox {
+        Inbox {
+            queue: Mutex::default(),
+            waker,
+            sleeping: AtomicBool::new(false),
+            weight: AtomicUsize::new(0),
+        }
+    }
+
+    /// Puts something in and wakes the loop if it sleeps.
+    ///
+    /// # Errors
+    /// The loop could not be woken; it gets the mail when it next wakes.
+    pub fn send(&self, mail: Mail) -> io::Result<()> {
+        if let Mail::Batch(_, batch) = &mail {
+            self.weight.fetch_add(batch.weight(), Ordering::Relaxed);
+        }
+        self.lock().mail.push(mail);
+        if self.sleeping.swap(false, Ordering::SeqCst) {
+            self.waker.wake()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// An empty batch, to be filled and sent.
+    pub fn empty_batch(&self) -> Batch {
+        self.lock().empties.pop().unwrap_or_default()
+    }
+
+    /// Whether so much waits that those who bring more should slow down.
+    pub fn is_overloaded(&self) -> bool {
+        self.weight.load(Ordering::Relaxed) > INBOX_BYTES
+    }
+
+    /// Takes all mail, and gives back emptied batches.
+    pub fn take(&self, out: &mut Vec<Mail>, empties: &mut Vec<Batch>) {
+        let mut queue = self.lock();
+        out.append(&mut queue.mail);
+        let room = EMPTIES_KEPT.saturating_sub(queue.empties.len());
+        queue.empties.extend(empties.drain(..).take(room));
+        drop(queue);
+        let weight: usize = out
+            .iter()
+            .map(|mail| {
+                if let Mail::Batch(_, batch) = mail {
+                    batch.weight()
+                } else {
+                    0
+                }
+            })
+            .sum();
+        self.weight.fetch_sub(weight, Ordering::Relaxed);
+    }
+
+    /// Announces that the loop is about to sleep; false if there is mail, so that it must not.
+    pub fn prepare_sleep(&self) -> bool {
+        self.sleeping.store(true, Ordering::SeqCst);
+        let quiet = self.lock().mail.is_empty();
+        if !quiet {
+            self.sleeping.store(false, Ordering::SeqCst);
+        }
+        quiet
+    }
+
+    /// The loop is awake again.
+    pub fn woken(&self) {
+        self.sleeping.store(false, Ordering::SeqCst);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().expect("no holder of this lock panics")
+    }
+}

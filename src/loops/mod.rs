@@ -1,0 +1,5 @@
+//! The poll loops. They do the I/O, keep the budgets and call what decides.
+
+pub mod client;
+pub mod inbox;
+mod link;

@@ -1,0 +1,6 @@
+//! Mechanism without NATS knowledge: connection tables, read buffers, timers, listeners, waking.
+
+pub mod buffer;
+pub mod listen;
+pub mod table;
+pub mod timer;

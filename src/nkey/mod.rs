@@ -1,0 +1,95 @@
+//! The server's identity: an ed25519 key whose public half, in nkey form, is the server id that
+//! clients see in INFO.
+//!
+//! Seeds come from outside: this layer draws no randomness.
+
+use data_encoding::BASE32_NOPAD;
+use ed25519_dalek::SigningKey;
+
+/// What a public key belongs to. The value is the first byte of the encoded key, chosen so that
+/// the first character of its base32 form is the letter of the kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Prefix {
+    /// A server; the encoded key starts with `N`.
+    Server = 13 << 3,
+}
+
+/// The key pair of one server.
+#[derive(Clone, Debug)]
+pub struct ServerKey(SigningKey);
+
+impl ServerKey {
+    /// The key pair that belongs to 32 secret random bytes.
+    pub fn from_seed(seed: [u8; 32]) -> ServerKey {
+        ServerKey(SigningKey::from_bytes(&seed))
+    }
+
+    /// The public key in nkey form: 56 characters `A-Z2-7`, the first of them `N`.
+    pub fn public(&self) -> String {
+        encode(Prefix::Server, self.0.verifying_key().as_bytes())
+    }
+}
+
+/// Base32 without padding over prefix, key and the little-endian checksum of both.
+fn encode(prefix: Prefix, key: &[u8; 32]) -> String {
+    let mut raw = [0; 35];
+    raw[0] = prefix as u8;
+    raw[1..33].copy_from_slice(key);
+    let sum = crc16(&raw[..33]).to_le_bytes();
+    raw[33..].copy_from_slice(&sum);
+    BASE32_NOPAD.encode(&raw)
+}
+
+/// CRC-16/XMODEM: polynomial 0x1021, no reflection, starting at zero.
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |sum, byte| {
+        (0..8).fold(sum ^ (u16::from(*byte) << 8), |sum: u16, _| {
+            let shifted = sum << 1;
+            if sum & 0x8000 == 0 {
+                shifted
+            } else {
+                shifted ^ 0x1021
+            }
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksum_has_the_published_check_value() {
+        assert_eq!(crc16(b"123456789"), 0x31c3);
+    }
+
+    #[test]
+    fn known_seeds_give_the_keys_of_the_official_library() {
+        let counting = std::array::from_fn(|i| u8::try_from(i).unwrap());
+        for (seed, public) in [
+            (
+                counting,
+                "NAB2CB576PHBBPQ5ODORRZ2LYCMWPZGWGCN2KDK7DXOIMZASKUY3RSWB",
+            ),
+            (
+                [0; 32],
+                "NA5WUJ54Z23KILLCUOUNAKTPBVZWKMQVO4O6EQ5GHLAERIMLLHNCTBQW",
+            ),
+        ] {
+            assert_eq!(ServerKey::from_seed(seed).public(), public);
+        }
+    }
+
+    #[test]
+    fn the_public_key_decodes_to_prefix_key_and_checksum() {
+        let key = ServerKey::from_seed([7; 32]);
+        let public = key.public();
+        assert_eq!((public.len(), &public[..1]), (56, "N"));
+        let raw = BASE32_NOPAD.decode(public.as_bytes()).unwrap();
+        assert_eq!(raw[0], Prefix::Server as u8);
+        assert_eq!(&raw[1..33], key.0.verifying_key().as_bytes());
+        // The checksum of a message followed by its own big-endian checksum is zero.
+        assert_eq!(crc16(&[&raw[..33], &[raw[34], raw[33]]].concat()), 0);
+    }
+}

@@ -1,0 +1,245 @@
+//! The rules that options must keep before a server starts with them.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::{LOOPS_MAX, Options};
+
+/// The largest payload and control line: sizes on the wire are signed 32-bit numbers.
+const WIRE_SIZE_MAX: usize = 0x7fff_ffff;
+
+/// A rule that the options break. Shown, it is one sentence for the operator.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum OptionError {
+    /// The server name contains white space.
+    ServerNameSpaces,
+    /// The port is no port, nor -1 for a random one.
+    Port(i32),
+    /// The number of client loops is out of range.
+    Loops(usize),
+    /// The named option is zero, and must not be.
+    Zero(&'static str),
+    /// The named option is above what the protocol can state.
+    AboveWire(&'static str, usize),
+    /// A message of the largest size would make every consumer a slow one.
+    PayloadAbovePending {
+        /// The value of `max_payload`.
+        max_payload: usize,
+        /// The value of `max_pending`.
+        max_pending: usize,
+    },
+    /// One connection may hold more than all together.
+    TotalBelowPending {
+        /// The value of `pending_total_max`.
+        pending_total_max: usize,
+        /// The value of `max_pending`.
+        max_pending: usize,
+    },
+}
+
+impl Display for OptionError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            OptionError::ServerNameSpaces => f.write_str("server name cannot contain spaces"),
+            OptionError::Port(port) => {
+                write!(
+                    f,
+                    "port {port} must be between 1 and 65535, or -1 for a random port"
+                )
+            }
+            OptionError::Loops(loops) => {
+                write!(f, "loops {loops} must be between 1 and {LOOPS_MAX}")
+            }
+            OptionError::Zero(name) => write!(f, "{name} must be above 0"),
+            OptionError::AboveWire(name, value) => {
+                write!(f, "{name} ({value}) cannot be higher than {WIRE_SIZE_MAX}")
+            }
+            OptionError::PayloadAbovePending {
+                max_payload,
+                max_pending,
+            } => write!(
+                f,
+                "max_payload ({max_payload}) cannot be higher than max_pending ({max_pending})"
+            ),
+            OptionError::TotalBelowPending {
+                pending_total_max,
+                max_pending,
+            } => write!(
+                f,
+                "pending_total_max ({pending_total_max}) cannot be lower than max_pending \
+                 ({max_pending})"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for OptionError {}
+
+impl Options {
+    /// Checks every rule; `Err` holds all that are broken, at least one.
+    pub fn check(&self) -> Result<(), Vec<OptionError>> {
+        let mut broken = Vec::new();
+        let mut rule = |kept: bool, error: OptionError| {
+            if !kept {
+                broken.push(error);
+            }
+        };
+        let name = self.server_name.as_deref().unwrap_or_default();
+        rule(
+            !name.contains(char::is_whitespace),
+            OptionError::ServerNameSpaces,
+        );
+        rule(
+            (-1..=65535).contains(&self.port),
+            OptionError::Port(self.port),
+        );
+        let loops = self.loops.unwrap_or(1);
+        rule((1..=LOOPS_MAX).contains(&loops), OptionError::Loops(loops));
+
+        for (name, zero) in [
+            ("max_payload", self.max_payload == 0),
+            ("max_control_line", self.max_control_line == 0),
+            ("max_pending", self.max_pending == 0),
+            ("write_deadline", self.write_deadline.is_zero()),
+            ("ping_interval", self.ping_interval.is_zero()),
+            ("ping_max", self.ping_max == 0),
+            ("connect_deadline", self.connect_deadline.is_zero()),
+        ] {
+            rule(!zero, OptionError::Zero(name));
+        }
+        for (name, value) in [
+            ("max_payload", self.max_payload),
+            ("max_control_line", self.max_control_line),
+        ] {
+            rule(value <= WIRE_SIZE_MAX, OptionError::AboveWire(name, value));
+        }
+
+        let (max_payload, max_pending) = (self.max_payload, self.max_pending);
+        let error = OptionError::PayloadAbovePending {
+            max_payload,
+            max_pending,
+        };
+        rule(max_payload <= max_pending, error);
+        let pending_total_max = self.pending_total_max.unwrap_or(usize::MAX);
+        let error = OptionError::TotalBelowPending {
+            pending_total_max,
+            max_pending,
+        };
+        rule(pending_total_max >= max_pending, error);
+
+        if broken.is_empty() {
+            Ok(())
+        } else {
+            Err(broken)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn texts(options: &Options) -> Vec<String> {
+        options
+            .check()
+            .err()
+            .unwrap_or_default()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    #[test]
+    fn the_defaults_and_the_edges_pass() {
+        let edge = Options {
+            port: -1,
+            loops: Some(LOOPS_MAX),
+            max_payload: 5,
+            max_pending: 5,
+            pending_total_max: Some(5),
+            max_connections: 0,
+            ..Options::default()
+        };
+        let last_port = Options {
+            port: 65535,
+            loops: Some(1),
+            ..Options::default()
+        };
+        for options in [Options::default(), edge, last_port] {
+            assert_eq!(options.check(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn each_broken_rule_has_its_text() {
+        let base = Options::default();
+        let name = Options {
+            server_name: Some("a b".into()),
+            ..base.clone()
+        };
+        assert_eq!(texts(&name), ["server name cannot contain spaces"]);
+        for port in [-2, 65536] {
+            let text = format!("port {port} must be between 1 and 65535, or -1 for a random port");
+            assert_eq!(
+                texts(&Options {
+                    port,
+                    ..base.clone()
+                }),
+                [text]
+            );
+        }
+        for loops in [0, 257] {
+            let text = format!("loops {loops} must be between 1 and 256");
+            assert_eq!(
+                texts(&Options {
+                    loops: Some(loops),
+                    ..base.clone()
+                }),
+                [text]
+            );
+        }
+        let payload = Options {
+            max_payload: 8,
+            max_pending: 7,
+            ..base.clone()
+        };
+        assert_eq!(
+            texts(&payload),
+            ["max_payload (8) cannot be higher than max_pending (7)"]
+        );
+        let total = Options {
+            pending_total_max: Some(9),
+            max_pending: 10 << 20,
+            ..base.clone()
+        };
+        assert_eq!(
+            texts(&total),
+            ["pending_total_max (9) cannot be lower than max_pending (10485760)"]
+        );
+        let line = Options {
+            max_control_line: 1 << 31,
+            ..base
+        };
+        assert_eq!(
+            texts(&line),
+            ["max_control_line (2147483648) cannot be higher than 2147483647"]
+        );
+    }
+
+    #[test]
+    fn every_broken_rule_is_reported() {
+        let zeros = Options {
+            port: 70000,
+            max_payload: 0,
+            max_control_line: 0,
+            max_pending: 0,
+            write_deadline: Duration::ZERO,
+            ping_interval: Duration::ZERO,
+            ping_max: 0,
+            connect_deadline: Duration::ZERO,
+            ..Options::default()
+        };
+        assert_eq!(texts(&zeros).len(), 8, "{:?}", texts(&zeros));
+    }
+}

@@ -1,0 +1,149 @@
+//! What a server is told to be: typed options with the reference's defaults, and the checks that
+//! hold across them.
+//!
+//! Options are plain values. Where they come from (the command line, a configuration file) and
+//! what is done with them is the business of others.
+
+mod check;
+
+pub use check::OptionError;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The version reported by `--version`, in INFO and in monitoring. Clients enable features by it,
+/// so it states the level of the reference server that this one is compatible with; the crate's
+/// own version is logged as the build.
+pub const VERSION: &str = "2.15.0";
+
+/// The port for clients where none is given.
+pub const PORT_DEFAULT: i32 = 4222;
+
+/// The address to listen on where none is given: every IPv4 interface.
+pub const HOST_DEFAULT: &str = "0.0.0.0";
+
+/// The most client loops that may be asked for.
+pub const LOOPS_MAX: usize = 256;
+
+/// The most client loops that are chosen without being asked for.
+const LOOPS_CHOSEN_MAX: usize = 8;
+
+/// Everything that can be set about a server. The defaults are the reference's, save for the
+/// options that it does not have; those say so.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Host name or address to listen on.
+    pub host: String,
+    /// Port for clients, 1 to 65535. -1 lets the system pick one, 0 stands for 4222.
+    pub port: i32,
+    /// Name in INFO and in monitoring, without spaces; the server's id if `None`.
+    pub server_name: Option<String>,
+    /// File that holds the process id while the server runs.
+    pub pid_file: Option<PathBuf>,
+    /// Number of client loops, 1 to [`LOOPS_MAX`]; see [`Options::client_loops`] for `None`. Not in
+    /// the reference.
+    pub loops: Option<usize>,
+    /// Whether debug lines are logged.
+    pub debug: bool,
+    /// Whether the protocol is logged, line by line.
+    pub trace: bool,
+    /// Whether the protocol of the system account is logged too. Means nothing without `trace`.
+    pub trace_verbose: bool,
+    /// Whether log lines start with date and time.
+    pub logtime: bool,
+    /// Whether that time is UTC instead of local time.
+    pub logtime_utc: bool,
+    /// Largest payload of a message, headers included, in bytes; 1 to 2^31 - 1, not above
+    /// `max_pending`.
+    pub max_payload: usize,
+    /// Largest protocol line in bytes, measured on its arguments; 1 to 2^31 - 1.
+    pub max_control_line: usize,
+    /// Client connections at a time. 0 refuses every client.
+    pub max_connections: usize,
+    /// Subscriptions of one connection; 0 is unlimited.
+    pub max_subscriptions: usize,
+    /// Tokens in the subject of a subscription; 0 is unlimited.
+    pub max_sub_tokens: usize,
+    /// Bytes that may wait to be written to one connection before it is closed as a slow consumer.
+    pub max_pending: usize,
+    /// Time without any progress in writing after which a connection is closed as a slow consumer.
+    pub write_deadline: Duration,
+    /// Time between two pings of a connection.
+    pub ping_interval: Duration,
+    /// Pings that may be unanswered when the next is due; one more closes the connection.
+    pub ping_max: u32,
+    /// Time within which a new connection must have completed its first command. Not in the
+    /// reference.
+    pub connect_deadline: Duration,
+    /// Bytes that may wait to be written to all connections of the server together, not below
+    /// `max_pending`; half of the machine's memory if `None`. Not in the reference.
+    pub pending_total_max: Option<usize>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            host: HOST_DEFAULT.into(),
+            port: PORT_DEFAULT,
+            server_name: None,
+            pid_file: None,
+            loops: None,
+            debug: false,
+            trace: false,
+            trace_verbose: false,
+            logtime: true,
+            logtime_utc: false,
+            max_payload: 1 << 20,
+            max_control_line: 4096,
+            max_connections: 65536,
+            max_subscriptions: 0,
+            max_sub_tokens: 0,
+            max_pending: 64 << 20,
+            write_deadline: Duration::from_secs(10),
+            ping_interval: Duration::from_secs(120),
+            ping_max: 2,
+            connect_deadline: Duration::from_secs(30),
+            pending_total_max: None,
+        }
+    }
+}
+
+impl Options {
+    /// How many client loops to run on a machine with `cores` cores. Unless told, that is one up
+    /// to two cores, then half of the cores, at most eight: the other half is for the clients,
+    /// which often share the machine, and for the kernel's part of the work.
+    pub fn client_loops(&self, cores: usize) -> usize {
+        self.loops.unwrap_or((cores / 2).clamp(1, LOOPS_CHOSEN_MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loops_follow_the_cores_until_told() {
+        let chosen = Options::default();
+        for (cores, loops) in [
+            (0, 1),
+            (1, 1),
+            (2, 1),
+            (3, 1),
+            (4, 2),
+            (8, 4),
+            (15, 7),
+            (16, 8),
+            (64, 8),
+        ] {
+            assert_eq!(chosen.client_loops(cores), loops, "{cores} cores");
+        }
+        assert_eq!(
+            Options {
+                loops: Some(12),
+                ..chosen
+            }
+            .client_loops(1),
+            12
+        );
+    }
+}

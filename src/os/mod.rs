@@ -1,0 +1,7 @@
+//! What differs between operating systems: signals, limits, the allocator, local time. The only
+//! home of `cfg(target_os)`; every function has a harmless answer where a system lacks the thing.
+
+pub mod limits;
+pub mod local_time;
+pub mod malloc;
+pub mod signals;

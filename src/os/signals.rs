@@ -1,0 +1,123 @@
+//! Signals as values, waited for by the main thread.
+
+pub use system::Signals;
+
+use std::fmt::{self, Display, Formatter};
+
+/// A signal that the server acts upon. Shown, it reads as in the reference's log:
+/// `user defined signal 1`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Signal {
+    /// SIGINT, or Ctrl-C on Windows.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+    /// SIGQUIT.
+    Quit,
+    /// SIGHUP.
+    Hangup,
+    /// SIGUSR1.
+    User1,
+    /// SIGUSR2.
+    User2,
+}
+
+impl Display for Signal {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Signal::Interrupt => "interrupt",
+            Signal::Terminate => "terminated",
+            Signal::Quit => "quit",
+            Signal::Hangup => "hangup",
+            Signal::User1 => "user defined signal 1",
+            Signal::User2 => "user defined signal 2",
+        })
+    }
+}
+
+#[cfg(unix)]
+mod system {
+    use std::io;
+
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+
+    use super::Signal;
+
+    const HANDLED: [(i32, Signal); 6] = [
+        (SIGINT, Signal::Interrupt),
+        (SIGTERM, Signal::Terminate),
+        (SIGQUIT, Signal::Quit),
+        (SIGHUP, Signal::Hangup),
+        (SIGUSR1, Signal::User1),
+        (SIGUSR2, Signal::User2),
+    ];
+
+    /// The signals on their way to this process, from [`Signals::install`] on.
+    #[derive(Debug)]
+    pub struct Signals(signal_hook::iterator::Signals);
+
+    impl Signals {
+        /// Takes over every signal of [`Signal`], even one that the parent process had ignored:
+        /// a shell does that with SIGINT for its background jobs.
+        pub fn install() -> io::Result<Signals> {
+            let numbers = HANDLED.map(|(number, _)| number);
+            signal_hook::iterator::Signals::new(numbers).map(Signals)
+        }
+
+        /// Waits for the next signal.
+        pub fn wait(&mut self) -> Signal {
+            loop {
+                let number = self.0.forever().next();
+                if let Some((_, signal)) = HANDLED.iter().find(|(own, _)| Some(*own) == number) {
+                    return *signal;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(not(unix))]
+mod system {
+    use std::io;
+
+    use super::Signal;
+
+    /// Stands in for signals: the system's own Ctrl-C handling ends the process.
+    #[derive(Debug)]
+    pub struct Signals(());
+
+    impl Signals {
+        /// Leaves the handling to the system.
+        pub fn install() -> io::Result<Signals> {
+            Ok(Signals(()))
+        }
+
+        /// Waits until the system ends the process.
+        pub fn wait(&mut self) -> Signal {
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raised_signals_arrive() {
+        use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+
+        let mut signals = Signals::install().unwrap();
+        signal_hook::low_level::raise(SIGUSR1).unwrap();
+        assert_eq!(signals.wait(), Signal::User1);
+        // None is lost when several come before anyone waits, though their order may be.
+        for number in [SIGTERM, SIGINT, SIGUSR1] {
+            signal_hook::low_level::raise(number).unwrap();
+        }
+        let mut names = [(); 3].map(|()| signals.wait().to_string());
+        names.sort_unstable();
+        assert_eq!(names, ["interrupt", "terminated", "user defined signal 1"]);
+    }
+}

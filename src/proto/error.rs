@@ -1,0 +1,160 @@
+//! The texts of `-ERR`, and why connections close: one table each, as clients and operators know
+//! them (<https://docs.nats.io/reference/reference-protocols/nats-protocol#ok-err>).
+
+use crate::base::text::quoted;
+use std::fmt;
+
+/// An error that is sent to a client.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ClientError<'a> {
+    UnknownOperation,
+    AuthorizationViolation,
+    AuthenticationTimeout,
+    ConnectionsExceeded,
+    PayloadViolation,
+    ControlLineExceeded,
+    SubscriptionsExceeded,
+    StaleConnection,
+    ClientProtocol,
+    NoRespondersRequiresHeaders,
+    InvalidSubject,
+    InvalidPublishSubject,
+    PublishViolation(&'a [u8]),
+    ReplyViolation(&'a [u8]),
+    SubscriptionViolation {
+        subject: &'a [u8],
+        queue: Option<&'a [u8]>,
+    },
+    TooManyTokens(&'a [u8]),
+}
+
+impl fmt::Display for ClientError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use ClientError::*;
+        f.write_str(match self {
+            UnknownOperation => "Unknown Protocol Operation",
+            AuthorizationViolation => "Authorization Violation",
+            AuthenticationTimeout => "Authentication Timeout",
+            ConnectionsExceeded => "maximum connections exceeded",
+            PayloadViolation => "Maximum Payload Violation",
+            ControlLineExceeded => "maximum control line exceeded",
+            SubscriptionsExceeded => "maximum subscriptions exceeded",
+            StaleConnection => "Stale Connection",
+            ClientProtocol => "invalid client protocol",
+            NoRespondersRequiresHeaders => "no responders requires headers support",
+            InvalidSubject => "Invalid Subject",
+            InvalidPublishSubject => "Invalid Publish Subject",
+            PublishViolation(subject) => {
+                return write!(
+                    f,
+                    "Permissions Violation for Publish to {}",
+                    quoted(subject)
+                );
+            }
+            ReplyViolation(reply) => {
+                let reply = quoted(reply);
+                return write!(f, "Permissions Violation for Publish with Reply of {reply}");
+            }
+            SubscriptionViolation { subject, queue } => {
+                write!(
+                    f,
+                    "Permissions Violation for Subscription to {}",
+                    quoted(subject)
+                )?;
+                return match queue {
+                    Some(queue) => write!(f, " using queue {}", quoted(queue)),
+                    None => Ok(()),
+                };
+            }
+            TooManyTokens(subject) => {
+                let subject = quoted(subject);
+                return write!(
+                    f,
+                    "Permissions Violation for Subscription to {subject}, too many tokens"
+                );
+            }
+        })
+    }
+}
+
+/// Why a connection was closed, in the words of the logs and the monitoring endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    ClientClosed,
+    AuthenticationTimeout,
+    AuthenticationViolation,
+    SlowConsumerPendingBytes,
+    SlowConsumerWriteDeadline,
+    WriteError,
+    ReadError,
+    ParseError,
+    StaleConnection,
+    ProtocolViolation,
+    BadClientProtocolVersion,
+    MaxConnectionsExceeded,
+    MaxPayloadExceeded,
+    MaxControlLineExceeded,
+    ServerShutdown,
+    NoRespondersRequiresHeaders,
+}
+
+impl CloseReason {
+    /// Whether what is still queued for the peer is worth a last write.
+    pub fn flushes(self) -> bool {
+        use CloseReason::*;
+        !matches!(
+            self,
+            ReadError | WriteError | SlowConsumerPendingBytes | SlowConsumerWriteDeadline
+        )
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use CloseReason::*;
+        f.write_str(match self {
+            ClientClosed => "Client Closed",
+            AuthenticationTimeout => "Authentication Timeout",
+            AuthenticationViolation => "Authentication Failure",
+            SlowConsumerPendingBytes => "Slow Consumer (Pending Bytes)",
+            SlowConsumerWriteDeadline => "Slow Consumer (Write Deadline)",
+            WriteError => "Write Error",
+            ReadError => "Read Error",
+            ParseError => "Parse Error",
+            StaleConnection => "Stale Connection",
+            ProtocolViolation => "Protocol Violation",
+            BadClientProtocolVersion => "Bad Client Protocol Version",
+            MaxConnectionsExceeded => "Maximum Connections Exceeded",
+            MaxPayloadExceeded => "Maximum Message Payload Exceeded",
+            MaxControlLineExceeded => "Maximum Control Line Exceeded",
+            ServerShutdown => "Server Shutdown",
+            NoRespondersRequiresHeaders => "No Responders Requires Headers",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_are_quoted() {
+        let e = ClientError::PublishViolation(b"_GR_.\"x");
+        assert_eq!(
+            e.to_string(),
+            r#"Permissions Violation for Publish to "_GR_.\"x""#
+        );
+        let e = ClientError::SubscriptionViolation {
+            subject: b"a",
+            queue: Some(b"_sys_"),
+        };
+        assert_eq!(
+            e.to_string(),
+            r#"Permissions Violation for Subscription to "a" using queue "_sys_""#
+        );
+        assert_eq!(
+            ClientError::TooManyTokens(b"a.b").to_string(),
+            r#"Permissions Violation for Subscription to "a.b", too many tokens"#
+        );
+    }
+}

@@ -1,0 +1,83 @@
+//! The INFO line that opens every connection, and is sent again when something in it changed
+//! (<https://docs.nats.io/reference/reference-protocols/nats-protocol#info>).
+
+use serde::Serialize;
+use std::net::IpAddr;
+
+/// What the server says of itself to a client, in the order in which it is written.
+#[derive(Serialize, Clone, Debug)]
+pub struct Info<'a> {
+    /// The server's public key (`N...`).
+    pub server_id: &'a str,
+    pub server_name: &'a str,
+    /// The protocol level, as a version of the reference server.
+    pub version: &'a str,
+    /// What clients may expect: 1 for asynchronous INFO.
+    pub proto: u8,
+    /// The toolchain; the key's name is historical.
+    pub go: &'a str,
+    pub host: &'a str,
+    pub port: u16,
+    pub headers: bool,
+    /// Bytes in a message, headers included.
+    pub max_payload: usize,
+    pub client_id: u64,
+    pub client_ip: IpAddr,
+    /// Set in the INFO that answers the first PING after CONNECT.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub connect_info: bool,
+    /// The account that the client is bound to, in the same INFO.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_account: Option<&'a str>,
+}
+
+/// The value of INFO's `go` field.
+pub const TOOLCHAIN: &str = concat!("rust", env!("CARGO_PKG_RUST_VERSION"));
+
+impl Info<'_> {
+    /// Appends the whole line.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"INFO ");
+        serde_json::to_writer(&mut *out, self).expect("plain fields always serialize");
+        // The blank before the line's end is part of what clients have always been sent.
+        out.extend_from_slice(b" \r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_and_omissions() {
+        let mut info = Info {
+            server_id: "NX",
+            server_name: "n",
+            version: "2.15.0",
+            proto: 1,
+            go: "rust",
+            host: "0.0.0.0",
+            port: 4222,
+            headers: true,
+            max_payload: 1048576,
+            client_id: 5,
+            client_ip: "127.0.0.1".parse().unwrap(),
+            connect_info: false,
+            remote_account: None,
+        };
+        let mut out = vec![];
+        info.write(&mut out);
+        let want = "INFO {\"server_id\":\"NX\",\"server_name\":\"n\",\"version\":\"2.15.0\",\
+            \"proto\":1,\"go\":\"rust\",\"host\":\"0.0.0.0\",\"port\":4222,\"headers\":true,\
+            \"max_payload\":1048576,\"client_id\":5,\"client_ip\":\"127.0.0.1\"} \r\n";
+        assert_eq!(String::from_utf8(out).unwrap(), want);
+        (info.connect_info, info.remote_account) = (true, Some("$G"));
+        let mut out = vec![];
+        info.write(&mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert!(
+            text.ends_with(",\"connect_info\":true,\"remote_account\":\"$G\"} \r\n"),
+            "{text}"
+        );
+    }
+}

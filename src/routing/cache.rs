@@ -1,0 +1,210 @@
+//! A loop's memory of which subjects go where: a hit costs one hash and two loads of counters
+//! that nobody writes while subscriptions stand still.
+//!
+//! Two ways, least frequently used goes first, and a doorkeeper: a subject enters only when it
+//! was seen before, so that reply inboxes, each used once, push nobody out.
+
+use super::route::Route;
+use crate::accounts::interest::{Bucket, Interest, Target};
+use crate::base::limits::{DOORKEEPER, ROUTE_CACHE};
+use crate::subject::Matches;
+use std::sync::Arc;
+
+/// Routes by subject, for the account or accounts of one loop's clients.
+pub struct RouteCache {
+    sets: Vec<[Option<Box<Entry>>; 2]>,
+    /// The tag of the last subject that knocked here and was not let in.
+    doorkeeper: Vec<u16>,
+    /// The route of a subject that is not worth an entry.
+    scratch: Arc<Route>,
+    matches: Matches<Target>,
+}
+
+struct Entry {
+    hash: u64,
+    account: u32,
+    bucket: Bucket,
+    uses: u8,
+    generation: u64,
+    route: Arc<Route>,
+    subject: Box<[u8]>,
+}
+
+const SETS: usize = ROUTE_CACHE / 2;
+
+/// A scratch route that grew beyond this many bytes is not kept.
+const SCRATCH_BYTES: usize = 1 << 20;
+
+impl Default for RouteCache {
+    fn default() -> RouteCache {
+        RouteCache {
+            sets: std::iter::repeat_with(|| [None, None]).take(SETS).collect(),
+            doorkeeper: vec![0; DOORKEEPER],
+            scratch: Arc::default(),
+            matches: Matches::default(),
+        }
+    }
+}
+
+impl RouteCache {
+    /// The route of `subject` in the account with this number and interest, as of now.
+    #[inline]
+    pub fn route(&mut self, account: u32, interest: &Interest, subject: &[u8]) -> &Arc<Route> {
+        let hash = interest.hash(subject);
+        let set = low(hash) & (SETS - 1);
+        let way = self.sets[set]
+            .iter()
+            .position(|e| e.as_ref().is_some_and(|e| e.is(hash, account, subject)));
+        match way {
+            Some(way) => {
+                let entry = self.sets[set][way]
+                    .as_mut()
+                    .expect("the way was found filled");
+                entry.uses = entry.uses.saturating_add(1);
+                let generation = interest.generation(entry.bucket);
+                if entry.generation != generation {
+                    entry.generation = generation;
+                    refill(&mut entry.route, interest, subject, &mut self.matches);
+                }
+                &entry.route
+            }
+            None => self.miss(hash, set, account, interest, subject),
+        }
+    }
+
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "a tag is 16 bits of the hash"
+    )]
+    fn miss(
+        &mut self,
+        hash: u64,
+        set: usize,
+        account: u32,
+        interest: &Interest,
+        subject: &[u8],
+    ) -> &Arc<Route> {
+        let tag = (hash >> 48) as u16 | 1;
+        let door = &mut self.doorkeeper[low(hash >> 20) & (DOORKEEPER - 1)];
+        if *door != tag {
+            *door = tag;
+            if self.scratch.held() > SCRATCH_BYTES {
+                self.scratch = Arc::default();
+            }
+            refill(&mut self.scratch, interest, subject, &mut self.matches);
+            return &self.scratch;
+        }
+        let set = &mut self.sets[set];
+        let uses = |e: &Option<Box<Entry>>| e.as_ref().map_or(0, |e| 1 + u32::from(e.uses));
+        let way = usize::from(uses(&set[1]) < uses(&set[0]));
+        if let Some(other) = &mut set[1 - way] {
+            other.uses /= 2;
+        }
+        let bucket = interest.bucket(subject);
+        let generation = interest.generation(bucket);
+        let mut route = set[way].take().map(|e| e.route).unwrap_or_default();
+        refill(&mut route, interest, subject, &mut self.matches);
+        let subject = subject.into();
+        let entry = Entry {
+            hash,
+            account,
+            bucket,
+            uses: 1,
+            generation,
+            route,
+            subject,
+        };
+        &set[way].insert(Box::new(entry)).route
+    }
+}
+
+impl Entry {
+    #[inline]
+    fn is(&self, hash: u64, account: u32, subject: &[u8]) -> bool {
+        self.hash == hash && self.account == account && *self.subject == *subject
+    }
+}
+
+/// The low bits of a hash, as an index that is masked.
+#[allow(clippy::cast_possible_truncation, reason = "only the low bits matter")]
+fn low(hash: u64) -> usize {
+    hash as usize
+}
+
+/// Resolves into the route's own memory if nobody else holds it.
+fn refill(
+    route: &mut Arc<Route>,
+    interest: &Interest,
+    subject: &[u8],
+    matches: &mut Matches<Target>,
+) {
+    if Arc::get_mut(route).is_none() {
+        *route = Arc::default();
+    }
+    let own = Arc::get_mut(route).expect("a new route has one holder");
+    interest.matches(subject, matches);
+    own.refill(matches);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accounts::interest::LoopId;
+
+    fn target(slot: u32) -> Target {
+        Target {
+            owner: LoopId(0),
+            slot,
+            generation: 0,
+        }
+    }
+
+    #[test]
+    fn a_cached_route_follows_every_change() {
+        let interest = Interest::new(3);
+        let mut cache = RouteCache::default();
+        let fan_out =
+            |cache: &mut RouteCache, subject: &[u8]| cache.route(0, &interest, subject).fan_out();
+        for _ in 0..3 {
+            assert_eq!(fan_out(&mut cache, b"a.b"), 0);
+        }
+        let a = interest.insert(b"a.b", None, target(1)).unwrap();
+        assert_eq!(fan_out(&mut cache, b"a.b"), 1);
+        let wild = interest.insert(b"*.b", None, target(2)).unwrap();
+        let rest = interest.insert(b">", None, target(3)).unwrap();
+        assert_eq!(fan_out(&mut cache, b"a.b"), 3);
+        interest.remove(wild);
+        assert_eq!(fan_out(&mut cache, b"a.b"), 2);
+        interest.remove(rest);
+        interest.remove(a);
+        assert_eq!(fan_out(&mut cache, b"a.b"), 0);
+    }
+
+    #[test]
+    fn subjects_seen_once_do_not_enter() {
+        let interest = Interest::new(3);
+        let mut cache = RouteCache::default();
+        let entries = |c: &RouteCache| c.sets.iter().flatten().flatten().count();
+        for i in 0..1000 {
+            cache.route(0, &interest, format!("_INBOX.{i}").as_bytes());
+        }
+        assert!(entries(&cache) < 20, "{}", entries(&cache));
+        for _ in 0..2 {
+            cache.route(0, &interest, b"hot");
+        }
+        cache.route(1, &interest, b"hot");
+        cache.route(1, &interest, b"hot");
+        assert!(entries(&cache) >= 2);
+    }
+
+    #[test]
+    fn a_route_that_is_still_held_is_not_changed() {
+        let interest = Interest::new(3);
+        let mut cache = RouteCache::default();
+        interest.insert(b"a", None, target(1)).unwrap();
+        let held = cache.route(0, &interest, b"a").clone();
+        interest.insert(b"a", None, target(2)).unwrap();
+        assert_eq!(cache.route(0, &interest, b"a").fan_out(), 2);
+        assert_eq!(held.fan_out(), 1);
+    }
+}

@@ -1,0 +1,195 @@
+//! Puts a server together: key, account, loops and listeners; and takes it apart again.
+
+use crate::accounts::interest::LoopId;
+use crate::accounts::{Account, GLOBAL};
+use crate::base::text::PlainError;
+use crate::broker::{Broker, Facts};
+use crate::loops::client::{ClientLoop, Peers};
+use crate::loops::inbox::{Inbox, Mail};
+use crate::net::listen::{Acceptor, listen};
+use crate::nkey::ServerKey;
+use crate::options::Options;
+use log::info;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::thread::{self, JoinHandle};
+
+/// A running server.
+pub struct Server {
+    addr: SocketAddr,
+    peers: Arc<Peers>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Why a server did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The address, and the system's reason.
+    Listen(String, io::Error),
+    /// The system's source of randomness failed.
+    Random(getrandom::Error),
+    /// A thread or a poll could not be had.
+    Loop(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Listen(at, e) => {
+                let e = PlainError(e);
+                write!(f, "Error listening on port: {at}, \"listen tcp {at}: {e}\"")
+            }
+            StartError::Random(e) => write!(f, "Error getting random numbers: {e}"),
+            StartError::Loop(e) => write!(f, "Error starting a client loop: {e}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            StartError::Listen(_, e) | StartError::Loop(e) => Some(e),
+            StartError::Random(_) => None,
+        }
+    }
+}
+
+/// The share of the machine's memory that all connections together may hold, where nothing else
+/// is set, and what they may hold in any case.
+const MEMORY_SHARE: usize = 2;
+const MEMORY_MIN: usize = 256 << 20;
+
+impl Server {
+    /// Starts listening and serving; returns once clients can connect.
+    ///
+    /// # Errors
+    /// The address cannot be listened on, or the system lacks what the loops need.
+    pub fn start(options: Options) -> Result<Server, StartError> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(StartError::Random)?;
+        let id = ServerKey::from_seed(seed).public();
+        let mut seeds = [0; 16];
+        getrandom::fill(&mut seeds).map_err(StartError::Random)?;
+        let (table_seed, pick_seed) = seeds.split_at(8);
+        let number = |bytes: &[u8]| bytes.iter().fold(0u64, |n, b| n << 8 | u64::from(*b));
+        let name = options.server_name.clone().unwrap_or_else(|| id.clone());
+        info!("  Name:     {name}");
+        info!("  ID:       {id}");
+
+        let port = match options.port {
+            -1 => 0,
+            0 => 4222,
+            port => u16::try_from(port).map_err(|_| {
+                let at = format!("{}:{port}", options.host);
+                StartError::Listen(at, io::Error::other("invalid port"))
+            })?,
+        };
+        let at = |e: io::Error| StartError::Listen(join(&options.host, port), e);
+        let listener = listen(&options.host, port).map_err(at)?;
+        let addr = listener.local_addr().map_err(at)?;
+
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let loops = options.client_loops(cores);
+        let bytes_max = options.pending_total_max.unwrap_or_else(|| {
+            let memory = crate::os::limits::total_memory().unwrap_or(0);
+            (usize::try_from(memory).unwrap_or(usize::MAX) / MEMORY_SHARE).max(MEMORY_MIN)
+        });
+        let connections_max = options.max_connections;
+        let facts = Arc::new(Facts {
+            id,
+            name,
+            host: options.host.clone(),
+            port: addr.port(),
+            account: Arc::new(Account::new(0, GLOBAL, number(table_seed))),
+            loop_bytes_max: bytes_max / loops,
+            options,
+        });
+        let (mut polls, mut inboxes) = (Vec::new(), Vec::new());
+        for _ in 0..loops {
+            let (poll, waker) = ClientLoop::poll().map_err(StartError::Loop)?;
+            polls.push(poll);
+            inboxes.push(Inbox::new(waker));
+        }
+        let connections = (0..loops).map(|_| AtomicUsize::new(0)).collect();
+        let peers = Arc::new(Peers {
+            inboxes,
+            connections,
+            connections_max,
+        });
+        let mut acceptor = Some(Acceptor::new(listener));
+        let mut server = Server {
+            addr,
+            peers: peers.clone(),
+            threads: Vec::new(),
+        };
+        for (me, poll) in polls.into_iter().enumerate() {
+            let owner = LoopId(u16::try_from(me).expect("there are few loops"));
+            let seed = number(pick_seed).wrapping_add(me as u64);
+            let broker = Broker::new(facts.clone(), owner, loops, seed);
+            let client_loop = ClientLoop::new(me, poll, peers.clone(), broker, acceptor.take())
+                .map_err(StartError::Loop)?;
+            let thread = thread::Builder::new()
+                .name(format!("clients-{me}"))
+                .spawn(move || client_loop.run())
+                .map_err(StartError::Loop)?;
+            server.threads.push(thread);
+        }
+        info!(
+            "Listening for client connections on {}",
+            join(&facts.host, addr.port())
+        );
+        Ok(server)
+    }
+
+    /// The address that clients connect to, with its real port.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Closes all connections, after a last write of what is pending, and ends the loops.
+    pub fn shutdown(mut self) {
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        for inbox in &self.peers.inboxes {
+            if let Err(e) = inbox.send(Mail::Shutdown) {
+                log::error!("Error waking a client loop: {e}");
+            }
+        }
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                log::error!("A client loop ended with a panic");
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// `HOST:PORT`, with IPv6 addresses in brackets.
+fn join(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_written_as_urls_have_them() {
+        assert_eq!(join("0.0.0.0", 4222), "0.0.0.0:4222");
+        assert_eq!(join("::1", 1), "[::1]:1");
+    }
+}
