@@ -1,1 +1,347 @@
+//! Whole conversations without a socket.
 
+use super::*;
+use crate::base::limits::FIRST_PING;
+use std::time::Duration;
+
+/// Brokers of a server, with the batches between them passed on by hand.
+struct Bench {
+    brokers: Vec<Broker>,
+    now: Mono,
+}
+
+/// A client of a bench: its loop and slot.
+#[derive(Clone, Copy)]
+struct Peer(usize, u32);
+
+impl Bench {
+    fn new(loops: usize, change: impl FnOnce(&mut Options)) -> Bench {
+        let mut options = Options::default();
+        change(&mut options);
+        let facts = Arc::new(Facts {
+            options,
+            id: "NX".into(),
+            name: "n".into(),
+            host: "h".into(),
+            port: 1,
+            account: Arc::new(Account::new(0, "$G", 7)),
+            loop_bytes_max: 1 << 30,
+        });
+        let broker = |i| Broker::new(facts.clone(), LoopId(i as u16), loops, 9);
+        Bench { brokers: (0..loops).map(broker).collect(), now: Mono::ZERO }
+    }
+
+    /// A client that got its INFO.
+    fn open(&mut self, owner: usize) -> Peer {
+        let addr = "127.0.0.1:9".parse().unwrap();
+        let slot = self.brokers[owner].open(0, ClientId(1), addr, self.now);
+        let peer = Peer(owner, slot);
+        assert!(self.read(peer).starts_with("INFO {"));
+        peer
+    }
+
+    /// A client that said CONNECT and is not verbose.
+    fn connect(&mut self, owner: usize) -> Peer {
+        let peer = self.open(owner);
+        let json = r#"{"verbose":false,"pedantic":false,"headers":true,"no_responders":true}"#;
+        self.say(peer, &format!("CONNECT {json}\r\n"));
+        peer
+    }
+
+    fn say(&mut self, peer: Peer, text: &str) {
+        let mut data = Bytes::copy_from_slice(text.as_bytes());
+        let bytes = data.clone();
+        let mut at = 0;
+        loop {
+            let broker = &mut self.brokers[peer.0];
+            match broker.handle_bytes(peer.1, &bytes[at..], &mut data, self.now) {
+                Progress::Flush { consumed } => {
+                    at += consumed;
+                    broker.take_urgent(&mut Vec::new());
+                }
+                Progress::Wait { consumed, partial } => {
+                    broker.keep(peer.1, &bytes[at + consumed..], partial);
+                    break;
+                }
+                Progress::Closed => break,
+            }
+        }
+        self.pass_batches();
+    }
+
+    fn pass_batches(&mut self) {
+        for from in 0..self.brokers.len() {
+            for to in 0..self.brokers.len() {
+                let owner = LoopId(to as u16);
+                if let Some(mut batch) = self.brokers[from].take_batch(owner, Batch::default) {
+                    self.brokers[to].handle_batch(LoopId(from as u16), &mut batch);
+                }
+            }
+        }
+    }
+
+    /// What was written to a client since the last time.
+    fn read(&mut self, peer: Peer) -> String {
+        let mut out = Vec::new();
+        let flushed = self.brokers[peer.0].flush(peer.1, self.now, |slices| {
+            slices.iter().for_each(|s| out.extend_from_slice(s));
+            Ok(slices.iter().map(|s| s.len()).sum())
+        });
+        assert_eq!(flushed, Flushed::Done);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn closed(&mut self, peer: Peer) -> Option<CloseReason> {
+        let mut closing = Vec::new();
+        self.brokers[peer.0].take_closing(&mut closing);
+        closing.iter().find(|(slot, _)| *slot == peer.1).map(|(_, reason)| *reason)
+    }
+
+    fn interest(&self) -> usize {
+        self.brokers[0].facts.account.interest.len()
+    }
+}
+
+#[test]
+fn a_telnet_session() {
+    let mut bench = Bench::new(1, |_| {});
+    let peer = bench.open(0);
+    bench.say(peer, "SUB foo 1\r\nPUB foo 5\r\nhello\r\n");
+    assert_eq!(bench.read(peer), "+OK\r\n+OK\r\nMSG foo 1 5\r\nhello\r\n");
+}
+
+#[test]
+fn every_split_gives_the_same_conversation() {
+    let script = "CONNECT {\"verbose\":true,\"headers\":true}\r\nSUB a.* q 1\r\nSUB a.> 22\r\n\
+        PUB a.b r 5\r\nhello\r\nHPUB\ta.c  12 14\r\nNATS/1.0\r\n\r\nhi\r\nUNSUB 22 3\r\nPING\r\n\
+        PUB a.d 0\n\r\nPUB a.e 1\r\nx\r\nUNSUB 1\r\nPINX\r\n";
+    let talk = |cut: usize| {
+        let mut bench = Bench::new(1, |_| {});
+        let peer = bench.open(0);
+        bench.say(peer, &script[..cut]);
+        bench.say(peer, &script[cut..]);
+        (bench.read(peer), bench.closed(peer))
+    };
+    let whole = talk(0);
+    assert_eq!(whole.1, Some(CloseReason::ProtocolViolation));
+    assert!(whole.0.contains("HMSG a.c 22 12 14\r\nNATS/1.0\r\n\r\nhi\r\n"), "{}", whole.0);
+    for cut in 1..script.len() {
+        assert_eq!(talk(cut), whole, "cut at {cut}");
+    }
+}
+
+#[test]
+fn headers_are_left_out_for_those_who_do_not_know_them() {
+    let mut bench = Bench::new(2, |_| {});
+    let (publisher, old, far) = (bench.connect(0), bench.open(0), bench.open(1));
+    for peer in [old, far] {
+        bench.say(peer, "CONNECT {\"verbose\":false}\r\nSUB a 1\r\n");
+    }
+    bench.say(publisher, "HPUB a r 12 14\r\nNATS/1.0\r\n\r\nhi\r\n");
+    for peer in [old, far] {
+        assert_eq!(bench.read(peer), "MSG a 1 r 2\r\nhi\r\n");
+    }
+}
+
+#[test]
+fn messages_cross_loops_in_order_and_shared_payloads_too() {
+    let mut bench = Bench::new(3, |_| {});
+    let publisher = bench.connect(0);
+    let subs: Vec<Peer> = (0..3).map(|owner| bench.connect(owner)).collect();
+    for sub in &subs {
+        bench.say(*sub, "SUB a.> 7\r\n");
+    }
+    let big = "x".repeat(5000);
+    bench.say(publisher, &format!("PUB a.1 2\r\nhi\r\nPUB a.2 r 5000\r\n{big}\r\nPUB  a.3 0\r\n\r\n"));
+    let want = format!("MSG a.1 7 2\r\nhi\r\nMSG a.2 7 r 5000\r\n{big}\r\nMSG a.3 7 0\r\n\r\n");
+    for sub in subs {
+        assert_eq!(bench.read(sub), want);
+    }
+}
+
+#[test]
+fn a_queue_group_gets_each_message_once_wherever_its_members_are() {
+    let mut bench = Bench::new(2, |_| {});
+    let publisher = bench.connect(0);
+    let members: Vec<Peer> = (0..4).map(|i| bench.connect(i % 2)).collect();
+    for member in &members {
+        bench.say(*member, "SUB jobs.* workers 1\r\n");
+    }
+    for _ in 0..400 {
+        bench.say(publisher, "PUB jobs.x 1\r\n.\r\n");
+    }
+    let counts: Vec<usize> =
+        members.iter().map(|m| bench.read(*m).matches("MSG ").count()).collect();
+    assert_eq!(counts.iter().sum::<usize>(), 400);
+    assert!(counts.iter().all(|n| *n > 50), "{counts:?}");
+}
+
+#[test]
+fn requests_that_nobody_gets_are_answered() {
+    let mut bench = Bench::new(1, |_| {});
+    let client = bench.connect(0);
+    bench.say(client, "SUB inbox.* 3\r\nPUB svc inbox.1 0\r\n\r\n");
+    let want = "HMSG inbox.1 3 35 35\r\nNATS/1.0 503\r\nNats-Subject: svc\r\n\r\n\r\n";
+    assert_eq!(bench.read(client), want);
+    bench.say(client, "UNSUB 3\r\nSUB inbox.* q 3\r\nPUB svc inbox.1 0\r\n\r\n");
+    assert_eq!(bench.read(client), "", "a queue subscription is not told");
+}
+
+#[test]
+fn auto_unsubscribe_counts_all_deliveries() {
+    for owner in [0, 1] {
+        let mut bench = Bench::new(2, |_| {});
+        let (publisher, sub) = (bench.connect(0), bench.connect(owner));
+        bench.say(sub, "SUB a 1\r\n");
+        bench.say(publisher, "PUB a 1\r\n1\r\nPUB a 1\r\n2\r\n");
+        bench.say(sub, "UNSUB 1 3\r\n");
+        bench.say(publisher, "PUB a 1\r\n3\r\nPUB a 1\r\n4\r\n");
+        let got = bench.read(sub);
+        assert_eq!(got.matches("MSG").count(), 3, "{got}");
+        assert_eq!(bench.interest(), 0);
+        bench.say(sub, "SUB a 1\r\n");
+        bench.say(publisher, "PUB a 1\r\n5\r\n");
+        bench.say(sub, "UNSUB 1 1\r\n");
+        assert_eq!(bench.interest(), 0, "as many as asked for were delivered before");
+    }
+}
+
+#[test]
+fn what_a_closed_client_left_behind_goes() {
+    let mut bench = Bench::new(1, |_| {});
+    let (sub, publisher) = (bench.connect(0), bench.connect(0));
+    for i in 0..10_000 {
+        bench.say(sub, &format!("SUB a.{i} {i}\r\n"));
+    }
+    bench.brokers[0].handle_end(sub.1, CloseReason::ClientClosed);
+    bench.say(publisher, "PUB a.5 1\r\nx\r\n");
+    assert_eq!(bench.closed(sub), Some(CloseReason::ClientClosed));
+    let mut turns = 1;
+    while bench.brokers[0].reap() {
+        turns += 1;
+    }
+    assert!(turns > 2, "a few subscriptions a turn");
+    assert_eq!((bench.interest(), bench.brokers[0].delivery.subs.len()), (0, 0));
+    assert_eq!(bench.brokers[0].delivery.clients.len(), 1);
+}
+
+#[test]
+fn a_slow_consumer_is_closed_and_nobody_else_notices() {
+    let mut bench = Bench::new(1, |o| o.max_pending = 100_000);
+    let (publisher, slow, quick) = (bench.connect(0), bench.connect(0), bench.connect(0));
+    for peer in [slow, quick] {
+        bench.say(peer, "SUB a 1\r\n");
+    }
+    let payload = "x".repeat(1000);
+    for _ in 0..200 {
+        bench.say(publisher, &format!("PUB a 1000\r\n{payload}\r\n"));
+        assert_eq!(bench.read(quick).len(), "MSG a 1 1000\r\n\r\n".len() + 1000);
+    }
+    assert_eq!(bench.closed(slow), Some(CloseReason::SlowConsumerPendingBytes));
+}
+
+#[test]
+fn a_producer_is_held_back_only_when_all_it_feeds_is_behind() {
+    let mut bench = Bench::new(1, |o| o.max_pending = 100_000);
+    let (publisher, slow, quick) = (bench.connect(0), bench.connect(0), bench.connect(0));
+    for peer in [slow, quick] {
+        bench.say(peer, "SUB both 1\r\n");
+    }
+    bench.say(slow, "SUB one 2\r\n");
+    let payload = "x".repeat(1000);
+    let mut held = Vec::new();
+    for _ in 0..85 {
+        bench.say(publisher, &format!("PUB both 1000\r\n{payload}\r\n"));
+        bench.read(quick);
+    }
+    bench.brokers[0].take_held_back(&mut held);
+    assert_eq!(held, []);
+    bench.say(publisher, &format!("PUB one 1000\r\n{payload}\r\n"));
+    bench.brokers[0].take_held_back(&mut held);
+    assert_eq!(held, [(LoopId(0), publisher.1)]);
+}
+
+#[test]
+fn memory_for_all_is_bounded_and_the_largest_goes_first() {
+    let mut bench = Bench::new(1, |_| {});
+    let (publisher, one, two) = (bench.connect(0), bench.connect(0), bench.connect(0));
+    bench.say(one, "SUB a 1\r\n");
+    bench.say(two, "SUB b 1\r\n");
+    let payload = "x".repeat(1000);
+    for _ in 0..300 {
+        bench.say(publisher, &format!("PUB a 1000\r\n{payload}\r\n"));
+    }
+    bench.say(publisher, &format!("PUB b 1000\r\n{payload}\r\n"));
+    bench.brokers[0].relieve(0);
+    assert_eq!(bench.closed(one), None);
+    bench.brokers[0].relieve((1 << 30) - 200_000);
+    let mut closing = Vec::new();
+    bench.brokers[0].take_closing(&mut closing);
+    assert_eq!(closing, [(one.1, CloseReason::SlowConsumerPendingBytes)]);
+}
+
+#[test]
+fn strangers_have_a_deadline() {
+    let mut bench = Bench::new(1, |_| {});
+    let (silent, dripping, telnet) = (bench.open(0), bench.open(0), bench.open(0));
+    bench.say(dripping, "PUB fo");
+    bench.say(telnet, "SUB foo 1\r\n");
+    bench.read(telnet);
+    let deadline = bench.brokers[0].deadline(silent.1).unwrap();
+    bench.now = deadline;
+    for peer in [silent, dripping, telnet] {
+        bench.brokers[0].handle_timer(peer.1, deadline);
+    }
+    for peer in [silent, dripping] {
+        assert_eq!(bench.read(peer), "-ERR 'Authentication Timeout'\r\n");
+    }
+    assert_eq!(bench.read(telnet), "");
+    let mut closing = Vec::new();
+    bench.brokers[0].take_closing(&mut closing);
+    assert_eq!(closing.len(), 2);
+    assert!(closing.iter().all(|(_, r)| *r == CloseReason::AuthenticationTimeout));
+}
+
+#[test]
+fn strangers_together_hold_little() {
+    let mut bench = Bench::new(1, |_| {});
+    let half = format!("PUB foo 1000000\r\n{}", "x".repeat(500_000));
+    let peers: Vec<Peer> = (0..60).map(|_| bench.open(0)).collect();
+    for peer in &peers {
+        bench.say(*peer, &half);
+    }
+    assert!(bench.brokers[0].inbound_bytes <= GREETING_BYTES + 1_000_000);
+    assert_eq!(bench.brokers[0].inbound_bytes, bench.brokers[0].greeting_bytes);
+    for peer in &peers {
+        bench.brokers[0].handle_end(peer.1, CloseReason::ClientClosed);
+    }
+    assert_eq!((bench.brokers[0].inbound_bytes, bench.brokers[0].greeting_bytes), (0, 0));
+    let known = bench.connect(0);
+    bench.say(known, &half);
+    assert_eq!(bench.brokers[0].greeting_bytes, 0);
+    assert!(bench.brokers[0].inbound_bytes >= 500_000);
+}
+
+#[test]
+fn pings_find_stale_clients() {
+    let mut bench = Bench::new(1, |_| {});
+    let peer = bench.connect(0);
+    let mut out = String::new();
+    while bench.brokers[0].deadline(peer.1).is_some() {
+        bench.now = bench.brokers[0].deadline(peer.1).unwrap();
+        let now = bench.now;
+        bench.brokers[0].handle_timer(peer.1, now);
+        out += &bench.read(peer);
+    }
+    assert_eq!(out, "PING\r\nPING\r\n-ERR 'Stale Connection'\r\n");
+    assert!(bench.now.since(Mono::ZERO) < FIRST_PING + Duration::from_secs(2 * 121));
+}
+
+#[test]
+fn a_second_connect_drops_subscriptions() {
+    let mut bench = Bench::new(1, |_| {});
+    let peer = bench.connect(0);
+    bench.say(peer, "SUB a 1\r\nSUB b 2\r\nCONNECT {}\r\nSUB c 1\r\nPUB a 1\r\nx\r\nPUB c 1\r\ny\r\n");
+    assert_eq!(bench.read(peer), "MSG c 1 1\r\ny\r\n");
+    assert_eq!(bench.interest(), 1);
+}
