@@ -98,7 +98,17 @@ impl<T> Pages<T> {
     pub fn insert_with<E>(&mut self, make: impl FnOnce(u32) -> Result<T, E>) -> Result<u32, E> {
         let number = self.page_with_room();
         let index = number << Self::SHIFT | self.pages[number as usize].next_slot();
-        let stored = self.insert(make(index)?);
+        let value = match make(index) {
+            Ok(value) => value,
+            Err(error) => {
+                // The page may have been allocated for this value.
+                if self.pages[number as usize].live == 0 {
+                    self.release(number);
+                }
+                return Err(error);
+            }
+        };
+        let stored = self.insert(value);
         debug_assert_eq!(stored, index);
         Ok(index)
     }
@@ -154,8 +164,8 @@ impl<T> Pages<T> {
         self.len == 0
     }
 
-    /// The bytes of memory that the arena owns, apart from what its values own; those of a page that
-    /// was never used are counted though the system has not spent them yet.
+    /// The bytes of memory that the arena owns, apart from what its values own. Those of slots that
+    /// were never used are counted though the system may not have spent them yet.
     pub fn bytes(&self) -> usize {
         let slots: usize = self.pages.iter().map(|page| page.slots.capacity()).sum();
         let spare = self.spare.as_ref().map_or(0, Vec::capacity);
@@ -459,6 +469,23 @@ mod tests {
             "released pages are used before new ones"
         );
         assert!(pages.spare.is_none(), "the spare is used first");
+        pages.check_invariants();
+    }
+
+    #[test]
+    fn values_made_from_their_index() {
+        let mut pages = Pages::new();
+        let slots = Pages::<Big>::SLOTS;
+        for n in 0..slots * 2 {
+            assert_eq!(pages.insert_with(|_| Err(n)), Err::<u32, _>(n));
+            pages.check_invariants();
+            assert_eq!(pages.len(), n as usize);
+            let made = pages.insert_with(|index| Ok::<_, ()>(big(index)));
+            assert_eq!(made, Ok(n));
+            assert_eq!(pages[n].0, n);
+        }
+        pages.remove(3);
+        assert_eq!(pages.insert_with(|index| Ok::<_, ()>(big(index))), Ok(3));
         pages.check_invariants();
     }
 

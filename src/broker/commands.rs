@@ -16,7 +16,7 @@ use crate::subject;
 use log::{error, trace};
 use std::sync::Arc;
 
-/// What publishing needs to know of the client, held while a run of its messages is handled.
+/// What handling a run of a client's operations needs to know of the client.
 pub(super) struct Publisher {
     slot: u32,
     flags: Flags,
@@ -24,6 +24,8 @@ pub(super) struct Publisher {
     pub(super) limits: Limits,
     received: Traffic,
     crosses: bool,
+    /// Whether there was anything that shows the client to be alive.
+    active: bool,
 }
 
 impl Publisher {
@@ -45,20 +47,20 @@ impl Publisher {
             },
             received: Traffic::default(),
             crosses: false,
+            active: false,
         }
     }
 
-    /// Credits the client with what it published since the last time; says whether that was
-    /// anything.
-    pub(super) fn settle(&mut self, broker: &mut Broker) -> bool {
-        if std::mem::take(&mut self.crosses) {
+    /// Credits the client with what it did.
+    pub(super) fn settle(&self, broker: &mut Broker, now: Mono) {
+        if self.crosses {
             broker.delivery.crossing.push(self.slot);
         }
-        let any = self.received.msgs > 0;
-        if any && let Some(client) = broker.delivery.clients.get_mut(self.slot) {
-            client.received.add(std::mem::take(&mut self.received));
+        let active = self.active || self.received.msgs > 0;
+        if active && let Some(client) = broker.delivery.clients.get_mut(self.slot) {
+            client.received.add(self.received);
+            client.keepalive.handle_traffic(now);
         }
-        any
     }
 }
 
@@ -148,7 +150,8 @@ impl Broker {
     }
 
     /// Handles any operation but a publish.
-    pub(super) fn command(&mut self, slot: u32, op: Op<'_>, now: Mono) {
+    pub(super) fn command(&mut self, from: &mut Publisher, op: Op<'_>, now: Mono) {
+        let slot = from.slot;
         if self.delivery.trace {
             self.trace_command(slot, &op);
         }
@@ -160,15 +163,18 @@ impl Broker {
                 sid,
                 ..
             } => {
-                self.delivery.traffic_seen(slot, now);
-                self.subscribe(slot, subject, queue, sid);
+                from.active = true;
+                self.subscribe(from, subject, queue, sid);
             }
             Op::Unsubscribe { sid, max, .. } => {
-                self.delivery.traffic_seen(slot, now);
-                self.unsubscribe(slot, sid, max);
+                from.active = true;
+                self.unsubscribe(from, sid, max);
             }
             Op::Connect(args) => self.connect(slot, args, now),
-            Op::Ping => self.ping(slot, now),
+            Op::Ping => {
+                from.active = true;
+                self.ping(slot);
+            }
             Op::Pong => {
                 if let Some(client) = self.delivery.clients.get_mut(slot) {
                     client.keepalive.handle_pong(now);
@@ -182,13 +188,10 @@ impl Broker {
         }
     }
 
-    fn subscribe(&mut self, slot: u32, subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
-        let Some(client) = self.delivery.clients.get(slot) else {
-            return;
-        };
+    fn subscribe(&mut self, from: &Publisher, subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
+        let (slot, account) = (from.slot, &*from.account);
         let options = &self.facts.options;
-        let (verbose, count) = (client.flags.verbose, client.sids.len());
-        let account = client.account.clone();
+        let count = self.delivery.clients.get(slot).map_or(0, |c| c.sids.len());
         if queue == Some(reserved::SYSTEM_QUEUE) {
             return self.refuse_subscription(slot, subject, queue, sid);
         }
@@ -215,15 +218,15 @@ impl Broker {
                 .error(slot, ClientError::SubscriptionsExceeded);
         }
         // A sid that is in use stays what it is.
-        if self.delivery.find(slot, &account, sid).is_none()
+        if self.delivery.find(slot, account, sid).is_none()
             && self
                 .delivery
-                .subscribe(slot, &account, (subject, queue, sid))
+                .subscribe(slot, account, (subject, queue, sid))
                 .is_err()
         {
             return self.delivery.error(slot, ClientError::InvalidSubject);
         }
-        if verbose {
+        if from.flags.verbose {
             self.delivery.send(slot, b"+OK\r\n", "OK");
         }
     }
@@ -241,13 +244,9 @@ impl Broker {
             .error(slot, ClientError::SubscriptionViolation { subject, queue });
     }
 
-    fn unsubscribe(&mut self, slot: u32, sid: &[u8], max: Option<u64>) {
-        let Some(client) = self.delivery.clients.get(slot) else {
-            return;
-        };
-        let verbose = client.flags.verbose;
-        let account = client.account.clone();
-        if let Some(sub_slot) = self.delivery.find(slot, &account, sid)
+    fn unsubscribe(&mut self, from: &Publisher, sid: &[u8], max: Option<u64>) {
+        let slot = from.slot;
+        if let Some(sub_slot) = self.delivery.find(slot, &from.account, sid)
             && let Some(sub) = self.delivery.subs.get_mut(sub_slot)
         {
             match max {
@@ -257,7 +256,7 @@ impl Broker {
                 _ => self.delivery.unsubscribe(sub_slot),
             }
         }
-        if verbose {
+        if from.flags.verbose {
             self.delivery.send(slot, b"+OK\r\n", "OK");
         }
     }
@@ -320,9 +319,8 @@ impl Broker {
         }
     }
 
-    fn ping(&mut self, slot: u32, now: Mono) {
+    fn ping(&mut self, slot: u32) {
         self.delivery.send(slot, b"PONG\r\n", "PONG");
-        self.delivery.traffic_seen(slot, now);
         let Some(client) = self.delivery.clients.get_mut(slot) else {
             return;
         };

@@ -6,7 +6,6 @@ use super::batch::{Batch, Destination};
 use super::message::Message;
 use crate::accounts::Account;
 use crate::accounts::interest::{Held, LoopId, Target};
-use crate::base::clock::Mono;
 use crate::base::limits::{BATCH_BYTES, FLUSH_EARLY, REAP_BUDGET};
 use crate::base::pages::Pages;
 use crate::base::rng::Rng;
@@ -440,12 +439,6 @@ impl Delivery {
         self.clients
             .get(slot)
             .map_or_else(|| "gone".into(), |c| c.label.clone())
-    }
-
-    pub(super) fn traffic_seen(&mut self, slot: u32, now: Mono) {
-        if let Some(client) = self.clients.get_mut(slot) {
-            client.keepalive.handle_traffic(now);
-        }
     }
 
     pub(super) fn open_slots(&self) -> Vec<u32> {

@@ -188,34 +188,28 @@ impl Broker {
                 Parsed::Op(Op::Publish(publish), used) => {
                     consumed += used;
                     self.publish(&mut from, &publish, source);
-                    if self.delivery.closing.len() > closed_before && self.delivery.is_closed(slot)
-                    {
-                        break Progress::Closed;
-                    }
                 }
                 Parsed::Op(op, used) => {
                     consumed += used;
-                    from.settle(self);
                     let renewed = matches!(op, Op::Connect(_));
-                    self.command(slot, op, now);
-                    self.completed(slot);
-                    if self.delivery.is_closed(slot) {
-                        return Progress::Closed;
-                    }
-                    if renewed {
+                    self.command(&mut from, op, now);
+                    if renewed && !self.delivery.is_closed(slot) {
+                        from.settle(self, now);
                         from = commands::Publisher::new(self, slot);
                     }
                 }
                 Parsed::Partial(partial) => break Progress::Wait { consumed, partial },
                 Parsed::Bad(violation) => {
-                    from.settle(self);
                     self.violation(slot, &violation, rest, &from.limits);
-                    return Progress::Closed;
+                    break Progress::Closed;
                 }
             }
+            if self.delivery.closing.len() > closed_before && self.delivery.is_closed(slot) {
+                break Progress::Closed;
+            }
         };
-        if from.settle(self) {
-            self.delivery.traffic_seen(slot, now);
+        if consumed > 0 {
+            from.settle(self, now);
             self.completed(slot);
         }
         progress
@@ -296,15 +290,12 @@ impl Broker {
         let Parsed::Op(op, _) = parse(&data, limits) else {
             return;
         };
+        let mut from = commands::Publisher::new(self, slot);
         match op {
-            Op::Publish(publish) => {
-                let mut from = commands::Publisher::new(self, slot);
-                self.publish(&mut from, &publish, whole);
-                from.settle(self);
-                self.delivery.traffic_seen(slot, now);
-            }
-            op => self.command(slot, op, now),
+            Op::Publish(publish) => self.publish(&mut from, &publish, whole),
+            op => self.command(&mut from, op, now),
         }
+        from.settle(self, now);
         self.completed(slot);
     }
 
@@ -487,9 +478,10 @@ impl Broker {
         }
     }
 
-    /// Gives unused memory back. Call it now and then.
-    pub fn trim(&mut self) {
-        self.delivery.pool.trim();
+    /// Frees memory that was not needed since the last call, and gives the bytes freed. Call it
+    /// now and then.
+    pub fn trim(&mut self) -> usize {
+        self.delivery.pool.trim()
     }
 
     /// Whether [`Broker::trim`] could free anything.

@@ -28,7 +28,10 @@ impl Bench {
             loop_bytes_max: 1 << 30,
         });
         let broker = |i| Broker::new(facts.clone(), LoopId(i as u16), loops, 9);
-        Bench { brokers: (0..loops).map(broker).collect(), now: Mono::ZERO }
+        Bench {
+            brokers: (0..loops).map(broker).collect(),
+            now: Mono::ZERO,
+        }
     }
 
     /// A client that got its INFO.
@@ -94,7 +97,10 @@ impl Bench {
     fn closed(&mut self, peer: Peer) -> Option<CloseReason> {
         let mut closing = Vec::new();
         self.brokers[peer.0].take_closing(&mut closing);
-        closing.iter().find(|(slot, _)| *slot == peer.1).map(|(_, reason)| *reason)
+        closing
+            .iter()
+            .find(|(slot, _)| *slot == peer.1)
+            .map(|(_, reason)| *reason)
     }
 
     fn interest(&self) -> usize {
@@ -124,7 +130,13 @@ fn every_split_gives_the_same_conversation() {
     };
     let whole = talk(0);
     assert_eq!(whole.1, Some(CloseReason::ProtocolViolation));
-    assert!(whole.0.contains("HMSG a.c 22 12 14\r\nNATS/1.0\r\n\r\nhi\r\n"), "{}", whole.0);
+    assert!(
+        whole
+            .0
+            .contains("HMSG a.c 22 12 14\r\nNATS/1.0\r\n\r\nhi\r\n"),
+        "{}",
+        whole.0
+    );
     for cut in 1..script.len() {
         assert_eq!(talk(cut), whole, "cut at {cut}");
     }
@@ -152,7 +164,10 @@ fn messages_cross_loops_in_order_and_shared_payloads_too() {
         bench.say(*sub, "SUB a.> 7\r\n");
     }
     let big = "x".repeat(5000);
-    bench.say(publisher, &format!("PUB a.1 2\r\nhi\r\nPUB a.2 r 5000\r\n{big}\r\nPUB  a.3 0\r\n\r\n"));
+    bench.say(
+        publisher,
+        &format!("PUB a.1 2\r\nhi\r\nPUB a.2 r 5000\r\n{big}\r\nPUB  a.3 0\r\n\r\n"),
+    );
     let want = format!("MSG a.1 7 2\r\nhi\r\nMSG a.2 7 r 5000\r\n{big}\r\nMSG a.3 7 0\r\n\r\n");
     for sub in subs {
         assert_eq!(bench.read(sub), want);
@@ -170,8 +185,10 @@ fn a_queue_group_gets_each_message_once_wherever_its_members_are() {
     for _ in 0..400 {
         bench.say(publisher, "PUB jobs.x 1\r\n.\r\n");
     }
-    let counts: Vec<usize> =
-        members.iter().map(|m| bench.read(*m).matches("MSG ").count()).collect();
+    let counts: Vec<usize> = members
+        .iter()
+        .map(|m| bench.read(*m).matches("MSG ").count())
+        .collect();
     assert_eq!(counts.iter().sum::<usize>(), 400);
     assert!(counts.iter().all(|n| *n > 50), "{counts:?}");
 }
@@ -183,7 +200,10 @@ fn requests_that_nobody_gets_are_answered() {
     bench.say(client, "SUB inbox.* 3\r\nPUB svc inbox.1 0\r\n\r\n");
     let want = "HMSG inbox.1 3 35 35\r\nNATS/1.0 503\r\nNats-Subject: svc\r\n\r\n\r\n";
     assert_eq!(bench.read(client), want);
-    bench.say(client, "UNSUB 3\r\nSUB inbox.* q 3\r\nPUB svc inbox.1 0\r\n\r\n");
+    bench.say(
+        client,
+        "UNSUB 3\r\nSUB inbox.* q 3\r\nPUB svc inbox.1 0\r\n\r\n",
+    );
     assert_eq!(bench.read(client), "", "a queue subscription is not told");
 }
 
@@ -202,7 +222,11 @@ fn auto_unsubscribe_counts_all_deliveries() {
         bench.say(sub, "SUB a 1\r\n");
         bench.say(publisher, "PUB a 1\r\n5\r\n");
         bench.say(sub, "UNSUB 1 1\r\n");
-        assert_eq!(bench.interest(), 0, "as many as asked for were delivered before");
+        assert_eq!(
+            bench.interest(),
+            0,
+            "as many as asked for were delivered before"
+        );
     }
 }
 
@@ -221,7 +245,10 @@ fn what_a_closed_client_left_behind_goes() {
         turns += 1;
     }
     assert!(turns > 2, "a few subscriptions a turn");
-    assert_eq!((bench.interest(), bench.brokers[0].delivery.subs.len()), (0, 0));
+    assert_eq!(
+        (bench.interest(), bench.brokers[0].delivery.subs.len()),
+        (0, 0)
+    );
     assert_eq!(bench.brokers[0].delivery.clients.len(), 1);
 }
 
@@ -237,7 +264,10 @@ fn a_slow_consumer_is_closed_and_nobody_else_notices() {
         bench.say(publisher, &format!("PUB a 1000\r\n{payload}\r\n"));
         assert_eq!(bench.read(quick).len(), "MSG a 1 1000\r\n\r\n".len() + 1000);
     }
-    assert_eq!(bench.closed(slow), Some(CloseReason::SlowConsumerPendingBytes));
+    assert_eq!(
+        bench.closed(slow),
+        Some(CloseReason::SlowConsumerPendingBytes)
+    );
 }
 
 #[test]
@@ -299,7 +329,11 @@ fn strangers_have_a_deadline() {
     let mut closing = Vec::new();
     bench.brokers[0].take_closing(&mut closing);
     assert_eq!(closing.len(), 2);
-    assert!(closing.iter().all(|(_, r)| *r == CloseReason::AuthenticationTimeout));
+    assert!(
+        closing
+            .iter()
+            .all(|(_, r)| *r == CloseReason::AuthenticationTimeout)
+    );
 }
 
 #[test]
@@ -311,11 +345,20 @@ fn strangers_together_hold_little() {
         bench.say(*peer, &half);
     }
     assert!(bench.brokers[0].inbound_bytes <= GREETING_BYTES + 1_000_000);
-    assert_eq!(bench.brokers[0].inbound_bytes, bench.brokers[0].greeting_bytes);
+    assert_eq!(
+        bench.brokers[0].inbound_bytes,
+        bench.brokers[0].greeting_bytes
+    );
     for peer in &peers {
         bench.brokers[0].handle_end(peer.1, CloseReason::ClientClosed);
     }
-    assert_eq!((bench.brokers[0].inbound_bytes, bench.brokers[0].greeting_bytes), (0, 0));
+    assert_eq!(
+        (
+            bench.brokers[0].inbound_bytes,
+            bench.brokers[0].greeting_bytes
+        ),
+        (0, 0)
+    );
     let known = bench.connect(0);
     bench.say(known, &half);
     assert_eq!(bench.brokers[0].greeting_bytes, 0);
@@ -341,7 +384,10 @@ fn pings_find_stale_clients() {
 fn a_second_connect_drops_subscriptions() {
     let mut bench = Bench::new(1, |_| {});
     let peer = bench.connect(0);
-    bench.say(peer, "SUB a 1\r\nSUB b 2\r\nCONNECT {}\r\nSUB c 1\r\nPUB a 1\r\nx\r\nPUB c 1\r\ny\r\n");
+    bench.say(
+        peer,
+        "SUB a 1\r\nSUB b 2\r\nCONNECT {}\r\nSUB c 1\r\nPUB a 1\r\nx\r\nPUB c 1\r\ny\r\n",
+    );
     assert_eq!(bench.read(peer), "MSG c 1 1\r\ny\r\n");
     assert_eq!(bench.interest(), 1);
 }

@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::process::ExitCode;
+use std::panic;
+use std::process::{self, ExitCode};
 
 use log::{info, warn};
 
@@ -48,6 +49,7 @@ fn serve(options: Options) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    end_on_panic();
     info!("Starting nats-server");
     info!("  Version:  {VERSION}");
     info!("  Build:    {}", env!("CARGO_PKG_VERSION"));
@@ -86,6 +88,16 @@ fn serve_until_signal(options: Options, mut signals: Signals) -> Result<(), Stri
     drop(pid_file);
     info!("Server Exiting..");
     Ok(())
+}
+
+/// Makes a panic, which is a bug of ours, end the process at once: with one of its loops gone, a
+/// server would only look alive, and whoever supervises it could not tell.
+fn end_on_panic() {
+    panic::set_hook(Box::new(|info| {
+        logging::fatal(format_args!("Internal error: {info}"));
+        logging::flush();
+        process::exit(1);
+    }));
 }
 
 /// Whether `signal` ends the server.

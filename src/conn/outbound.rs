@@ -271,16 +271,22 @@ impl ChunkPool {
         }
     }
 
-    /// Frees what was not needed since the last call.
-    pub fn trim(&mut self) {
+    /// Frees what was not needed since the last call; gives the bytes freed.
+    pub fn trim(&mut self) -> usize {
+        let mut freed = 0;
         for shelf in [&mut self.small, &mut self.large] {
-            shelf.free.drain(..shelf.least);
+            freed += shelf
+                .free
+                .drain(..shelf.least)
+                .map(|c| c.len())
+                .sum::<usize>();
             shelf.free.shrink_to_fit();
             shelf.least = shelf.free.len();
         }
         self.queues
             .truncate(self.small.free.len() + self.large.free.len());
         self.queues.shrink_to_fit();
+        freed
     }
 
     /// Whether there is anything that a trim could free.

@@ -75,6 +75,13 @@ pub fn fatal(reason: impl Display) {
     log::error!(target: FATAL, "{reason}");
 }
 
+/// Waits until all lines logged so far are written, two seconds at most, if there is a log.
+pub fn flush() {
+    if let Some(logger) = LOGGER.get() {
+        logger.queue.wait_written(FLUSH_PATIENCE);
+    }
+}
+
 /// The running log. Flushes when dropped.
 #[derive(Debug)]
 pub struct LogHandle {

@@ -204,20 +204,6 @@ fn short_size(data: &[u8]) -> Option<(usize, usize)> {
     None
 }
 
-/// The verbs, in lower case, in the order in which they are tried.
-const VERBS: [(&[u8], Verb); 10] = [
-    (b"pub", Verb::Pub),
-    (b"hpub", Verb::Hpub),
-    (b"sub", Verb::Sub),
-    (b"unsub", Verb::Unsub),
-    (b"ping", Verb::Ping),
-    (b"pong", Verb::Pong),
-    (b"connect", Verb::Connect),
-    (b"info", Verb::Info),
-    (b"+ok", Verb::Ok),
-    (b"-err", Verb::Err),
-];
-
 impl Verb {
     /// Whether anything but a blank may follow the verb: what comes up to the line's end is
     /// nobody's business then, or (CONNECT, INFO) is the argument at once.
@@ -252,28 +238,40 @@ enum Head {
 }
 
 fn head(data: &[u8]) -> Head {
-    let mut furthest = 0;
-    for (name, verb) in VERBS {
-        let same = data
-            .iter()
-            .zip(name)
-            .take_while(|(a, b)| a.eq_ignore_ascii_case(b))
-            .count();
-        if same < name.len() {
-            if same == data.len() {
-                return Head::Incomplete;
-            }
-            furthest = furthest.max(same);
-            continue;
-        }
-        return match data.get(same) {
-            None => Head::Incomplete,
-            Some(b' ' | b'\t') => Head::Verb(verb, same),
-            Some(_) if verb.lenient() => Head::Verb(verb, same),
-            Some(_) => Head::Unknown(same),
+    let at = |i: usize| data.get(i).map(u8::to_ascii_lowercase);
+    let (name, verb): (&[u8], Verb) = match (at(0), at(1)) {
+        (None, _) | (Some(b'p'), None) => return Head::Incomplete,
+        (Some(b'p'), Some(b'u')) => (b"pub", Verb::Pub),
+        (Some(b'p'), Some(b'i')) => (b"ping", Verb::Ping),
+        (Some(b'p'), Some(b'o')) => (b"pong", Verb::Pong),
+        (Some(b'p'), Some(_)) => return Head::Unknown(1),
+        (Some(b'h'), _) => (b"hpub", Verb::Hpub),
+        (Some(b's'), _) => (b"sub", Verb::Sub),
+        (Some(b'u'), _) => (b"unsub", Verb::Unsub),
+        (Some(b'c'), _) => (b"connect", Verb::Connect),
+        (Some(b'i'), _) => (b"info", Verb::Info),
+        (Some(b'+'), _) => (b"+ok", Verb::Ok),
+        (Some(b'-'), _) => (b"-err", Verb::Err),
+        _ => return Head::Unknown(0),
+    };
+    let same = data
+        .iter()
+        .zip(name)
+        .take_while(|(a, b)| a.eq_ignore_ascii_case(b))
+        .count();
+    if same < name.len() {
+        return if same == data.len() {
+            Head::Incomplete
+        } else {
+            Head::Unknown(same)
         };
     }
-    Head::Unknown(furthest)
+    match data.get(same) {
+        None => Head::Incomplete,
+        Some(b' ' | b'\t') => Head::Verb(verb, same),
+        Some(_) if verb.lenient() => Head::Verb(verb, same),
+        Some(_) => Head::Unknown(same),
+    }
 }
 
 /// Every form of every operation.

@@ -14,7 +14,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread::{self, JoinHandle};
 
 /// A running server.
@@ -118,6 +118,7 @@ impl Server {
             inboxes,
             connections,
             connections_max,
+            giving_back: AtomicBool::new(false),
         });
         let mut acceptor = Some(Acceptor::new(listener));
         let mut server = Server {

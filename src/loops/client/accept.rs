@@ -1,0 +1,106 @@
+//! Accepting connections and sharing them out between the loops.
+
+use super::ClientLoop;
+use crate::base::clock::Mono;
+use crate::base::limits::ACCEPT_BUDGET;
+use crate::conn::client::ClientId;
+use crate::loops::inbox::Mail;
+use crate::loops::link::{Hold, Link, State};
+use crate::net::listen::Accepted;
+use crate::proto::error::CloseReason;
+use log::error;
+use mio::Interest;
+use mio::net::TcpStream;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+
+impl ClientLoop {
+    pub(super) fn accept(&mut self, now: Mono) {
+        for _ in 0..ACCEPT_BUDGET {
+            let Some(acceptor) = &mut self.acceptor else {
+                return;
+            };
+            match acceptor.accept(now) {
+                Accepted::Connection(stream, addr) => self.hand_out(stream, addr, now),
+                Accepted::Nobody => {
+                    self.accepting = false;
+                    return;
+                }
+                Accepted::Paused(reason) => {
+                    if let Some(e) = reason {
+                        error!("Temporary Client Accept Error({e}), pausing until it is over");
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Gives a new connection to the loop that has the fewest.
+    pub(super) fn hand_out(&mut self, stream: TcpStream, addr: SocketAddr, now: Mono) {
+        self.next_id += 1;
+        let id = ClientId(self.next_id);
+        let room = self.peers.total() < self.peers.connections_max;
+        let to = self.peers.least_loaded();
+        self.peers.connections[to].fetch_add(1, Ordering::Relaxed);
+        if to == self.me {
+            return self.open(stream, addr, id, room, now);
+        }
+        let mail = Mail::Connection {
+            stream,
+            addr,
+            id,
+            room,
+        };
+        if let Err(e) = self.peers.inboxes[to].send(mail) {
+            error!("Error waking a client loop: {e}");
+        }
+    }
+
+    pub(super) fn open(
+        &mut self,
+        stream: TcpStream,
+        addr: SocketAddr,
+        id: ClientId,
+        room: bool,
+        now: Mono,
+    ) {
+        // A peer that is gone already shows when it is read from.
+        let _ = stream.set_nodelay(true);
+        let (queued, ended, timer) = (false, false, None);
+        let token = self.links.insert(|token| {
+            let client = self.broker.open(token.0, id, addr, now);
+            Link {
+                stream,
+                state: State::Open {
+                    client,
+                    hold: Hold::Free,
+                },
+                queued,
+                ended,
+                timer,
+            }
+        });
+        let Some(link) = self.links.get_mut(token) else {
+            return;
+        };
+        let State::Open { client, .. } = link.state else {
+            return;
+        };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(e) = self
+            .poll
+            .registry()
+            .register(&mut link.stream, token, interest)
+        {
+            error!("{addr} - cid:{} - cannot be polled: {e}", id.0);
+            return self.broker.handle_end(client, CloseReason::ReadError);
+        }
+        if !room {
+            self.broker.refuse(client);
+        }
+        // Greeting at once lets one chunk serve all connections of a storm.
+        self.flush(client, now);
+        self.schedule(token, client);
+    }
+}

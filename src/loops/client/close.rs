@@ -1,0 +1,107 @@
+//! Closing sockets so that the last words arrive, and giving back what they held.
+
+use super::{ClientLoop, Peers};
+use crate::base::clock::{self, Mono};
+use crate::base::limits::LINGER;
+use crate::loops::link::State;
+use crate::os::malloc;
+use crate::proto::error::CloseReason;
+use log::debug;
+use mio::Token;
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+/// Closed sockets that may linger at a time; more are closed at once.
+const LINGERING_MAX: usize = 1024;
+
+/// How often memory that is not used is freed.
+const TRIM_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Bytes freed from which on the allocator is asked to give them back to the system, and how many
+/// a closed connection counts for.
+const GIVE_BACK_BYTES: usize = 1 << 20;
+const CONNECTION_BYTES: usize = 1 << 10;
+
+impl ClientLoop {
+    /// Closes the sockets of clients that the broker closed.
+    pub(super) fn close_closing(&mut self, now: Mono) {
+        let mut closing = Vec::new();
+        self.broker.take_closing(&mut closing);
+        for (client, reason) in closing {
+            let Some(token) = self.broker.link(client).map(Token) else {
+                continue;
+            };
+            if reason.flushes() {
+                self.flush(client, now);
+            }
+            self.broker.forget_output(client);
+            self.peers.connections[self.me].fetch_sub(1, Ordering::Relaxed);
+            let linger = reason.flushes()
+                && !matches!(
+                    reason,
+                    CloseReason::ClientClosed | CloseReason::ServerShutdown
+                )
+                && self.lingering < LINGERING_MAX;
+            match self.links.get_mut(token) {
+                Some(link) if linger && link.stream.shutdown(Shutdown::Write).is_ok() => {
+                    let until = now + LINGER;
+                    link.state = State::Lingering { until, drained: 0 };
+                    self.lingering += 1;
+                    self.set_timer(token, until);
+                    self.handle_readable(token, false);
+                }
+                _ => self.forget(token),
+            }
+        }
+    }
+
+    pub(super) fn forget(&mut self, token: Token) {
+        let Some(mut link) = self.links.remove(token) else {
+            return;
+        };
+        if matches!(link.state, State::Lingering { .. }) {
+            self.lingering -= 1;
+        }
+        // Closing the socket deregisters it as well; this only keeps the order clean.
+        let _ = self.poll.registry().deregister(&mut link.stream);
+        self.freed += CONNECTION_BYTES;
+        self.trim_at
+            .get_or_insert_with(|| clock::mono() + TRIM_INTERVAL);
+    }
+
+    pub(super) fn trim(&mut self, now: Mono) {
+        match self.trim_at {
+            Some(at) if at <= now => {
+                self.freed += self.broker.trim();
+                self.reads.trim();
+                let more = self.broker.holds_spare_memory();
+                self.trim_at = more.then(|| now + TRIM_INTERVAL);
+                if !more && self.freed >= GIVE_BACK_BYTES {
+                    self.freed = 0;
+                    give_back(&self.peers);
+                }
+            }
+            None if self.broker.holds_spare_memory() => self.trim_at = Some(now + TRIM_INTERVAL),
+            _ => {}
+        }
+    }
+}
+
+/// Gives freed memory back to the system. That takes milliseconds, and so a thread of its own.
+fn give_back(peers: &Arc<Peers>) {
+    if peers.giving_back.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let shared = peers.clone();
+    let work = move || {
+        malloc::trim();
+        shared.giving_back.store(false, Ordering::Relaxed);
+    };
+    if let Err(e) = thread::Builder::new().name("give-back".into()).spawn(work) {
+        debug!("No thread to give memory back: {e}");
+        peers.giving_back.store(false, Ordering::Relaxed);
+    }
+}

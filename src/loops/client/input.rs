@@ -1,0 +1,162 @@
+//! Reading: from whom, how much at a time, and what happens to the end of a split command.
+
+use super::ClientLoop;
+use crate::base::clock::{self, Mono};
+use crate::base::limits::{HOLD_BACK_BUDGET, LINGER_BYTES, READ_BUDGET, READ_BUFFER, TURN_BUDGET};
+use crate::broker::Progress;
+use crate::loops::link::{Hold, State};
+use crate::net::buffer::ReadBuffer;
+use crate::proto::client::Partial;
+use crate::proto::error::CloseReason;
+use log::debug;
+use mio::Token;
+use std::io::{self, Read};
+
+impl ClientLoop {
+    /// Reads from everybody on the ready list, once around.
+    pub(super) fn read_ready(&mut self, now: Mono) {
+        for _ in 0..self.ready.len() {
+            let Some(token) = self.ready.pop_front() else {
+                return;
+            };
+            let Some(link) = self.links.get_mut(token) else {
+                continue;
+            };
+            link.queued = false;
+            match link.state {
+                State::Open { client, hold } => self.read(token, client, hold, now),
+                State::Lingering { .. } => self.drain(token),
+            }
+        }
+    }
+
+    /// Reads from a client until there is no more, or its turn is over.
+    pub(super) fn read(&mut self, token: Token, client: u32, hold: Hold, now: Mono) {
+        let (budget, room_max) = match hold {
+            Hold::Held => return,
+            Hold::Free => (READ_BUDGET, READ_BUFFER),
+            Hold::Released => (HOLD_BACK_BUDGET, HOLD_BACK_BUDGET),
+        };
+        if hold == Hold::Released {
+            self.set_hold(token, Hold::Free);
+        }
+        let mut read = self.reads.take();
+        let (mut total, mut kept) = (0, 0);
+        let mut partial = Partial::Line;
+        let again = loop {
+            let Some(link) = self.links.get_mut(token) else {
+                break false;
+            };
+            let Some(room) = read.room() else { break true };
+            let room_len = room.len().min(room_max.max(kept + room_max / 2));
+            let n = match link.stream.read(&mut room[kept..room_len]) {
+                Ok(0) => {
+                    self.broker.handle_end(client, CloseReason::ClientClosed);
+                    break false;
+                }
+                Ok(n) => n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break false,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => {
+                    debug!("Client read error: {e}");
+                    self.broker.handle_end(client, CloseReason::ReadError);
+                    break false;
+                }
+            };
+            let full = kept + n == room_len || link.ended;
+            total += n;
+            let Some((rest, then)) = self.handle(client, &mut read, kept + n, n, now) else {
+                break false;
+            };
+            partial = then;
+            let len = kept + n;
+            kept = len - rest;
+            let yielding = total >= budget
+                || self.is_held(token)
+                || clock::mono().since(now) > TURN_BUDGET && !self.ready.is_empty();
+            let large = kept > READ_BUFFER / 2
+                || matches!(partial, Partial::Payload(all) if all > READ_BUFFER / 2);
+            if !full || yielding || large {
+                self.broker.keep(client, &read.bytes()[rest..len], partial);
+                kept = 0;
+                if !full || yielding {
+                    break full;
+                }
+            } else if kept > 0 {
+                match read.room() {
+                    Some(room) => room.copy_within(rest..len, 0),
+                    None => {
+                        let mut next = self.reads.take();
+                        if let Some(room) = next.room() {
+                            room[..kept].copy_from_slice(&read.bytes()[rest..len]);
+                        }
+                        self.reads.give(std::mem::replace(&mut read, next));
+                    }
+                }
+            } else if read.room().is_none() {
+                let next = self.reads.take();
+                self.reads.give(std::mem::replace(&mut read, next));
+            }
+        };
+        if kept > 0 {
+            self.broker.keep(client, &read.bytes()[..kept], partial);
+        }
+        self.reads.give(read);
+        self.schedule(token, client);
+        if again {
+            self.handle_readable(token, false);
+        }
+    }
+
+    /// Has the broker handle the first `len` bytes of a buffer, the last `fresh` of which have
+    /// just come. Gives where what is left begins, and what that is; None once it is closed.
+    pub(super) fn handle(
+        &mut self,
+        client: u32,
+        read: &mut ReadBuffer,
+        len: usize,
+        fresh: usize,
+        now: Mono,
+    ) -> Option<(usize, Partial)> {
+        let mut at = 0;
+        loop {
+            let (bytes, mut source) = read.source(fresh);
+            match self
+                .broker
+                .handle_bytes(client, &bytes[at..len], &mut source, now)
+            {
+                Progress::Flush { consumed } => {
+                    at += consumed;
+                    self.flush_urgent(now);
+                }
+                Progress::Wait { consumed, partial } => return Some((at + consumed, partial)),
+                Progress::Closed => return None,
+            }
+        }
+    }
+
+    /// Drains a closed connection.
+    pub(super) fn drain(&mut self, token: Token) {
+        let mut read = self.reads.take();
+        let mut over = true;
+        if let Some(link) = self.links.get_mut(token)
+            && let State::Lingering { drained, .. } = &mut link.state
+            && let Some(room) = read.room()
+        {
+            loop {
+                match link.stream.read(room) {
+                    Ok(n) if n > 0 && *drained + n < LINGER_BYTES => *drained += n,
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                        over = false;
+                        break;
+                    }
+                    _ => break,
+                }
+            }
+        }
+        self.reads.give(read);
+        if over {
+            self.forget(token);
+        }
+    }
+}

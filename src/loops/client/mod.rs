@@ -1,0 +1,373 @@
+//! A loop of client connections.
+//!
+//! A turn: sleep until something is ready; take mail; accept; read what is readable and let the
+//! broker handle it; look after timers; flush; send batches to the other loops; close what is to
+//! be closed.
+
+mod accept;
+mod close;
+mod hold;
+mod input;
+
+use super::inbox::{Inbox, Mail};
+use super::link::{Hold, Link, State};
+use crate::accounts::interest::LoopId;
+use crate::base::clock::{self, Mono};
+use crate::broker::batch::Batch;
+use crate::broker::{Broker, Flushed};
+use crate::net::buffer::ReadPool;
+use crate::net::listen::Acceptor;
+use crate::net::table::{RESERVED, Table};
+use crate::net::timer::{Tick, Wheel};
+use log::{debug, error};
+use mio::event::Event;
+use mio::{Events, Interest, Poll, Token, Waker};
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+const WAKER: Token = Token(RESERVED);
+const LISTENER: Token = Token(RESERVED + 1);
+
+/// Events taken from the kernel a turn.
+const EVENTS: usize = 1024;
+
+/// What all client loops share: where they get mail, and how many connections each has.
+pub struct Peers {
+    pub inboxes: Vec<Inbox>,
+    pub connections: Vec<AtomicUsize>,
+    pub connections_max: usize,
+    /// Whether some thread is giving memory back to the system.
+    pub giving_back: AtomicBool,
+}
+
+impl Peers {
+    fn total(&self) -> usize {
+        self.connections
+            .iter()
+            .map(|n| n.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    /// The loop with the fewest connections.
+    fn least_loaded(&self) -> usize {
+        let loads = self
+            .connections
+            .iter()
+            .map(|n| n.load(Ordering::Relaxed))
+            .enumerate();
+        loads.min_by_key(|(_, n)| *n).map_or(0, |(i, _)| i)
+    }
+}
+
+/// One client loop.
+pub struct ClientLoop {
+    me: usize,
+    poll: Poll,
+    peers: Arc<Peers>,
+    broker: Broker,
+    links: Table<Link>,
+    acceptor: Option<Acceptor>,
+    accepting: bool,
+    next_id: u64,
+    reads: ReadPool,
+    wheel: Wheel,
+    /// Links that have something to read, or may have.
+    ready: VecDeque<Token>,
+    /// Links that are not read from for a moment, in the order in which that ends.
+    held: VecDeque<(Mono, Token)>,
+    lingering: usize,
+    trim_at: Option<Mono>,
+    /// Bytes freed, about, since the system was last given memory back.
+    freed: usize,
+    reaping: bool,
+    ending: bool,
+    mail: Vec<Mail>,
+    empties: Vec<Batch>,
+    slots: Vec<u32>,
+}
+
+impl ClientLoop {
+    /// A poll and the waker that its inbox needs; the first step of making a loop.
+    ///
+    /// # Errors
+    /// The system has no more descriptors for it.
+    pub fn poll() -> io::Result<(Poll, Waker)> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        Ok((poll, waker))
+    }
+
+    /// The loop with this number. One loop gets the acceptor and shares out connections.
+    ///
+    /// # Errors
+    /// The listener cannot be registered.
+    pub fn new(
+        me: usize,
+        poll: Poll,
+        peers: Arc<Peers>,
+        broker: Broker,
+        mut acceptor: Option<Acceptor>,
+    ) -> io::Result<ClientLoop> {
+        if let Some(acceptor) = &mut acceptor {
+            poll.registry()
+                .register(acceptor.listener(), LISTENER, Interest::READABLE)?;
+        }
+        Ok(ClientLoop {
+            me,
+            poll,
+            peers,
+            broker,
+            links: Table::default(),
+            acceptor,
+            accepting: false,
+            next_id: 0,
+            reads: ReadPool::default(),
+            wheel: Wheel::default(),
+            ready: VecDeque::new(),
+            held: VecDeque::new(),
+            lingering: 0,
+            trim_at: None,
+            freed: 0,
+            reaping: false,
+            ending: false,
+            mail: Vec::new(),
+            empties: Vec::new(),
+            slots: Vec::new(),
+        })
+    }
+
+    /// Turns until told to shut down.
+    pub fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut due = Vec::new();
+        while !self.ending {
+            let timeout = self.timeout();
+            if let Err(e) = self.poll.poll(&mut events, timeout)
+                && e.kind() != io::ErrorKind::Interrupted
+            {
+                error!("Error waiting for connections: {e}");
+                break;
+            }
+            self.peers.inboxes[self.me].woken();
+            let now = clock::mono();
+            for event in &events {
+                self.handle_event(event, now);
+            }
+            self.take_mail(now);
+            if self.accepting {
+                self.accept(now);
+            }
+            self.release(now);
+            self.read_ready(now);
+            self.wheel.expire(now, &mut due);
+            for (tick, token) in due.drain(..) {
+                self.handle_timer(tick, token, now);
+            }
+            self.finish_turn(now);
+        }
+        self.end();
+    }
+
+    /// How long to sleep: not at all with work at hand.
+    fn timeout(&mut self) -> Option<Duration> {
+        let work = !self.ready.is_empty() || self.reaping || self.accepting_now();
+        if work || !self.peers.inboxes[self.me].prepare_sleep() {
+            return Some(Duration::ZERO);
+        }
+        let deadlines = [
+            self.wheel.next(),
+            self.held.front().map(|(at, _)| *at),
+            self.acceptor.as_ref().and_then(Acceptor::resume_at),
+            self.trim_at,
+        ];
+        let first = deadlines.into_iter().flatten().min()?;
+        // A millisecond is the kernel's unit; rounding down would mean to spin at the end.
+        Some(first.since(clock::mono()) + Duration::from_micros(999))
+    }
+
+    fn accepting_now(&self) -> bool {
+        self.accepting
+            && self
+                .acceptor
+                .as_ref()
+                .is_some_and(|a| a.resume_at().is_none())
+    }
+
+    fn handle_event(&mut self, event: &Event, now: Mono) {
+        match event.token() {
+            WAKER => {}
+            LISTENER => self.accepting = true,
+            token => {
+                if event.is_writable() {
+                    self.handle_writable(token, now);
+                }
+                if event.is_readable() || event.is_read_closed() || event.is_error() {
+                    self.handle_readable(token, event.is_read_closed() || event.is_error());
+                }
+            }
+        }
+    }
+
+    fn handle_writable(&mut self, token: Token, now: Mono) {
+        if let Some(Link {
+            state: State::Open { client, .. },
+            ..
+        }) = self.links.get_mut(token)
+            && self.broker.is_blocked(*client)
+        {
+            let client = *client;
+            self.flush(client, now);
+        }
+    }
+
+    fn handle_readable(&mut self, token: Token, ended: bool) {
+        let Some(link) = self.links.get_mut(token) else {
+            return;
+        };
+        link.ended |= ended;
+        let held = matches!(
+            link.state,
+            State::Open {
+                hold: Hold::Held,
+                ..
+            }
+        );
+        if !link.queued && !held {
+            link.queued = true;
+            self.ready.push_back(token);
+        }
+    }
+
+    fn take_mail(&mut self, now: Mono) {
+        let mut mail = std::mem::take(&mut self.mail);
+        self.peers.inboxes[self.me].take(&mut mail, &mut self.empties);
+        for mail in mail.drain(..) {
+            match mail {
+                Mail::Batch(from, mut batch) => {
+                    self.broker.handle_batch(from, &mut batch);
+                    self.empties.push(batch);
+                    self.flush_urgent(now);
+                }
+                Mail::Connection {
+                    stream,
+                    addr,
+                    id,
+                    room,
+                } => self.open(stream, addr, id, room, now),
+                Mail::HoldBack(client) => self.hold_back(client, now),
+                Mail::Shutdown => self.ending = true,
+            }
+        }
+        self.mail = mail;
+    }
+
+    fn handle_timer(&mut self, tick: Tick, token: Token, now: Mono) {
+        let Some(link) = self.links.get_mut(token) else {
+            return;
+        };
+        if link.timer != Some(tick) {
+            return;
+        }
+        link.timer = None;
+        match link.state {
+            State::Open { client, .. } => {
+                if self.broker.deadline(client).is_some_and(|at| at <= now) {
+                    self.broker.handle_timer(client, now);
+                }
+                self.schedule(token, client);
+            }
+            State::Lingering { until, .. } if until <= now => self.forget(token),
+            State::Lingering { until, .. } => self.set_timer(token, until),
+        }
+    }
+
+    /// Makes sure that a client's next deadline is not missed.
+    fn schedule(&mut self, token: Token, client: u32) {
+        if let Some(at) = self.broker.deadline(client) {
+            self.set_timer(token, at);
+        }
+    }
+
+    fn set_timer(&mut self, token: Token, at: Mono) {
+        let tick = Tick::after(at);
+        if let Some(link) = self.links.get_mut(token)
+            && link.timer.is_none_or(|t| t > tick)
+        {
+            link.timer = Some(tick);
+            self.wheel.enter(tick, token);
+        }
+    }
+
+    fn finish_turn(&mut self, now: Mono) {
+        self.hold_producers(now);
+        let mut slots = std::mem::take(&mut self.slots);
+        self.broker.take_dirty(&mut slots);
+        for client in slots.drain(..) {
+            self.flush(client, now);
+        }
+        self.broker.take_urgent(&mut slots);
+        slots.clear();
+        self.slots = slots;
+        self.send_batches();
+        self.broker.relieve(self.reads.pinned());
+        self.close_closing(now);
+        self.reaping = self.broker.reap();
+        self.trim(now);
+    }
+
+    fn flush_urgent(&mut self, now: Mono) {
+        let mut slots = std::mem::take(&mut self.slots);
+        self.broker.take_urgent(&mut slots);
+        for client in slots.drain(..) {
+            self.flush(client, now);
+        }
+        self.slots = slots;
+        self.send_batches();
+    }
+
+    fn flush(&mut self, client: u32, now: Mono) {
+        let Some(token) = self.broker.link(client).map(Token) else {
+            return;
+        };
+        let Some(link) = self.links.get_mut(token) else {
+            return;
+        };
+        let stream = &mut link.stream;
+        let was_blocked = self.broker.is_blocked(client);
+        let flushed = self.broker.flush(client, now, |slices| match slices {
+            [one] => stream.write(one),
+            many => stream.write_vectored(many),
+        });
+        if flushed == Flushed::Blocked && !was_blocked {
+            self.schedule(token, client);
+        }
+    }
+
+    fn send_batches(&mut self) {
+        for to in 0..self.peers.inboxes.len() {
+            let inbox = &self.peers.inboxes[to];
+            let owner = LoopId(u16::try_from(to).expect("there are few loops"));
+            let Some(batch) = self.broker.take_batch(owner, || inbox.empty_batch()) else {
+                continue;
+            };
+            let from = LoopId(u16::try_from(self.me).expect("there are few loops"));
+            if let Err(e) = inbox.send(Mail::Batch(from, batch)) {
+                error!("Error waking a client loop: {e}");
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        let now = clock::mono();
+        self.broker.shut_down();
+        self.close_closing(now);
+        let (received, sent) = self.broker.traffic();
+        debug!(
+            "Client loop {}: {} messages ({} bytes) received, {} ({} bytes) sent",
+            self.me, received.msgs, received.bytes, sent.msgs, sent.bytes
+        );
+    }
+}
