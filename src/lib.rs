@@ -1,4 +1,34 @@
-//! nats-server: a NATS server on hand-written poll loops.
+//! nats-server: a NATS server on hand-written poll loops, without an async runtime.
+//!
+//! ```text
+//!  main thread          arguments, signals, start and stop
+//!    │
+//!    ├─ clients-0 ─┐    accept, read, parse, route, deliver, write
+//!    ├─ clients-1 ─┤    the same; batches of messages between them
+//!    │     ...     │
+//!    └─ log        │    writes what the others log
+//!         shared: accounts' interest (who listens to what)
+//! ```
+//!
+//! The layers, of which each knows only those below it:
+//!
+//! | layer | modules |
+//! |---|---|
+//! | program | [`cli`], [`server`] |
+//! | loops: the only place where sockets are read and written | [`loops`] |
+//! | mechanism | [`os`], [`logging`], [`net`] |
+//! | decisions, without I/O | [`options`], [`accounts`], [`auth`], [`conn`], [`routing`], [`broker`] |
+//! | forms | [`proto`], [`subject`], [`nkey`] |
+//! | ground | [`base`] |
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "tests make small numbers by hand"
+    )
+)]
 
 pub mod accounts;
 pub mod auth;

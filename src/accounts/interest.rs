@@ -2,11 +2,10 @@
 //! changes and cache misses take, and generations by which a cached route knows whether it still
 //! holds.
 
+use crate::base::hash::HashSeed;
 use crate::base::limits::GENERATIONS;
 use crate::subject;
 use crate::subject::{InvalidSubject, Matches, SubId, Sublist};
-use foldhash::fast::FixedState;
-use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -16,7 +15,7 @@ pub struct Interest {
     /// Counts the changes to subscriptions whose first token falls into a bucket; the last one,
     /// those whose first token is a wildcard.
     generations: Box<[AtomicU64]>,
-    hasher: FixedState,
+    hashes: HashSeed,
 }
 
 /// Names a loop that owns client connections.
@@ -53,7 +52,7 @@ impl Interest {
         Interest {
             list: RwLock::new(Sublist::new(seed)),
             generations: (0..=GENERATIONS).map(|_| AtomicU64::new(0)).collect(),
-            hasher: FixedState::with_seed(seed),
+            hashes: HashSeed::new(seed),
         }
     }
 
@@ -117,10 +116,7 @@ impl Interest {
     /// The hash of a subject, under this account's seed.
     #[inline]
     pub fn hash(&self, subject: &[u8]) -> u64 {
-        use std::hash::Hasher;
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(subject);
-        hasher.finish()
+        self.hashes.hash(subject)
     }
 
     fn changed(&self, bucket: Bucket) {

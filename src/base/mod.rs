@@ -1,6 +1,7 @@
 //! What every other layer may use: time, identifiers, text forms, arenas, random numbers, limits.
 
 pub mod clock;
+pub mod hash;
 pub mod limits;
 pub mod pages;
 pub mod rng;

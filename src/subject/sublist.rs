@@ -24,7 +24,6 @@
 
 mod edge_table;
 mod edges;
-mod hash;
 mod node;
 mod queues;
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::hash::Hasher;
 use std::mem;
 
 use super::edge_table::EdgeTable;
-use super::hash::HashSeed;
 use super::node::{Key, NodeId};
+use crate::base::hash::HashSeed;
 
 /// The top bits of a hash choose the shard, the low bits the slot in it.
 const SHARD_BITS: u32 = 6;

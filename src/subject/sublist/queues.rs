@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use hashbrown::HashTable;
 
-use super::hash::HashSeed;
+use crate::base::hash::HashSeed;
 use crate::base::pages::Pages;
 
 /// A queue group's name within one [`Sublist`](super::Sublist): equal names have equal ids while
