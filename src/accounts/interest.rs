@@ -66,22 +66,23 @@ impl Interest {
         queue: Option<&[u8]>,
         target: Target,
     ) -> Result<Held, InvalidSubject> {
-        let id = self.write().insert(subject, queue, target)?;
         let first = subject::first_token(subject);
         let bucket = if subject::is_wildcard_token(first) {
             WILD
         } else {
             self.literal(first)
         };
-        self.changed(bucket);
+        let mut list = self.write();
+        let id = list.insert(subject, queue, target)?;
+        self.changed(bucket, &list);
         Ok(Held { id, bucket })
     }
 
     /// Takes a subscription out again.
     pub fn remove(&self, held: Held) {
-        let removed = self.write().remove(held.id);
-        if removed.is_some() {
-            self.changed(held.bucket);
+        let mut list = self.write();
+        if list.remove(held.id).is_some() {
+            self.changed(held.bucket, &list);
         }
     }
 
@@ -119,8 +120,12 @@ impl Interest {
         self.hashes.hash(subject)
     }
 
-    fn changed(&self, bucket: Bucket) {
-        self.generations[usize::from(bucket.0)].fetch_add(1, Ordering::Release);
+    /// Counts a change. Whoever holds the lock for writing is the only one to do so, so that this
+    /// needs no atomic addition.
+    fn changed(&self, bucket: Bucket, _held: &RwLockWriteGuard<'_, Sublist<Target>>) {
+        let generation = &self.generations[usize::from(bucket.0)];
+        let next = generation.load(Ordering::Relaxed).wrapping_add(1);
+        generation.store(next, Ordering::Release);
     }
 
     fn literal(&self, first: &[u8]) -> Bucket {

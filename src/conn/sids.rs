@@ -6,16 +6,18 @@ use hashbrown::hash_table;
 /// A subscription id as the client chose it, followed by the blank that a MSG line needs.
 pub enum Sid {
     Short([u8; SHORT + 1], u8),
-    Long(Box<[u8]>),
+    /// In a second box, so that a sid takes 16 bytes.
+    Long(Box<Box<[u8]>>),
 }
 
 /// Bytes of a sid that are kept in place. Clients count theirs, so longer ones are rare.
-const SHORT: usize = 15;
+const SHORT: usize = 13;
+const _: () = assert!(size_of::<Sid>() == 16);
 
 impl Sid {
     pub fn new(sid: &[u8]) -> Sid {
         if sid.len() > SHORT {
-            return Sid::Long([sid, b" "].concat().into());
+            return Sid::Long(Box::new([sid, b" "].concat().into()));
         }
         let mut bytes = [b' '; SHORT + 1];
         bytes[..sid.len()].copy_from_slice(sid);
@@ -172,8 +174,8 @@ mod tests {
         for text in [
             &b"1"[..],
             b"",
-            b"123456789012345",
-            b"1234567890123456",
+            b"1234567890123",
+            b"12345678901234",
             &[b'x'; 300],
         ] {
             let sid = Sid::new(text);
