@@ -143,6 +143,9 @@ pub fn parse<'a>(data: &'a [u8], limits: &Limits) -> Parsed<'a> {
     if let Some((op, used)) = plain_publish(data, limits) {
         return Parsed::Op(Op::Publish(op), used);
     }
+    if let Some((op, used)) = plain_interest(data, limits) {
+        return Parsed::Op(op, used);
+    }
     general(data, limits)
 }
 
@@ -188,6 +191,59 @@ fn plain_publish<'a>(data: &'a [u8], limits: &Limits) -> Option<(Publish<'a>, us
         canonical: Some((&data[..second], &data[second..end])),
     };
     Some((publish, end))
+}
+
+/// The other common case: `SUB subject [queue] sid` or `UNSUB sid`, as tidy.
+#[inline]
+fn plain_interest<'a>(data: &'a [u8], limits: &Limits) -> Option<(Op<'a>, usize)> {
+    const SUB: u32 = u32::from_le_bytes(*b"sub ");
+    const UNSUB: u32 = u32::from_le_bytes(*b"unsu");
+    let verb = u32::from_le_bytes(*data.first_chunk::<4>()?) | 0x2020_2020;
+    let args_at = match verb {
+        SUB if data[3] == b' ' => 4,
+        UNSUB if data.get(4)?.eq_ignore_ascii_case(&b'b') && *data.get(5)? == b' ' => 6,
+        _ => return None,
+    };
+    let (mut ends, mut n, mut at) = ([0; 3], 0, args_at);
+    let end = loop {
+        let end = at + scan::token_end(&data[at..]);
+        if end == at || n == ends.len() {
+            return None;
+        }
+        ends[n] = end;
+        n += 1;
+        match *data.get(end)? {
+            b' ' => at = end + 1,
+            b'\r' if *data.get(end + 1)? == b'\n' => break end,
+            _ => return None,
+        }
+    };
+    let args = &data[args_at..end];
+    if args.len() > limits.control_line_max {
+        return None;
+    }
+    let token = |i: usize| &data[if i == 0 { args_at } else { ends[i - 1] + 1 }..ends[i]];
+    let op = match (verb, n) {
+        (UNSUB, 1) => Op::Unsubscribe {
+            args,
+            sid: token(0),
+            max: None,
+        },
+        (SUB, 2) => Op::Subscribe {
+            args,
+            subject: token(0),
+            queue: None,
+            sid: token(1),
+        },
+        (SUB, 3) => Op::Subscribe {
+            args,
+            subject: token(0),
+            queue: Some(token(1)),
+            sid: token(2),
+        },
+        _ => return None,
+    };
+    Some((op, end + 2))
 }
 
 /// A size of up to nine digits that CRLF follows at once, and how many digits it has.
