@@ -18,6 +18,7 @@ pub struct Batch {
     records: Vec<Record>,
     routes: Vec<Arc<Route>>,
     shared: Vec<Bytes>,
+    shared_bytes: usize,
     picks: Vec<Target>,
 }
 
@@ -69,11 +70,7 @@ impl Batch {
 
     /// Bytes of memory that it stands for, shared payloads included.
     pub fn weight(&self) -> usize {
-        self.bytes.len() + self.records.len() * size_of::<Record>() + self.shared_len()
-    }
-
-    fn shared_len(&self) -> usize {
-        self.shared.iter().map(Bytes::len).sum()
+        self.bytes.len() + self.records.len() * size_of::<Record>() + self.shared_bytes
     }
 
     /// Adds a message for the plain subscriptions of a route.
@@ -104,6 +101,7 @@ impl Batch {
         let payload = match message.shared {
             Some(shared) => {
                 self.shared.push(shared.clone());
+                self.shared_bytes += shared.len();
                 Payload::Shared(index(self.shared.len() - 1))
             }
             None => Payload::Inline(index(message.payload.len())),
@@ -163,6 +161,7 @@ impl Batch {
         self.records.clear();
         self.routes.clear();
         self.shared.clear();
+        self.shared_bytes = 0;
         self.picks.clear();
     }
 }

@@ -1,14 +1,14 @@
 //! What each operation of a client does.
 
-use super::delivery::trace_payload;
+use super::delivery::{NOBODY, Origin, trace_payload};
 use super::message::Message;
-use super::{Broker, Source, reserved};
+use super::{Broker, Source, Turn, Wire, reserved};
 use crate::accounts::Account;
 use crate::auth::{self, Verdict};
 use crate::base::clock::Mono;
-use crate::base::limits::{SHARE_MANY, SHARE_ONE};
+use crate::base::limits::{FLUSH_EARLY, SHARE_MANY, SHARE_ONE};
 use crate::conn::client::{Flags, Traffic};
-use crate::proto::client::{Limits, Op, Publish};
+use crate::proto::client::{Limits, Op, Parsed, Publish, parse};
 use crate::proto::error::{ClientError, CloseReason};
 use crate::proto::info::{Info, TOOLCHAIN};
 use crate::proto::trace::redact;
@@ -16,9 +16,18 @@ use crate::subject;
 use log::{error, trace};
 use std::sync::Arc;
 
+/// Deliveries a message makes from which on it pays to look for a run of messages.
+const RUN_FAN_OUT: usize = 4;
+
+/// Messages in a run at most, and bytes of the commands that brought them: as much as is written
+/// at once.
+const RUN_MESSAGES: usize = 512;
+const RUN_BYTES: usize = FLUSH_EARLY;
+
 /// What handling a run of a client's operations needs to know of the client.
 pub(super) struct Publisher {
     slot: u32,
+    origin: Origin,
     flags: Flags,
     account: Arc<Account>,
     pub(super) limits: Limits,
@@ -36,8 +45,10 @@ impl Publisher {
             .get(slot)
             .expect("the caller found the client");
         let options = &broker.facts.options;
+        let skip = if client.flags.echo { NOBODY } else { slot };
         Publisher {
             slot,
+            origin: Origin { slot, skip },
             flags: client.flags,
             account: client.account.clone(),
             limits: Limits {
@@ -49,6 +60,34 @@ impl Publisher {
             crosses: false,
             active: false,
         }
+    }
+
+    /// The small messages on the subject of `first` that follow it in `rest`, with `first` as the
+    /// first of them, and the bytes that they take in `rest`; none if nothing like that follows.
+    fn run<'a>(&mut self, first: &Publish<'a>, rest: &'a [u8]) -> (Vec<Message<'a>>, usize) {
+        let (mut run, mut used) = (Vec::new(), 0);
+        let plain = first.header_len.is_none() && first.size() < SHARE_MANY;
+        let Some((head, _)) = first.canonical.filter(|_| plain && self.flags.is_quiet()) else {
+            return (run, used);
+        };
+        while run.len() < RUN_MESSAGES && used < RUN_BYTES && rest[used..].starts_with(head) {
+            let Parsed::Op(Op::Publish(next), len) = parse(&rest[used..], &self.limits) else {
+                break;
+            };
+            let small = next.size() < SHARE_MANY && next.subject.len() == first.subject.len();
+            let reply_denied = next.reply.is_some_and(reserved::reply_denied);
+            let Some(message) = Message::plain(&next).filter(|_| small && !reply_denied) else {
+                break;
+            };
+            if run.is_empty() {
+                run.reserve(32);
+                run.extend(Message::plain(first));
+            }
+            run.push(message);
+            used += len;
+            self.received.count(next.size());
+        }
+        (run, used)
     }
 
     /// Credits the client with what it did.
@@ -65,15 +104,60 @@ impl Publisher {
 }
 
 impl Broker {
-    /// Routes a message.
+    /// Routes a message, and those that follow it in `rest` if they are on the same subject and
+    /// many are to get them. Gives the bytes of `rest` that were used.
     #[inline]
-    pub(super) fn publish<S: Source>(
+    pub(super) fn publish<S: Source, W: Wire>(
         &mut self,
         from: &mut Publisher,
         publish: &Publish<'_>,
+        rest: &[u8],
         source: &mut S,
-    ) {
+        turn: &mut Turn<'_, W>,
+    ) -> usize {
         from.received.count(publish.size());
+        if !self.admit(from, publish) {
+            return 0;
+        }
+        let account = &from.account;
+        let route = self
+            .routes
+            .route(account.number, &account.interest, publish.subject);
+        if !route.is_empty() {
+            let fan_out = route.fan_out();
+            if fan_out >= RUN_FAN_OUT && route.groups() == 0 && !self.delivery.trace {
+                let (run, used) = from.run(publish, rest);
+                if used > 0 {
+                    let outcome = self.delivery.deliver_run(route, &run, &from.origin, turn);
+                    from.crosses |= outcome.crosses;
+                    if outcome.delivered == 0 && from.flags.no_responders {
+                        for reply in run.iter().filter_map(|message| message.reply) {
+                            self.no_responders(from, publish.subject, reply);
+                        }
+                    }
+                    return used;
+                }
+            }
+            let shared = (publish.size() >= SHARE_MANY && shares(publish, fan_out, source))
+                .then(|| source.share(publish.payload));
+            let message = Message::new(publish, shared.as_ref(), &mut self.scratch);
+            let outcome = self.delivery.deliver(route, &message, &from.origin, turn);
+            from.crosses |= outcome.crosses;
+            if outcome.delivered > 0 {
+                return 0;
+            }
+        }
+        if from.flags.no_responders
+            && let Some(reply) = publish.reply
+        {
+            self.no_responders(from, publish.subject, reply);
+        }
+        0
+    }
+
+    /// Whether a client may publish this; it is told what it is to be told.
+    #[inline]
+    fn admit(&mut self, from: &Publisher, publish: &Publish<'_>) -> bool {
         if self.delivery.trace {
             self.trace_publish(from.slot, publish);
         }
@@ -82,37 +166,17 @@ impl Broker {
                 .error(from.slot, ClientError::InvalidPublishSubject);
         }
         if reserved::publish_denied(publish.subject) {
-            return self.deny(from.slot, "Subject", publish.subject);
+            self.deny(from.slot, "Subject", publish.subject);
+            return false;
         }
-        if publish.reply.is_some_and(reserved::reply_denied) {
-            return self.deny(from.slot, "Reply", publish.reply.unwrap_or_default());
+        if let Some(reply) = publish.reply.filter(|r| reserved::reply_denied(r)) {
+            self.deny(from.slot, "Reply", reply);
+            return false;
         }
         if from.flags.verbose {
             self.delivery.send(from.slot, b"+OK\r\n", "OK");
         }
-        let account = &from.account;
-        let route = self
-            .routes
-            .route(account.number, &account.interest, publish.subject);
-        let delivered = if route.is_empty() {
-            0
-        } else {
-            let large = publish.size() >= SHARE_MANY;
-            let shared = (large && shares(publish, route.fan_out(), source))
-                .then(|| source.share(publish.payload));
-            let message = Message::new(publish, shared.as_ref(), &mut self.scratch);
-            let outcome = self
-                .delivery
-                .deliver(route, &message, from.slot, from.flags.echo);
-            from.crosses |= outcome.crosses;
-            outcome.delivered
-        };
-        if delivered == 0
-            && from.flags.no_responders
-            && let Some(reply) = publish.reply
-        {
-            self.no_responders(from, publish.subject, reply);
-        }
+        true
     }
 
     /// Tells a client that nobody got its request.

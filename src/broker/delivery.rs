@@ -1,12 +1,12 @@
 //! From a route to the outbound queues of the clients that it names, or to the batches for other
 //! loops.
 
-use super::Facts;
 use super::batch::{Batch, Destination};
 use super::message::Message;
+use super::{Facts, Flushed, Turn, Wire};
 use crate::accounts::Account;
 use crate::accounts::interest::{Held, LoopId, Target};
-use crate::base::limits::{BATCH_BYTES, FLUSH_EARLY, REAP_BUDGET};
+use crate::base::limits::{BATCH_BYTES, FLUSH_EARLY, REAP_BUDGET, WRITE_SLICES};
 use crate::base::pages::Pages;
 use crate::base::rng::Rng;
 use crate::conn::client::{Client, Phase, Traffic};
@@ -16,6 +16,7 @@ use crate::proto::error::{ClientError, CloseReason};
 use crate::routing::route::Route;
 use log::{debug, info, log_enabled, trace};
 use std::collections::VecDeque;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 /// A subscription, in the loop of the client that made it.
@@ -36,7 +37,8 @@ pub(super) struct Delivery {
     pub(super) subs: Pages<Subscription>,
     pub(super) pool: ChunkPool,
     pub(super) dirty: Vec<u32>,
-    pub(super) urgent: Vec<u32>,
+    /// Clients whose sockets took no more, since the last time somebody asked.
+    pub(super) stalled: Vec<u32>,
     pub(super) closing: Vec<(u32, CloseReason)>,
     pub(super) held_back: Vec<(LoopId, u32)>,
     pub(super) outboxes: Vec<Batch>,
@@ -48,13 +50,23 @@ pub(super) struct Delivery {
     pending_max: usize,
     /// Pending bytes from which a subscriber counts as behind.
     behind: usize,
+    /// Pending bytes from which a connection is flushed at once.
+    flush_at: usize,
     rng: Rng,
-    scratch: Vec<u8>,
     /// Closed clients, with the subscriptions they still have.
     graves: VecDeque<(u32, Drain)>,
     /// What closed clients sent and received.
     past: (Traffic, Traffic),
 }
+
+/// The client that published a message, and the one that does not get it: the same, or nobody.
+pub(super) struct Origin {
+    pub(super) slot: u32,
+    pub(super) skip: u32,
+}
+
+/// No client's slot.
+pub(super) const NOBODY: u32 = u32::MAX;
 
 /// What became of a message.
 #[derive(Default, Clone, Copy)]
@@ -74,7 +86,7 @@ impl Delivery {
             subs: Pages::new(),
             pool: ChunkPool::default(),
             dirty: Vec::new(),
-            urgent: Vec::new(),
+            stalled: Vec::new(),
             closing: Vec::new(),
             held_back: Vec::new(),
             outboxes: std::iter::repeat_with(Batch::default).take(loops).collect(),
@@ -83,8 +95,8 @@ impl Delivery {
             next_generation: 0,
             pending_max: facts.options.max_pending,
             behind: facts.options.max_pending / 4 * 3,
+            flush_at: FLUSH_EARLY.min(facts.options.max_pending / 4),
             rng: Rng::new(!seed),
-            scratch: Vec::new(),
             graves: VecDeque::new(),
             past: Default::default(),
         }
@@ -92,42 +104,72 @@ impl Delivery {
 
     /// Delivers a message that client `from` published to all that its route names.
     #[inline]
-    pub(super) fn deliver(
+    pub(super) fn deliver<W: Wire>(
         &mut self,
         route: &Arc<Route>,
         message: &Message<'_>,
-        from: u32,
-        echo: bool,
+        from: &Origin,
+        turn: &mut Turn<'_, W>,
     ) -> Outcome {
         let mut outcome = Outcome::default();
-        let skip = if echo { u32::MAX } else { from };
         for span in route.spans() {
             if span.owner == self.me {
                 for target in route.plain(*span) {
-                    self.hand_over(*target, message, skip, &mut outcome);
+                    self.hand_over(*target, message, from.skip, turn, &mut outcome);
                 }
             } else {
-                self.outbox(span.owner, |batch| batch.push(message, route, from));
+                self.outbox(span.owner, turn, |b| b.push(message, route, from.slot));
                 outcome.delivered += 1;
                 outcome.crosses = true;
             }
         }
         for group in 0..route.groups() {
-            self.deliver_to_group(route.group(group), message, from, skip, &mut outcome);
+            self.deliver_to_group(route.group(group), message, from, turn, &mut outcome);
         }
-        if outcome.behind > 0 && outcome.behind == outcome.delivered {
-            self.held_back.push((self.me, from));
-        }
+        self.hold_if_all_are_behind(from, &outcome);
         outcome
     }
 
+    /// Delivers a run of messages on one route, which has no queue groups: to one subscription
+    /// after the other, so that each queue is filled, and written, while it is in the cache.
+    pub(super) fn deliver_run<W: Wire>(
+        &mut self,
+        route: &Arc<Route>,
+        run: &[Message<'_>],
+        from: &Origin,
+        turn: &mut Turn<'_, W>,
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
+        for span in route.spans() {
+            if span.owner == self.me {
+                for target in route.plain(*span) {
+                    self.hand_over_run(*target, run, from.skip, turn, &mut outcome);
+                }
+            } else {
+                for message in run {
+                    self.outbox(span.owner, turn, |b| b.push(message, route, from.slot));
+                }
+                outcome.delivered += 1;
+                outcome.crosses = true;
+            }
+        }
+        self.hold_if_all_are_behind(from, &outcome);
+        outcome
+    }
+
+    fn hold_if_all_are_behind(&mut self, from: &Origin, outcome: &Outcome) {
+        if outcome.behind > 0 && outcome.behind == outcome.delivered {
+            self.held_back.push((self.me, from.slot));
+        }
+    }
+
     /// Delivers to a random member; to the next one if that one is not there any more.
-    fn deliver_to_group(
+    fn deliver_to_group<W: Wire>(
         &mut self,
         members: &[Target],
         message: &Message<'_>,
-        from: u32,
-        skip: u32,
+        from: &Origin,
+        turn: &mut Turn<'_, W>,
         outcome: &mut Outcome,
     ) {
         let start = self.rng.below(members.len());
@@ -139,30 +181,37 @@ impl Delivery {
                 at - members.len()
             }];
             if target.owner != self.me {
-                self.outbox(target.owner, |batch| batch.push_pick(message, target, from));
+                self.outbox(target.owner, turn, |b| {
+                    b.push_pick(message, target, from.slot)
+                });
                 outcome.delivered += 1;
                 outcome.crosses = true;
                 return;
             }
-            if self.hand_over(target, message, skip, outcome) {
+            if self.hand_over(target, message, from.skip, turn, outcome) {
                 return;
             }
         }
     }
 
     /// Delivers what clients of another loop published.
-    pub(super) fn deliver_batch(&mut self, from: LoopId, batch: &Batch) {
+    pub(super) fn deliver_batch<W: Wire>(
+        &mut self,
+        from: LoopId,
+        batch: &Batch,
+        turn: &mut Turn<'_, W>,
+    ) {
         batch.for_each(|message, to, producer| {
             let mut outcome = Outcome::default();
             let sole = match to {
                 Destination::Plain(route) => {
                     for target in route.plain_of(self.me) {
-                        self.hand_over(*target, message, u32::MAX, &mut outcome);
+                        self.hand_over(*target, message, NOBODY, turn, &mut outcome);
                     }
                     route.spans().len() == 1 && route.groups() == 0
                 }
                 Destination::Pick(target) => {
-                    self.hand_over(target, message, u32::MAX, &mut outcome)
+                    self.hand_over(target, message, NOBODY, turn, &mut outcome)
                 }
             };
             if sole && outcome.behind > 0 && outcome.behind == outcome.delivered {
@@ -171,96 +220,124 @@ impl Delivery {
         });
     }
 
-    fn outbox(&mut self, to: LoopId, push: impl FnOnce(&mut Batch)) {
+    fn outbox<W: Wire>(
+        &mut self,
+        to: LoopId,
+        turn: &mut Turn<'_, W>,
+        push: impl FnOnce(&mut Batch),
+    ) {
         let Some(batch) = self.outboxes.get_mut(usize::from(to.0)) else {
             return;
         };
         push(batch);
         if batch.weight() > BATCH_BYTES {
-            // Any name on this list makes the loop come round, and it sends batches then as well.
-            self.urgent.push(u32::MAX);
+            turn.wire.pass(to, batch);
         }
     }
 
-    /// Queues a message for one subscription, unless that is gone or its client is `skip`.
+    /// Queues a message for one subscription, unless that is gone or its client is `skip`; says
+    /// whether it did.
     #[inline]
-    fn hand_over(
+    fn hand_over<W: Wire>(
         &mut self,
         target: Target,
         message: &Message<'_>,
         skip: u32,
+        turn: &mut Turn<'_, W>,
         outcome: &mut Outcome,
     ) -> bool {
-        let Some(sub) = self.subs.get_mut(target.slot) else {
+        let Some((sub, client)) = receiver(&mut self.subs, &mut self.clients, target, skip) else {
             return false;
         };
         let slot = sub.client;
-        if sub.generation != target.generation || slot == skip {
-            return false;
-        }
-        let Some(client) = self.clients.get_mut(slot) else {
-            return false;
-        };
-        if client.is_closed() {
-            return false;
-        }
         sub.delivered += 1;
-        let before = client.out.pending();
-        if message.header_len.is_some() && !client.flags.headers {
-            let plain = message.without_headers(&mut self.scratch);
-            write(client, &mut self.pool, sub.sid.with_blank(), &plain);
-        } else {
-            write(client, &mut self.pool, sub.sid.with_blank(), message);
-        }
-        client.sent.count(message.size());
+        emit(client, &mut self.pool, sub.sid.with_blank(), message);
         if !client.dirty {
             client.dirty = true;
             self.dirty.push(slot);
         }
         outcome.delivered += 1;
-        let pending = client.out.pending();
-        if self.trace || sub.max != 0 || pending >= FLUSH_EARLY {
-            self.attend(target, slot, message, before, outcome);
+        if self.trace || sub.max != 0 || client.out.pending() >= self.flush_at {
+            if self.trace {
+                trace_delivery(client, sub.sid.text(), message);
+            }
+            self.attend(target, slot, turn, outcome);
         }
         true
     }
 
+    /// Queues a run of messages for one subscription.
+    fn hand_over_run<W: Wire>(
+        &mut self,
+        target: Target,
+        run: &[Message<'_>],
+        skip: u32,
+        turn: &mut Turn<'_, W>,
+        outcome: &mut Outcome,
+    ) {
+        let Some((sub, client)) = receiver(&mut self.subs, &mut self.clients, target, skip) else {
+            return;
+        };
+        if sub.max != 0 {
+            let mut single = Outcome::default();
+            for message in run {
+                self.hand_over(target, message, skip, turn, &mut single);
+            }
+            outcome.delivered += usize::from(single.delivered > 0);
+            outcome.behind += usize::from(single.behind > 0);
+            return;
+        }
+        let slot = sub.client;
+        sub.delivered += run.len() as u64;
+        for message in run {
+            emit(client, &mut self.pool, sub.sid.with_blank(), message);
+        }
+        if !client.dirty {
+            client.dirty = true;
+            self.dirty.push(slot);
+        }
+        outcome.delivered += 1;
+        if client.out.pending() >= self.flush_at {
+            self.attend(target, slot, turn, outcome);
+        }
+    }
+
     /// The uncommon sequels of a delivery.
     #[cold]
-    fn attend(
+    fn attend<W: Wire>(
         &mut self,
         target: Target,
         slot: u32,
-        message: &Message<'_>,
-        before: usize,
+        turn: &mut Turn<'_, W>,
         outcome: &mut Outcome,
     ) {
-        let Some(client) = self.clients.get(slot) else {
-            return;
-        };
-        let Some(sub) = self.subs.get(target.slot) else {
-            return;
-        };
-        if self.trace {
-            trace_delivery(client, sub.sid.text(), message);
-        }
-        let pending = client.out.pending();
-        let (crossed, blocked) = (before < FLUSH_EARLY, client.blocked.is_some());
-        if pending > self.behind {
-            outcome.behind += 1;
-        }
-        if pending >= FLUSH_EARLY && crossed && !blocked {
-            self.urgent.push(slot);
-        }
-        if sub.max != 0 && sub.delivered >= u64::from(sub.max) {
+        if let Some(sub) = self.subs.get(target.slot)
+            && sub.max != 0
+            && sub.delivered >= u64::from(sub.max)
+        {
             debug!(
                 "{} - Auto-unsubscribe limit of {} reached for sid '{}'",
-                client.label,
+                self.label(slot),
                 sub.max,
                 String::from_utf8_lossy(sub.sid.text())
             );
             self.unsubscribe(target.slot);
         }
+        let Some(client) = self.clients.get(slot) else {
+            return;
+        };
+        if client.out.pending() >= self.flush_at && client.blocked.is_none() {
+            self.flush(slot, turn);
+        }
+        let pending = self.clients.get(slot).map_or(0, |c| c.out.pending());
+        if pending > self.behind {
+            outcome.behind += 1;
+        }
+        self.close_if_slow(slot, pending);
+    }
+
+    /// Closes a client that has let too much pile up.
+    fn close_if_slow(&mut self, slot: u32, pending: usize) {
         if pending > self.pending_max {
             let label = self.label(slot);
             info!(
@@ -270,6 +347,43 @@ impl Delivery {
             self.close(slot, CloseReason::SlowConsumerPendingBytes);
             self.forget_output(slot);
         }
+    }
+
+    /// Writes what is pending for a client.
+    pub(super) fn flush<W: Wire>(&mut self, slot: u32, turn: &mut Turn<'_, W>) -> Flushed {
+        let Some(client) = self.clients.get_mut(slot) else {
+            return Flushed::Done;
+        };
+        client.dirty = false;
+        while client.out.pending() > 0 {
+            let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+            let n = client.out.slices(&mut slices);
+            match turn.wire.write(client.link, &slices[..n]) {
+                Ok(0) => {
+                    self.close(slot, CloseReason::WriteError);
+                    return Flushed::Failed;
+                }
+                Ok(n) => {
+                    client.out.advance(n, &mut self.pool);
+                    client.blocked = None;
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    if client.blocked.is_none() {
+                        client.blocked = Some(turn.now);
+                        self.stalled.push(slot);
+                    }
+                    return Flushed::Blocked;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    debug!("{} - Error flushing: {e}", client.label);
+                    self.close(slot, CloseReason::WriteError);
+                    return Flushed::Failed;
+                }
+            }
+        }
+        client.blocked = None;
+        Flushed::Done
     }
 
     /// Adds a subscription that `client` has no other of by that sid.
@@ -354,15 +468,8 @@ impl Delivery {
             self.dirty.push(slot);
         }
         // What the client makes the server say is bounded as messages are.
-        if client.out.pending() > self.pending_max {
-            let label = self.label(slot);
-            info!(
-                "{label} - Slow Consumer Detected: MaxPending of {} Exceeded",
-                self.pending_max
-            );
-            self.close(slot, CloseReason::SlowConsumerPendingBytes);
-            self.forget_output(slot);
-        }
+        let pending = client.out.pending();
+        self.close_if_slow(slot, pending);
     }
 
     /// Queues an error.
@@ -464,6 +571,36 @@ impl Delivery {
             sum.1.add(client.sent);
         }
         sum
+    }
+}
+
+/// The subscription that a target means, and its client, if both are there and it is not `skip`.
+#[inline(always)]
+fn receiver<'a>(
+    subs: &'a mut Pages<Subscription>,
+    clients: &'a mut Pages<Client>,
+    target: Target,
+    skip: u32,
+) -> Option<(&'a mut Subscription, &'a mut Client)> {
+    let sub = subs.get_mut(target.slot)?;
+    if sub.generation != target.generation || sub.client == skip {
+        return None;
+    }
+    let client = clients.get_mut(sub.client)?;
+    (!client.is_closed()).then_some((sub, client))
+}
+
+/// Puts a message together in a client's outbound queue, and counts it.
+#[inline]
+fn emit(client: &mut Client, pool: &mut ChunkPool, sid: &[u8], message: &Message<'_>) {
+    if message.header_len.is_some() && !client.flags.headers {
+        let mut scratch = Vec::new();
+        let plain = message.without_headers(&mut scratch);
+        write(client, pool, sid, &plain);
+        client.sent.count(plain.size());
+    } else {
+        write(client, pool, sid, message);
+        client.sent.count(message.size());
     }
 }
 

@@ -63,6 +63,21 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// A published message without headers that has the canonical form.
+    pub fn plain(publish: &Publish<'a>) -> Option<Self> {
+        let (head, tail) = publish.canonical?;
+        let Publish { reply, payload, .. } = *publish;
+        let (tail, header_len) = ((tail, &b""[..]), None);
+        Some(Message {
+            head,
+            tail,
+            shared: None,
+            reply,
+            payload,
+            header_len,
+        })
+    }
+
     /// Bytes of headers and body.
     #[inline]
     pub fn size(&self) -> usize {

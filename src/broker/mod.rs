@@ -1,15 +1,13 @@
 //! The clients of one loop and the messages between them, without their sockets.
 //!
-//! Bytes, timers and batches from other loops go in; what comes out is bytes in the clients'
-//! outbound queues, batches for other loops, and lists of clients to be flushed or closed. The
-//! loop that owns the sockets calls, in a turn:
+//! Bytes, timers and batches from other loops go in; what comes out is bytes for the clients and
+//! batches for other loops, which both go through a [`Wire`] that whoever owns the sockets
+//! provides, and lists of clients to be looked after. In a turn that owner calls:
 //!
 //! 1. [`Broker::open`], [`Broker::handle_bytes`], [`Broker::handle_end`], [`Broker::handle_timer`],
-//!    [`Broker::handle_batch`], as things happen; and whenever `handle_bytes` asks for it,
-//!    [`Broker::flush`] for all of [`Broker::take_urgent`];
-//! 2. [`Broker::flush`] for all of [`Broker::take_dirty`], and for what has become writable;
-//! 3. [`Broker::take_batch`] for each other loop;
-//! 4. [`Broker::take_closing`], and [`Broker::reap`].
+//!    [`Broker::handle_batch`], as things happen;
+//! 2. [`Broker::finish`], which writes what these have left to be written;
+//! 3. [`Broker::take_stalled`], [`Broker::take_closing`], and then [`Broker::reap`].
 
 pub mod batch;
 mod commands;
@@ -22,7 +20,7 @@ mod tests;
 use crate::accounts::Account;
 use crate::accounts::interest::LoopId;
 use crate::base::clock::Mono;
-use crate::base::limits::{GREETING_BYTES, GREETING_SHARE, WRITE_SLICES};
+use crate::base::limits::{GREETING_BYTES, GREETING_SHARE};
 use crate::base::rng::Rng;
 use crate::conn::client::{Client, ClientId, Flags, Phase, Traffic};
 use crate::conn::inbound::Inbound;
@@ -76,11 +74,27 @@ pub trait Source {
     fn share(&mut self, part: &[u8]) -> Bytes;
 }
 
+/// The way out, to the clients' sockets and to the other loops.
+pub trait Wire {
+    /// Writes to a client's socket, which the owner knows by `link`; gives the bytes written.
+    ///
+    /// # Errors
+    /// Those of the socket. `WouldBlock` makes the broker wait for [`Broker::handle_writable`].
+    fn write(&mut self, link: usize, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Passes a batch on to another loop, and leaves an empty one.
+    fn pass(&mut self, to: LoopId, batch: &mut Batch);
+}
+
+/// The way out and the time, for as long as one thing is handled.
+pub struct Turn<'a, W> {
+    pub wire: &'a mut W,
+    pub now: Mono,
+}
+
 /// How far the broker came with some bytes.
 #[derive(Debug, PartialEq, Clone, Copy)]
 pub enum Progress {
-    /// Some queues are worth flushing before the rest is handled.
-    Flush { consumed: usize },
     /// What is left, if anything, is the front of a command. It is either handed in again with
     /// more behind it, or to [`Broker::keep`].
     Wait { consumed: usize, partial: Partial },
@@ -93,7 +107,7 @@ pub enum Progress {
 pub enum Flushed {
     /// Nothing is pending.
     Done,
-    /// The socket takes no more for now; call again when it is writable.
+    /// The socket takes no more for now.
     Blocked,
     /// Writing failed; the client is closed.
     Failed,
@@ -153,20 +167,20 @@ impl Broker {
         self.close(slot, CloseReason::MaxConnectionsExceeded);
     }
 
-    /// Handles bytes from a client, as far as that is possible and wise in one go.
-    pub fn handle_bytes<S: Source>(
+    /// Handles bytes from a client, as far as there are whole commands.
+    pub fn handle_bytes<S: Source, W: Wire>(
         &mut self,
         slot: u32,
         data: &[u8],
         source: &mut S,
-        now: Mono,
+        turn: &mut Turn<'_, W>,
     ) -> Progress {
         let Some(client) = self.delivery.clients.get(slot).filter(|c| !c.is_closed()) else {
             return Progress::Closed;
         };
         let mut consumed = 0;
         if !client.inbound.is_empty() {
-            match self.resume(slot, data, now) {
+            match self.resume(slot, data, turn) {
                 Some(Progress::Wait { consumed: n, .. }) => consumed = n,
                 Some(other) => return other,
                 None => {
@@ -180,21 +194,18 @@ impl Broker {
         let mut from = commands::Publisher::new(self, slot);
         let closed_before = self.delivery.closing.len();
         let progress = loop {
-            if !self.delivery.urgent.is_empty() {
-                break Progress::Flush { consumed };
-            }
             let rest = &data[consumed..];
             match parse(rest, &from.limits) {
                 Parsed::Op(Op::Publish(publish), used) => {
                     consumed += used;
-                    self.publish(&mut from, &publish, source);
+                    consumed += self.publish(&mut from, &publish, &rest[used..], source, turn);
                 }
                 Parsed::Op(op, used) => {
                     consumed += used;
                     let renewed = matches!(op, Op::Connect(_));
-                    self.command(&mut from, op, now);
+                    self.command(&mut from, op, turn.now);
                     if renewed && !self.delivery.is_closed(slot) {
-                        from.settle(self, now);
+                        from.settle(self, turn.now);
                         from = commands::Publisher::new(self, slot);
                     }
                 }
@@ -209,7 +220,7 @@ impl Broker {
             }
         };
         if consumed > 0 {
-            from.settle(self, now);
+            from.settle(self, turn.now);
             self.completed(slot);
         }
         progress
@@ -239,7 +250,12 @@ impl Broker {
     }
 
     /// Goes on with a command that was kept. None: it takes more than `data` to go on.
-    fn resume(&mut self, slot: u32, data: &[u8], now: Mono) -> Option<Progress> {
+    fn resume<W: Wire>(
+        &mut self,
+        slot: u32,
+        data: &[u8],
+        turn: &mut Turn<'_, W>,
+    ) -> Option<Progress> {
         let mut consumed = 0;
         loop {
             let limits = commands::Publisher::new(self, slot).limits;
@@ -251,7 +267,7 @@ impl Broker {
                     debug_assert_eq!(used, inbound.bytes().len());
                     let mut whole = Bytes::from(inbound.take());
                     self.inbound_held(slot, before, 0);
-                    self.execute_whole(slot, &mut whole, &limits, now);
+                    self.execute_whole(slot, &mut whole, &limits, turn);
                     if self.delivery.is_closed(slot) {
                         return Some(Progress::Closed);
                     }
@@ -285,17 +301,25 @@ impl Broker {
     }
 
     /// Executes the one command that `whole` holds.
-    fn execute_whole(&mut self, slot: u32, whole: &mut Bytes, limits: &Limits, now: Mono) {
+    fn execute_whole<W: Wire>(
+        &mut self,
+        slot: u32,
+        whole: &mut Bytes,
+        limits: &Limits,
+        turn: &mut Turn<'_, W>,
+    ) {
         let data = whole.clone();
         let Parsed::Op(op, _) = parse(&data, limits) else {
             return;
         };
         let mut from = commands::Publisher::new(self, slot);
         match op {
-            Op::Publish(publish) => self.publish(&mut from, &publish, whole),
-            op => self.command(&mut from, op, now),
+            Op::Publish(publish) => {
+                self.publish(&mut from, &publish, b"", whole, turn);
+            }
+            op => self.command(&mut from, op, turn.now),
         }
-        from.settle(self, now);
+        from.settle(self, turn.now);
         self.completed(slot);
     }
 
@@ -366,30 +390,58 @@ impl Broker {
         Some(write.map_or(phase, |w| w.min(phase)))
     }
 
+    /// A client's socket takes more again.
+    pub fn handle_writable<W: Wire>(&mut self, slot: u32, turn: &mut Turn<'_, W>) {
+        if self
+            .delivery
+            .clients
+            .get(slot)
+            .is_some_and(|c| c.blocked.is_some())
+        {
+            self.delivery.flush(slot, turn);
+        }
+    }
+
     /// Delivers what the clients of another loop published. The batch can be used again.
-    pub fn handle_batch(&mut self, from: LoopId, batch: &mut Batch) {
-        self.delivery.deliver_batch(from, batch);
+    pub fn handle_batch<W: Wire>(
+        &mut self,
+        from: LoopId,
+        batch: &mut Batch,
+        turn: &mut Turn<'_, W>,
+    ) {
+        self.delivery.deliver_batch(from, batch, turn);
         batch.clear();
     }
 
-    /// What the clients of this loop published for those of another one; None if nothing.
-    /// `empty` takes its place.
-    pub fn take_batch(&mut self, to: LoopId, empty: impl FnOnce() -> Batch) -> Option<Batch> {
-        let outbox = self.delivery.outboxes.get_mut(usize::from(to.0))?;
-        if outbox.is_empty() {
-            return None;
+    /// Writes what is pending for a client.
+    pub fn flush<W: Wire>(&mut self, slot: u32, turn: &mut Turn<'_, W>) -> Flushed {
+        self.delivery.flush(slot, turn)
+    }
+
+    /// Writes to all clients for which something has come up, and passes all batches on.
+    pub fn finish<W: Wire>(&mut self, turn: &mut Turn<'_, W>) {
+        for i in 0..self.delivery.dirty.len() {
+            let slot = self.delivery.dirty[i];
+            // Who is blocked waits for its socket.
+            if let Some(client) = self.delivery.clients.get_mut(slot) {
+                client.dirty = false;
+                if client.blocked.is_none() {
+                    self.delivery.flush(slot, turn);
+                }
+            }
         }
-        Some(std::mem::replace(outbox, empty()))
+        self.delivery.dirty.clear();
+        for (to, batch) in self.delivery.outboxes.iter_mut().enumerate() {
+            if !batch.is_empty() {
+                let to = LoopId(u16::try_from(to).expect("there are few loops"));
+                turn.wire.pass(to, batch);
+            }
+        }
     }
 
-    /// Clients with so much pending that it pays to flush them at once.
-    pub fn take_urgent(&mut self, out: &mut Vec<u32>) {
-        out.append(&mut self.delivery.urgent);
-    }
-
-    /// Clients with something pending since the last call.
-    pub fn take_dirty(&mut self, out: &mut Vec<u32>) {
-        out.append(&mut self.delivery.dirty);
+    /// Clients whose sockets took no more since the last call, and which so have a new deadline.
+    pub fn take_stalled(&mut self, out: &mut Vec<u32>) {
+        out.append(&mut self.delivery.stalled);
     }
 
     /// Clients closed since the last call, whose sockets are to be flushed a last time (see
@@ -407,53 +459,6 @@ impl Broker {
     /// Clients that published to another loop's clients since the last call.
     pub fn take_crossing(&mut self, out: &mut Vec<u32>) {
         out.append(&mut self.delivery.crossing);
-    }
-
-    /// Writes what is pending, with `write` doing the I/O.
-    pub fn flush(
-        &mut self,
-        slot: u32,
-        now: Mono,
-        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
-    ) -> Flushed {
-        let Some(client) = self.delivery.clients.get_mut(slot) else {
-            return Flushed::Done;
-        };
-        client.dirty = false;
-        while client.out.pending() > 0 {
-            let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
-            let n = client.out.slices(&mut slices);
-            match write(&slices[..n]) {
-                Ok(0) => {
-                    self.close(slot, CloseReason::WriteError);
-                    return Flushed::Failed;
-                }
-                Ok(n) => {
-                    client.out.advance(n, &mut self.delivery.pool);
-                    client.blocked = None;
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    client.blocked.get_or_insert(now);
-                    return Flushed::Blocked;
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => {
-                    debug!("{} - Error flushing: {e}", client.label);
-                    self.close(slot, CloseReason::WriteError);
-                    return Flushed::Failed;
-                }
-            }
-        }
-        client.blocked = None;
-        Flushed::Done
-    }
-
-    /// Whether a client waits for its socket to take more.
-    pub fn is_blocked(&self, slot: u32) -> bool {
-        self.delivery
-            .clients
-            .get(slot)
-            .is_some_and(|c| c.blocked.is_some())
     }
 
     /// The loop's handle of a client's socket.

@@ -7,7 +7,34 @@ use std::time::Duration;
 /// Brokers of a server, with the batches between them passed on by hand.
 struct Bench {
     brokers: Vec<Broker>,
+    wire: Tape,
     now: Mono,
+}
+
+/// What was written to each client, by link, and passed on to other loops.
+#[derive(Default)]
+struct Tape {
+    written: Vec<Vec<u8>>,
+    /// Links that take nothing.
+    stuck: Vec<usize>,
+    batches: Vec<(LoopId, Batch)>,
+}
+
+impl Wire for Tape {
+    fn write(&mut self, link: usize, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.stuck.contains(&link) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let before = self.written[link].len();
+        slices
+            .iter()
+            .for_each(|s| self.written[link].extend_from_slice(s));
+        Ok(self.written[link].len() - before)
+    }
+
+    fn pass(&mut self, to: LoopId, batch: &mut Batch) {
+        self.batches.push((to, std::mem::take(batch)));
+    }
 }
 
 /// A client of a bench: its loop and slot.
@@ -28,8 +55,10 @@ impl Bench {
             loop_bytes_max: 1 << 30,
         });
         let broker = |i| Broker::new(facts.clone(), LoopId(i as u16), loops, 9);
+        let brokers = (0..loops).map(broker).collect();
         Bench {
-            brokers: (0..loops).map(broker).collect(),
+            brokers,
+            wire: Tape::default(),
             now: Mono::ZERO,
         }
     }
@@ -37,7 +66,9 @@ impl Bench {
     /// A client that got its INFO.
     fn open(&mut self, owner: usize) -> Peer {
         let addr = "127.0.0.1:9".parse().unwrap();
-        let slot = self.brokers[owner].open(0, ClientId(1), addr, self.now);
+        let link = self.wire.written.len();
+        self.wire.written.push(Vec::new());
+        let slot = self.brokers[owner].open(link, ClientId(1), addr, self.now);
         let peer = Peer(owner, slot);
         assert!(self.read(peer).starts_with("INFO {"));
         peer
@@ -54,44 +85,46 @@ impl Bench {
     fn say(&mut self, peer: Peer, text: &str) {
         let mut data = Bytes::copy_from_slice(text.as_bytes());
         let bytes = data.clone();
-        let mut at = 0;
-        loop {
-            let broker = &mut self.brokers[peer.0];
-            match broker.handle_bytes(peer.1, &bytes[at..], &mut data, self.now) {
-                Progress::Flush { consumed } => {
-                    at += consumed;
-                    broker.take_urgent(&mut Vec::new());
-                }
-                Progress::Wait { consumed, partial } => {
-                    broker.keep(peer.1, &bytes[at + consumed..], partial);
-                    break;
-                }
-                Progress::Closed => break,
-            }
+        let turn = &mut Turn {
+            wire: &mut self.wire,
+            now: self.now,
+        };
+        let broker = &mut self.brokers[peer.0];
+        let progress = broker.handle_bytes(peer.1, &bytes, &mut data, turn);
+        if let Progress::Wait { consumed, partial } = progress {
+            broker.keep(peer.1, &bytes[consumed..], partial);
         }
-        self.pass_batches();
-    }
-
-    fn pass_batches(&mut self) {
-        for from in 0..self.brokers.len() {
-            for to in 0..self.brokers.len() {
-                let owner = LoopId(to as u16);
-                if let Some(mut batch) = self.brokers[from].take_batch(owner, Batch::default) {
-                    self.brokers[to].handle_batch(LoopId(from as u16), &mut batch);
-                }
-            }
+        broker.finish(turn);
+        let from = LoopId(peer.0 as u16);
+        for (to, mut batch) in std::mem::take(&mut self.wire.batches) {
+            let turn = &mut Turn {
+                wire: &mut self.wire,
+                now: self.now,
+            };
+            self.brokers[usize::from(to.0)].handle_batch(from, &mut batch, turn);
         }
     }
 
     /// What was written to a client since the last time.
     fn read(&mut self, peer: Peer) -> String {
-        let mut out = Vec::new();
-        let flushed = self.brokers[peer.0].flush(peer.1, self.now, |slices| {
-            slices.iter().for_each(|s| out.extend_from_slice(s));
-            Ok(slices.iter().map(|s| s.len()).sum())
-        });
-        assert_eq!(flushed, Flushed::Done);
-        String::from_utf8(out).unwrap()
+        let turn = &mut Turn {
+            wire: &mut self.wire,
+            now: self.now,
+        };
+        let broker = &mut self.brokers[peer.0];
+        assert_eq!(broker.flush(peer.1, turn), Flushed::Done);
+        let link = self.link(peer);
+        String::from_utf8(std::mem::take(&mut self.wire.written[link])).unwrap()
+    }
+
+    fn link(&self, peer: Peer) -> usize {
+        self.brokers[peer.0].link(peer.1).unwrap()
+    }
+
+    /// A client stops reading.
+    fn stick(&mut self, peer: Peer) {
+        let link = self.link(peer);
+        self.wire.stuck.push(link);
     }
 
     fn closed(&mut self, peer: Peer) -> Option<CloseReason> {
@@ -259,6 +292,7 @@ fn a_slow_consumer_is_closed_and_nobody_else_notices() {
     for peer in [slow, quick] {
         bench.say(peer, "SUB a 1\r\n");
     }
+    bench.stick(slow);
     let payload = "x".repeat(1000);
     for _ in 0..200 {
         bench.say(publisher, &format!("PUB a 1000\r\n{payload}\r\n"));
@@ -278,6 +312,7 @@ fn a_producer_is_held_back_only_when_all_it_feeds_is_behind() {
         bench.say(peer, "SUB both 1\r\n");
     }
     bench.say(slow, "SUB one 2\r\n");
+    bench.stick(slow);
     let payload = "x".repeat(1000);
     let mut held = Vec::new();
     for _ in 0..85 {
@@ -297,6 +332,8 @@ fn memory_for_all_is_bounded_and_the_largest_goes_first() {
     let (publisher, one, two) = (bench.connect(0), bench.connect(0), bench.connect(0));
     bench.say(one, "SUB a 1\r\n");
     bench.say(two, "SUB b 1\r\n");
+    bench.stick(one);
+    bench.stick(two);
     let payload = "x".repeat(1000);
     for _ in 0..300 {
         bench.say(publisher, &format!("PUB a 1000\r\n{payload}\r\n"));
@@ -390,4 +427,40 @@ fn a_second_connect_drops_subscriptions() {
     );
     assert_eq!(bench.read(peer), "MSG c 1 1\r\ny\r\n");
     assert_eq!(bench.interest(), 1);
+}
+
+#[test]
+fn runs_of_messages_keep_their_order_for_everybody() {
+    let mut bench = Bench::new(2, |_| {});
+    let publisher = bench.connect(0);
+    let subs: Vec<Peer> = (0..6).map(|i| bench.connect(i % 2)).collect();
+    for sub in &subs {
+        bench.say(*sub, "SUB a.* 7\r\n");
+    }
+    bench.say(subs[0], "UNSUB 7 3\r\n");
+    let (mut script, mut want) = (String::new(), Vec::new());
+    for i in 0..50 {
+        // Runs of one subject, of different lengths, with all kinds of messages between them.
+        let subject = if (i / 7) % 2 == 0 { "a.x" } else { "a.yy" };
+        let reply = if i % 5 == 0 { "r " } else { "" };
+        let body = "x".repeat(if i % 11 == 10 { 3000 } else { i });
+        let blank = if i % 13 == 12 { "  " } else { " " };
+        script += &format!("PUB{blank}{subject} {reply}{}\r\n{body}\r\n", body.len());
+        want.push(format!(
+            "MSG {subject} 7 {reply}{}\r\n{body}\r\n",
+            body.len()
+        ));
+    }
+    bench.say(publisher, &script);
+    assert_eq!(bench.read(subs[0]), want[..3].concat());
+    for sub in &subs[1..] {
+        assert_eq!(bench.read(*sub), want.concat());
+    }
+    let client = &bench.brokers[0].delivery.clients[publisher.1];
+    assert_eq!(client.received.msgs, 50);
+    let client = &bench.brokers[0].delivery.clients[subs[2].1];
+    assert_eq!(
+        client.sent,
+        bench.brokers[0].delivery.clients[publisher.1].received
+    );
 }

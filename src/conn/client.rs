@@ -45,6 +45,13 @@ pub struct Flags {
     pub no_responders: bool,
 }
 
+impl Flags {
+    /// Whether the client hears nothing of what it publishes.
+    pub fn is_quiet(self) -> bool {
+        !self.verbose && !self.pedantic
+    }
+}
+
 impl From<&Connect> for Flags {
     fn from(c: &Connect) -> Flags {
         Flags {

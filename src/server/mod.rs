@@ -130,7 +130,7 @@ impl Server {
             let owner = LoopId(u16::try_from(me).expect("there are few loops"));
             let seed = number(pick_seed).wrapping_add(me as u64);
             let broker = Broker::new(facts.clone(), owner, loops, seed);
-            let client_loop = ClientLoop::new(me, poll, peers.clone(), broker, acceptor.take())
+            let client_loop = ClientLoop::new(owner, poll, peers.clone(), broker, acceptor.take())
                 .map_err(StartError::Loop)?;
             let thread = thread::Builder::new()
                 .name(format!("clients-{me}"))

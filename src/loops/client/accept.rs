@@ -1,6 +1,6 @@
 //! Accepting connections and sharing them out between the loops.
 
-use super::ClientLoop;
+use super::{ClientLoop, turn};
 use crate::base::clock::Mono;
 use crate::base::limits::ACCEPT_BUDGET;
 use crate::conn::client::ClientId;
@@ -43,7 +43,7 @@ impl ClientLoop {
         let room = self.peers.total() < self.peers.connections_max;
         let to = self.peers.least_loaded();
         self.peers.connections[to].fetch_add(1, Ordering::Relaxed);
-        if to == self.me {
+        if to == self.index() {
             return self.open(stream, addr, id, room, now);
         }
         let mail = Mail::Connection {
@@ -100,7 +100,7 @@ impl ClientLoop {
             self.broker.refuse(client);
         }
         // Greeting at once lets one chunk serve all connections of a storm.
-        self.flush(client, now);
+        self.broker.flush(client, &mut turn!(self, now));
         self.schedule(token, client);
     }
 }

@@ -1,6 +1,6 @@
 //! Closing sockets so that the last words arrive, and giving back what they held.
 
-use super::{ClientLoop, Peers};
+use super::{ClientLoop, Peers, turn};
 use crate::base::clock::{self, Mono};
 use crate::base::limits::LINGER;
 use crate::loops::link::State;
@@ -35,10 +35,10 @@ impl ClientLoop {
                 continue;
             };
             if reason.flushes() {
-                self.flush(client, now);
+                self.broker.flush(client, &mut turn!(self, now));
             }
             self.broker.forget_output(client);
-            self.peers.connections[self.me].fetch_sub(1, Ordering::Relaxed);
+            self.peers.connections[self.index()].fetch_sub(1, Ordering::Relaxed);
             let linger = reason.flushes()
                 && !matches!(
                     reason,

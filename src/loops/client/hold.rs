@@ -23,10 +23,10 @@ impl ClientLoop {
         self.broker.take_held_back(&mut held);
         held.dedup();
         for (owner, client) in held {
-            let owner = usize::from(owner.0);
+            let owner_index = usize::from(owner.0);
             if owner == self.me {
                 self.hold_back(client, now);
-            } else if let Err(e) = self.peers.inboxes[owner].send(Mail::HoldBack(client)) {
+            } else if let Err(e) = self.peers.inboxes[owner_index].send(Mail::HoldBack(client)) {
                 error!("Error waking a client loop: {e}");
             }
         }

@@ -1,11 +1,10 @@
 //! Reading: from whom, how much at a time, and what happens to the end of a split command.
 
-use super::ClientLoop;
+use super::{ClientLoop, turn};
 use crate::base::clock::{self, Mono};
 use crate::base::limits::{HOLD_BACK_BUDGET, LINGER_BYTES, READ_BUDGET, READ_BUFFER, TURN_BUDGET};
 use crate::broker::Progress;
 use crate::loops::link::{Hold, State};
-use crate::net::buffer::ReadBuffer;
 use crate::proto::client::Partial;
 use crate::proto::error::CloseReason;
 use log::debug;
@@ -65,11 +64,19 @@ impl ClientLoop {
             };
             let full = kept + n == room_len || link.ended;
             total += n;
-            let Some((rest, then)) = self.handle(client, &mut read, kept + n, n, now) else {
+            let len = kept + n;
+            let (bytes, mut source) = read.source(n);
+            let bytes = &bytes[..len];
+            let turn = &mut turn!(self, now);
+            let progress = self.broker.handle_bytes(client, bytes, &mut source, turn);
+            let Progress::Wait {
+                consumed: rest,
+                partial: then,
+            } = progress
+            else {
                 break false;
             };
             partial = then;
-            let len = kept + n;
             kept = len - rest;
             let yielding = total >= budget
                 || self.is_held(token)
@@ -105,33 +112,6 @@ impl ClientLoop {
         self.schedule(token, client);
         if again {
             self.handle_readable(token, false);
-        }
-    }
-
-    /// Has the broker handle the first `len` bytes of a buffer, the last `fresh` of which have
-    /// just come. Gives where what is left begins, and what that is; None once it is closed.
-    pub(super) fn handle(
-        &mut self,
-        client: u32,
-        read: &mut ReadBuffer,
-        len: usize,
-        fresh: usize,
-        now: Mono,
-    ) -> Option<(usize, Partial)> {
-        let mut at = 0;
-        loop {
-            let (bytes, mut source) = read.source(fresh);
-            match self
-                .broker
-                .handle_bytes(client, &bytes[at..len], &mut source, now)
-            {
-                Progress::Flush { consumed } => {
-                    at += consumed;
-                    self.flush_urgent(now);
-                }
-                Progress::Wait { consumed, partial } => return Some((at + consumed, partial)),
-                Progress::Closed => return None,
-            }
         }
     }
 

@@ -14,7 +14,7 @@ use super::link::{Hold, Link, State};
 use crate::accounts::interest::LoopId;
 use crate::base::clock::{self, Mono};
 use crate::broker::batch::Batch;
-use crate::broker::{Broker, Flushed};
+use crate::broker::{Broker, Wire};
 use crate::net::buffer::ReadPool;
 use crate::net::listen::Acceptor;
 use crate::net::table::{RESERVED, Table};
@@ -23,7 +23,7 @@ use log::{debug, error};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -62,9 +62,52 @@ impl Peers {
     }
 }
 
+/// The ways out of a client loop.
+struct Ways<'a> {
+    me: LoopId,
+    links: &'a mut Table<Link>,
+    peers: &'a Peers,
+}
+
+impl Wire for Ways<'_> {
+    #[inline]
+    fn write(&mut self, link: usize, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let Some(link) = self.links.get_mut(Token(link)) else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        match slices {
+            [one] => link.stream.write(one),
+            many => link.stream.write_vectored(many),
+        }
+    }
+
+    fn pass(&mut self, to: LoopId, batch: &mut Batch) {
+        let inbox = &self.peers.inboxes[usize::from(to.0)];
+        let full = std::mem::replace(batch, inbox.empty_batch());
+        if let Err(e) = inbox.send(Mail::Batch(self.me, full)) {
+            error!("Error waking a client loop: {e}");
+        }
+    }
+}
+
+/// What the broker needs to write, borrowed from the loop beside the broker itself.
+macro_rules! turn {
+    ($client_loop:ident, $now:expr) => {
+        crate::broker::Turn {
+            wire: &mut crate::loops::client::Ways {
+                me: $client_loop.me,
+                links: &mut $client_loop.links,
+                peers: &$client_loop.peers,
+            },
+            now: $now,
+        }
+    };
+}
+use turn;
+
 /// One client loop.
 pub struct ClientLoop {
-    me: usize,
+    me: LoopId,
     poll: Poll,
     peers: Arc<Peers>,
     broker: Broker,
@@ -105,7 +148,7 @@ impl ClientLoop {
     /// # Errors
     /// The listener cannot be registered.
     pub fn new(
-        me: usize,
+        me: LoopId,
         poll: Poll,
         peers: Arc<Peers>,
         broker: Broker,
@@ -151,7 +194,7 @@ impl ClientLoop {
                 error!("Error waiting for connections: {e}");
                 break;
             }
-            self.peers.inboxes[self.me].woken();
+            self.inbox().woken();
             let now = clock::mono();
             for event in &events {
                 self.handle_event(event, now);
@@ -174,7 +217,7 @@ impl ClientLoop {
     /// How long to sleep: not at all with work at hand.
     fn timeout(&mut self) -> Option<Duration> {
         let work = !self.ready.is_empty() || self.reaping || self.accepting_now();
-        if work || !self.peers.inboxes[self.me].prepare_sleep() {
+        if work || !self.inbox().prepare_sleep() {
             return Some(Duration::ZERO);
         }
         let deadlines = [
@@ -186,6 +229,14 @@ impl ClientLoop {
         let first = deadlines.into_iter().flatten().min()?;
         // A millisecond is the kernel's unit; rounding down would mean to spin at the end.
         Some(first.since(clock::mono()) + Duration::from_micros(999))
+    }
+
+    fn inbox(&self) -> &Inbox {
+        &self.peers.inboxes[self.index()]
+    }
+
+    fn index(&self) -> usize {
+        usize::from(self.me.0)
     }
 
     fn accepting_now(&self) -> bool {
@@ -212,14 +263,9 @@ impl ClientLoop {
     }
 
     fn handle_writable(&mut self, token: Token, now: Mono) {
-        if let Some(Link {
-            state: State::Open { client, .. },
-            ..
-        }) = self.links.get_mut(token)
-            && self.broker.is_blocked(*client)
-        {
-            let client = *client;
-            self.flush(client, now);
+        let state = self.links.get_mut(token).map(|link| link.state);
+        if let Some(State::Open { client, .. }) = state {
+            self.broker.handle_writable(client, &mut turn!(self, now));
         }
     }
 
@@ -243,13 +289,15 @@ impl ClientLoop {
 
     fn take_mail(&mut self, now: Mono) {
         let mut mail = std::mem::take(&mut self.mail);
-        self.peers.inboxes[self.me].take(&mut mail, &mut self.empties);
+        let mut empties = std::mem::take(&mut self.empties);
+        self.inbox().take(&mut mail, &mut empties);
+        self.empties = empties;
         for mail in mail.drain(..) {
             match mail {
                 Mail::Batch(from, mut batch) => {
-                    self.broker.handle_batch(from, &mut batch);
+                    let turn = &mut turn!(self, now);
+                    self.broker.handle_batch(from, &mut batch, turn);
                     self.empties.push(batch);
-                    self.flush_urgent(now);
                 }
                 Mail::Connection {
                     stream,
@@ -303,61 +351,19 @@ impl ClientLoop {
 
     fn finish_turn(&mut self, now: Mono) {
         self.hold_producers(now);
-        let mut slots = std::mem::take(&mut self.slots);
-        self.broker.take_dirty(&mut slots);
-        for client in slots.drain(..) {
-            self.flush(client, now);
-        }
-        self.broker.take_urgent(&mut slots);
-        slots.clear();
-        self.slots = slots;
-        self.send_batches();
+        self.broker.finish(&mut turn!(self, now));
         self.broker.relieve(self.reads.pinned());
+        let mut stalled = std::mem::take(&mut self.slots);
+        self.broker.take_stalled(&mut stalled);
+        for client in stalled.drain(..) {
+            if let Some(link) = self.broker.link(client) {
+                self.schedule(Token(link), client);
+            }
+        }
+        self.slots = stalled;
         self.close_closing(now);
         self.reaping = self.broker.reap();
         self.trim(now);
-    }
-
-    fn flush_urgent(&mut self, now: Mono) {
-        let mut slots = std::mem::take(&mut self.slots);
-        self.broker.take_urgent(&mut slots);
-        for client in slots.drain(..) {
-            self.flush(client, now);
-        }
-        self.slots = slots;
-        self.send_batches();
-    }
-
-    fn flush(&mut self, client: u32, now: Mono) {
-        let Some(token) = self.broker.link(client).map(Token) else {
-            return;
-        };
-        let Some(link) = self.links.get_mut(token) else {
-            return;
-        };
-        let stream = &mut link.stream;
-        let was_blocked = self.broker.is_blocked(client);
-        let flushed = self.broker.flush(client, now, |slices| match slices {
-            [one] => stream.write(one),
-            many => stream.write_vectored(many),
-        });
-        if flushed == Flushed::Blocked && !was_blocked {
-            self.schedule(token, client);
-        }
-    }
-
-    fn send_batches(&mut self) {
-        for to in 0..self.peers.inboxes.len() {
-            let inbox = &self.peers.inboxes[to];
-            let owner = LoopId(u16::try_from(to).expect("there are few loops"));
-            let Some(batch) = self.broker.take_batch(owner, || inbox.empty_batch()) else {
-                continue;
-            };
-            let from = LoopId(u16::try_from(self.me).expect("there are few loops"));
-            if let Err(e) = inbox.send(Mail::Batch(from, batch)) {
-                error!("Error waking a client loop: {e}");
-            }
-        }
     }
 
     fn end(&mut self) {
@@ -367,7 +373,7 @@ impl ClientLoop {
         let (received, sent) = self.broker.traffic();
         debug!(
             "Client loop {}: {} messages ({} bytes) received, {} ({} bytes) sent",
-            self.me, received.msgs, received.bytes, sent.msgs, sent.bytes
+            self.me.0, received.msgs, received.bytes, sent.msgs, sent.bytes
         );
     }
 }
