@@ -17,7 +17,7 @@ pub const READ_BUFFERS_KEPT: usize = 8;
 /// Bytes read from one connection before the others get their turn.
 pub const READ_BUDGET: usize = 1 << 20;
 
-/// Time spent on one connection's input before the others get their turn.
+/// How old a turn may be for a connection to be read from a second time in it.
 pub const TURN_BUDGET: Duration = Duration::from_millis(2);
 
 /// Connections accepted before the others get their turn.

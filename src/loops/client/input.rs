@@ -78,9 +78,8 @@ impl ClientLoop {
             };
             partial = then;
             kept = len - rest;
-            let yielding = total >= budget
-                || self.is_held(token)
-                || clock::mono().since(now) > TURN_BUDGET && !self.ready.is_empty();
+            let yielding =
+                total >= budget || self.is_held(token) || clock::mono().since(now) > TURN_BUDGET;
             let large = kept > READ_BUFFER / 2
                 || matches!(partial, Partial::Payload(all) if all > READ_BUFFER / 2);
             if !full || yielding || large {
