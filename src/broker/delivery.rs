@@ -28,6 +28,17 @@ pub(super) struct Subscription {
     /// Deliveries after which it ends; 0: it does not.
     pub(super) max: u32,
     pub(super) held: Held,
+    /// Bytes of its subject, which stand for the memory that it takes in the trie.
+    subject_len: u16,
+}
+
+/// Bytes that a subscription takes, about, beside those of its subject.
+const SUBSCRIPTION_BYTES: usize = 200;
+
+impl Subscription {
+    fn weight(&self) -> usize {
+        SUBSCRIPTION_BYTES + usize::from(self.subject_len)
+    }
 }
 
 /// The clients and subscriptions of a loop, and what is to be done for them.
@@ -53,6 +64,8 @@ pub(super) struct Delivery {
     /// Pending bytes from which a connection is flushed at once.
     flush_at: usize,
     rng: Rng,
+    /// Bytes that subscriptions take, about.
+    pub(super) interest_bytes: usize,
     /// Closed clients, with the subscriptions they still have.
     graves: VecDeque<(u32, Drain)>,
     /// What closed clients sent and received.
@@ -97,6 +110,7 @@ impl Delivery {
             behind: facts.options.max_pending / 4 * 3,
             flush_at: FLUSH_EARLY.min(facts.options.max_pending / 4),
             rng: Rng::new(!seed),
+            interest_bytes: 0,
             graves: VecDeque::new(),
             past: Default::default(),
         }
@@ -409,10 +423,13 @@ impl Delivery {
                 delivered: 0,
                 max: 0,
                 held,
+                subject_len: u16::try_from(subject.len()).unwrap_or(u16::MAX),
             })
         })?;
         if let Some(client) = self.clients.get_mut(client) {
             client.sids.insert(account.interest.hash(sid), slot);
+            client.interest_bytes += self.subs[slot].weight();
+            self.interest_bytes += self.subs[slot].weight();
         }
         Ok(())
     }
@@ -434,6 +451,8 @@ impl Delivery {
         };
         let interest = &client.account.interest;
         client.sids.remove(interest.hash(sub.sid.text()), slot);
+        client.interest_bytes -= sub.weight();
+        self.interest_bytes -= sub.weight();
         interest.remove(sub.held);
         if self.trace {
             trace!(
@@ -450,6 +469,7 @@ impl Delivery {
             return;
         };
         let mut drain = client.sids.drain();
+        self.interest_bytes -= std::mem::take(&mut client.interest_bytes);
         let account = client.account.clone();
         self.bury(&account, &mut drain, usize::MAX);
     }
@@ -491,6 +511,7 @@ impl Delivery {
         self.past.0.add(client.received);
         self.past.1.add(client.sent);
         self.graves.push_back((slot, client.sids.drain()));
+        self.interest_bytes -= std::mem::take(&mut client.interest_bytes);
         self.closing.push((slot, reason));
         debug!("{} - Client connection closed: {reason}", client.label);
     }
@@ -559,7 +580,7 @@ impl Delivery {
     /// The open client that holds most memory, and how much.
     pub(super) fn largest(&self) -> Option<(u32, usize)> {
         let open = self.clients.iter().filter(|(_, c)| !c.is_closed());
-        let held = open.map(|(slot, c)| (slot, c.out.pending() + c.inbound.held()));
+        let held = open.map(|(slot, c)| (slot, c.held()));
         held.max_by_key(|(_, bytes)| *bytes)
             .filter(|(_, bytes)| *bytes > 0)
     }

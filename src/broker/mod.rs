@@ -144,6 +144,7 @@ impl Broker {
             link,
             inbound: Inbound::default(),
             sids: SidTable::default(),
+            interest_bytes: 0,
             account: self.facts.account.clone(),
             keepalive: Keepalive::new(now, options.ping_interval),
             id,
@@ -502,13 +503,14 @@ impl Broker {
     /// Closes the connections that hold the most until this loop is within its memory bound
     /// again. `shared` are the bytes of read buffers that queued messages refer to.
     pub fn relieve(&mut self, shared: usize) {
-        let mut held = self.delivery.pool.used() + self.inbound_bytes + shared;
+        let own = self.delivery.pool.used() + self.delivery.interest_bytes;
+        let mut held = own + self.inbound_bytes + shared;
         while held > self.facts.loop_bytes_max {
             let Some((slot, bytes)) = self.delivery.largest() else {
                 return;
             };
             let label = self.delivery.label(slot);
-            info!("{label} - Slow Consumer Detected: {held} bytes held for all connections");
+            info!("{label} - Closing: {bytes} of {held} bytes held for all connections");
             self.close(slot, CloseReason::SlowConsumerPendingBytes);
             self.forget_output(slot);
             held = held.saturating_sub(bytes);

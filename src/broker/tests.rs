@@ -283,6 +283,25 @@ fn what_a_closed_client_left_behind_goes() {
         (0, 0)
     );
     assert_eq!(bench.brokers[0].delivery.clients.len(), 1);
+    assert_eq!(bench.brokers[0].delivery.interest_bytes, 0);
+}
+
+#[test]
+fn subscriptions_count_as_memory() {
+    let mut bench = Bench::new(1, |_| {});
+    let (many, few) = (bench.connect(0), bench.connect(0));
+    for i in 0..2000 {
+        bench.say(many, &format!("SUB a.{i} {i}\r\n"));
+    }
+    bench.say(few, "SUB b 1\r\nSUB c 2\r\nUNSUB 1\r\n");
+    bench.brokers[0].relieve((1 << 30) - 200_000);
+    let mut closing = Vec::new();
+    bench.brokers[0].take_closing(&mut closing);
+    assert_eq!(closing, [(many.1, CloseReason::SlowConsumerPendingBytes)]);
+    bench.brokers[0].relieve((1 << 30) - 200_000);
+    assert_eq!(bench.closed(few), None);
+    bench.say(few, "CONNECT {}\r\n");
+    assert_eq!(bench.brokers[0].delivery.interest_bytes, 0);
 }
 
 #[test]

@@ -99,6 +99,8 @@ pub struct Client {
     pub received: Traffic,
     pub inbound: Inbound,
     pub sids: SidTable,
+    /// Bytes that its subscriptions take, about.
+    pub interest_bytes: usize,
     pub account: Arc<Account>,
     pub keepalive: Keepalive,
     pub id: ClientId,
@@ -113,6 +115,11 @@ pub struct Client {
 }
 
 impl Client {
+    /// Bytes held for this client: what is pending, what is unfinished, and its subscriptions.
+    pub fn held(&self) -> usize {
+        self.out.pending() + self.inbound.held() + self.interest_bytes
+    }
+
     #[inline]
     pub fn is_closed(&self) -> bool {
         matches!(self.phase, Phase::Closed(_))

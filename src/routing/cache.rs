@@ -15,6 +15,8 @@ pub struct RouteCache {
     sets: Vec<[Option<Box<Entry>>; 2]>,
     /// The tag of the last subject that knocked here and was not let in.
     doorkeeper: Vec<u16>,
+    /// Bytes that the cached routes hold.
+    held: usize,
     /// The route of a subject that is not worth an entry.
     scratch: Arc<Route>,
     matches: Matches<Target>,
@@ -35,11 +37,16 @@ const SETS: usize = ROUTE_CACHE / 2;
 /// A scratch route that grew beyond this many bytes is not kept.
 const SCRATCH_BYTES: usize = 1 << 20;
 
+/// When all routes together hold more than this, they are dropped: where so many subscribers get
+/// a message, resolving its subject again is little beside delivering it.
+const HELD_MAX: usize = 64 << 20;
+
 impl Default for RouteCache {
     fn default() -> RouteCache {
         RouteCache {
             sets: std::iter::repeat_with(|| [None, None]).take(SETS).collect(),
             doorkeeper: vec![0; DOORKEEPER],
+            held: 0,
             scratch: Arc::default(),
             matches: Matches::default(),
         }
@@ -50,6 +57,9 @@ impl RouteCache {
     /// The route of `subject` in the account with this number and interest, as of now.
     #[inline]
     pub fn route(&mut self, account: u32, interest: &Interest, subject: &[u8]) -> &Arc<Route> {
+        if self.held > HELD_MAX {
+            self.clear();
+        }
         let hash = interest.hash(subject);
         let set = low(hash) & (SETS - 1);
         let way = self.sets[set]
@@ -64,7 +74,9 @@ impl RouteCache {
                 let generation = interest.generation(entry.bucket);
                 if entry.generation != generation {
                     entry.generation = generation;
+                    self.held -= entry.route.held();
                     refill(&mut entry.route, interest, subject, &mut self.matches);
+                    self.held += entry.route.held();
                 }
                 &entry.route
             }
@@ -103,7 +115,9 @@ impl RouteCache {
         let bucket = interest.bucket(subject);
         let generation = interest.generation(bucket);
         let mut route = set[way].take().map(|e| e.route).unwrap_or_default();
+        self.held -= route.held();
         refill(&mut route, interest, subject, &mut self.matches);
+        self.held += route.held();
         let subject = subject.into();
         let entry = Entry {
             hash,
@@ -115,6 +129,11 @@ impl RouteCache {
             subject,
         };
         &set[way].insert(Box::new(entry)).route
+    }
+
+    #[cold]
+    fn clear(&mut self) {
+        *self = RouteCache::default();
     }
 }
 
@@ -144,6 +163,9 @@ fn refill(
     let own = Arc::get_mut(route).expect("a new route has one holder");
     interest.matches(subject, matches);
     own.refill(matches);
+    if own.held() > SCRATCH_BYTES {
+        *matches = Matches::default();
+    }
 }
 
 #[cfg(test)]
@@ -206,5 +228,32 @@ mod tests {
         interest.insert(b"a", None, target(2)).unwrap();
         assert_eq!(cache.route(0, &interest, b"a").fan_out(), 2);
         assert_eq!(held.fan_out(), 1);
+    }
+
+    #[test]
+    fn memory_for_large_routes_is_bounded() {
+        let interest = Interest::new(3);
+        let mut cache = RouteCache::default();
+        for slot in 0..20_000 {
+            interest.insert(b">", None, target(slot)).unwrap();
+        }
+        for i in 0..1000 {
+            let subject = format!("hot.{i}");
+            for _ in 0..2 {
+                assert_eq!(
+                    cache.route(0, &interest, subject.as_bytes()).fan_out(),
+                    20_000
+                );
+            }
+            let held: usize = cache
+                .sets
+                .iter()
+                .flatten()
+                .flatten()
+                .map(|e| e.route.held())
+                .sum();
+            assert_eq!(held, cache.held);
+            assert!(held < HELD_MAX + (1 << 20), "{held}");
+        }
     }
 }
