@@ -11,6 +11,12 @@
 //! - `growing table`: one client makes a million wildcard subscriptions while another sends PING
 //!   after PING; the slowest answers.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a bench ends at the first failure, and measures time"
+)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};

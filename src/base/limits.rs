@@ -70,6 +70,11 @@ pub const HOLD_BACK_BUDGET: usize = 64 << 10;
 pub const LINGER: Duration = Duration::from_secs(1);
 pub const LINGER_BYTES: usize = 8 << 20;
 
+/// How long, in all, what was queued for a closed connection is written while that makes progress;
+/// and at the server's shutdown.
+pub const LAST_WORDS: Duration = Duration::from_secs(60);
+pub const LAST_WORDS_AT_SHUTDOWN: Duration = Duration::from_secs(1);
+
 /// Subscriptions of closed connections removed a turn.
 pub const REAP_BUDGET: usize = 4096;
 

@@ -5,7 +5,6 @@
 //! allocation, and a run of messages on one route holds one reference to it.
 
 use super::message::Message;
-use crate::accounts::interest::{LoopId, Target};
 use crate::routing::route::Route;
 use bytes::Bytes;
 use std::ops::Range;
@@ -19,7 +18,17 @@ pub struct Batch {
     routes: Vec<Arc<Route>>,
     shared: Vec<Bytes>,
     shared_bytes: usize,
-    picks: Vec<Target>,
+    picks: Vec<Pick>,
+}
+
+/// A message for one member of a queue group.
+#[derive(Clone, Copy, Debug)]
+struct Pick {
+    route: u32,
+    group: u32,
+    member: u32,
+    /// How many loops have looked for a member in vain.
+    attempts: u32,
 }
 
 /// One message: its pieces in `bytes`, in this order, and where it goes.
@@ -37,7 +46,7 @@ struct Record {
 enum To {
     /// The plain subscriptions of a route.
     Route(u32),
-    /// One member of a queue group.
+    /// A member of a queue group.
     Pick(u32),
 }
 
@@ -50,14 +59,17 @@ enum Payload {
 /// Where the message of a record goes.
 pub enum Destination<'a> {
     Plain(&'a Route),
-    Pick(Target),
+    Member(&'a Arc<Route>, Member),
 }
 
-/// The client that published a message.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Producer {
-    pub owner: LoopId,
-    pub slot: u32,
+/// A member of a queue group of a route, picked to get a message; if it is gone, others of the
+/// group do as well.
+#[derive(Clone, Copy, Debug)]
+pub struct Member {
+    pub group: usize,
+    pub member: usize,
+    /// How many loops have looked for a member in vain.
+    pub attempts: usize,
 }
 
 /// A batch that grew beyond this many bytes is not kept for reuse.
@@ -75,6 +87,36 @@ impl Batch {
 
     /// Adds a message for the plain subscriptions of a route.
     pub fn push(&mut self, message: &Message<'_>, route: &Arc<Route>, from: u32) {
+        let to = To::Route(self.route(route));
+        self.record(message, to, from);
+    }
+
+    /// Adds a message for a member of a queue group.
+    pub fn push_member(
+        &mut self,
+        message: &Message<'_>,
+        route: &Arc<Route>,
+        member: Member,
+        from: u32,
+    ) {
+        let route = self.route(route);
+        let Member {
+            group,
+            member,
+            attempts,
+        } = member;
+        let (group, member, attempts) = (index(group), index(member), index(attempts));
+        self.picks.push(Pick {
+            route,
+            group,
+            member,
+            attempts,
+        });
+        let to = To::Pick(index(self.picks.len() - 1));
+        self.record(message, to, from);
+    }
+
+    fn route(&mut self, route: &Arc<Route>) -> u32 {
         if !self
             .routes
             .last()
@@ -82,15 +124,7 @@ impl Batch {
         {
             self.routes.push(route.clone());
         }
-        let to = To::Route(index(self.routes.len() - 1));
-        self.record(message, to, from);
-    }
-
-    /// Adds a message for one member of a queue group.
-    pub fn push_pick(&mut self, message: &Message<'_>, target: Target, from: u32) {
-        self.picks.push(target);
-        let to = To::Pick(index(self.picks.len() - 1));
-        self.record(message, to, from);
+        index(self.routes.len() - 1)
     }
 
     fn record(&mut self, message: &Message<'_>, to: To, from: u32) {
@@ -146,7 +180,15 @@ impl Batch {
             };
             let to = match r.to {
                 To::Route(i) => Destination::Plain(&self.routes[i as usize]),
-                To::Pick(i) => Destination::Pick(self.picks[i as usize]),
+                To::Pick(i) => {
+                    let pick = self.picks[i as usize];
+                    let member = Member {
+                        group: pick.group as usize,
+                        member: pick.member as usize,
+                        attempts: pick.attempts as usize,
+                    };
+                    Destination::Member(&self.routes[pick.route as usize], member)
+                }
             };
             each(&message, to, r.from);
         }

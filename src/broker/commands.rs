@@ -192,10 +192,8 @@ impl Broker {
         let headers = [b"NATS/1.0 503\r\nNats-Subject: ", subject, b"\r\n\r\n"].concat();
         let sizes = format!(" {0} {0}\r\n", headers.len());
         let args = [reply, b" ", sub.sid.text(), sizes.as_bytes()].concat();
-        let traced = String::from_utf8_lossy(&args);
-        let traced = format!("HMSG {}", traced.trim_end());
         let line = [b"HMSG ", &args[..], &headers, b"\r\n"].concat();
-        self.delivery.send(from.slot, &line, &traced);
+        self.delivery.send(from.slot, &line, "");
     }
 
     fn deny(&mut self, slot: u32, what: &str, subject: &[u8]) {
@@ -221,6 +219,7 @@ impl Broker {
         }
         match op {
             Op::Publish(_) | Op::Ignored => {}
+            Op::Info(args) => self.info(slot, args),
             Op::Subscribe {
                 subject,
                 queue,
@@ -310,18 +309,20 @@ impl Broker {
 
     fn unsubscribe(&mut self, from: &Publisher, sid: &[u8], max: Option<u64>) {
         let slot = from.slot;
-        if let Some(sub_slot) = self.delivery.find(slot, &from.account, sid)
-            && let Some(sub) = self.delivery.subs.get_mut(sub_slot)
-        {
-            match max {
-                Some(max) if max > sub.delivered => {
-                    sub.max = u32::try_from(max).expect("sizes have nine digits at most");
-                }
-                _ => self.delivery.unsubscribe(sub_slot),
+        let found = self.delivery.find(slot, &from.account, sid);
+        let mut ends = found;
+        if let Some(sub) = found.and_then(|sub_slot| self.delivery.subs.get_mut(sub_slot)) {
+            sub.max = 0;
+            if let Some(max) = max.filter(|max| *max > sub.delivered) {
+                sub.max = u32::try_from(max).expect("sizes have nine digits at most");
+                ends = None;
             }
         }
         if from.flags.verbose {
             self.delivery.send(slot, b"+OK\r\n", "OK");
+        }
+        if let Some(sub_slot) = ends {
+            self.delivery.unsubscribe(sub_slot);
         }
     }
 
@@ -350,9 +351,15 @@ impl Broker {
             return;
         };
         let about = connect.label();
-        if !again && !about.is_empty() {
-            let about = crate::base::text::quoted(about.as_bytes());
-            client.label = format!("{} - {about}", client.label).into();
+        let identity = match connect.user.as_str() {
+            "" => String::new(),
+            user => format!("{}/user:{user}", client.account.name),
+        };
+        if !again {
+            for part in [about, identity].iter().filter(|part| !part.is_empty()) {
+                let part = crate::base::text::quoted(part.as_bytes());
+                client.label = format!("{} - {part}", client.label).into();
+            }
         }
         let (protocol, flags) = (connect.protocol, client.flags);
         client.connect = Some(connect);
@@ -375,11 +382,26 @@ impl Broker {
         };
         match refusal {
             Some((answer, reason)) => {
+                if verdict == Verdict::Accepted {
+                    error!("{} - {answer}", self.delivery.label(slot));
+                }
                 self.delivery.error(slot, answer);
                 self.close(slot, reason);
             }
             None if flags.verbose => self.delivery.send(slot, b"+OK\r\n", "OK"),
             None => {}
+        }
+    }
+
+    /// A client has nothing to say in an INFO, but one that cannot be read ends the connection.
+    fn info(&mut self, slot: u32, args: &[u8]) {
+        use serde_json::Value;
+        if !matches!(
+            serde_json::from_slice(args),
+            Ok(Value::Object(_) | Value::Null)
+        ) {
+            error!("{} - INFO parse error", self.delivery.label(slot));
+            self.close(slot, CloseReason::ProtocolViolation);
         }
     }
 
@@ -441,7 +463,7 @@ impl Broker {
     #[cold]
     fn trace_command(&self, slot: u32, op: &Op<'_>) {
         let (verb, args) = match op {
-            Op::Publish(_) | Op::Ignored => return,
+            Op::Publish(_) | Op::Info(_) | Op::Ignored => return,
             Op::Subscribe { args, .. } => ("SUB", (*args).into()),
             Op::Unsubscribe { args, .. } => ("UNSUB", (*args).into()),
             Op::Connect(args) => ("CONNECT", redact(args)),

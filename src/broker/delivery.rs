@@ -1,7 +1,7 @@
 //! From a route to the outbound queues of the clients that it names, or to the batches for other
 //! loops.
 
-use super::batch::{Batch, Destination};
+use super::batch::{Batch, Destination, Member};
 use super::message::Message;
 use super::{Facts, Flushed, Turn, Wire};
 use crate::accounts::Account;
@@ -10,7 +10,7 @@ use crate::base::limits::{BATCH_BYTES, FLUSH_EARLY, REAP_BUDGET, WRITE_SLICES};
 use crate::base::pages::Pages;
 use crate::base::rng::Rng;
 use crate::conn::client::{Client, Phase, Traffic};
-use crate::conn::outbound::ChunkPool;
+use crate::conn::outbound::{ChunkPool, Outbound};
 use crate::conn::sids::{Drain, Sid};
 use crate::proto::error::{ClientError, CloseReason};
 use crate::routing::route::Route;
@@ -138,7 +138,12 @@ impl Delivery {
             }
         }
         for group in 0..route.groups() {
-            self.deliver_to_group(route.group(group), message, from, turn, &mut outcome);
+            let member = Member {
+                group,
+                member: self.rng.below(route.group(group).len()),
+                attempts: 0,
+            };
+            self.deliver_to_member(route, member, message, from, turn, &mut outcome);
         }
         self.hold_if_all_are_behind(from, &outcome);
         outcome
@@ -177,35 +182,66 @@ impl Delivery {
         }
     }
 
-    /// Delivers to a random member; to the next one if that one is not there any more.
-    fn deliver_to_group<W: Wire>(
+    /// Delivers to a member of a queue group; if that one is gone, to the next that is there. If
+    /// no member of this loop is, passes the message on to another loop that has some, unless
+    /// all have looked already. Says whether it is delivered or on its way.
+    fn deliver_to_member<W: Wire>(
         &mut self,
-        members: &[Target],
+        route: &Arc<Route>,
+        pick: Member,
         message: &Message<'_>,
         from: &Origin,
         turn: &mut Turn<'_, W>,
         outcome: &mut Outcome,
-    ) {
-        let start = self.rng.below(members.len());
-        for i in 0..members.len() {
-            let at = start + i;
-            let target = members[if at < members.len() {
-                at
-            } else {
-                at - members.len()
-            }];
-            if target.owner != self.me {
-                self.outbox(target.owner, turn, |b| {
-                    b.push_pick(message, target, from.slot)
-                });
-                outcome.delivered += 1;
-                outcome.crosses = true;
-                return;
-            }
-            if self.hand_over(target, message, from.skip, turn, outcome) {
-                return;
+    ) -> bool {
+        let members = route.group(pick.group);
+        let (before, after) = members.split_at(pick.member);
+        if let Some(first) = after.first().filter(|first| first.owner != self.me) {
+            self.pass_to_member(first.owner, route, pick, message, from, turn);
+            outcome.delivered += 1;
+            outcome.crosses = true;
+            return true;
+        }
+        let me = self.me;
+        for target in after.iter().chain(before).filter(|m| m.owner == me) {
+            if self.hand_over(*target, message, from.skip, turn, outcome) {
+                return true;
             }
         }
+        // Loops look in the order of their numbers, so that none is asked twice.
+        let mut owners: Vec<LoopId> = members.iter().map(|m| m.owner).collect();
+        owners.sort_unstable();
+        owners.dedup();
+        let attempts = pick.attempts + 1;
+        if attempts >= owners.len() {
+            return false;
+        }
+        let next = owners.partition_point(|owner| *owner <= self.me) % owners.len();
+        let owner = owners[next];
+        let member = members.iter().position(|m| m.owner == owner);
+        let pick = Member {
+            member: member.unwrap_or(0),
+            attempts,
+            ..pick
+        };
+        self.pass_to_member(owner, route, pick, message, from, turn);
+        outcome.delivered += 1;
+        outcome.crosses = true;
+        true
+    }
+
+    fn pass_to_member<W: Wire>(
+        &mut self,
+        owner: LoopId,
+        route: &Arc<Route>,
+        pick: Member,
+        message: &Message<'_>,
+        from: &Origin,
+        turn: &mut Turn<'_, W>,
+    ) {
+        self.outbox(owner, turn, |b| {
+            b.push_member(message, route, pick, from.slot);
+        });
     }
 
     /// Delivers what clients of another loop published.
@@ -224,8 +260,13 @@ impl Delivery {
                     }
                     route.spans().len() == 1 && route.groups() == 0
                 }
-                Destination::Pick(target) => {
-                    self.hand_over(target, message, NOBODY, turn, &mut outcome)
+                Destination::Member(route, pick) => {
+                    let origin = Origin {
+                        slot: producer,
+                        skip: NOBODY,
+                    };
+                    self.deliver_to_member(route, pick, message, &origin, turn, &mut outcome);
+                    !outcome.crosses
                 }
             };
             if sole && outcome.behind > 0 && outcome.behind == outcome.delivered {
@@ -369,35 +410,36 @@ impl Delivery {
             return Flushed::Done;
         };
         client.dirty = false;
-        while client.out.pending() > 0 {
-            let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
-            let n = client.out.slices(&mut slices);
-            match turn.wire.write(client.link, &slices[..n]) {
-                Ok(0) => {
-                    self.close(slot, CloseReason::WriteError);
-                    return Flushed::Failed;
+        let before = client.out.pending();
+        let written = write_out(&mut client.out, client.link, &mut self.pool, turn.wire);
+        if client.out.pending() < before || before == 0 {
+            client.blocked = None;
+        }
+        match written {
+            Ok(true) => Flushed::Done,
+            Ok(false) => {
+                if client.blocked.is_none() {
+                    client.blocked = Some(turn.now);
+                    self.stalled.push(slot);
                 }
-                Ok(n) => {
-                    client.out.advance(n, &mut self.pool);
-                    client.blocked = None;
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    if client.blocked.is_none() {
-                        client.blocked = Some(turn.now);
-                        self.stalled.push(slot);
-                    }
-                    return Flushed::Blocked;
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => {
-                    debug!("{} - Error flushing: {e}", client.label);
-                    self.close(slot, CloseReason::WriteError);
-                    return Flushed::Failed;
-                }
+                Flushed::Blocked
+            }
+            Err(e) => {
+                debug!("{} - Error flushing: {e}", client.label);
+                self.close(slot, CloseReason::WriteError);
+                Flushed::Failed
             }
         }
-        client.blocked = None;
-        Flushed::Done
+    }
+
+    /// Writes what was pending for a client that is gone.
+    pub(super) fn write_out<W: Wire>(
+        &mut self,
+        out: &mut Outbound,
+        link: usize,
+        wire: &mut W,
+    ) -> io::Result<bool> {
+        write_out(out, link, &mut self.pool, wire)
     }
 
     /// Adds a subscription that `client` has no other of by that sid.
@@ -552,6 +594,10 @@ impl Delivery {
             };
             if let Some(sub) = self.subs.remove(slot) {
                 account.interest.remove(sub.held);
+                if self.trace {
+                    let sid = String::from_utf8_lossy(sub.sid.text());
+                    trace!("{} - <-> [DELSUB {sid}]", self.label(sub.client));
+                }
             }
             budget -= 1;
         }
@@ -593,6 +639,27 @@ impl Delivery {
         }
         sum
     }
+}
+
+/// Writes until all is written, which it says, or the socket takes no more.
+fn write_out<W: Wire>(
+    out: &mut Outbound,
+    link: usize,
+    pool: &mut ChunkPool,
+    wire: &mut W,
+) -> io::Result<bool> {
+    while out.pending() > 0 {
+        let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+        let n = out.slices(&mut slices);
+        match wire.write(link, &slices[..n]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => out.advance(n, pool),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(true)
 }
 
 /// The subscription that a target means, and its client, if both are there and it is not `skip`.

@@ -467,6 +467,36 @@ impl Broker {
         self.delivery.clients.get(slot).map(|c| c.link)
     }
 
+    /// What is pending for a closed client, to be written without it; None if nothing is.
+    pub fn take_output(&mut self, slot: u32) -> Option<Box<Outbound>> {
+        let client = self.delivery.clients.get_mut(slot)?;
+        (client.out.pending() > 0).then(|| Box::new(std::mem::take(&mut client.out)))
+    }
+
+    /// Writes what was pending for a client that is gone.
+    pub fn flush_output<W: Wire>(
+        &mut self,
+        out: &mut Outbound,
+        link: usize,
+        turn: &mut Turn<'_, W>,
+    ) -> Flushed {
+        match self.delivery.write_out(out, link, turn.wire) {
+            Ok(true) => Flushed::Done,
+            Ok(false) => Flushed::Blocked,
+            Err(_) => Flushed::Failed,
+        }
+    }
+
+    /// Gives up what was pending for a client that is gone.
+    pub fn discard_output(&mut self, mut out: Outbound) {
+        out.clear(&mut self.delivery.pool);
+    }
+
+    /// How long a write may make no progress.
+    pub fn write_deadline(&self) -> std::time::Duration {
+        self.facts.options.write_deadline
+    }
+
     /// Forgets the pending output of a closed client, whose socket is gone or about to be.
     pub fn forget_output(&mut self, slot: u32) {
         self.delivery.forget_output(slot);
@@ -557,6 +587,12 @@ impl Broker {
 
     fn violation(&mut self, slot: u32, violation: &Violation, data: &[u8], limits: &Limits) {
         let label = self.delivery.label(slot);
+        if self.delivery.trace
+            && let Some((verb, args)) = violation.command()
+        {
+            let args = String::from_utf8_lossy(args);
+            log::trace!("{label} - <<- [{} {args}]", verb.name());
+        }
         log::error!("{label} - {}", violation.describe(data, limits));
         let (answer, reason) = match violation {
             Violation::UnknownOperation { .. } => (
@@ -567,7 +603,7 @@ impl Broker {
                 Some(ClientError::ControlLineExceeded),
                 CloseReason::MaxControlLineExceeded,
             ),
-            Violation::Payload(_) => (
+            Violation::Payload { .. } => (
                 Some(ClientError::PayloadViolation),
                 CloseReason::MaxPayloadExceeded,
             ),

@@ -1,6 +1,7 @@
 //! A client's socket, and what its loop has to remember of it.
 
 use crate::base::clock::Mono;
+use crate::conn::outbound::Outbound;
 use crate::net::timer::Tick;
 use mio::net::TcpStream;
 
@@ -14,6 +15,8 @@ pub(super) struct Link {
     pub(super) ended: bool,
     /// The tick of the timer entry that counts; others are left over.
     pub(super) timer: Option<Tick>,
+    /// What is still to be written to a closed connection.
+    pub(super) last_words: Option<Box<Outbound>>,
 }
 
 /// What a socket is there for.
@@ -21,6 +24,13 @@ pub(super) struct Link {
 pub(super) enum State {
     /// It belongs to the broker's client in this slot.
     Open { client: u32, hold: Hold },
+    /// The connection is closed, but not all that was queued for the peer is written, which goes
+    /// on while it makes progress. Then it may have to linger.
+    Flushing {
+        until: Mono,
+        progress: Mono,
+        linger: bool,
+    },
     /// The connection is closed, but what the peer still sends is drained for a while, since
     /// closing now would reset the connection and destroy the error on its way.
     Lingering { until: Mono, drained: usize },

@@ -62,7 +62,9 @@ pub enum Op<'a> {
     Connect(&'a [u8]),
     Ping,
     Pong,
-    /// An INFO or +OK, which means nothing when a client sends it.
+    /// What only servers send each other; from a client it must at least be readable.
+    Info(&'a [u8]),
+    /// A +OK, which means nothing when a client sends it.
     Ignored,
     /// The client reports an error, with this text.
     Error(&'a [u8]),
@@ -99,8 +101,12 @@ pub enum Violation {
     UnknownOperation { at: usize },
     /// A control line over the limit, answered with an error. Holds its length so far.
     ControlLine(usize),
-    /// A message over the limit, answered with an error. Holds its size.
-    Payload(usize),
+    /// A message over the limit, answered with an error.
+    Payload {
+        verb: Verb,
+        size: usize,
+        args: Box<[u8]>,
+    },
     /// An argument count or size that makes no sense; closed without an answer.
     Arguments {
         verb: Verb,
@@ -270,7 +276,8 @@ impl Verb {
         )
     }
 
-    fn name(self) -> &'static str {
+    /// The verb as it is written.
+    pub fn name(self) -> &'static str {
         match self {
             Verb::Pub => "PUB",
             Verb::Hpub => "HPUB",
@@ -355,7 +362,8 @@ fn general<'a>(data: &'a [u8], limits: &Limits) -> Parsed<'a> {
             .position(|b| *b != b' ' && *b != b'\t')
             .unwrap_or_else(|| data.len() - verb_len);
     let Some(lf) = line else {
-        let so_far = data.len() - args_at;
+        // The line may have been cut between its CR and its LF.
+        let so_far = data.len() - args_at - usize::from(data[args_at..].ends_with(b"\r"));
         if so_far > limits.control_line_max {
             return Parsed::Bad(Violation::ControlLine(so_far));
         }
@@ -377,7 +385,8 @@ fn general<'a>(data: &'a [u8], limits: &Limits) -> Parsed<'a> {
         Verb::Unsub => unsubscribe(args, used),
         Verb::Connect => Parsed::Op(Op::Connect(args), used),
         Verb::Err => Parsed::Op(Op::Error(args), used),
-        Verb::Info | Verb::Ping | Verb::Pong | Verb::Ok => Parsed::Op(Op::Ignored, used),
+        Verb::Info => Parsed::Op(Op::Info(args), used),
+        Verb::Ping | Verb::Pong | Verb::Ok => Parsed::Op(Op::Ignored, used),
     }
 }
 
@@ -423,7 +432,8 @@ fn publish<'a>(
         return fault(verb, Fault::HeaderOverTotal, args);
     }
     if size > limits.payload_max {
-        return Parsed::Bad(Violation::Payload(size));
+        let args = args.into();
+        return Parsed::Bad(Violation::Payload { verb, size, args });
     }
     let end = line_len + size + 2;
     for (at, want) in [(end - 2, b'\r'), (end - 1, b'\n')] {
@@ -506,6 +516,16 @@ fn unsubscribe(args: &[u8], used: usize) -> Parsed<'_> {
 }
 
 impl Violation {
+    /// The command that could be read but not accepted, if that is what happened.
+    pub fn command(&self) -> Option<(Verb, &[u8])> {
+        match self {
+            Violation::Payload { verb, args, .. } | Violation::Arguments { verb, args, .. } => {
+                Some((*verb, args))
+            }
+            _ => None,
+        }
+    }
+
     /// A line for the log; `data` is what was parsed, for the snippet.
     pub fn describe(&self, data: &[u8], limits: &Limits) -> String {
         use crate::base::text::quoted;
@@ -526,7 +546,7 @@ impl Violation {
                 limits.control_line_max,
                 quoted(&snip(0))
             ),
-            Violation::Payload(size) => {
+            Violation::Payload { size, .. } => {
                 format!("maximum payload exceeded: {size} vs {}", limits.payload_max)
             }
             Violation::Arguments { verb, what, args } => {
@@ -688,7 +708,7 @@ mod tests {
         assert_eq!(op(b"ping what ever\n"), Op::Ping);
         assert_eq!(op(b"PONG\r\n"), Op::Pong);
         assert_eq!(op(b"+OK\r\n"), Op::Ignored);
-        assert_eq!(op(b"INFO {}\r\n"), Op::Ignored);
+        assert_eq!(op(b"INFO {}\r\n"), Op::Info(b"{}"));
         assert_eq!(op(b"CONNECT {\"a\":1}\r\n"), Op::Connect(b"{\"a\":1}"));
         assert_eq!(op(b"CONNECT{}\r\n"), Op::Connect(b"{}"));
         assert_eq!(op(b"CONNECT\r\n"), Op::Connect(b""));
@@ -745,7 +765,12 @@ mod tests {
 
     #[test]
     fn limits() {
-        assert_eq!(bad(b"PUB foo 101\r\n"), Violation::Payload(101));
+        let args = b"foo 101".as_slice().into();
+        let (verb, size) = (Verb::Pub, 101);
+        assert_eq!(
+            bad(b"PUB foo 101\r\n"),
+            Violation::Payload { verb, size, args }
+        );
         assert!(matches!(
             op(&[&b"PUB foo 100\r\n"[..], &[b'x'; 100], b"\r\n"].concat()),
             Op::Publish(_)
@@ -820,10 +845,11 @@ mod tests {
         (ops, None)
     }
 
-    const SESSIONS: [&[u8]; 4] = [
+    const SESSIONS: [&[u8]; 5] = [
         b"CONNECT {\"verbose\":false}\r\nPING\r\nSUB foo.* q 1\r\nPUB foo.x 5\r\nhello\r\nUNSUB 1 4\n",
         b"hpub a b 3 5\r\nabcde\r\nPUB\ta  0\n\r\npong  \r\nUNSUB  9\r\n+OK\r\n-ERR 'x'\r\nPUB a b 3\r\n\r\n\n\r\n",
         b"PUB foo 3\r\nabcd\r\nPING\r\n",
+        b"SUB xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx 1\r\nPING\r\n",
         b"PING xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\nBAD\r\n",
     ];
 

@@ -21,6 +21,8 @@ pub struct Connect {
     /// Once a way to choose an account; any use is an authorization violation.
     pub account: String,
     pub new_account: bool,
+    /// Who the client says it is.
+    pub user: String,
 }
 
 impl Default for Connect {
@@ -37,6 +39,7 @@ impl Default for Connect {
             version: String::new(),
             account: String::new(),
             new_account: false,
+            user: String::new(),
         }
     }
 }
@@ -71,10 +74,13 @@ impl Connect {
     /// Bad JSON or a field of the wrong type; nothing is changed then.
     pub fn merge(&mut self, json: &[u8]) -> Result<(), ConnectError> {
         let text = String::from_utf8_lossy(json);
-        let value: Value =
-            serde_json::from_str(&text).map_err(|e| ConnectError::Json(e.to_string()))?;
-        let Value::Object(fields) = value else {
-            return Err(ConnectError::Json("not an object".into()));
+        let value: Value = serde_json::from_str(&text)
+            .or_else(|_| serde_json::from_str(&without_lone_surrogates(&text)))
+            .map_err(|e| ConnectError::Json(e.to_string()))?;
+        let fields = match value {
+            Value::Object(fields) => fields,
+            Value::Null => return Ok(()),
+            _ => return Err(ConnectError::Json("not an object".into())),
         };
         let mut new = self.clone();
         for (name, value) in fields.iter().filter(|(_, v)| !v.is_null()) {
@@ -102,6 +108,17 @@ impl Connect {
             "version" => self.version = text()?,
             "account" => self.account = text()?,
             "new_account" => self.new_account = flag()?,
+            "user" => self.user = text()?,
+            // Nothing here uses these, but what is not of their type has never been accepted.
+            "pass" | "auth_token" | "jwt" | "nkey" | "sig" | "remote_account" | "proxy_sig" => {
+                text()?;
+            }
+            "tls_required" => {
+                flag()?;
+            }
+            "import" | "export" => {
+                value.as_object().ok_or("an object")?;
+            }
             _ => {}
         }
         Ok(())
@@ -122,6 +139,33 @@ impl Connect {
     }
 }
 
+/// JSON text in which escapes of half a surrogate pair stand for U+FFFD, as in the reference.
+fn without_lone_surrogates(text: &str) -> String {
+    let unit = |at: usize| {
+        let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let (mut out, mut at) = (String::with_capacity(text.len()), 0);
+    while let Some(escape) = text[at..].find('\\').map(|n| at + n) {
+        let (len, lone) = match (unit(escape), unit(escape + 6)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => (12, false),
+            (Some(0xd800..=0xdfff), _) => (6, true),
+            _ => (
+                1 + text[escape + 1..].chars().next().map_or(0, char::len_utf8),
+                false,
+            ),
+        };
+        out.push_str(&text[at..escape]);
+        out.push_str(if lone {
+            "\\ufffd"
+        } else {
+            &text[escape..escape + len]
+        });
+        at = escape + len;
+    }
+    out + &text[at..]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +178,7 @@ mod tests {
         assert!(!c.verbose && c.pedantic && c.echo && c.headers);
         assert_eq!((c.lang.as_str(), c.name.as_str()), ("go", ""));
         c.merge(br#"{"pedantic":false}"#).unwrap();
+        c.merge(b" null ").unwrap();
         assert!(!c.verbose && !c.pedantic && c.headers);
     }
 
@@ -147,6 +192,8 @@ mod tests {
             br#"{"verbose":"yes"}"#,
             br#"{"lang":"a","protocol":1.5}"#,
             br#"{"name":1}"#,
+            br#"{"pass":1}"#,
+            br#"{"import":1}"#,
         ] {
             let mut c = Connect::default();
             assert!(c.merge(bad).is_err(), "{bad:?}");
@@ -154,6 +201,16 @@ mod tests {
         }
         let deep = [vec![b'['; 100_000]].concat();
         assert!(Connect::default().merge(&deep).is_err());
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_no_reason_to_go() {
+        let mut c = Connect::default();
+        c.merge(br#"{"lang":"a\ud800b\\ud800\ud83d\ude00\udc00"}"#)
+            .unwrap();
+        assert_eq!(c.lang, "a\u{fffd}b\\ud800\u{1f600}\u{fffd}");
+        assert!(c.merge(br#"{"lang":"\ud800"#).is_err());
+        assert!(c.merge(br#"{"lang":"\"#).is_err());
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl ClientLoop {
     ) {
         // A peer that is gone already shows when it is read from.
         let _ = stream.set_nodelay(true);
-        let (queued, ended, timer) = (false, false, None);
+        let (queued, ended, timer, last_words) = (false, false, None, None);
         let token = self.links.insert(|token| {
             let client = self.broker.open(token.0, id, addr, now);
             Link {
@@ -79,6 +79,7 @@ impl ClientLoop {
                 queued,
                 ended,
                 timer,
+                last_words,
             }
         });
         let Some(link) = self.links.get_mut(token) else {

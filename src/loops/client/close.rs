@@ -2,7 +2,8 @@
 
 use super::{ClientLoop, Peers, turn};
 use crate::base::clock::{self, Mono};
-use crate::base::limits::LINGER;
+use crate::base::limits::{LAST_WORDS, LINGER};
+use crate::broker::Flushed;
 use crate::loops::link::State;
 use crate::os::malloc;
 use crate::proto::error::CloseReason;
@@ -34,36 +35,100 @@ impl ClientLoop {
             let Some(token) = self.broker.link(client).map(Token) else {
                 continue;
             };
-            if reason.flushes() {
-                self.broker.flush(client, &mut turn!(self, now));
-            }
-            self.broker.forget_output(client);
             self.peers.connections[self.index()].fetch_sub(1, Ordering::Relaxed);
-            let linger = reason.flushes()
-                && !matches!(
-                    reason,
-                    CloseReason::ClientClosed | CloseReason::ServerShutdown
-                )
-                && self.lingering < LINGERING_MAX;
-            match self.links.get_mut(token) {
-                Some(link) if linger && link.stream.shutdown(Shutdown::Write).is_ok() => {
-                    let until = now + LINGER;
-                    link.state = State::Lingering { until, drained: 0 };
-                    self.lingering += 1;
-                    self.set_timer(token, until);
-                    self.handle_readable(token, false);
-                }
-                _ => self.forget(token),
+            if !reason.flushes() || self.lingering >= LINGERING_MAX {
+                self.broker.forget_output(client);
+                self.forget(token);
+                continue;
+            }
+            self.broker.flush(client, &mut turn!(self, now));
+            let linger = !matches!(
+                reason,
+                CloseReason::ClientClosed | CloseReason::ServerShutdown
+            );
+            let Some(link) = self.links.get_mut(token) else {
+                continue;
+            };
+            self.lingering += 1;
+            link.last_words = self.broker.take_output(client);
+            link.state = State::Flushing {
+                until: now + LAST_WORDS,
+                progress: now,
+                linger,
+            };
+            if link.last_words.is_some() {
+                self.set_timer(token, now + self.write_deadline);
+            } else {
+                self.linger(token, now);
             }
         }
+    }
+
+    /// Goes on writing what was queued for a closed connection.
+    pub(super) fn flush_last_words(&mut self, token: Token, now: Mono) {
+        let Some(link) = self.links.get_mut(token) else {
+            return;
+        };
+        let Some(mut out) = link.last_words.take() else {
+            return;
+        };
+        let before = out.pending();
+        let flushed = self
+            .broker
+            .flush_output(&mut out, token.0, &mut turn!(self, now));
+        match flushed {
+            Flushed::Done => self.linger(token, now),
+            Flushed::Failed => self.forget(token),
+            Flushed::Blocked => {
+                if let Some(link) = self.links.get_mut(token) {
+                    if let State::Flushing { progress, .. } = &mut link.state
+                        && out.pending() < before
+                    {
+                        *progress = now;
+                    }
+                    link.last_words = Some(out);
+                }
+            }
+        }
+    }
+
+    /// All is written: waits for the peer to close if that is wise, or closes.
+    fn linger(&mut self, token: Token, now: Mono) {
+        match self.links.get_mut(token) {
+            Some(link)
+                if matches!(link.state, State::Flushing { linger: true, .. })
+                    && link.stream.shutdown(Shutdown::Write).is_ok() =>
+            {
+                let until = now + LINGER;
+                link.state = State::Lingering { until, drained: 0 };
+                self.set_timer(token, until);
+                self.handle_readable(token, false);
+            }
+            _ => self.forget(token),
+        }
+    }
+
+    /// The next deadline of a closed connection; None if it has passed.
+    pub(super) fn closing_deadline(&self, state: State, now: Mono) -> Option<Mono> {
+        let at = match state {
+            State::Open { .. } => return None,
+            State::Lingering { until, .. } => until,
+            State::Flushing {
+                until, progress, ..
+            } => until.min(progress + self.write_deadline),
+        };
+        (at > now).then_some(at)
     }
 
     pub(super) fn forget(&mut self, token: Token) {
         let Some(mut link) = self.links.remove(token) else {
             return;
         };
-        if matches!(link.state, State::Lingering { .. }) {
+        if !matches!(link.state, State::Open { .. }) {
             self.lingering -= 1;
+        }
+        if let Some(out) = link.last_words.take() {
+            self.broker.discard_output(*out);
         }
         // Closing the socket deregisters it as well; this only keeps the order clean.
         let _ = self.poll.registry().deregister(&mut link.stream);

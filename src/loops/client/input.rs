@@ -24,6 +24,7 @@ impl ClientLoop {
             link.queued = false;
             match link.state {
                 State::Open { client, hold } => self.read(token, client, hold, now),
+                State::Flushing { .. } => {}
                 State::Lingering { .. } => self.drain(token),
             }
         }

@@ -13,6 +13,7 @@ use super::inbox::{Inbox, Mail};
 use super::link::{Hold, Link, State};
 use crate::accounts::interest::LoopId;
 use crate::base::clock::{self, Mono};
+use crate::base::limits::LAST_WORDS_AT_SHUTDOWN;
 use crate::broker::batch::Batch;
 use crate::broker::{Broker, Wire};
 use crate::net::buffer::ReadPool;
@@ -121,7 +122,9 @@ pub struct ClientLoop {
     ready: VecDeque<Token>,
     /// Links that are not read from for a moment, in the order in which that ends.
     held: VecDeque<(Mono, Token)>,
+    /// Sockets that outlive their connections for a moment.
     lingering: usize,
+    write_deadline: Duration,
     trim_at: Option<Mono>,
     /// Bytes freed, about, since the system was last given memory back.
     freed: usize,
@@ -158,6 +161,7 @@ impl ClientLoop {
             poll.registry()
                 .register(acceptor.listener(), LISTENER, Interest::READABLE)?;
         }
+        let write_deadline = broker.write_deadline();
         Ok(ClientLoop {
             me,
             poll,
@@ -172,6 +176,7 @@ impl ClientLoop {
             ready: VecDeque::new(),
             held: VecDeque::new(),
             lingering: 0,
+            write_deadline,
             trim_at: None,
             freed: 0,
             reaping: false,
@@ -263,9 +268,12 @@ impl ClientLoop {
     }
 
     fn handle_writable(&mut self, token: Token, now: Mono) {
-        let state = self.links.get_mut(token).map(|link| link.state);
-        if let Some(State::Open { client, .. }) = state {
-            self.broker.handle_writable(client, &mut turn!(self, now));
+        match self.links.get_mut(token).map(|link| link.state) {
+            Some(State::Open { client, .. }) => {
+                self.broker.handle_writable(client, &mut turn!(self, now));
+            }
+            Some(State::Flushing { .. }) => self.flush_last_words(token, now),
+            Some(State::Lingering { .. }) | None => {}
         }
     }
 
@@ -327,8 +335,10 @@ impl ClientLoop {
                 }
                 self.schedule(token, client);
             }
-            State::Lingering { until, .. } if until <= now => self.forget(token),
-            State::Lingering { until, .. } => self.set_timer(token, until),
+            state => match self.closing_deadline(state, now) {
+                Some(at) => self.set_timer(token, at),
+                None => self.forget(token),
+            },
         }
     }
 
@@ -366,10 +376,24 @@ impl ClientLoop {
         self.trim(now);
     }
 
+    /// Closes all connections, and gives those with something pending a moment to take it.
     fn end(&mut self) {
         let now = clock::mono();
+        self.acceptor = None;
         self.broker.shut_down();
         self.close_closing(now);
+        let mut events = Events::with_capacity(EVENTS);
+        let deadline = now + LAST_WORDS_AT_SHUTDOWN;
+        // What is left now are closed connections with something to be written.
+        while !self.links.is_empty() {
+            let left = deadline.since(clock::mono());
+            if left.is_zero() || self.poll.poll(&mut events, Some(left)).is_err() {
+                break;
+            }
+            for event in events.iter().filter(|e| e.is_writable()) {
+                self.handle_writable(event.token(), clock::mono());
+            }
+        }
         let (received, sent) = self.broker.traffic();
         debug!(
             "Client loop {}: {} messages ({} bytes) received, {} ({} bytes) sent",

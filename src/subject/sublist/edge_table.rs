@@ -45,6 +45,7 @@ impl EdgeTable {
         }
     }
 
+    #[cfg(any(test, debug_assertions))]
     pub(super) fn len(&self) -> usize {
         self.len
     }

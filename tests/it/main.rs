@@ -1,0 +1,21 @@
+//! Black-box tests: servers are spoken to over real sockets.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    reason = "a test that panics has failed, works with small numbers, and owns its clock"
+)]
+
+mod client;
+mod differential;
+mod errors;
+#[cfg(target_os = "linux")]
+mod pressure;
+#[cfg(unix)]
+mod process;
+mod protocol;
+mod routing;
+mod support;

@@ -1,0 +1,301 @@
+//! The program: flags, exit codes, signals, log lines, files.
+
+use crate::support::{Peer, Process, Run, server_binary};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// A path that no other test uses.
+fn path(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("nats-it-{}-{name}", std::process::id()))
+}
+
+/// What the log lines say after their process id, time and level.
+fn texts(process: &Process, level: &str) -> Vec<String> {
+    let mark = format!(" [{level}] ");
+    let text = |line: &String| line.split_once(&mark).map(|(_, text)| text.to_owned());
+    process.log().iter().filter_map(text).collect()
+}
+
+#[test]
+fn the_version_is_one_line() {
+    for flag in ["-v", "--version", "-version", "version"] {
+        let run = Run::new(&[flag]);
+        assert_eq!((run.code, &*run.stderr), (Some(0), ""), "{flag}");
+        let version = run.stdout.strip_prefix("nats-server: v").unwrap();
+        assert!(
+            version.ends_with('\n') && version.lines().count() == 1,
+            "{version}"
+        );
+        let server = Process::start(&[]);
+        let info = Peer::raw(server.addr).line();
+        assert!(
+            info.contains(&format!("\"version\":\"{}\"", version.trim_end())),
+            "{info}"
+        );
+    }
+}
+
+#[test]
+fn help_goes_to_stdout() {
+    for flag in ["-h", "--help", "help"] {
+        let run = Run::new(&[flag]);
+        assert_eq!((run.code, &*run.stderr), (Some(0), ""), "{flag}");
+        assert!(
+            run.stdout.contains("--addr") && run.stdout.contains("-p"),
+            "{}",
+            run.stdout
+        );
+    }
+}
+
+#[test]
+fn mistakes_in_the_arguments() {
+    let run = Run::new(&["--bogus"]);
+    assert_eq!(run.code, Some(0));
+    assert!(
+        run.stderr.contains("flag provided but not defined: -bogus"),
+        "{}",
+        run.stderr
+    );
+    assert!(run.stdout.contains("--addr"), "{}", run.stdout);
+    for (args, text) in [
+        (["-m", "8222"], "flag -m is not supported yet"),
+        (["-c", "x.conf"], "flag -c is not supported yet"),
+        (["-D", "stray"], "unrecognized command: \"stray\""),
+        (["-n", "a b"], "server name cannot contain spaces"),
+        (["-p", "70000"], "port 70000"),
+    ] {
+        let run = Run::new(&args);
+        assert_eq!((run.code, &*run.stdout), (Some(1), ""), "{args:?}");
+        assert!(run.stderr.contains(text), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn flags_are_heard() {
+    let server = Process::start(&["--name=north", "--loops", "2"]);
+    let info = Peer::raw(server.addr).line();
+    assert!(info.contains("\"server_name\":\"north\""), "{info}");
+}
+
+#[test]
+fn log_lines_have_their_form_and_order() {
+    let server = Process::start(&[]);
+    let log = server.log();
+    for line in &log {
+        let rest = line
+            .strip_prefix(&format!("[{}] ", server.id()))
+            .expect(line);
+        let (stamp, rest) = rest.split_at(26);
+        let shape: String = stamp
+            .chars()
+            .map(|c| if c.is_ascii_digit() { '0' } else { c })
+            .collect();
+        assert_eq!(shape, "0000/00/00 00:00:00.000000", "{line}");
+        assert!(rest.starts_with(" [INF] "), "{line}");
+    }
+    let at = |part: &str| log.iter().position(|line| line.contains(part)).expect(part);
+    let listening = format!("[INF] Listening for client connections on {}", server.addr);
+    assert!(at("Starting nats-server") < at(&listening));
+    assert!(at(&listening) < at("[INF] Server is ready"));
+}
+
+#[test]
+fn the_log_may_be_without_time() {
+    let server = Process::start(&["--logtime=false"]);
+    assert_eq!(
+        server.log()[0],
+        format!("[{}] [INF] Starting nats-server", server.id())
+    );
+}
+
+#[test]
+fn the_pid_file_comes_and_goes() {
+    let file = path("pid");
+    let mut server = Process::start(&["-P", file.to_str().unwrap()]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), server.id().to_string());
+    server.signal(libc::SIGTERM);
+    server.wait(Duration::from_secs(5));
+    assert!(!file.exists());
+}
+
+#[test]
+fn two_signals_stop_it_quickly() {
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        let mut server = Process::start(&[]);
+        let mut peers: Vec<Peer> = (0..20).map(|_| Peer::connect(server.addr)).collect();
+        let begin = Instant::now();
+        server.signal(signal);
+        let status = server.wait(Duration::from_secs(5));
+        assert_eq!(status.code(), Some(0), "{status}");
+        assert!(
+            begin.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            begin.elapsed()
+        );
+        for peer in &mut peers {
+            peer.expect_eof();
+        }
+        assert_eq!(texts(&server, "INF").last().unwrap(), "Server Exiting..");
+    }
+}
+
+#[test]
+fn other_signals_do_not_kill() {
+    let mut server = Process::start(&[]);
+    let mut peer = Peer::connect(server.addr);
+    for (signal, name) in [
+        (libc::SIGHUP, "hangup"),
+        (libc::SIGUSR1, "user defined signal 1"),
+        (libc::SIGUSR2, "user defined signal 2"),
+    ] {
+        server.signal(signal);
+        server.wait_for(&format!("Trapped \"{name}\" signal"));
+        peer.sync();
+    }
+    server.signal(libc::SIGTERM);
+    assert_eq!(server.wait(Duration::from_secs(5)).code(), Some(0));
+}
+
+#[test]
+fn signals_are_heard_in_the_background_of_a_shell() {
+    // Shells start background jobs with SIGINT ignored.
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' INT; exec \"$0\" \"$@\"", server_binary()]);
+    command.args(["-p", "-1", "-a", "127.0.0.1"]);
+    let mut server = Process::spawn(command);
+    server.signal(libc::SIGINT);
+    assert_eq!(server.wait(Duration::from_secs(5)).code(), Some(0));
+}
+
+#[test]
+fn a_port_in_use_is_fatal() {
+    let server = Process::start(&[]);
+    let file = path("taken.pid");
+    let port = server.addr.port().to_string();
+    let run = Run::new(&["-a", "127.0.0.1", "-p", &port, "-P", file.to_str().unwrap()]);
+    assert_eq!(run.code, Some(1));
+    let text =
+        format!("[FTL] Error listening on port: 127.0.0.1:{port}, \"listen tcp 127.0.0.1:{port}: ");
+    assert!(run.stderr.contains(&text), "{}", run.stderr);
+    assert!(!file.exists());
+    Peer::connect(server.addr).sync();
+}
+
+#[test]
+fn a_pid_file_that_cannot_be_written_is_fatal() {
+    let run = Run::new(&["-a", "127.0.0.1", "-p", "-1", "-P", "/nonexistent/x.pid"]);
+    assert_eq!(run.code, Some(1));
+    assert!(
+        run.stderr
+            .contains("[FTL] Could not write pidfile: open /nonexistent/x.pid: ")
+    );
+}
+
+#[test]
+fn traces_show_the_protocol() {
+    let server = Process::start(&["-V"]);
+    let mut peer = Peer::open(server.addr);
+    let id = peer.stream.local_addr().unwrap();
+    peer.say("CONNECT {\"verbose\":false,\"headers\":true,\"lang\":\"x\",\"version\":\"1\",\"name\":\"me\"}\r\n");
+    peer.say("SUB foo  q  1\r\nPUB foo 5\r\nhello\r\nHPUB foo r 12 14\r\nNATS/1.0\r\n\r\nhi\r\n");
+    peer.say("PUB  foo\t0\r\n\r\nUNSUB 1 5\r\nUNSUB 1\r\nPING\r\nOOPS\r\n");
+    peer.expect_closed();
+    server.wait_for("->> [-ERR Unknown Protocol Operation]");
+    let traces: Vec<String> = texts(&server, "TRC")
+        .iter()
+        .map(|line| {
+            let line = line.strip_prefix(&format!("{id} - cid:")).expect(line);
+            line.split_once(" - ")
+                .unwrap()
+                .1
+                .replace("\"v1:x:me\" - ", "")
+        })
+        .collect();
+    let want = [
+        "<<- [CONNECT {\"verbose\":false,\"headers\":true,\"lang\":\"x\",\"version\":\"1\",\"name\":\"me\"}]",
+        "<<- [SUB foo  q  1]",
+        "<<- [PUB foo 5]",
+        "<<- MSG_PAYLOAD: [\"hello\"]",
+        "->> [MSG foo 1 5]",
+        "->> MSG_PAYLOAD: [\"hello\"]",
+        "<<- [HPUB foo r 12 14]",
+        "<<- MSG_PAYLOAD: [\"NATS/1.0\\r\\n\\r\\nhi\"]",
+        "->> [HMSG foo 1 r 12 14]",
+        "->> MSG_PAYLOAD: [\"NATS/1.0\\r\\n\\r\\nhi\"]",
+        "<<- [PUB foo\t0]",
+        "->> [MSG foo 1 0]",
+        "<<- [UNSUB 1 5]",
+        "<<- [UNSUB 1]",
+        "<-> [DELSUB 1]",
+        "<<- [PING]",
+        "->> [PONG]",
+        "->> [-ERR Unknown Protocol Operation]",
+    ];
+    assert_eq!(traces, want);
+}
+
+#[test]
+fn traces_hide_secrets() {
+    let server = Process::start(&["-V"]);
+    let mut peer = Peer::open(server.addr);
+    peer.say(
+        "CONNECT {\"user\":\"u\",\"pass\":\"s3cret\",\"auth_token\":\"s3cret\",\"nkey\":\"s3cret\",\
+         \"sig\":\"s3cret\",\"jwt\":\"s3cret\",\"name\":\"shown\"}\r\nPING\r\n",
+    );
+    peer.expect("+OK\r\nPONG\r\n");
+    let line = server.wait_for("<<- [CONNECT ");
+    assert!(
+        line.contains("\"pass\":\"[REDACTED]\"") && line.contains("shown"),
+        "{line}"
+    );
+    server.wait_for("->> [PONG]");
+    assert!(!server.log().iter().any(|line| line.contains("s3cret")));
+}
+
+#[test]
+fn clients_get_their_output_before_the_end() {
+    let mut server = Process::start(&[]);
+    let mut sub = Peer::connect(server.addr);
+    sub.say("SUB a 1\r\n");
+    sub.sync();
+    let mut publisher = Peer::connect(server.addr);
+    publisher.say("PUB a 5\r\nhello\r\n".repeat(5000));
+    publisher.sync();
+    server.signal(libc::SIGTERM);
+    sub.expect("MSG a 1 5\r\nhello\r\n".repeat(5000));
+    sub.expect_eof();
+    publisher.expect_eof();
+    assert_eq!(server.wait(Duration::from_secs(5)).code(), Some(0));
+}
+
+#[test]
+fn a_port_is_free_again_after_the_end() {
+    let mut server = Process::start(&[]);
+    let mut peer = Peer::connect(server.addr);
+    server.signal(libc::SIGTERM);
+    server.wait(Duration::from_secs(5));
+    peer.expect_eof();
+    let mut command = Command::new(server_binary());
+    command.args(["-a", "127.0.0.1", "-p", &server.addr.port().to_string()]);
+    let again = Process::spawn(command);
+    assert_eq!(again.addr, server.addr);
+}
+
+#[test]
+fn it_listens_on_ipv6() {
+    let mut command = Command::new(server_binary());
+    command.args(["-a", "::1", "-p", "-1"]);
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        return eprintln!("skipped: no IPv6 here");
+    }
+    let server = Process::spawn(command);
+    assert!(server.addr.is_ipv6());
+    assert!(
+        Peer::raw(server.addr)
+            .line()
+            .contains("\"client_ip\":\"::1\"")
+    );
+}

@@ -1,0 +1,51 @@
+//! What the tests share: servers to talk to, and a client that speaks raw protocol lines.
+
+mod peer;
+mod process;
+
+pub use peer::{End, Peer, show};
+pub use process::{Process, Run, server_binary};
+
+use nats_server::options::Options;
+use nats_server::server::Server;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test gives up on it.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A CONNECT after which the server speaks only when it has something to say.
+pub const CONNECT: &str =
+    "CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true}\r\n";
+
+/// A server inside the test, on a free port of the loopback interface. It ends when dropped.
+pub fn start(change: impl FnOnce(&mut Options)) -> Server {
+    let mut options = Options {
+        host: "127.0.0.1".into(),
+        port: -1,
+        ..Options::default()
+    };
+    change(&mut options);
+    Server::start(options).expect("a free port can be listened on")
+}
+
+/// Waits until `condition` holds.
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < end, "still not: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Reproducible noise.
+pub struct Noise(pub u64);
+
+impl Noise {
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}
