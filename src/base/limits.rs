@@ -40,8 +40,9 @@ pub const SHARE_ONE: usize = 2 << 10;
 /// Payload bytes from which a message to several targets is referenced instead of copied.
 pub const SHARE_MANY: usize = 1 << 10;
 
-/// Pending bytes at which a connection is flushed within a turn, while they are in the cache.
-pub const FLUSH_EARLY: usize = 64 << 10;
+/// Pending bytes at which a connection is flushed within a turn, while they are in the cache: a
+/// little less than a chunk, so that they are written in one piece.
+pub const FLUSH_EARLY: usize = 56 << 10;
 
 /// Buffers handed to one vectored write.
 pub const WRITE_SLICES: usize = 64;
