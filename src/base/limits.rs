@@ -20,6 +20,11 @@ pub const READ_BUDGET: usize = 1 << 20;
 /// How old a turn may be for a connection to be read from a second time in it.
 pub const TURN_BUDGET: Duration = Duration::from_millis(2);
 
+/// Time spent on one read from which on less is read at a time from that connection, and down to
+/// how many bytes. A million new subscriptions otherwise make everybody else wait for 25 ms.
+pub const READ_TIME_MAX: Duration = Duration::from_millis(3);
+pub const READ_ROOM_MIN: usize = 64 << 10;
+
 /// Connections accepted before the others get their turn.
 pub const ACCEPT_BUDGET: usize = 64;
 

@@ -13,6 +13,9 @@ pub(super) struct Link {
     pub(super) queued: bool,
     /// Whether the peer has closed its side, so that reading must go on until it says so.
     pub(super) ended: bool,
+    /// Bytes to read at a time: fewer where handling a full buffer takes so long that others
+    /// would feel it.
+    pub(super) room: usize,
     /// The tick of the timer entry that counts; others are left over.
     pub(super) timer: Option<Tick>,
     /// What is still to be written to a closed connection.

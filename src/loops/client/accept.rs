@@ -2,7 +2,7 @@
 
 use super::{ClientLoop, turn};
 use crate::base::clock::Mono;
-use crate::base::limits::ACCEPT_BUDGET;
+use crate::base::limits::{ACCEPT_BUDGET, READ_BUFFER};
 use crate::conn::client::ClientId;
 use crate::loops::inbox::Mail;
 use crate::loops::link::{Hold, Link, State};
@@ -78,6 +78,7 @@ impl ClientLoop {
                 },
                 queued,
                 ended,
+                room: READ_BUFFER,
                 timer,
                 last_words,
             }

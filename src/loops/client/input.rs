@@ -2,7 +2,10 @@
 
 use super::{ClientLoop, turn};
 use crate::base::clock::{self, Mono};
-use crate::base::limits::{HOLD_BACK_BUDGET, LINGER_BYTES, READ_BUDGET, READ_BUFFER, TURN_BUDGET};
+use crate::base::limits::{
+    HOLD_BACK_BUDGET, LINGER_BYTES, READ_BUDGET, READ_BUFFER, READ_ROOM_MIN, READ_TIME_MAX,
+    TURN_BUDGET,
+};
 use crate::broker::Progress;
 use crate::loops::link::{Hold, State};
 use crate::proto::client::Partial;
@@ -10,6 +13,7 @@ use crate::proto::error::CloseReason;
 use log::debug;
 use mio::Token;
 use std::io::{self, Read};
+use std::time::Duration;
 
 impl ClientLoop {
     /// Reads from everybody on the ready list, once around.
@@ -41,6 +45,7 @@ impl ClientLoop {
             self.set_hold(token, Hold::Free);
         }
         let mut read = self.reads.take();
+        let mut began = clock::mono();
         let (mut total, mut kept) = (0, 0);
         let mut partial = Partial::Line;
         let again = loop {
@@ -48,6 +53,7 @@ impl ClientLoop {
                 break false;
             };
             let Some(room) = read.room() else { break true };
+            let room_max = room_max.min(link.room);
             let room_len = room.len().min(room_max.max(kept + room_max / 2));
             let n = match link.stream.read(&mut room[kept..room_len]) {
                 Ok(0) => {
@@ -79,8 +85,11 @@ impl ClientLoop {
             };
             partial = then;
             kept = len - rest;
+            let handled = clock::mono();
+            self.adapt_room(token, handled.since(began));
+            began = handled;
             let yielding =
-                total >= budget || self.is_held(token) || clock::mono().since(now) > TURN_BUDGET;
+                total >= budget || self.is_held(token) || handled.since(now) > TURN_BUDGET;
             let large = kept > READ_BUFFER / 2
                 || matches!(partial, Partial::Payload(all) if all > READ_BUFFER / 2);
             if !full || yielding || large {
@@ -112,6 +121,17 @@ impl ClientLoop {
         self.schedule(token, client);
         if again {
             self.handle_readable(token, false);
+        }
+    }
+
+    /// Reads less at a time from a connection whose bytes take long to handle.
+    fn adapt_room(&mut self, token: Token, took: Duration) {
+        if let Some(link) = self.links.get_mut(token) {
+            if took > READ_TIME_MAX {
+                link.room = (link.room / 2).max(READ_ROOM_MIN);
+            } else if took < READ_TIME_MAX / 4 {
+                link.room = (link.room * 2).min(READ_BUFFER);
+            }
         }
     }
 
