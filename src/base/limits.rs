@@ -91,9 +91,6 @@ pub const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// The first PING to a client comes this long after its CONNECT, plus up to a fifth.
 pub const FIRST_PING: Duration = Duration::from_secs(2);
 
-/// No PING is sent before the client's first PONG unless the connection is at least this old.
-pub const FIRST_PING_WITHOUT_PONG: Duration = Duration::from_secs(2);
-
 /// The round trip time is measured again after this long.
 pub const RTT_INTERVAL: Duration = Duration::from_secs(3600);
 

@@ -149,7 +149,6 @@ impl Broker {
             keepalive: Keepalive::new(now, options.ping_interval),
             id,
             addr,
-            opened: now,
             connect: None,
             first_pong: false,
             label: format!("{addr} - cid:{}", id.0).into(),
@@ -362,7 +361,6 @@ impl Broker {
         if matches!(client.phase, Phase::Greeting { .. }) {
             return;
         }
-        // Clients that have not had a PONG may not expect a PING.
         match client
             .keepalive
             .handle_timer(now, options.ping_interval, options.ping_max)

@@ -105,7 +105,6 @@ pub struct Client {
     pub keepalive: Keepalive,
     pub id: ClientId,
     pub addr: SocketAddr,
-    pub opened: Mono,
     /// The options of the last CONNECT, once there was one.
     pub connect: Option<Box<Connect>>,
     /// Whether the first PING after CONNECT was answered, so that later INFOs may be sent.

@@ -7,7 +7,6 @@
 //! by exactly CRLF.
 
 use super::scan;
-use std::ops::Range;
 
 /// What bounds a client's commands.
 #[derive(Clone, Copy, Debug)]
@@ -562,13 +561,6 @@ impl Violation {
             Violation::HeadersNotSupported => "message headers not supported".into(),
         }
     }
-}
-
-/// The range of `inner` inside `outer`, of which it must be a part.
-pub fn range_in(outer: &[u8], inner: &[u8]) -> Range<usize> {
-    let start = inner.as_ptr() as usize - outer.as_ptr() as usize;
-    debug_assert!(start + inner.len() <= outer.len());
-    start..start + inner.len()
 }
 
 #[cfg(test)]

@@ -88,11 +88,6 @@ impl Route {
             .map_or(&[], |s| self.plain(*s))
     }
 
-    /// All plain subscriptions.
-    pub fn all_plain(&self) -> &[Target] {
-        &self.plain
-    }
-
     /// How many queue groups there are.
     #[inline]
     pub fn groups(&self) -> usize {
