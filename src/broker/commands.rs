@@ -166,11 +166,11 @@ impl Broker {
                 .error(from.slot, ClientError::InvalidPublishSubject);
         }
         if reserved::publish_denied(publish.subject) {
-            self.deny(from.slot, "Subject", publish.subject);
+            self.deny(from.slot, ClientError::PublishViolation(publish.subject));
             return false;
         }
         if let Some(reply) = publish.reply.filter(|r| reserved::reply_denied(r)) {
-            self.deny(from.slot, "Reply", reply);
+            self.deny(from.slot, ClientError::ReplyViolation(reply));
             return false;
         }
         if from.flags.verbose {
@@ -196,19 +196,20 @@ impl Broker {
         self.delivery.send(from.slot, &line, "");
     }
 
-    fn deny(&mut self, slot: u32, what: &str, subject: &[u8]) {
-        let quoted = crate::base::text::quoted(subject);
-        error!(
-            "{} - Publish Violation - {what} {quoted}",
-            self.delivery.label(slot)
-        );
-        self.delivery.error(
-            slot,
-            match what {
-                "Reply" => ClientError::ReplyViolation(subject),
-                _ => ClientError::PublishViolation(subject),
-            },
-        );
+    /// Refuses a message for the sake of a reserved subject; the connection stays open.
+    fn deny(&mut self, slot: u32, error: ClientError<'_>) {
+        use crate::base::text::quoted;
+        let label = self.delivery.label(slot);
+        match error {
+            ClientError::ReplyViolation(reply) => {
+                error!("{label} - Publish Violation - Reply {}", quoted(reply));
+            }
+            ClientError::PublishViolation(subject) => {
+                error!("{label} - Publish Violation - Subject {}", quoted(subject));
+            }
+            other => error!("{label} - {other}"),
+        }
+        self.delivery.error(slot, error);
     }
 
     /// Handles any operation but a publish.

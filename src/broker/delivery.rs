@@ -68,7 +68,7 @@ pub(super) struct Delivery {
     pub(super) interest_bytes: usize,
     /// Closed clients, with the subscriptions they still have.
     graves: VecDeque<(u32, Drain)>,
-    /// What closed clients sent and received.
+    /// What clients that are gone sent and received.
     past: (Traffic, Traffic),
 }
 
@@ -550,8 +550,6 @@ impl Delivery {
         };
         client.phase = Phase::Closed(reason);
         client.inbound = Default::default();
-        self.past.0.add(client.received);
-        self.past.1.add(client.sent);
         self.graves.push_back((slot, client.sids.drain()));
         self.interest_bytes -= std::mem::take(&mut client.interest_bytes);
         self.closing.push((slot, reason));
@@ -580,7 +578,10 @@ impl Delivery {
                 return true;
             }
             self.forget_output(slot);
-            self.clients.remove(slot);
+            if let Some(client) = self.clients.remove(slot) {
+                self.past.0.add(client.received);
+                self.past.1.add(client.sent);
+            }
         }
         false
     }
@@ -633,7 +634,7 @@ impl Delivery {
 
     pub(super) fn traffic(&self) -> (Traffic, Traffic) {
         let mut sum = self.past;
-        for (_, client) in self.clients.iter().filter(|(_, c)| !c.is_closed()) {
+        for (_, client) in self.clients.iter() {
             sum.0.add(client.received);
             sum.1.add(client.sent);
         }

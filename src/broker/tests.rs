@@ -483,3 +483,19 @@ fn runs_of_messages_keep_their_order_for_everybody() {
         bench.brokers[0].delivery.clients[publisher.1].received
     );
 }
+
+#[test]
+fn what_a_client_published_before_it_was_closed_counts() {
+    let mut bench = Bench::new(1, |_| {});
+    let peer = bench.connect(0);
+    bench.say(
+        peer,
+        "SUB a 1\r\nPUB a 3\r\nabc\r\nPUB a 2\r\nde\r\nBAD\r\n",
+    );
+    assert_eq!(bench.closed(peer), Some(CloseReason::ProtocolViolation));
+    let both = Traffic { msgs: 2, bytes: 5 };
+    assert_eq!(bench.brokers[0].traffic(), (both, both));
+    bench.brokers[0].reap();
+    assert_eq!(bench.brokers[0].delivery.clients.len(), 0);
+    assert_eq!(bench.brokers[0].traffic(), (both, both));
+}
