@@ -104,7 +104,7 @@ impl Delivery {
             held_back: Vec::new(),
             outboxes: std::iter::repeat_with(Batch::default).take(loops).collect(),
             crossing: Vec::new(),
-            trace: facts.options.trace,
+            trace: facts.options.log.trace,
             next_generation: 0,
             pending_max: facts.options.max_pending,
             behind: facts.options.max_pending / 4 * 3,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::args::Args;
 use super::normalise::{UsageError, normalise};
 use crate::base::text::quoted;
-use crate::options::{OptionError, Options};
+use crate::options::{LogOptions, OptionError, Options};
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -105,11 +105,14 @@ fn options(args: Args) -> Result<Options, CommandError> {
             .filter(|path| !path.is_empty())
             .map(PathBuf::from),
         loops: narrow("loops", args.loops)?,
-        debug: args.debug.unwrap_or(default.debug),
-        trace: args.trace.unwrap_or(default.trace),
-        trace_verbose: args.trace_verbose.unwrap_or(default.trace_verbose),
-        logtime: args.logtime.unwrap_or(default.logtime),
-        logtime_utc: args.logtime_utc.unwrap_or(default.logtime_utc),
+        log: LogOptions {
+            debug: args.debug.unwrap_or(default.log.debug),
+            trace: args.trace.unwrap_or(default.log.trace),
+            trace_verbose: args.trace_verbose.unwrap_or(default.log.trace_verbose),
+            logtime: args.logtime.unwrap_or(default.log.logtime),
+            logtime_utc: args.logtime_utc.unwrap_or(default.log.logtime_utc),
+            ..default.log
+        },
         ..default
     })
 }
@@ -184,11 +187,14 @@ mod tests {
             server_name: Some("west".into()),
             pid_file: Some("/run/n.pid".into()),
             loops: Some(3),
-            debug: true,
-            trace: true,
-            trace_verbose: true,
-            logtime: false,
-            logtime_utc: true,
+            log: LogOptions {
+                debug: true,
+                trace: true,
+                trace_verbose: true,
+                logtime: false,
+                logtime_utc: true,
+                ..LogOptions::default()
+            },
             ..Options::default()
         };
         assert_eq!(options, expected);

@@ -42,7 +42,7 @@ fn serve(options: Options) -> ExitCode {
     limits::raise_open_files();
     // Before any other thread starts: what comes early waits its turn instead of killing.
     let signals = Signals::install();
-    let log = match logging::init(&options) {
+    let log = match logging::init(&options.log) {
         Ok(log) => log,
         Err(error) => {
             complain(&format_args!("nats-server: cannot start the log: {error}"));

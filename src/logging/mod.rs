@@ -21,7 +21,7 @@ use std::time::Duration;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::base::clock;
-use crate::options::Options;
+use crate::options::LogOptions;
 use format::{Clock, Format, Label};
 use queue::{Queue, Weight};
 
@@ -42,15 +42,15 @@ static LOGGER: OnceLock<Logger> = OnceLock::new();
 
 /// Starts the log as the options say. To be called once in a process, before anything is logged;
 /// fails if it was called before or the writer thread cannot be started.
-pub fn init(options: &Options) -> io::Result<LogHandle> {
+pub fn init(options: &LogOptions) -> io::Result<LogHandle> {
     let logger = Logger {
         debug: options.debug,
         trace: options.trace,
         format: Format {
             pid: std::process::id(),
             clock: match options {
-                Options { logtime: false, .. } => Clock::Off,
-                Options {
+                LogOptions { logtime: false, .. } => Clock::Off,
+                LogOptions {
                     logtime_utc: true, ..
                 } => Clock::Utc,
                 _ => Clock::Local,

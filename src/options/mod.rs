@@ -5,9 +5,12 @@
 //! what is done with them is the business of others.
 
 mod check;
+mod log;
 
 pub use check::OptionError;
+pub use log::{LogFormat, LogOptions};
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -43,16 +46,15 @@ pub struct Options {
     /// Number of client loops, 1 to [`LOOPS_MAX`]; see [`Options::client_loops`] for `None`. Not in
     /// the reference.
     pub loops: Option<usize>,
-    /// Whether debug lines are logged.
-    pub debug: bool,
-    /// Whether the protocol is logged, line by line.
-    pub trace: bool,
-    /// Whether the protocol of the system account is logged too. Means nothing without `trace`.
-    pub trace_verbose: bool,
-    /// Whether log lines start with date and time.
-    pub logtime: bool,
-    /// Whether that time is UTC instead of local time.
-    pub logtime_utc: bool,
+    /// Directory for the file that lists the addresses in use while the server runs.
+    pub ports_file_dir: Option<PathBuf>,
+    /// `host` or `host:port` that INFO tells clients instead of the address listened on.
+    pub client_advertise: Option<String>,
+    /// Words that operators tell servers apart by.
+    pub tags: Vec<String>,
+    /// Names and values that operators attach to a server.
+    pub metadata: BTreeMap<String, String>,
+    pub log: LogOptions,
     /// Largest payload of a message, headers included, in bytes; 1 to 2^31 - 1, not above
     /// `max_pending`.
     pub max_payload: usize,
@@ -66,8 +68,22 @@ pub struct Options {
     pub max_sub_tokens: usize,
     /// Bytes that may wait to be written to one connection before it is closed as a slow consumer.
     pub max_pending: usize,
-    /// Time without any progress in writing after which a connection is closed as a slow consumer.
+    /// Time that writing to a connection may take before it is closed as a slow consumer; see
+    /// `write_timeout`.
     pub write_deadline: Duration,
+    /// What the write deadline is measured on.
+    pub write_timeout: WriteTimeout,
+    /// Whether publishers are never held back for the sake of subscribers that are far behind;
+    /// those then miss messages.
+    pub no_fast_producer_stall: bool,
+    /// Whether clients get no headers and may send none.
+    pub no_header_support: bool,
+    /// Whether the subscribers of a subject are looked up anew for each message.
+    pub disable_sublist_cache: bool,
+    /// Time from entering lame duck mode until the last client is disconnected.
+    pub lame_duck_duration: Duration,
+    /// The part of that time before the first client is disconnected.
+    pub lame_duck_grace_period: Duration,
     /// Time between two pings of a connection.
     pub ping_interval: Duration,
     /// Pings that may be unanswered when the next is due; one more closes the connection.
@@ -80,6 +96,15 @@ pub struct Options {
     pub pending_total_max: Option<usize>,
 }
 
+/// What happens to a connection that takes too long to be written to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WriteTimeout {
+    /// It is closed if what was pending at some moment is not written a write deadline later.
+    Close,
+    /// It is closed if nothing at all was written for a write deadline.
+    Retry,
+}
+
 impl Default for Options {
     fn default() -> Options {
         Options {
@@ -88,11 +113,11 @@ impl Default for Options {
             server_name: None,
             pid_file: None,
             loops: None,
-            debug: false,
-            trace: false,
-            trace_verbose: false,
-            logtime: true,
-            logtime_utc: false,
+            ports_file_dir: None,
+            client_advertise: None,
+            tags: Vec::new(),
+            metadata: BTreeMap::new(),
+            log: LogOptions::default(),
             max_payload: 1 << 20,
             max_control_line: 4096,
             max_connections: 65536,
@@ -100,6 +125,12 @@ impl Default for Options {
             max_sub_tokens: 0,
             max_pending: 64 << 20,
             write_deadline: Duration::from_secs(10),
+            write_timeout: WriteTimeout::Close,
+            no_fast_producer_stall: false,
+            no_header_support: false,
+            disable_sublist_cache: false,
+            lame_duck_duration: Duration::from_secs(120),
+            lame_duck_grace_period: Duration::from_secs(10),
             ping_interval: Duration::from_secs(120),
             ping_max: 2,
             connect_deadline: Duration::from_secs(30),
