@@ -63,7 +63,7 @@ const SUBSCRIPTIONS: [usize; 2] = [1000, 100_000];
 #[divan::bench(args = SUBSCRIPTIONS)]
 fn hit(bencher: Bencher, subscriptions: usize) {
     let (interest, subjects) = (interest(subscriptions), subjects(SUBJECTS));
-    let mut cache = RouteCache::default();
+    let mut cache = RouteCache::new(true);
     bencher
         .counter(ItemsCount::new(SUBJECTS))
         .bench_local(|| route_all(&mut cache, &interest, &subjects));
@@ -73,7 +73,7 @@ fn hit(bencher: Bencher, subscriptions: usize) {
 #[divan::bench(args = SUBSCRIPTIONS)]
 fn outdated(bencher: Bencher, subscriptions: usize) {
     let (interest, subjects) = (interest(subscriptions), subjects(SUBJECTS));
-    let mut cache = RouteCache::default();
+    let mut cache = RouteCache::new(true);
     let mut held = None;
     bencher.counter(ItemsCount::new(SUBJECTS)).bench_local(|| {
         match held.take() {
@@ -88,7 +88,7 @@ fn outdated(bencher: Bencher, subscriptions: usize) {
 #[divan::bench(args = SUBSCRIPTIONS)]
 fn miss(bencher: Bencher, subscriptions: usize) {
     let (interest, subjects) = (interest(subscriptions), subjects(MANY));
-    let mut cache = RouteCache::default();
+    let mut cache = RouteCache::new(true);
     let mut runs = subjects.chunks(SUBJECTS).cycle();
     bencher.counter(ItemsCount::new(SUBJECTS)).bench_local(|| {
         let run = runs.next().expect("it goes round for ever");

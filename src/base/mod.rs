@@ -1,5 +1,6 @@
 //! What every other layer may use: time, identifiers, text forms, arenas, random numbers, limits.
 
+pub mod address;
 pub mod clock;
 pub mod hash;
 pub mod limits;

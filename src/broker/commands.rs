@@ -334,7 +334,7 @@ impl Broker {
         let again = client.connect.is_some();
         let mut connect = client.connect.take().unwrap_or_default();
         let merged = connect.merge(args);
-        client.flags = Flags::from(&*connect);
+        client.flags = self.facts.flags(&connect);
         let jitter = (self.rng.next_u64() & 0xffff) as u16;
         client
             .keepalive
@@ -434,10 +434,11 @@ impl Broker {
             go: TOOLCHAIN,
             host: &facts.host,
             port: facts.port,
-            headers: true,
+            headers: !facts.options.no_header_support,
             max_payload: facts.options.max_payload,
             client_id: client.id.0,
             client_ip: client.addr.ip().to_canonical(),
+            ldm: self.lame_duck,
             connect_info: answers_connect,
             remote_account: answers_connect.then_some(&client.account.name),
         };
@@ -458,7 +459,9 @@ impl Broker {
         };
         let args = String::from_utf8_lossy(publish.args);
         trace!("{} - <<- [{verb} {args}]", client.label);
-        trace_payload(client, "<<-", publish.payload);
+        let header_len = publish.header_len.unwrap_or(0);
+        let tracing = &self.delivery.tracing;
+        trace_payload(client, "<<-", (publish.payload, header_len), tracing);
     }
 
     #[cold]

@@ -9,9 +9,11 @@ use crate::accounts::interest::{Held, LoopId, Target};
 use crate::base::limits::{BATCH_BYTES, FLUSH_EARLY, REAP_BUDGET, WRITE_SLICES};
 use crate::base::pages::Pages;
 use crate::base::rng::Rng;
+use crate::base::text::quoted;
 use crate::conn::client::{Client, Phase, Traffic};
 use crate::conn::outbound::{ChunkPool, Outbound};
 use crate::conn::sids::{Drain, Sid};
+use crate::options::{Options, WriteTimeout};
 use crate::proto::error::{ClientError, CloseReason};
 use crate::routing::route::Route;
 use log::{debug, info, log_enabled, trace};
@@ -57,12 +59,18 @@ pub(super) struct Delivery {
     pub(super) crossing: Vec<u32>,
     /// Whether the protocol is traced.
     pub(super) trace: bool,
+    /// How much of messages is.
+    pub(super) tracing: Tracing,
+    write_timeout: WriteTimeout,
     next_generation: u32,
     pending_max: usize,
     /// Pending bytes from which a subscriber counts as behind.
     behind: usize,
     /// Pending bytes from which a connection is flushed at once.
     flush_at: usize,
+    /// Pending bytes from which a subscriber gets no more messages: all of them, unless it is to
+    /// miss some rather than have its publishers wait.
+    skip_above: usize,
     rng: Rng,
     /// Bytes that subscriptions take, about.
     pub(super) interest_bytes: usize,
@@ -93,7 +101,7 @@ pub(super) struct Outcome {
 
 impl Delivery {
     pub(super) fn new(facts: &Facts, me: LoopId, loops: usize, seed: u64) -> Delivery {
-        Delivery {
+        let mut delivery = Delivery {
             me,
             clients: Pages::new(),
             subs: Pages::new(),
@@ -104,7 +112,10 @@ impl Delivery {
             held_back: Vec::new(),
             outboxes: std::iter::repeat_with(Batch::default).take(loops).collect(),
             crossing: Vec::new(),
-            trace: facts.options.log.trace,
+            trace: false,
+            tracing: Tracing::default(),
+            write_timeout: facts.options.write_timeout,
+            skip_above: usize::MAX,
             next_generation: 0,
             pending_max: facts.options.max_pending,
             behind: facts.options.max_pending / 4 * 3,
@@ -113,7 +124,25 @@ impl Delivery {
             interest_bytes: 0,
             graves: VecDeque::new(),
             past: Default::default(),
-        }
+        };
+        delivery.adapt(&facts.options);
+        delivery
+    }
+
+    /// Takes over those options that may change while clients are connected.
+    pub(super) fn adapt(&mut self, options: &Options) {
+        self.trace = options.log.trace;
+        self.tracing = Tracing {
+            headers_only: options.log.trace_headers,
+            bytes_max: match options.log.max_traced_msg_len {
+                0 => usize::MAX,
+                len => len,
+            },
+        };
+        self.skip_above = match options.no_fast_producer_stall {
+            true => self.behind,
+            false => usize::MAX,
+        };
     }
 
     /// Delivers a message that client `from` published to all that its route names.
@@ -304,6 +333,9 @@ impl Delivery {
         let Some((sub, client)) = receiver(&mut self.subs, &mut self.clients, target, skip) else {
             return false;
         };
+        if client.out.pending() > self.skip_above {
+            return false;
+        }
         let slot = sub.client;
         sub.delivered += 1;
         emit(client, &mut self.pool, sub.sid.with_blank(), message);
@@ -314,7 +346,7 @@ impl Delivery {
         outcome.delivered += 1;
         if self.trace || sub.max != 0 || client.out.pending() >= self.flush_at {
             if self.trace {
-                trace_delivery(client, sub.sid.text(), message);
+                trace_delivery(client, sub.sid.text(), message, &self.tracing);
             }
             self.attend(target, slot, turn, outcome);
         }
@@ -333,7 +365,7 @@ impl Delivery {
         let Some((sub, client)) = receiver(&mut self.subs, &mut self.clients, target, skip) else {
             return;
         };
-        if sub.max != 0 {
+        if sub.max != 0 || self.skip_above != usize::MAX {
             let mut single = Outcome::default();
             for message in run {
                 self.hand_over(target, message, skip, turn, &mut single);
@@ -411,15 +443,22 @@ impl Delivery {
         };
         client.dirty = false;
         let before = client.out.pending();
-        let written = write_out(&mut client.out, client.link, &mut self.pool, turn.wire);
-        if client.out.pending() < before || before == 0 {
+        let result = write_out(&mut client.out, client.link, &mut self.pool, turn.wire);
+        let written = before - client.out.pending();
+        client.owed = client.owed.saturating_sub(written);
+        let in_time = match self.write_timeout {
+            WriteTimeout::Retry => written > 0,
+            WriteTimeout::Close => client.owed == 0,
+        };
+        if in_time || before == 0 {
             client.blocked = None;
         }
-        match written {
+        match result {
             Ok(true) => Flushed::Done,
             Ok(false) => {
                 if client.blocked.is_none() {
                     client.blocked = Some(turn.now);
+                    client.owed = client.out.pending();
                     self.stalled.push(slot);
                 }
                 Flushed::Blocked
@@ -721,7 +760,14 @@ fn write(client: &mut Client, pool: &mut ChunkPool, sid: &[u8], message: &Messag
     }
 }
 
-fn trace_delivery(client: &Client, sid: &[u8], message: &Message<'_>) {
+/// How much of a message is traced beside its command.
+#[derive(Default)]
+pub(super) struct Tracing {
+    headers_only: bool,
+    bytes_max: usize,
+}
+
+fn trace_delivery(client: &Client, sid: &[u8], message: &Message<'_>, tracing: &Tracing) {
     if !log_enabled!(log::Level::Trace) {
         return;
     }
@@ -743,14 +789,30 @@ fn trace_delivery(client: &Client, sid: &[u8], message: &Message<'_>) {
         client.label,
         String::from_utf8_lossy(&args)
     );
-    trace_payload(client, "->>", message.payload);
+    let header_len = message.header_len.unwrap_or(0);
+    trace_payload(client, "->>", (message.payload, header_len), tracing);
 }
 
-/// Traces the headers and body of a message, if it has any.
-pub(super) fn trace_payload(client: &Client, direction: &str, payload: &[u8]) {
-    let payload = &payload[..payload.len() - 2];
-    if !payload.is_empty() {
-        let payload = crate::base::text::quoted(payload);
-        trace!("{} - {direction} MSG_PAYLOAD: [{payload}]", client.label);
+/// Traces the headers and body of a message, if it has any and they are asked for. The payload
+/// has its line end behind it; so have the headers, and a blank line.
+pub(super) fn trace_payload(
+    client: &Client,
+    direction: &str,
+    (payload, header_len): (&[u8], usize),
+    tracing: &Tracing,
+) {
+    let shown = if tracing.headers_only {
+        payload[..header_len].strip_suffix(b"\r\n\r\n")
+    } else {
+        payload.strip_suffix(b"\r\n")
+    };
+    let Some(shown) = shown.filter(|shown| !shown.is_empty()) else {
+        return;
+    };
+    let cut = &shown[..shown.len().min(tracing.bytes_max)];
+    let mut quoted = quoted(cut).to_string();
+    if cut.len() < shown.len() {
+        quoted.insert_str(quoted.len() - 1, "...");
     }
+    trace!("{} - {direction} MSG_PAYLOAD: [{quoted}]", client.label);
 }

@@ -13,6 +13,7 @@ pub mod batch;
 mod commands;
 mod delivery;
 mod message;
+mod renew;
 mod reserved;
 #[cfg(test)]
 mod tests;
@@ -54,6 +55,15 @@ pub struct Facts {
     pub loop_bytes_max: usize,
 }
 
+impl Facts {
+    /// What a client asked for, as far as the server goes along with it.
+    fn flags(&self, connect: &Connect) -> Flags {
+        let asked = Flags::from(connect);
+        let headers = asked.headers && !self.options.no_header_support;
+        Flags { headers, ..asked }
+    }
+}
+
 /// The clients of one loop.
 pub struct Broker {
     facts: Arc<Facts>,
@@ -64,6 +74,10 @@ pub struct Broker {
     /// Bytes of unfinished commands, of all clients and of those still greeting.
     inbound_bytes: usize,
     greeting_bytes: usize,
+    /// Whether the server is in lame duck mode.
+    lame_duck: bool,
+    /// Clients that lame duck mode has still to disconnect.
+    leaving: Vec<u32>,
 }
 
 /// Bytes just read, and a way to keep some of them without copying them.
@@ -118,11 +132,13 @@ impl Broker {
     pub fn new(facts: Arc<Facts>, me: LoopId, loops: usize, seed: u64) -> Broker {
         Broker {
             delivery: Delivery::new(&facts, me, loops, seed),
-            routes: RouteCache::default(),
+            routes: RouteCache::new(!facts.options.disable_sublist_cache),
             rng: Rng::new(seed),
             scratch: Vec::new(),
             inbound_bytes: 0,
             greeting_bytes: 0,
+            lame_duck: false,
+            leaving: Vec::new(),
             facts,
         }
     }
@@ -135,9 +151,10 @@ impl Broker {
             phase: Phase::Greeting {
                 deadline: now + options.connect_deadline,
             },
-            flags: Flags::from(&Connect::default()),
+            flags: self.facts.flags(&Connect::default()),
             dirty: false,
             blocked: None,
+            owed: 0,
             out: Outbound::default(),
             sent: Traffic::default(),
             received: Traffic::default(),

@@ -90,8 +90,10 @@ pub struct Client {
     pub flags: Flags,
     /// Whether the connection is on its loop's list of those to be flushed.
     pub dirty: bool,
-    /// Since when a write has made no progress, if the last one did not take everything.
+    /// The start of the write deadline, if the last write did not take everything.
     pub blocked: Option<Mono>,
+    /// Bytes of those pending that must be written before the write deadline starts anew.
+    pub owed: usize,
     pub out: Outbound,
     pub sent: Traffic,
     /// The loop's handle of the socket.

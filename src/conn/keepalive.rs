@@ -59,6 +59,11 @@ impl Keepalive {
         }
     }
 
+    /// The interval has become shorter or longer: what was planned by a longer one comes earlier.
+    pub fn handle_interval(&mut self, now: Mono, interval: Duration) {
+        self.next = self.next.min(now + interval);
+    }
+
     /// When [`Keepalive::handle_timer`] wants to be called.
     pub fn deadline(&self) -> Mono {
         self.next

@@ -2,6 +2,7 @@
 
 use crate::accounts::interest::LoopId;
 use crate::base::limits::INBOX_BYTES;
+use crate::broker::Facts;
 use crate::broker::batch::Batch;
 use crate::conn::client::ClientId;
 use mio::Waker;
@@ -9,7 +10,8 @@ use mio::net::TcpStream;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 /// The mailbox of one loop.
 pub struct Inbox {
@@ -41,6 +43,13 @@ pub enum Mail {
     },
     /// Subscribers are far behind with what this client publishes.
     HoldBack(u32),
+    /// Go on with other options.
+    Renew(Arc<Facts>),
+    /// There are so many more connections than may be.
+    Shed(usize),
+    /// Accept no more, tell the clients, and after `grace` disconnect them one after the other
+    /// until `duration` is over.
+    LameDuck { grace: Duration, duration: Duration },
     /// Close everything and end.
     Shutdown,
 }

@@ -1,8 +1,11 @@
 //! The rules that options must keep before a server starts with them.
 
 use std::fmt::{self, Display, Formatter};
+use std::time::Duration;
 
 use super::{LOOPS_MAX, Options};
+use crate::base::address::{self, AddressError};
+use crate::base::text::GoDuration;
 
 /// The largest payload and control line: sizes on the wire are signed 32-bit numbers.
 const WIRE_SIZE_MAX: usize = 0x7fff_ffff;
@@ -16,6 +19,15 @@ pub enum OptionError {
     Port(i32),
     /// The number of client loops is out of range.
     Loops(usize),
+    /// The address to be told to clients is none.
+    ClientAdvertise(String, AddressError),
+    /// Clients would be disconnected before the grace period is over.
+    LameDuckGrace {
+        /// The value of `lame_duck_grace_period`.
+        grace: Duration,
+        /// The value of `lame_duck_duration`.
+        duration: Duration,
+    },
     /// The named option is zero, and must not be.
     Zero(&'static str),
     /// The named option is above what the protocol can state.
@@ -49,6 +61,15 @@ impl Display for OptionError {
             OptionError::Loops(loops) => {
                 write!(f, "loops {loops} must be between 1 and {LOOPS_MAX}")
             }
+            OptionError::ClientAdvertise(text, error) => {
+                write!(f, "client_advertise {text:?}: {error}")
+            }
+            OptionError::LameDuckGrace { grace, duration } => write!(
+                f,
+                "lame duck grace period ({}) should be strictly lower than lame duck duration ({})",
+                GoDuration(*grace),
+                GoDuration(*duration)
+            ),
             OptionError::Zero(name) => write!(f, "{name} must be above 0"),
             OptionError::AboveWire(name, value) => {
                 write!(f, "{name} ({value}) cannot be higher than {WIRE_SIZE_MAX}")
@@ -95,6 +116,17 @@ impl Options {
         let loops = self.loops.unwrap_or(1);
         rule((1..=LOOPS_MAX).contains(&loops), OptionError::Loops(loops));
 
+        if let Some(text) = &self.client_advertise
+            && let Err(error) = address::advertised(text, 0)
+        {
+            rule(false, OptionError::ClientAdvertise(text.clone(), error));
+        }
+        let (grace, duration) = (self.lame_duck_grace_period, self.lame_duck_duration);
+        rule(
+            grace < duration,
+            OptionError::LameDuckGrace { grace, duration },
+        );
+
         for (name, zero) in [
             ("max_payload", self.max_payload == 0),
             ("max_control_line", self.max_control_line == 0),
@@ -136,8 +168,6 @@ impl Options {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn texts(options: &Options) -> Vec<String> {

@@ -6,9 +6,11 @@
 
 mod check;
 mod log;
+mod reload;
 
 pub use check::OptionError;
 pub use log::{LogFormat, LogOptions};
+pub use reload::{Change, Refused};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -101,7 +103,8 @@ pub struct Options {
 pub enum WriteTimeout {
     /// It is closed if what was pending at some moment is not written a write deadline later.
     Close,
-    /// It is closed if nothing at all was written for a write deadline.
+    /// It is closed if nothing at all was written for a write deadline. The default, where the
+    /// reference has the other one for clients.
     Retry,
 }
 
@@ -125,7 +128,7 @@ impl Default for Options {
             max_sub_tokens: 0,
             max_pending: 64 << 20,
             write_deadline: Duration::from_secs(10),
-            write_timeout: WriteTimeout::Close,
+            write_timeout: WriteTimeout::Retry,
             no_fast_producer_stall: false,
             no_header_support: false,
             disable_sublist_cache: false,

@@ -23,6 +23,9 @@ pub struct Info<'a> {
     pub max_payload: usize,
     pub client_id: u64,
     pub client_ip: IpAddr,
+    /// The server is about to disconnect its clients, who should go elsewhere.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ldm: bool,
     /// Set in the INFO that answers the first PING after CONNECT.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub connect_info: bool,
@@ -62,6 +65,7 @@ mod tests {
             max_payload: 1048576,
             client_id: 5,
             client_ip: "127.0.0.1".parse().unwrap(),
+            ldm: false,
             connect_info: false,
             remote_account: None,
         };
@@ -71,12 +75,12 @@ mod tests {
             \"proto\":1,\"go\":\"rust\",\"host\":\"0.0.0.0\",\"port\":4222,\"headers\":true,\
             \"max_payload\":1048576,\"client_id\":5,\"client_ip\":\"127.0.0.1\"} \r\n";
         assert_eq!(String::from_utf8(out).unwrap(), want);
-        (info.connect_info, info.remote_account) = (true, Some("$G"));
+        (info.ldm, info.connect_info, info.remote_account) = (true, true, Some("$G"));
         let mut out = vec![];
         info.write(&mut out);
         let text = String::from_utf8(out).unwrap();
         assert!(
-            text.ends_with(",\"connect_info\":true,\"remote_account\":\"$G\"} \r\n"),
+            text.ends_with(",\"ldm\":true,\"connect_info\":true,\"remote_account\":\"$G\"} \r\n"),
             "{text}"
         );
     }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 /// Routes by subject, for the account or accounts of one loop's clients.
 pub struct RouteCache {
+    remembers: bool,
     sets: Vec<[Option<Box<Entry>>; 2]>,
     /// The tag of the last subject that knocked here and was not let in.
     doorkeeper: Vec<u16>,
@@ -41,9 +42,11 @@ const SCRATCH_BYTES: usize = 1 << 20;
 /// a message, resolving its subject again is little beside delivering it.
 const HELD_MAX: usize = 64 << 20;
 
-impl Default for RouteCache {
-    fn default() -> RouteCache {
+impl RouteCache {
+    /// A cache, or with `remembers` off what looks the same and resolves every subject anew.
+    pub fn new(remembers: bool) -> RouteCache {
         RouteCache {
+            remembers,
             sets: std::iter::repeat_with(|| [None, None]).take(SETS).collect(),
             doorkeeper: vec![0; DOORKEEPER],
             held: 0,
@@ -51,9 +54,7 @@ impl Default for RouteCache {
             matches: Matches::default(),
         }
     }
-}
 
-impl RouteCache {
     /// The route of `subject` in the account with this number and interest, as of now.
     #[inline]
     pub fn route(&mut self, account: u32, interest: &Interest, subject: &[u8]) -> &Arc<Route> {
@@ -98,7 +99,7 @@ impl RouteCache {
     ) -> &Arc<Route> {
         let tag = (hash >> 48) as u16 | 1;
         let door = &mut self.doorkeeper[low(hash >> 20) & (DOORKEEPER - 1)];
-        if *door != tag {
+        if *door != tag || !self.remembers {
             *door = tag;
             if self.scratch.held() > SCRATCH_BYTES {
                 self.scratch = Arc::default();
@@ -133,7 +134,7 @@ impl RouteCache {
 
     #[cold]
     fn clear(&mut self) {
-        *self = RouteCache::default();
+        *self = RouteCache::new(self.remembers);
     }
 }
 
@@ -184,7 +185,7 @@ mod tests {
     #[test]
     fn a_cached_route_follows_every_change() {
         let interest = Interest::new(3);
-        let mut cache = RouteCache::default();
+        let mut cache = RouteCache::new(true);
         let fan_out =
             |cache: &mut RouteCache, subject: &[u8]| cache.route(0, &interest, subject).fan_out();
         for _ in 0..3 {
@@ -205,7 +206,7 @@ mod tests {
     #[test]
     fn subjects_seen_once_do_not_enter() {
         let interest = Interest::new(3);
-        let mut cache = RouteCache::default();
+        let mut cache = RouteCache::new(true);
         let entries = |c: &RouteCache| c.sets.iter().flatten().flatten().count();
         for i in 0..1000 {
             cache.route(0, &interest, format!("_INBOX.{i}").as_bytes());
@@ -222,7 +223,7 @@ mod tests {
     #[test]
     fn a_route_that_is_still_held_is_not_changed() {
         let interest = Interest::new(3);
-        let mut cache = RouteCache::default();
+        let mut cache = RouteCache::new(true);
         interest.insert(b"a", None, target(1)).unwrap();
         let held = cache.route(0, &interest, b"a").clone();
         interest.insert(b"a", None, target(2)).unwrap();
@@ -233,7 +234,7 @@ mod tests {
     #[test]
     fn memory_for_large_routes_is_bounded() {
         let interest = Interest::new(3);
-        let mut cache = RouteCache::default();
+        let mut cache = RouteCache::new(true);
         for slot in 0..20_000 {
             interest.insert(b">", None, target(slot)).unwrap();
         }

@@ -2,6 +2,7 @@
 
 use crate::accounts::interest::LoopId;
 use crate::accounts::{Account, GLOBAL};
+use crate::base::address::{self, join};
 use crate::base::text::PlainError;
 use crate::broker::{Broker, Facts};
 use crate::loops::client::{ClientLoop, Peers};
@@ -14,12 +15,13 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
 /// A running server.
 pub struct Server {
     addr: SocketAddr,
+    facts: Arc<Facts>,
     peers: Arc<Peers>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -97,12 +99,13 @@ impl Server {
             let memory = crate::os::limits::total_memory().unwrap_or(0);
             (usize::try_from(memory).unwrap_or(usize::MAX) / MEMORY_SHARE).max(MEMORY_MIN)
         });
-        let connections_max = options.max_connections;
+        let connections_max = AtomicUsize::new(options.max_connections);
+        let (host, told_port) = told_address(&options, addr.port());
         let facts = Arc::new(Facts {
             id,
             name,
-            host: options.host.clone(),
-            port: addr.port(),
+            host,
+            port: told_port,
             account: Arc::new(Account::new(0, GLOBAL, number(table_seed))),
             loop_bytes_max: bytes_max / loops,
             options,
@@ -123,6 +126,7 @@ impl Server {
         let mut acceptor = Some(Acceptor::new(listener));
         let mut server = Server {
             addr,
+            facts: facts.clone(),
             peers: peers.clone(),
             threads: Vec::new(),
         };
@@ -140,7 +144,7 @@ impl Server {
         }
         info!(
             "Listening for client connections on {}",
-            join(&facts.host, addr.port())
+            join(&facts.options.host, addr.port())
         );
         Ok(server)
     }
@@ -150,17 +154,71 @@ impl Server {
         self.addr
     }
 
+    /// The options in force.
+    pub fn options(&self) -> &Options {
+        &self.facts.options
+    }
+
+    /// Clients connected at the moment.
+    pub fn connections(&self) -> usize {
+        self.peers.total()
+    }
+
+    /// Goes on with other options, which were checked and differ from those in force only where
+    /// [`Options::changes`] allows it. Loops take them over as soon as they wake, and clients are
+    /// told what has changed for them.
+    pub fn reload(&mut self, options: Options) {
+        let (host, port) = told_address(&options, self.addr.port());
+        let (id, name) = (self.facts.id.clone(), self.facts.name.clone());
+        let connections_max = options.max_connections;
+        self.facts = Arc::new(Facts {
+            options,
+            id,
+            name,
+            host,
+            port,
+            account: self.facts.account.clone(),
+            loop_bytes_max: self.facts.loop_bytes_max,
+        });
+        let peers = &self.peers;
+        peers
+            .connections_max
+            .store(connections_max, Ordering::Relaxed);
+        self.tell(|| Mail::Renew(self.facts.clone()));
+        let mut excess = self.connections().saturating_sub(connections_max);
+        if excess > 0 {
+            info!("Closed {excess} connections to fall within max_connections");
+        }
+        for (inbox, own) in peers.inboxes.iter().zip(&peers.connections) {
+            let count = excess.min(own.load(Ordering::Relaxed));
+            excess -= count;
+            if count > 0 {
+                send(inbox, Mail::Shed(count));
+            }
+        }
+    }
+
+    /// Stops accepting, tells the clients, and after the grace period disconnects them one after
+    /// the other; [`Server::connections`] tells when all are gone.
+    pub fn enter_lame_duck(&self) {
+        let grace = self.options().lame_duck_grace_period;
+        let duration = self.options().lame_duck_duration;
+        self.tell(|| Mail::LameDuck { grace, duration });
+    }
+
+    fn tell(&self, mail: impl Fn() -> Mail) {
+        for inbox in &self.peers.inboxes {
+            send(inbox, mail());
+        }
+    }
+
     /// Closes all connections, after a last write of what is pending, and ends the loops.
     pub fn shutdown(mut self) {
         self.stop();
     }
 
     fn stop(&mut self) {
-        for inbox in &self.peers.inboxes {
-            if let Err(e) = inbox.send(Mail::Shutdown) {
-                log::error!("Error waking a client loop: {e}");
-            }
-        }
+        self.tell(|| Mail::Shutdown);
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 log::error!("A client loop ended with a panic");
@@ -175,22 +233,15 @@ impl Drop for Server {
     }
 }
 
-/// `HOST:PORT`, with IPv6 addresses in brackets.
-fn join(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
+/// The address that clients are told.
+fn told_address(options: &Options, port: u16) -> (String, u16) {
+    let told = options.client_advertise.as_deref();
+    told.and_then(|text| address::advertised(text, port).ok())
+        .unwrap_or_else(|| (options.host.clone(), port))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_written_as_urls_have_them() {
-        assert_eq!(join("0.0.0.0", 4222), "0.0.0.0:4222");
-        assert_eq!(join("::1", 1), "[::1]:1");
+fn send(inbox: &Inbox, mail: Mail) {
+    if let Err(e) = inbox.send(mail) {
+        log::error!("Error waking a client loop: {e}");
     }
 }

@@ -40,7 +40,7 @@ impl ClientLoop {
     pub(super) fn hand_out(&mut self, stream: TcpStream, addr: SocketAddr, now: Mono) {
         self.next_id += 1;
         let id = ClientId(self.next_id);
-        let room = self.peers.total() < self.peers.connections_max;
+        let room = self.peers.total() < self.peers.connections_max.load(Ordering::Relaxed);
         let to = self.peers.least_loaded();
         self.peers.connections[to].fetch_add(1, Ordering::Relaxed);
         if to == self.index() {

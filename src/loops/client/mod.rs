@@ -8,6 +8,7 @@ mod accept;
 mod close;
 mod hold;
 mod input;
+mod lame_duck;
 
 use super::inbox::{Inbox, Mail};
 use super::link::{Hold, Link, State};
@@ -20,6 +21,7 @@ use crate::net::buffer::ReadPool;
 use crate::net::listen::Acceptor;
 use crate::net::table::{RESERVED, Table};
 use crate::net::timer::{Tick, Wheel};
+use lame_duck::LameDuck;
 use log::{debug, error};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -39,13 +41,14 @@ const EVENTS: usize = 1024;
 pub struct Peers {
     pub inboxes: Vec<Inbox>,
     pub connections: Vec<AtomicUsize>,
-    pub connections_max: usize,
+    pub connections_max: AtomicUsize,
     /// Whether some thread is giving memory back to the system.
     pub giving_back: AtomicBool,
 }
 
 impl Peers {
-    fn total(&self) -> usize {
+    /// Connections of all loops.
+    pub fn total(&self) -> usize {
         self.connections
             .iter()
             .map(|n| n.load(Ordering::Relaxed))
@@ -128,6 +131,7 @@ pub struct ClientLoop {
     trim_at: Option<Mono>,
     /// Bytes freed, about, since the system was last given memory back.
     freed: usize,
+    lame_duck: Option<LameDuck>,
     reaping: bool,
     ending: bool,
     mail: Vec<Mail>,
@@ -179,6 +183,7 @@ impl ClientLoop {
             write_deadline,
             trim_at: None,
             freed: 0,
+            lame_duck: None,
             reaping: false,
             ending: false,
             mail: Vec::new(),
@@ -214,6 +219,7 @@ impl ClientLoop {
             for (tick, token) in due.drain(..) {
                 self.handle_timer(tick, token, now);
             }
+            self.send_away(now);
             self.finish_turn(now);
         }
         self.end();
@@ -230,6 +236,7 @@ impl ClientLoop {
             self.held.front().map(|(at, _)| *at),
             self.acceptor.as_ref().and_then(Acceptor::resume_at),
             self.trim_at,
+            self.lame_duck.as_ref().map(LameDuck::next),
         ];
         let first = deadlines.into_iter().flatten().min()?;
         // A millisecond is the kernel's unit; rounding down would mean to spin at the end.
@@ -314,6 +321,12 @@ impl ClientLoop {
                     room,
                 } => self.open(stream, addr, id, room, now),
                 Mail::HoldBack(client) => self.hold_back(client, now),
+                Mail::Renew(facts) => {
+                    self.write_deadline = facts.options.write_deadline;
+                    self.broker.renew(facts, now);
+                }
+                Mail::Shed(count) => self.broker.shed(count),
+                Mail::LameDuck { grace, duration } => self.enter_lame_duck(grace, duration, now),
                 Mail::Shutdown => self.ending = true,
             }
         }

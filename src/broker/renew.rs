@@ -1,0 +1,84 @@
+//! What changes for clients while they are connected: options that were reloaded, and lame duck
+//! mode.
+
+use super::{Broker, Facts};
+use crate::base::clock::Mono;
+use crate::proto::error::{ClientError, CloseReason};
+use log::error;
+use std::sync::Arc;
+
+impl Broker {
+    /// Goes on with other facts, and tells clients if INFO has changed. Clients whose pings come
+    /// at other times from now on are listed by [`Broker::take_stalled`].
+    pub fn renew(&mut self, facts: Arc<Facts>, now: Mono) {
+        let old = std::mem::replace(&mut self.facts, facts);
+        let (new, was) = (&self.facts.options, &old.options);
+        self.delivery.adapt(new);
+        if new.ping_interval != was.ping_interval {
+            let interval = new.ping_interval;
+            for slot in self.delivery.open_slots() {
+                if let Some(client) = self.delivery.clients.get_mut(slot) {
+                    client.keepalive.handle_interval(now, interval);
+                }
+                self.delivery.stalled.push(slot);
+            }
+        }
+        let info = |facts: &Facts| (facts.host.clone(), facts.port, facts.options.max_payload);
+        if info(&self.facts) != info(&old) && !self.lame_duck {
+            self.send_info_to_all();
+        }
+    }
+
+    /// Tells clients that they will be disconnected.
+    pub fn enter_lame_duck(&mut self) {
+        if !self.lame_duck {
+            self.lame_duck = true;
+            self.send_info_to_all();
+        }
+    }
+
+    /// Clients that are connected.
+    pub fn client_count(&self) -> usize {
+        self.delivery.open_slots().len()
+    }
+
+    /// Disconnects a client in lame duck mode. False if there is none.
+    pub fn send_away_one(&mut self) -> bool {
+        if self.leaving.is_empty() {
+            self.leaving = self.delivery.open_slots();
+        }
+        while let Some(slot) = self.leaving.pop() {
+            if !self.delivery.is_closed(slot) {
+                self.close(slot, CloseReason::ServerShutdown);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Closes `count` clients, picked at random, since there are more than may be.
+    pub fn shed(&mut self, count: usize) {
+        let mut slots = self.delivery.open_slots();
+        for _ in 0..count.min(slots.len()) {
+            let slot = slots.swap_remove(self.rng.below(slots.len()));
+            let label = self.delivery.label(slot);
+            error!("{label} - maximum connections exceeded");
+            self.delivery.error(slot, ClientError::ConnectionsExceeded);
+            self.close(slot, CloseReason::MaxConnectionsExceeded);
+        }
+    }
+
+    /// Sends INFO to all clients that expect it at any time.
+    fn send_info_to_all(&mut self) {
+        for slot in self.delivery.open_slots() {
+            let client = self.delivery.clients.get(slot);
+            let expects = client.is_some_and(|client| {
+                let connect = client.connect.as_ref();
+                client.first_pong && connect.is_some_and(|connect| connect.protocol >= 1)
+            });
+            if expects {
+                self.send_info(slot, false);
+            }
+        }
+    }
+}
