@@ -33,6 +33,7 @@ const MODULES: &[Module] = &[
     ("server", 5, &[]),
     ("cli", 5, &["server"]),
     ("main", 5, &["server", "cli"]),
+    ("bin", 5, &["cli"]),
     ("lib", 5, &["server", "cli"]),
 ];
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::args::Args;
 use super::normalise::{UsageError, normalise};
+use super::signal::{SignalError, SignalRequest};
 use crate::base::text::quoted;
 use crate::options::{LogOptions, OptionError, Options};
 
@@ -16,12 +17,14 @@ pub(super) enum Command {
     Version,
     /// Show the help text and end.
     Help,
+    /// Signal servers that run already, and end.
+    Signal(SignalRequest),
     /// Run a server.
     Serve(Box<Options>),
 }
 
 /// Why nothing can be done. Shown, it is one line, or one for each broken rule.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum CommandError {
     /// The arguments cannot be understood; the help text will help.
     Usage(UsageError),
@@ -29,6 +32,8 @@ pub(super) enum CommandError {
     NotYet(String),
     /// The first free word is no command.
     Word(String),
+    /// No signal can be sent.
+    Signal(SignalError),
     /// The arguments break rules of the options.
     Options(Vec<OptionError>),
 }
@@ -47,6 +52,7 @@ impl Display for CommandError {
                     quoted(word.as_bytes())
                 )
             }
+            CommandError::Signal(error) => write!(f, "nats-server: {error}"),
             CommandError::Options(errors) => {
                 let lines = errors.iter().map(|error| format!("nats-server: {error}"));
                 f.write_str(&lines.collect::<Vec<_>>().join("\n"))
@@ -81,6 +87,11 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
             _ => Err(CommandError::Word(word.into_owned())),
         };
     }
+    // As in the reference, nothing else counts then.
+    if let Some(text) = args.signal.as_deref().filter(|text| !text.is_empty()) {
+        let request = text.parse().map_err(CommandError::Signal)?;
+        return Ok(Command::Signal(request));
+    }
     if let Some(flag) = args.not_yet {
         return Err(CommandError::NotYet(flag));
     }
@@ -103,6 +114,10 @@ fn options(args: Args) -> Result<Options, CommandError> {
         pid_file: args
             .pid_file
             .filter(|path| !path.is_empty())
+            .map(PathBuf::from),
+        ports_file_dir: args
+            .ports_file_dir
+            .filter(|dir| !dir.is_empty())
             .map(PathBuf::from),
         loops: narrow("loops", args.loops)?,
         log: LogOptions {
@@ -179,13 +194,15 @@ mod tests {
     fn flags_become_options() {
         assert_eq!(served(""), Options::default());
         let options = served(
-            "-a ::1 -p -1 --name west -DVV -P /run/n.pid --loops 3 --logtime=false -logtime_utc",
+            "-a ::1 -p -1 --name west -DVV -P /run/n.pid --loops 3 --logtime=false -logtime_utc \
+             --ports_file_dir /run",
         );
         let expected = Options {
             host: "::1".into(),
             port: -1,
             server_name: Some("west".into()),
             pid_file: Some("/run/n.pid".into()),
+            ports_file_dir: Some("/run".into()),
             loops: Some(3),
             log: LogOptions {
                 debug: true,
@@ -201,9 +218,24 @@ mod tests {
     }
 
     #[test]
+    fn signals_come_before_all_that_a_server_needs() {
+        for line in [
+            "-sl stop=1",
+            "--signal=stop=1 -c x -p 70000",
+            "-sl x -signal stop=1",
+        ] {
+            let request = "stop=1".parse().unwrap();
+            assert_eq!(command(line), Ok(Command::Signal(request)), "{line}");
+        }
+        assert_eq!(command("-sl stop=1 -v"), Ok(Command::Version));
+        let unknown = "nats-server: unknown signal \"bogus\"";
+        assert_eq!(command("-sl bogus"), Err(unknown.into()));
+    }
+
+    #[test]
     fn empty_values_ask_for_the_default() {
         assert_eq!(
-            served("-a 1.1.1.1 -a= -p 1 -p 0 -n x -n= -P x -P="),
+            served("-a 1.1.1.1 -a= -p 1 -p 0 -n x -n= -P x -P= --ports_file_dir= -sl="),
             Options::default()
         );
     }

@@ -59,6 +59,8 @@ pub(super) mod key {
     pub(in crate::cli) const PORT: &str = "--port\0";
     pub(in crate::cli) const NAME: &str = "--name\0";
     pub(in crate::cli) const PID_FILE: &str = "--pid\0";
+    pub(in crate::cli) const PORTS_FILE_DIR: &str = "--ports_file_dir\0";
+    pub(in crate::cli) const SIGNAL: &str = "--signal\0";
     pub(in crate::cli) const LOOPS: &str = "--loops\0";
     pub(in crate::cli) const LOGTIME: &str = "--logtime\0";
     pub(in crate::cli) const LOGTIME_UTC: &str = "--logtime_utc\0";
@@ -184,11 +186,11 @@ pub(super) static FLAGS: &[Flag] = &[
         "Configuration file to read"),
     later(&["t"], &[], Switch, Server,
         "Check the configuration and exit"),
-    later(&["sl"], &["signal"], Text("signal[=pid]"), Server,
+    ready(&["sl"], &["signal"], Text("signal[=pid]"), Server, &[key::SIGNAL],
         "Send ldm, stop, quit, term, reopen or reload to a running server"),
     later(&[], &["client_advertise"], Text("host:port"), Server,
         "Client address to tell other servers"),
-    later(&[], &["ports_file_dir"], Path("dir"), Server,
+    ready(&[], &["ports_file_dir"], Path("dir"), Server, &[key::PORTS_FILE_DIR],
         "Directory for a file that lists the ports in use"),
 
     later(&["l"], &["log"], Path("file"), Logging,

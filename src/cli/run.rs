@@ -3,18 +3,22 @@
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::panic;
+use std::path::Path;
 use std::process::{self, ExitCode};
 
-use log::{info, warn};
+use log::{error, info, warn};
 
 use super::command::{Command, CommandError, parse};
 use super::help;
 use super::pid_file::PidFile;
+use super::ports_file::{Ports, PortsFile, urls};
+use crate::base::text::PlainError;
 use crate::logging;
 use crate::options::{Options, VERSION};
 use crate::os::signals::{Signal, Signals};
-use crate::os::{limits, malloc};
+use crate::os::{interfaces, limits, malloc};
 use crate::server::Server;
 
 /// Does what the arguments ask for, and returns the exit code: 0 after a clean stop, after help and
@@ -23,6 +27,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match parse(args) {
         Ok(Command::Version) => print(&format!("nats-server: v{VERSION}\n")),
         Ok(Command::Help) => print(&help::text()),
+        Ok(Command::Signal(request)) => {
+            if let Err(error) = request.carry_out() {
+                complain(&CommandError::Signal(error));
+                return ExitCode::FAILURE;
+            }
+        }
         Ok(Command::Serve(options)) => return serve(*options),
         Err(error @ CommandError::Usage(_)) => {
             complain(&error);
@@ -71,6 +81,7 @@ fn serve(options: Options) -> ExitCode {
 
 fn serve_until_signal(options: Options, mut signals: Signals) -> Result<(), String> {
     let pid_path = options.pid_file.clone();
+    let ports_dir = options.ports_file_dir.clone();
     let server = Server::start(options).map_err(|error| error.to_string())?;
     // Only now: a server that found its port taken leaves the file of the one that runs.
     let pid_file = match pid_path.as_deref().map(PidFile::write).transpose() {
@@ -80,14 +91,31 @@ fn serve_until_signal(options: Options, mut signals: Signals) -> Result<(), Stri
             return Err(error.to_string());
         }
     };
+    let ports_file = ports_dir.and_then(|dir| write_ports(&dir, server.addr()));
     info!("Server is ready");
 
     while !ends(signals.wait()) {}
     info!("Initiating Shutdown...");
     server.shutdown();
+    drop(ports_file);
     drop(pid_file);
     info!("Server Exiting..");
     Ok(())
+}
+
+/// Writes the ports file. As in the reference, a server that cannot do that says so and runs.
+fn write_ports(dir: &Path, listening: SocketAddr) -> Option<PortsFile> {
+    let interfaces = interfaces::addresses().unwrap_or_else(|e| {
+        warn!("Error listing network interfaces: {}", PlainError(&e));
+        Vec::new()
+    });
+    let ports = Ports {
+        nats: urls("nats", listening, &interfaces),
+        ..Ports::default()
+    };
+    PortsFile::write(dir, &ports)
+        .inspect_err(|e| error!("{e}"))
+        .ok()
 }
 
 /// Makes a panic, which is a bug of ours, end the process at once: with one of its loops gone, a

@@ -1,7 +1,10 @@
-//! What differs between operating systems: signals, limits, the allocator, local time. The only
-//! home of `cfg(target_os)`; every function has a harmless answer where a system lacks the thing.
+//! What differs between operating systems: signals, processes, network interfaces, limits, the
+//! allocator, local time. The only home of `cfg(target_os)`; every function has a harmless answer
+//! where a system lacks the thing.
 
+pub mod interfaces;
 pub mod limits;
 pub mod local_time;
 pub mod malloc;
+pub mod processes;
 pub mod signals;

@@ -43,24 +43,38 @@ mod system {
 
     use super::Signal;
 
-    const HANDLED: [(i32, Signal); 6] = [
-        (SIGINT, Signal::Interrupt),
-        (SIGTERM, Signal::Terminate),
-        (SIGQUIT, Signal::Quit),
-        (SIGHUP, Signal::Hangup),
-        (SIGUSR1, Signal::User1),
-        (SIGUSR2, Signal::User2),
+    const HANDLED: [Signal; 6] = [
+        Signal::Interrupt,
+        Signal::Terminate,
+        Signal::Quit,
+        Signal::Hangup,
+        Signal::User1,
+        Signal::User2,
     ];
 
     /// The signals on their way to this process, from [`Signals::install`] on.
     #[derive(Debug)]
     pub struct Signals(signal_hook::iterator::Signals);
 
+    impl Signal {
+        /// The system's number.
+        pub(in crate::os) fn number(self) -> i32 {
+            match self {
+                Signal::Interrupt => SIGINT,
+                Signal::Terminate => SIGTERM,
+                Signal::Quit => SIGQUIT,
+                Signal::Hangup => SIGHUP,
+                Signal::User1 => SIGUSR1,
+                Signal::User2 => SIGUSR2,
+            }
+        }
+    }
+
     impl Signals {
         /// Takes over every signal of [`Signal`], even one that the parent process had ignored:
         /// a shell does that with SIGINT for its background jobs.
         pub fn install() -> io::Result<Signals> {
-            let numbers = HANDLED.map(|(number, _)| number);
+            let numbers = HANDLED.map(Signal::number);
             signal_hook::iterator::Signals::new(numbers).map(Signals)
         }
 
@@ -68,7 +82,8 @@ mod system {
         pub fn wait(&mut self) -> Signal {
             loop {
                 let number = self.0.forever().next();
-                if let Some((_, signal)) = HANDLED.iter().find(|(own, _)| Some(*own) == number) {
+                let signal = HANDLED.iter().find(|own| Some(own.number()) == number);
+                if let Some(signal) = signal {
                     return *signal;
                 }
             }

@@ -12,6 +12,7 @@
 mod client;
 mod differential;
 mod errors;
+mod mkpasswd;
 #[cfg(target_os = "linux")]
 mod pressure;
 #[cfg(unix)]

@@ -2,6 +2,7 @@
 
 use crate::support::{Peer, Process, Run, server_binary};
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -119,6 +120,95 @@ fn the_pid_file_comes_and_goes() {
     server.signal(libc::SIGTERM);
     server.wait(Duration::from_secs(5));
     assert!(!file.exists());
+}
+
+#[test]
+fn the_ports_file_comes_and_goes() {
+    let dir = path("ports");
+    fs::create_dir(&dir).unwrap();
+    let mut server = Process::start(&["--ports_file_dir", dir.to_str().unwrap()]);
+    let file = dir.join(format!("nats-server_{}.ports", server.id()));
+    assert_eq!(
+        fs::read_to_string(&file).unwrap(),
+        format!("{{\"nats\":[\"nats://{}\"]}}", server.addr)
+    );
+    server.signal(libc::SIGTERM);
+    server.wait(Duration::from_secs(5));
+    fs::remove_dir(dir).expect("the directory is empty again");
+}
+
+#[test]
+fn a_ports_file_that_cannot_be_written_is_an_error_in_the_log() {
+    let server = Process::start(&["--ports_file_dir", "/nonexistent"]);
+    let errors = texts(&server, "ERR");
+    assert!(
+        errors[0].starts_with("Error writing ports file (/nonexistent/nats-server_"),
+        "{errors:?}"
+    );
+    Peer::connect(server.addr).sync();
+}
+
+#[test]
+fn servers_are_signalled_by_pid_and_by_pid_file() {
+    let file = path("signal.pid");
+    let mut server = Process::start(&["-P", file.to_str().unwrap()]);
+    let (id, file) = (server.id().to_string(), file.to_str().unwrap());
+    let signal = |command: &str, whom: &str| {
+        let run = Run::new(&["--signal", &format!("{command}={whom}")]);
+        assert_eq!(
+            (run.stdout.as_str(), run.stderr.as_str()),
+            ("", ""),
+            "{command}={whom}"
+        );
+        assert_eq!(run.code, Some(0));
+    };
+    for (command, whom, name) in [
+        ("reload", &*id, "hangup"),
+        ("reopen", file, "user defined signal 1"),
+        ("ldm", &*id, "user defined signal 2"),
+    ] {
+        signal(command, whom);
+        server.wait_for(&format!("Trapped \"{name}\" signal"));
+    }
+    signal("quit", file);
+    server.wait_for("Trapped \"interrupt\" signal");
+    assert_eq!(server.wait(Duration::from_secs(5)).code(), Some(0));
+
+    let mut server = Process::start(&[]);
+    signal("term", &server.id().to_string());
+    assert_eq!(server.wait(Duration::from_secs(5)).code(), Some(0));
+
+    let mut server = Process::start(&[]);
+    signal("stop", &server.id().to_string());
+    let status = server.wait(Duration::from_secs(5));
+    assert_eq!(status.signal(), Some(libc::SIGKILL));
+}
+
+#[test]
+fn signals_that_cannot_be_sent_are_errors() {
+    let mut server = Process::start(&[]);
+    let gone = server.id();
+    server.signal(libc::SIGTERM);
+    server.wait(Duration::from_secs(5));
+    for (argument, text) in [
+        (
+            format!("stop={gone}"),
+            format!("signal \"stop\" {gone}: no such process"),
+        ),
+        ("bogus=1".into(), "unknown signal \"bogus\"".into()),
+        ("stop=abc".into(), "invalid pid: abc".into()),
+        ("stop=-1".into(), "invalid pid: -1".into()),
+        ("stop=0".into(), "invalid pid: 0".into()),
+        ("stop=1=2".into(), "invalid signal parameters: [2]".into()),
+        (
+            "quit=/".into(),
+            "cannot read pid file: open /: is a directory".into(),
+        ),
+    ] {
+        let run = Run::new(&["-sl", &argument]);
+        assert_eq!((run.code, &*run.stdout), (Some(1), ""), "{argument}");
+        assert_eq!(run.stderr, format!("nats-server: {text}\n"), "{argument}");
+    }
 }
 
 #[test]

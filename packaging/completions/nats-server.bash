@@ -1,0 +1,52 @@
+# Completion of nats-server for bash, made from its table of flags.
+
+_nats_server() {
+    local word=$2 flag=$3 inline=
+
+    # A value behind an equals sign is a word of its own where that sign breaks words.
+    if [[ $word == -*=* ]]; then
+        flag=${word%%=*} word=${word#*=} inline=yes
+    elif [[ $word == = ]]; then
+        word='' inline=yes
+    elif [[ $flag == = ]]; then
+        flag=${COMP_WORDS[COMP_CWORD - 2]} inline=yes
+    fi
+    local prefix=
+    [[ $2 == -*=* ]] && prefix=$flag=
+
+    COMPREPLY=()
+    if [[ $flag == -* ]]; then
+        flag=${flag#-}
+        case ${flag#-} in
+            P | pid)
+                compopt -o filenames
+                mapfile -t COMPREPLY < <(compgen -f -P "$prefix" -- "$word")
+                return
+                ;;
+            ports_file_dir)
+                compopt -o filenames
+                mapfile -t COMPREPLY < <(compgen -d -P "$prefix" -- "$word")
+                return
+                ;;
+            sl | signal)
+                mapfile -t COMPREPLY < <(compgen -W 'ldm stop quit term reopen reload' -P "$prefix" -- "$word")
+                return
+                ;;
+            a | addr | net | p | port | n | name | server_name | loops)
+                return
+                ;;
+        esac
+        if [[ $inline ]]; then
+            mapfile -t COMPREPLY < <(compgen -W 'true false' -P "$prefix" -- "$word")
+            return
+        fi
+    elif [[ $inline ]]; then
+        # The PID file behind "-sl stop=".
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -f -- "$word")
+        return
+    fi
+    mapfile -t COMPREPLY < <(compgen -W '-a --addr --net -p --port -n --name --server_name -P --pid --loops -sl --signal --ports_file_dir -T --logtime --logtime_utc -D --debug -V --trace -VV -DV -DVV -h --help -v --version' -- "$word")
+}
+
+complete -F _nats_server nats-server
