@@ -18,7 +18,7 @@
 //! | loops: the only place where sockets are read and written | [`loops`] |
 //! | mechanism | [`os`], [`logging`], [`net`] |
 //! | decisions, without I/O | [`options`], [`accounts`], [`auth`], [`conn`], [`routing`], [`broker`] |
-//! | forms | [`proto`], [`subject`], [`nkey`] |
+//! | forms | [`proto`], [`subject`], [`nkey`], [`config`] |
 //! | ground | [`base`] |
 
 #![cfg_attr(
@@ -35,6 +35,7 @@ pub mod auth;
 pub mod base;
 pub mod broker;
 pub mod cli;
+pub mod config;
 pub mod conn;
 pub mod logging;
 pub mod loops;

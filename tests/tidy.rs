@@ -20,6 +20,7 @@ const MODULES: &[Module] = &[
     ("proto", 1, &[]),
     ("subject", 1, &[]),
     ("nkey", 1, &[]),
+    ("config", 1, &[]),
     ("options", 2, &[]),
     ("accounts", 2, &["options"]),
     ("auth", 2, &["options", "accounts"]),

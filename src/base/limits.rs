@@ -101,6 +101,24 @@ pub const DOORKEEPER: usize = 16384;
 /// Buckets of interest generations, by first subject token. A power of two.
 pub const GENERATIONS: usize = 1024;
 
+/// Bytes of configuration that are read: all files together, and values of variables.
+pub const CONFIG_BYTES: usize = 64 << 20;
+
+/// How deep maps and arrays of the configuration may be nested, over all includes.
+pub const CONFIG_DEPTH: usize = 128;
+
+/// How deep includes may be nested, or environment variables that stand for each other, and how
+/// many includes there may be.
+pub const CONFIG_INCLUDE_DEPTH: usize = 16;
+pub const CONFIG_INCLUDES: usize = 4096;
+
+/// How much variables may stand for, all together: a value counts one, and one more for each 64
+/// bytes of its text.
+pub const CONFIG_COPIES: usize = 1 << 20;
+
+/// Errors of a configuration that are told.
+pub const CONFIG_FAULTS: usize = 100;
+
 const _: () = assert!(ROUTE_CACHE.is_power_of_two() && DOORKEEPER.is_power_of_two());
 const _: () = assert!(GENERATIONS.is_power_of_two());
 const _: () = assert!(READ_BUFFER_REST_MIN <= READ_BUFFER && READ_BUFFER <= READ_BUDGET);

@@ -1,0 +1,220 @@
+//! Where things stand in the configuration, and how that is shown.
+
+use std::cmp::Ordering;
+use std::fmt::{self, Display, Formatter, Write};
+use std::sync::{Arc, OnceLock};
+
+/// A place in one of the texts of a [`Sources`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Position {
+    file: u32,
+    offset: u32,
+}
+
+impl Position {
+    /// `offset` is in bytes. Both are bounded far below 4 Gi by what is read at all.
+    pub(super) fn new(file: usize, offset: usize) -> Position {
+        Position {
+            file: u32::try_from(file).unwrap_or(u32::MAX),
+            offset: u32::try_from(offset).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+/// A [`Position`] as people count. Shows as `FILE:LINE:COLUMN`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    pub file: Arc<str>,
+    /// From 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+}
+
+impl Display for Place {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// The texts that a configuration was read from. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Sources(Vec<Arc<Source>>);
+
+#[derive(Debug)]
+struct Source {
+    name: Arc<str>,
+    text: Arc<str>,
+    /// Where lines start; made when first asked for.
+    lines: OnceLock<Vec<u32>>,
+}
+
+impl Sources {
+    /// Adds a text and gives the number of its file.
+    pub(super) fn add(&mut self, name: &str, text: Arc<str>) -> usize {
+        self.0.push(Arc::new(Source {
+            name: name.into(),
+            text,
+            lines: OnceLock::new(),
+        }));
+        self.0.len() - 1
+    }
+
+    /// File, line and column of a position. One that belongs to other sources gives an unknown
+    /// file.
+    pub fn place(&self, at: Position) -> Place {
+        match self.line(at) {
+            Some((source, line, before, _)) => Place {
+                file: source.name.clone(),
+                line,
+                column: before.chars().count() + 1,
+            },
+            None => Place {
+                file: "?".into(),
+                line: 1,
+                column: 1,
+            },
+        }
+    }
+
+    /// The number of the line that a position is in, from 1.
+    pub(super) fn line_number(&self, at: Position) -> usize {
+        self.line(at).map_or(1, |(_, number, ..)| number)
+    }
+
+    /// A fault with its place, and the line it is about:
+    ///
+    /// ```text
+    /// /etc/nats.conf:3:7: expected a value
+    ///    3 | port:
+    ///      |       ^
+    /// ```
+    ///
+    /// The last line has no line end.
+    pub fn show(&self, fault: &Fault) -> String {
+        let headline = match fault.at {
+            Some(at) => format!("{}: {}", self.place(at), fault.text),
+            None => fault.text.clone(),
+        };
+        let mut shown = String::new();
+        for (i, line) in headline.split('\n').enumerate() {
+            if i > 0 {
+                shown.push('\n');
+            }
+            printable(line, &mut shown);
+        }
+        if let Some(at) = fault.at {
+            let _ = write!(shown, "\n{}", self.snippet(at));
+        }
+        shown
+    }
+
+    /// The line that a position is in, with its number, and below it a caret under the position.
+    ///
+    /// Of a long line, only the surroundings of the position are shown. Characters that do not
+    /// print are replaced.
+    pub fn snippet(&self, at: Position) -> String {
+        let Some((_, number, before, after)) = self.line(at) else {
+            return String::new();
+        };
+        let mut line = format!("{number:>4} | ");
+        let margin = line.chars().count() - 2;
+        // How much of the line fits on a screen, on both sides of the position.
+        const BEFORE: usize = 64;
+        const AFTER: usize = 32;
+        let mut shown = String::new();
+        if let Some((cut, _)) = before.char_indices().rev().nth(BEFORE) {
+            shown.push_str("...");
+            printable(&before[cut..], &mut shown);
+        } else {
+            printable(before, &mut shown);
+        }
+        let caret = shown.chars().count();
+        match after.char_indices().nth(AFTER) {
+            Some((cut, _)) => {
+                printable(&after[..cut], &mut shown);
+                shown.push_str("...");
+            }
+            None => printable(after, &mut shown),
+        }
+        line.push_str(&shown);
+        let _ = write!(line, "\n{:margin$}| {:caret$}^", "", "");
+        line
+    }
+
+    /// The source of a position, the number of its line, and that line up to and from there.
+    fn line(&self, at: Position) -> Option<(&Source, usize, &str, &str)> {
+        let source = self.0.get(usize::try_from(at.file).ok()?)?;
+        let lines = source.lines();
+        let line = lines.partition_point(|start| *start <= at.offset);
+        let start = usize::try_from(*lines.get(line.checked_sub(1)?)?).ok()?;
+        let offset = usize::try_from(at.offset).ok()?;
+        let before = source.text.get(start..offset)?;
+        let end = lines.get(line).and_then(|next| usize::try_from(*next).ok());
+        let after = source.text.get(offset..end.unwrap_or(source.text.len()))?;
+        Some((source, line, before, after.trim_end_matches(['\r', '\n'])))
+    }
+}
+
+impl Source {
+    fn lines(&self) -> &[u32] {
+        self.lines.get_or_init(|| {
+            let ends = memchr::memchr_iter(b'\n', self.text.as_bytes());
+            let starts = ends.map(|end| u32::try_from(end + 1).unwrap_or(u32::MAX));
+            std::iter::once(0).chain(starts).collect()
+        })
+    }
+}
+
+/// Appends text as it may go to a terminal, with tabs four columns wide.
+fn printable(text: &str, to: &mut String) {
+    for c in text.chars() {
+        match c {
+            '\t' => to.push_str("    "),
+            // The standard library knows what prints: what does not, it shows as an escape.
+            '"' | '\'' | '\\' => to.push(c),
+            _ if c.escape_debug().nth(1).is_some() => to.push(char::REPLACEMENT_CHARACTER),
+            _ => to.push(c),
+        }
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fault {
+    pub at: Option<Position>,
+    pub text: String,
+}
+
+impl Fault {
+    pub fn new(at: impl Into<Option<Position>>, text: impl Into<String>) -> Fault {
+        let (at, text) = (at.into(), text.into());
+        Fault { at, text }
+    }
+}
+
+/// All that is wrong with a configuration. Shows every fault with its place and line.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub faults: Vec<Fault>,
+    pub sources: Sources,
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (i, fault) in self.faults.iter().enumerate() {
+            if i > 0 {
+                f.write_char('\n')?;
+            }
+            f.write_str(&self.sources.show(fault))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Report {}
+
+/// By place, so that reports read from top to bottom; faults without one come first.
+pub(super) fn by_place(a: &Fault, b: &Fault) -> Ordering {
+    a.at.cmp(&b.at)
+}
