@@ -72,6 +72,18 @@ pub fn utc(unix: i64) -> Civil {
     }
 }
 
+/// Seconds after 1970 began at which [`utc`] shows `civil`: its inverse.
+pub fn unix(civil: Civil) -> i64 {
+    let month = i64::from(civil.month);
+    let march_year = civil.year - i64::from(month <= 2);
+    let (era, era_year) = (march_year.div_euclid(400), march_year.rem_euclid(400));
+    let year_day = (153 * ((month + 9) % 12) + 2) / 5 + i64::from(civil.day) - 1;
+    let era_day = era_year * 365 + era_year / 4 - era_year / 100 + year_day;
+    let days = era * 146_097 + era_day - 719_468;
+    let (hour, minute) = (i64::from(civil.hour), i64::from(civil.minute));
+    (days * 24 + hour) * 3600 + minute * 60 + i64::from(civil.second)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +119,7 @@ mod tests {
         let mut last = utc(-86_400);
         for day in 0..200_000 {
             let now = utc(day * 86_400);
+            assert_eq!(unix(utc(day * 86_399 - 7)), day * 86_399 - 7);
             let next_day = now.day == last.day + 1 && now.month == last.month;
             let next_month = now.day == 1 && now.month == last.month % 12 + 1;
             assert!(next_day || next_month, "{last:?} then {now:?}");
