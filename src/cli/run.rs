@@ -55,7 +55,7 @@ fn serve(options: Options) -> ExitCode {
     let log = match logging::init(&options.log) {
         Ok(log) => log,
         Err(error) => {
-            complain(&format_args!("nats-server: cannot start the log: {error}"));
+            complain(&format_args!("nats-server: {error}"));
             return ExitCode::FAILURE;
         }
     };

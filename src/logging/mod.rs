@@ -1,29 +1,49 @@
 //! The log: the sink behind the `log` facade.
 //!
 //! A line is formatted by the thread that logs it and goes through a bounded queue to one writer
-//! thread, so that a loop never waits for stderr. When the writer falls behind, debug and trace
-//! lines are dropped first; what is dropped is counted and said. Arguments that come from a peer
-//! are quoted where they are logged: the text is written as it is.
+//! thread, so that a loop never waits for a terminal, a disk or a syslog server. When the writer
+//! falls behind, debug and trace lines are dropped first; what is dropped is counted and said.
+//! Arguments that come from a peer are quoted where they are logged: in text, they are written as
+//! they are.
 //!
 //! The rest of the server uses the macros of `log`; `debug!` and `trace!` cost a comparison while
 //! they are off. Only lines of this crate are shown, whose targets start with its name.
+//!
+//! [`apply`] and [`reopen`] change the log while it runs. A change travels through the queue, so
+//! each line is written as the options said when it was logged.
 
+mod error;
+mod file;
 mod format;
+mod json;
 mod queue;
+mod sink;
+mod stamp;
+mod syslog;
+#[cfg(test)]
+mod testing;
+mod writer;
+
+pub use error::LogError;
 
 use std::cell::RefCell;
-use std::fmt::{Arguments, Display};
-use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, OnceLock};
-use std::thread;
+use std::fmt::{Arguments, Display, Write as _};
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::base::clock;
 use crate::options::LogOptions;
-use format::{Clock, Format, Label};
-use queue::{Queue, Weight};
+use file::{Limits, LogFile};
+use format::{Identity, Label, Style};
+use queue::{Change, Queue, Route, Weight};
+use sink::{Sink, Stream, Voice};
+use syslog::{Address, Daemon};
+use writer::Writer;
 
 /// The target of a line that tells why the server ends: `error!(target: FATAL, ...)` is labelled
 /// FTL instead of ERR.
@@ -40,34 +60,50 @@ const LINE_KEPT_MAX: usize = 8 << 10;
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
-/// Starts the log as the options say. To be called once in a process, before anything is logged;
-/// fails if it was called before or the writer thread cannot be started.
-pub fn init(options: &LogOptions) -> io::Result<LogHandle> {
-    let logger = Logger {
-        debug: options.debug,
-        trace: options.trace,
-        format: Format {
-            pid: std::process::id(),
-            clock: match options {
-                LogOptions { logtime: false, .. } => Clock::Off,
-                LogOptions {
-                    logtime_utc: true, ..
-                } => Clock::Utc,
-                _ => Clock::Local,
-            },
-            colours: io::stderr().is_terminal(),
-        },
-        queue: Arc::default(),
-    };
+/// Starts the log as the options say. To be called once in a process, before anything is logged.
+///
+/// # Errors
+/// The file cannot be opened, the syslog server not be reached, the writer thread not be started;
+/// or the log was started before.
+pub fn init(options: &LogOptions) -> Result<LogHandle, LogError> {
+    let (logger, writer) = Logger::new(options)?;
     let handle = LogHandle {
         queue: Arc::clone(&logger.queue),
     };
     let level = logger.level_max();
-    logger.start_writer(io::stderr())?;
-    log::set_logger(LOGGER.get_or_init(|| logger))
-        .map_err(|error| io::Error::other(error.to_string()))?;
+    LOGGER.set(logger).map_err(|_| LogError::Twice)?;
+    let logger = LOGGER.get().ok_or(LogError::Twice)?;
+    log::set_logger(logger).map_err(|_| LogError::Twice)?;
+    writer.start().map_err(LogError::Thread)?;
     log::set_max_level(level);
     Ok(handle)
+}
+
+/// Changes the running log to what the options say: levels, time, form and place. Lines that this
+/// thread logged before are written as before, lines that it logs from now on as now said.
+///
+/// May wait for some seconds, for a syslog server to be connected to.
+///
+/// # Errors
+/// The new file cannot be opened, or the new syslog server not be reached; or the log has not been
+/// written for long. Nothing is changed then.
+pub fn apply(options: &LogOptions) -> Result<(), LogError> {
+    let logger = LOGGER.get().ok_or(LogError::NotStarted)?;
+    logger.apply(options)?;
+    log::set_max_level(logger.level_max());
+    Ok(())
+}
+
+/// Opens the log file again under its name, since it may have been moved, and logs that it was
+/// done. If the log is not written to a file, logs that instead.
+///
+/// # Errors
+/// The file cannot be opened, and the one that is open stays in use; or the log has not been
+/// written for long.
+pub fn reopen() -> Result<(), LogError> {
+    let logger = LOGGER.get().ok_or(LogError::NotStarted)?;
+    log::info!("{}", logger.reopen()?);
+    Ok(())
 }
 
 /// Logs the reason why the server cannot go on, labelled FTL. The caller flushes and ends.
@@ -83,7 +119,6 @@ pub fn flush() {
 }
 
 /// The running log. Flushes when dropped.
-#[derive(Debug)]
 pub struct LogHandle {
     queue: Arc<Queue>,
 }
@@ -101,64 +136,184 @@ impl Drop for LogHandle {
     }
 }
 
-#[derive(Debug)]
+/// Where the options want the lines.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Target {
+    Stderr,
+    File(PathBuf, Limits),
+    Syslog(Address),
+}
+
+impl Target {
+    fn of(options: &LogOptions) -> Result<Target, LogError> {
+        let limits = Limits {
+            size: options.size_limit,
+            files: options.max_num,
+        };
+        Ok(match (&options.file, &options.remote_syslog) {
+            (Some(path), _) => Target::File(path.clone(), limits),
+            (None, Some(url)) => Target::Syslog(Address::parse(url)?),
+            (None, None) if options.syslog => Target::Syslog(Address::local()?),
+            (None, None) => Target::Stderr,
+        })
+    }
+
+    fn open(&self) -> Result<Box<dyn Sink>, LogError> {
+        Ok(match self {
+            Target::Stderr => Box::new(Stream(io::stderr())),
+            Target::File(path, limits) => match LogFile::open(path, *limits) {
+                Ok(file) => Box::new(file),
+                Err(source) => {
+                    let path = path.clone();
+                    return Err(LogError::File { path, source });
+                }
+            },
+            Target::Syslog(address) => Box::new(Daemon::connect(address)?),
+        })
+    }
+
+    fn style(&self, options: &LogOptions) -> Style {
+        match self {
+            Target::Stderr => Style::new(options, None, io::stderr().is_terminal()),
+            Target::File(..) => Style::new(options, None, false),
+            Target::Syslog(address) => Style::new(options, Some(address.form()), false),
+        }
+    }
+
+    /// Whether both are the same file, though maybe with other limits.
+    fn is_same_file(&self, other: &Target) -> bool {
+        matches!((self, other), (Target::File(one, _), Target::File(two, _)) if one == two)
+    }
+}
+
 struct Logger {
-    debug: bool,
-    trace: bool,
-    format: Format,
+    debug: AtomicBool,
+    trace: AtomicBool,
+    identity: Arc<Identity>,
     queue: Arc<Queue>,
+    /// Where the lines go, and how, since the last change.
+    current: Mutex<(Target, Style)>,
+}
+
+/// What a thread needs for its next line.
+struct Scratch {
+    text: String,
+    line: String,
+    /// The style that was in force for the last line.
+    style: Style,
+}
+
+impl Scratch {
+    const fn new() -> Scratch {
+        Scratch {
+            text: String::new(),
+            line: String::new(),
+            style: Style::PLAIN,
+        }
+    }
 }
 
 impl Logger {
+    /// The log, and its writer, which is not started yet.
+    fn new(options: &LogOptions) -> Result<(Logger, Writer), LogError> {
+        let target = Target::of(options)?;
+        let style = target.style(options);
+        let sink = target.open()?;
+        let logger = Logger {
+            debug: AtomicBool::new(options.debug),
+            trace: AtomicBool::new(options.trace),
+            identity: Arc::new(Identity::own()),
+            queue: Arc::new(Queue::new(style)),
+            current: Mutex::new((target, style)),
+        };
+        let writer = logger.writer(style, sink);
+        Ok((logger, writer))
+    }
+
+    fn writer(&self, style: Style, sink: Box<dyn Sink>) -> Writer {
+        let voice = Voice {
+            identity: Arc::clone(&self.identity),
+            style,
+        };
+        Writer::new(Arc::clone(&self.queue), voice, sink)
+    }
+
     /// The filter of the facade. It knows no trace without debug, so [`Log::enabled`] looks again.
     fn level_max(&self) -> LevelFilter {
-        match (self.trace, self.debug) {
+        let is_on = |level: &AtomicBool| level.load(Ordering::Relaxed);
+        match (is_on(&self.trace), is_on(&self.debug)) {
             (true, _) => LevelFilter::Trace,
             (false, true) => LevelFilter::Debug,
             (false, false) => LevelFilter::Info,
         }
     }
 
-    /// Starts the thread that writes to `out` for as long as the process lives.
-    fn start_writer(&self, mut out: impl Write + Send + 'static) -> io::Result<()> {
-        let (format, queue) = (self.format.clone(), Arc::clone(&self.queue));
-        let write_batches = move || {
-            let mut buffer = Vec::new();
-            loop {
-                let batch = queue.take(buffer);
-                // A log that cannot be written leaves nobody to tell: the lines are lost.
-                let _ = out.write_all(&batch.lines);
-                if batch.dropped > 0 {
-                    let mut line = String::new();
-                    let text = format_args!("{} log lines dropped", batch.dropped);
-                    format.line(&mut line, clock::wall(), Label::Wrn, text);
-                    let _ = out.write_all(line.as_bytes());
-                }
-                let _ = out.flush();
-                buffer = batch.lines;
-            }
-        };
-        thread::Builder::new()
-            .name("log".into())
-            .spawn(write_batches)
-            .map(drop)
+    fn apply(&self, options: &LogOptions) -> Result<(), LogError> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let (old_target, old_style) = &*current;
+        let target = Target::of(options)?;
+        let style = target.style(options);
+        if (&target, &style) != (old_target, old_style) {
+            let route = if target == *old_target {
+                Route::Stays
+            } else if target.is_same_file(old_target) {
+                Route::Renewed(target.open()?)
+            } else {
+                Route::Moves(target.open()?)
+            };
+            self.change(style, route)?;
+            *current = (target, style);
+        }
+        self.debug.store(options.debug, Ordering::Relaxed);
+        self.trace.store(options.trace, Ordering::Relaxed);
+        Ok(())
     }
 
-    fn push(&self, label: Label, weight: Weight, text: Arguments) {
-        thread_local! {
-            static LINE: RefCell<String> = const { RefCell::new(String::new()) };
+    /// Opens the file again; what is to be logged about it.
+    fn reopen(&self) -> Result<&'static str, LogError> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let (target, style) = &*current;
+        if !matches!(target, Target::File(..)) {
+            return Ok("File log re-open ignored, not a file logger");
         }
-        let push = |line: &mut String| {
-            line.clear();
-            self.format.line(line, clock::wall(), label, text);
-            self.queue.push(line.as_bytes(), weight);
-            line.shrink_to(LINE_KEPT_MAX);
-        };
-        // A value that logs while it is being formatted finds the buffer taken.
-        LINE.with(|line| match line.try_borrow_mut() {
-            Ok(mut line) => push(&mut line),
-            Err(_) => push(&mut String::new()),
+        self.change(*style, Route::Renewed(target.open()?))?;
+        Ok("File log re-opened")
+    }
+
+    fn change(&self, style: Style, route: Route) -> Result<(), LogError> {
+        self.queue
+            .change(Change { style, route })
+            .map_err(|_| LogError::Stuck)
+    }
+
+    fn push(&self, label: Label, weight: Weight, args: Arguments) {
+        thread_local! {
+            static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch::new()) };
+        }
+        // A value that logs while it is being formatted finds the buffers taken.
+        SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
+            Ok(mut scratch) => self.push_with(&mut scratch, label, weight, args),
+            Err(_) => self.push_with(&mut Scratch::new(), label, weight, args),
         });
+    }
+
+    fn push_with(&self, scratch: &mut Scratch, label: Label, weight: Weight, args: Arguments) {
+        let Scratch { text, line, style } = scratch;
+        text.clear();
+        // Writing to a string fails only where a value's own formatting does; the text then ends
+        // early.
+        let _ = text.write_fmt(args);
+        let now = clock::wall();
+        loop {
+            line.clear();
+            style.line(line, &self.identity, now, label, text);
+            match self.queue.push(line.as_bytes(), weight, *style) {
+                Ok(()) => break,
+                Err(in_force) => *style = in_force,
+            }
+        }
+        text.shrink_to(LINE_KEPT_MAX);
+        line.shrink_to(LINE_KEPT_MAX);
     }
 }
 
@@ -166,8 +321,8 @@ impl Log for Logger {
     fn enabled(&self, metadata: &Metadata) -> bool {
         let level_on = match metadata.level() {
             Level::Error | Level::Warn | Level::Info => true,
-            Level::Debug => self.debug,
-            Level::Trace => self.trace,
+            Level::Debug => self.debug.load(Ordering::Relaxed),
+            Level::Trace => self.trace.load(Ordering::Relaxed),
         };
         level_on && metadata.target().starts_with(OWN_TARGETS)
     }
@@ -193,170 +348,4 @@ impl Log for Logger {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc::{self, Receiver, Sender};
-
-    use super::*;
-
-    /// Sends what is written, and can be made to block: each write waits for a permit.
-    struct Pipe {
-        written: Sender<String>,
-        permits: Receiver<()>,
-    }
-
-    impl Write for Pipe {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            if self.permits.recv().is_err() {
-                return Err(io::ErrorKind::BrokenPipe.into());
-            }
-            let _ = self
-                .written
-                .send(String::from_utf8_lossy(bytes).into_owned());
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn logger(debug: bool, trace: bool) -> Logger {
-        let format = Format {
-            pid: 7,
-            clock: Clock::Off,
-            colours: false,
-        };
-        Logger {
-            debug,
-            trace,
-            format,
-            queue: Arc::default(),
-        }
-    }
-
-    fn log(logger: &Logger, level: Level, target: &str, text: Arguments) {
-        let metadata = Metadata::builder().level(level).target(target).build();
-        logger.log(&Record::builder().metadata(metadata).args(text).build());
-    }
-
-    /// What is in the queue, behind it a line that is always there so that nobody waits.
-    fn lines(logger: &Logger) -> String {
-        logger.info("end");
-        String::from_utf8(logger.queue.take(Vec::new()).lines).unwrap()
-    }
-
-    impl Logger {
-        fn info(&self, text: &str) {
-            log(self, Level::Info, OWN_TARGETS, format_args!("{text}"));
-        }
-    }
-
-    #[test]
-    fn debug_and_trace_are_turned_on_apart() {
-        for (debug, trace, level, expected) in [
-            (false, false, LevelFilter::Info, ""),
-            (true, false, LevelFilter::Debug, "[7] [DBG] d\n"),
-            (false, true, LevelFilter::Trace, "[7] [TRC] t\n"),
-            (true, true, LevelFilter::Trace, "[7] [DBG] d\n[7] [TRC] t\n"),
-        ] {
-            let logger = logger(debug, trace);
-            assert_eq!(logger.level_max(), level);
-            log(&logger, Level::Debug, "nats_server::a", format_args!("d"));
-            log(&logger, Level::Trace, "nats_server::a", format_args!("t"));
-            assert_eq!(lines(&logger), format!("{expected}[7] [INF] end\n"));
-        }
-    }
-
-    #[test]
-    fn levels_and_the_fatal_target_choose_the_label() {
-        let logger = logger(true, true);
-        log(&logger, Level::Error, "nats_server::a", format_args!("e"));
-        log(&logger, Level::Error, FATAL, format_args!("f"));
-        log(&logger, Level::Warn, "nats_server::a", format_args!("w"));
-        assert_eq!(
-            lines(&logger),
-            "[7] [ERR] e\n[7] [FTL] f\n[7] [WRN] w\n[7] [INF] end\n"
-        );
-    }
-
-    #[test]
-    fn lines_of_libraries_are_not_shown() {
-        let logger = logger(true, true);
-        log(
-            &logger,
-            Level::Trace,
-            "mio::poll",
-            format_args!("registering"),
-        );
-        log(&logger, Level::Error, "rustls::conn", format_args!("alert"));
-        assert_eq!(lines(&logger), "[7] [INF] end\n");
-    }
-
-    #[test]
-    fn a_value_may_log_while_it_is_logged() {
-        struct Chatty<'a>(&'a Logger);
-        impl Display for Chatty<'_> {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                self.0.info("inner");
-                f.write_str("outer")
-            }
-        }
-        let logger = logger(false, false);
-        log(
-            &logger,
-            Level::Info,
-            OWN_TARGETS,
-            format_args!("{}", Chatty(&logger)),
-        );
-        assert_eq!(
-            lines(&logger),
-            "[7] [INF] inner\n[7] [INF] outer\n[7] [INF] end\n"
-        );
-    }
-
-    #[test]
-    fn a_stuck_writer_blocks_nobody_and_drops_are_told_afterwards() {
-        let logger = logger(false, true);
-        let (written, lines) = mpsc::channel();
-        let (permit, permits) = mpsc::channel();
-        logger.start_writer(Pipe { written, permits }).unwrap();
-        let long = "x".repeat(1 << 20);
-        for _ in 0..10 {
-            log(&logger, Level::Trace, OWN_TARGETS, format_args!("{long}"));
-        }
-        logger.info("kept");
-        assert!(!logger.queue.wait_written(Duration::from_millis(5)));
-        for _ in 0..20 {
-            permit.send(()).unwrap();
-        }
-        assert!(logger.queue.wait_written(Duration::from_secs(10)));
-        let all = lines.try_iter().collect::<String>();
-        let (traces, kept) = (
-            all.matches("[TRC]").count(),
-            all.matches("[INF] kept\n").count(),
-        );
-        assert_eq!((traces, kept), (2, 1));
-        // The writer may have come by in the middle of it, and then tells in two parts.
-        let told = all.lines().filter_map(|line| {
-            line.strip_prefix("[7] [WRN] ")?
-                .strip_suffix(" log lines dropped")?
-                .parse::<u32>()
-                .ok()
-        });
-        assert_eq!(told.sum::<u32>(), 8);
-    }
-
-    #[test]
-    fn a_broken_pipe_does_not_stop_the_log() {
-        let logger = logger(false, false);
-        let (written, _) = mpsc::channel();
-        logger
-            .start_writer(Pipe {
-                written,
-                permits: mpsc::channel().1,
-            })
-            .unwrap();
-        logger.info("lost");
-        assert!(logger.queue.wait_written(Duration::from_secs(10)));
-    }
-}
+mod tests;
