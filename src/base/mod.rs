@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod clock;
+pub mod duration;
 pub mod hash;
 pub mod limits;
 pub mod pages;

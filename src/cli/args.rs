@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 use pico_args::{Arguments, Error};
 
@@ -9,16 +10,26 @@ use super::flags::key;
 use super::normalise::Normal;
 
 /// The arguments. `None` was not typed; of what was typed several times, the last counts.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Args {
     pub(super) help: Option<bool>,
     pub(super) version: Option<bool>,
+    pub(super) help_config: Option<bool>,
     pub(super) host: Option<String>,
     pub(super) port: Option<i64>,
     pub(super) name: Option<String>,
     pub(super) pid_file: Option<OsString>,
     pub(super) ports_file_dir: Option<OsString>,
     pub(super) signal: Option<String>,
+    pub(super) config: Option<OsString>,
+    pub(super) check: Option<bool>,
+    pub(super) client_advertise: Option<String>,
+    pub(super) log_file: Option<OsString>,
+    pub(super) log_format: Option<String>,
+    pub(super) syslog: Option<bool>,
+    pub(super) remote_syslog: Option<String>,
+    pub(super) log_size_limit: Option<i64>,
+    pub(super) max_traced_msg_len: Option<i64>,
     pub(super) loops: Option<i64>,
     pub(super) debug: Option<bool>,
     pub(super) trace: Option<bool>,
@@ -38,12 +49,22 @@ impl Args {
         let args = Args {
             help: last(typed, key::HELP)?,
             version: last(typed, key::VERSION)?,
+            help_config: last(typed, key::HELP_CONFIG)?,
             host: last(typed, key::HOST)?,
             port: last(typed, key::PORT)?,
             name: last(typed, key::NAME)?,
             pid_file: last_os(typed, key::PID_FILE)?,
             ports_file_dir: last_os(typed, key::PORTS_FILE_DIR)?,
             signal: last(typed, key::SIGNAL)?,
+            config: last_os(typed, key::CONFIG)?,
+            check: last(typed, key::CHECK)?,
+            client_advertise: last(typed, key::CLIENT_ADVERTISE)?,
+            log_file: last_os(typed, key::LOG_FILE)?,
+            log_format: last(typed, key::LOG_FORMAT)?,
+            syslog: last(typed, key::SYSLOG)?,
+            remote_syslog: last(typed, key::REMOTE_SYSLOG)?,
+            log_size_limit: last(typed, key::LOG_SIZE_LIMIT)?,
+            max_traced_msg_len: last(typed, key::MAX_TRACED_MSG_LEN)?,
             loops: last(typed, key::LOOPS)?,
             debug: last(typed, key::DEBUG)?,
             trace: last(typed, key::TRACE)?,
@@ -54,6 +75,12 @@ impl Args {
             not_yet: normal.not_yet,
         };
         Ok(args)
+    }
+
+    /// The configuration file, if one was named.
+    pub(super) fn config(&self) -> Option<&Path> {
+        let path = self.config.as_ref().filter(|path| !path.is_empty())?;
+        Some(Path::new(path))
     }
 }
 

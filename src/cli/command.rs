@@ -2,25 +2,34 @@
 
 use std::ffi::OsString;
 use std::fmt::{self, Display, Formatter};
-use std::path::PathBuf;
 
 use super::args::Args;
+use super::configure::{ConfigureError, Setup, UsedFile, configure};
 use super::normalise::{UsageError, normalise};
 use super::signal::{SignalError, SignalRequest};
 use crate::base::text::quoted;
-use crate::options::{LogOptions, OptionError, Options};
+use crate::config::Environment;
+use crate::options::OptionError;
 
 /// What to do.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Command {
     /// Show the version and end.
     Version,
     /// Show the help text and end.
     Help,
+    /// Show the keys of a configuration file and end.
+    HelpConfig,
     /// Signal servers that run already, and end.
     Signal(SignalRequest),
+    /// Say that a configuration file is valid, and end.
+    Valid {
+        file: UsedFile,
+        /// Rules between options that are broken nevertheless.
+        trouble: Vec<OptionError>,
+    },
     /// Run a server.
-    Serve(Box<Options>),
+    Serve(Box<Setup>),
 }
 
 /// Why nothing can be done. Shown, it is one line, or one for each broken rule.
@@ -34,8 +43,10 @@ pub(super) enum CommandError {
     Word(String),
     /// No signal can be sent.
     Signal(SignalError),
-    /// The arguments break rules of the options.
-    Options(Vec<OptionError>),
+    /// A configuration is to be checked, but none is named.
+    NothingToCheck,
+    /// There are no options.
+    Configure(ConfigureError),
 }
 
 impl Display for CommandError {
@@ -53,10 +64,11 @@ impl Display for CommandError {
                 )
             }
             CommandError::Signal(error) => write!(f, "nats-server: {error}"),
-            CommandError::Options(errors) => {
-                let lines = errors.iter().map(|error| format!("nats-server: {error}"));
-                f.write_str(&lines.collect::<Vec<_>>().join("\n"))
-            }
+            CommandError::NothingToCheck => f.write_str(
+                "nats-server: must specify [-c, --config] option to check configuration file \
+                 syntax",
+            ),
+            CommandError::Configure(error) => write!(f, "nats-server: {error}"),
         }
     }
 }
@@ -69,8 +81,21 @@ impl From<UsageError> for CommandError {
     }
 }
 
-/// Understands the arguments, which do not include the program's own name.
-pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, CommandError> {
+impl From<ConfigureError> for CommandError {
+    fn from(error: ConfigureError) -> CommandError {
+        match error {
+            ConfigureError::Usage(error) => CommandError::Usage(error),
+            error => CommandError::Configure(error),
+        }
+    }
+}
+
+/// Understands the arguments, which do not include the program's own name, and the configuration
+/// file that they name.
+pub(super) fn parse(
+    args: impl IntoIterator<Item = OsString>,
+    env: &dyn Environment,
+) -> Result<Command, CommandError> {
     let args =
         Args::collect(normalise(args)?).expect("a normal form has a fitting value behind each key");
     if args.version == Some(true) {
@@ -78,6 +103,9 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     }
     if args.help == Some(true) {
         return Ok(Command::Help);
+    }
+    if args.help_config == Some(true) {
+        return Ok(Command::HelpConfig);
     }
     if let Some(word) = &args.word {
         let word = word.to_string_lossy();
@@ -92,71 +120,70 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         let request = text.parse().map_err(CommandError::Signal)?;
         return Ok(Command::Signal(request));
     }
-    if let Some(flag) = args.not_yet {
-        return Err(CommandError::NotYet(flag));
+    if let Some(flag) = &args.not_yet {
+        return Err(CommandError::NotYet(flag.clone()));
     }
-    let options = options(args)?;
-    options.check().map_err(CommandError::Options)?;
-    Ok(Command::Serve(Box::new(options)))
-}
-
-/// The defaults with what was typed. As in the reference, an empty text or the port 0 asks for
-/// the default.
-fn options(args: Args) -> Result<Options, CommandError> {
-    let default = Options::default();
-    let set = |text: &String| !text.is_empty();
-    Ok(Options {
-        host: args.host.filter(set).unwrap_or(default.host),
-        port: narrow("p", args.port)?
-            .filter(|port| *port != 0)
-            .unwrap_or(default.port),
-        server_name: args.name.filter(set),
-        pid_file: args
-            .pid_file
-            .filter(|path| !path.is_empty())
-            .map(PathBuf::from),
-        ports_file_dir: args
-            .ports_file_dir
-            .filter(|dir| !dir.is_empty())
-            .map(PathBuf::from),
-        loops: narrow("loops", args.loops)?,
-        log: LogOptions {
-            debug: args.debug.unwrap_or(default.log.debug),
-            trace: args.trace.unwrap_or(default.log.trace),
-            trace_verbose: args.trace_verbose.unwrap_or(default.log.trace_verbose),
-            logtime: args.logtime.unwrap_or(default.log.logtime),
-            logtime_utc: args.logtime_utc.unwrap_or(default.log.logtime_utc),
-            ..default.log
-        },
-        ..default
-    })
-}
-
-/// The number as the options hold it.
-fn narrow<T: TryFrom<i64>>(name: &str, number: Option<i64>) -> Result<Option<T>, UsageError> {
-    let Some(number) = number else {
-        return Ok(None);
-    };
-    T::try_from(number)
-        .map(Some)
-        .map_err(|_| UsageError::BadValue {
-            name: name.into(),
-            value: number.to_string(),
-            reason: "value out of range",
-        })
+    if args.check == Some(true) {
+        let Setup {
+            options,
+            file,
+            warnings,
+            ..
+        } = configure(args, env)?;
+        let file = file.ok_or(CommandError::NothingToCheck)?;
+        if !warnings.is_empty() {
+            return Err(ConfigureError::File(warnings.join("\n")).into());
+        }
+        // As in the reference, rules between options do not count here; but they are told.
+        let trouble = options.check().err().unwrap_or_default();
+        return Ok(Command::Valid { file, trouble });
+    }
+    Ok(Command::Serve(Box::new(configure(args, env)?.checked()?)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::{LogFormat, LogOptions, Options};
+    use std::path::Path;
+
+    /// Files by name, and no variables.
+    struct Files(&'static [(&'static str, &'static str)]);
+
+    impl Environment for Files {
+        fn read(&self, path: &Path, _: usize) -> Result<Vec<u8>, String> {
+            let found = self.0.iter().find(|(name, _)| Path::new(name) == path);
+            let (_, text) = found.ok_or_else(|| format!("open {}: not here", path.display()))?;
+            Ok(text.as_bytes().to_vec())
+        }
+
+        fn variable(&self, _: &str) -> Option<String> {
+            None
+        }
+    }
+
+    const FILES: Files = Files(&[
+        (
+            "a.conf",
+            "port: 5, debug: true, logtime: false, server_name: file, pid_file: f",
+        ),
+        ("odd.conf", "ping_interval: 5"),
+        (
+            "bad.conf",
+            "port: x\nping_interval: 5\nhotst: y\nmax_payload: 2147483648",
+        ),
+        ("rules.conf", "max_payload: 10mb\nmax_pending: 1mb\n"),
+        ("empty.conf", ""),
+    ]);
 
     fn command(line: &str) -> Result<Command, String> {
-        parse(line.split_whitespace().map(OsString::from)).map_err(|error| error.to_string())
+        let args = line.split_whitespace().map(OsString::from);
+        parse(args, &FILES).map_err(|error| error.to_string())
     }
 
     fn served(line: &str) -> Options {
         match command(line) {
-            Ok(Command::Serve(options)) => *options,
+            Ok(Command::Serve(setup)) => setup.options,
             other => panic!("{line}: {other:?}"),
         }
     }
@@ -173,7 +200,7 @@ mod tests {
             "-js -v",
             "-p 1 -v",
         ] {
-            assert_eq!(command(line), Ok(Command::Version), "{line}");
+            assert!(matches!(command(line), Ok(Command::Version)), "{line}");
         }
         for line in [
             "-h",
@@ -184,10 +211,10 @@ mod tests {
             "-h extra",
             "-h -c x",
         ] {
-            assert_eq!(command(line), Ok(Command::Help), "{line}");
+            assert!(matches!(command(line), Ok(Command::Help)), "{line}");
         }
         assert!(command("-v --bogus").is_err());
-        assert_eq!(command("-h=false -v"), Ok(Command::Version));
+        assert!(matches!(command("-h=false -v"), Ok(Command::Version)));
     }
 
     #[test]
@@ -195,7 +222,8 @@ mod tests {
         assert_eq!(served(""), Options::default());
         let options = served(
             "-a ::1 -p -1 --name west -DVV -P /run/n.pid --loops 3 --logtime=false -logtime_utc \
-             --ports_file_dir /run",
+             --ports_file_dir /run --client_advertise h:1 -l log -s -r udp://h \
+             --log_size_limit 9 --max_traced_msg_len 8 --log_format json",
         );
         let expected = Options {
             host: "::1".into(),
@@ -203,6 +231,7 @@ mod tests {
             server_name: Some("west".into()),
             pid_file: Some("/run/n.pid".into()),
             ports_file_dir: Some("/run".into()),
+            client_advertise: Some("h:1".into()),
             loops: Some(3),
             log: LogOptions {
                 debug: true,
@@ -210,6 +239,12 @@ mod tests {
                 trace_verbose: true,
                 logtime: false,
                 logtime_utc: true,
+                file: Some("log".into()),
+                syslog: true,
+                remote_syslog: Some("udp://h".into()),
+                size_limit: 9,
+                max_traced_msg_len: 8,
+                format: LogFormat::Json,
                 ..LogOptions::default()
             },
             ..Options::default()
@@ -224,12 +259,15 @@ mod tests {
             "--signal=stop=1 -c x -p 70000",
             "-sl x -signal stop=1",
         ] {
-            let request = "stop=1".parse().unwrap();
-            assert_eq!(command(line), Ok(Command::Signal(request)), "{line}");
+            let request: crate::cli::signal::SignalRequest = "stop=1".parse().unwrap();
+            let Ok(Command::Signal(asked)) = command(line) else {
+                panic!("{line}");
+            };
+            assert_eq!(asked, request, "{line}");
         }
-        assert_eq!(command("-sl stop=1 -v"), Ok(Command::Version));
+        assert!(matches!(command("-sl stop=1 -v"), Ok(Command::Version)));
         let unknown = "nats-server: unknown signal \"bogus\"";
-        assert_eq!(command("-sl bogus"), Err(unknown.into()));
+        assert_eq!(command("-sl bogus").unwrap_err(), unknown);
     }
 
     #[test]
@@ -249,7 +287,10 @@ mod tests {
                 "-D --http_port 8222",
                 "nats-server: flag --http_port is not supported yet",
             ),
-            ("-n a -c x -js", "nats-server: flag -c is not supported yet"),
+            (
+                "-n a -js -c x",
+                "nats-server: flag -js is not supported yet",
+            ),
             (
                 "-p 4294967296",
                 "invalid value \"4294967296\" for flag -p: value out of range",
@@ -265,15 +306,81 @@ mod tests {
             (
                 "-p 70000 --loops 900",
                 "nats-server: port 70000 must be between 1 and 65535, or -1 for a random port\n\
-                 nats-server: loops 900 must be between 1 and 256",
+                 loops 900 must be between 1 and 256",
             ),
         ] {
-            assert_eq!(command(line), Err(text.into()), "{line}");
+            assert_eq!(command(line).unwrap_err(), text, "{line}");
         }
-        let spaced = parse(["-n".into(), "a b".into()]).map_err(|error| error.to_string());
+        let spaced = parse(["-n".into(), "a b".into()], &FILES).unwrap_err();
         assert_eq!(
-            spaced,
-            Err("nats-server: server name cannot contain spaces".into())
+            spaced.to_string(),
+            "nats-server: server name cannot contain spaces"
+        );
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let file = served("-c a.conf");
+        assert_eq!(
+            (file.port, file.log.debug, file.log.logtime),
+            (5, true, false)
+        );
+        assert_eq!(file.server_name.as_deref(), Some("file"));
+        let both = served("-c a.conf -p 6 -D=false -T -n= -P=");
+        assert_eq!(
+            (both.port, both.log.debug, both.log.logtime),
+            (6, false, true)
+        );
+        assert_eq!((both.server_name, both.pid_file), (None, None));
+        assert_eq!(served("-c a.conf -p 0").port, 4222);
+        assert_eq!(served("-c odd.conf").ping_interval.as_secs(), 5);
+    }
+
+    #[test]
+    fn a_file_is_checked_without_a_server() {
+        let valid = |line: &str| match command(line) {
+            Ok(Command::Valid { file, trouble }) => (file.digest, trouble.len()),
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(valid("-t -c a.conf").1, 0);
+        let digest = "sha256:b1d186263b3341d6e83468f17543aca893349a12e945a9a538fb31b727b34fdd";
+        assert_eq!(valid("-c rules.conf -t"), (digest.into(), 1));
+        assert_eq!(
+            command("-c rules.conf").unwrap_err(),
+            "nats-server: max_payload (10485760) cannot be higher than max_pending (1048576)"
+        );
+        for (line, text) in [
+            ("-t", "must specify [-c, --config] option"),
+            ("-t -c none", "nats-server: open none: not here"),
+            (
+                "-t -c empty.conf",
+                "empty.conf: config has no values or is empty",
+            ),
+            (
+                "-t -c odd.conf",
+                "nats-server: odd.conf:1:1: invalid use of field \"ping_interval\": \
+                 ping_interval should be converted to a duration",
+            ),
+        ] {
+            let error = command(line).unwrap_err();
+            assert!(error.contains(text), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_fault_of_a_file_is_told_the_odd_ones_first() {
+        let error = command("-c bad.conf").unwrap_err();
+        let heads = error.lines().filter(|line| line.contains("bad.conf:"));
+        assert_eq!(
+            heads.collect::<Vec<_>>(),
+            [
+                "nats-server: bad.conf:2:1: invalid use of field \"ping_interval\": \
+                 ping_interval should be converted to a duration",
+                "bad.conf:1:1: port: expected a whole number, but got text",
+                "bad.conf:3:1: unknown field \"hotst\", did you mean \"host\"?",
+                "bad.conf:4:1: max_payload: 2147483648 is out of range, it must be between 0 and \
+                 2147483647",
+            ]
         );
     }
 }

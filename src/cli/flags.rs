@@ -61,6 +61,15 @@ pub(super) mod key {
     pub(in crate::cli) const PID_FILE: &str = "--pid\0";
     pub(in crate::cli) const PORTS_FILE_DIR: &str = "--ports_file_dir\0";
     pub(in crate::cli) const SIGNAL: &str = "--signal\0";
+    pub(in crate::cli) const CONFIG: &str = "--config\0";
+    pub(in crate::cli) const CHECK: &str = "--check\0";
+    pub(in crate::cli) const CLIENT_ADVERTISE: &str = "--client_advertise\0";
+    pub(in crate::cli) const LOG_FILE: &str = "--log\0";
+    pub(in crate::cli) const LOG_FORMAT: &str = "--log_format\0";
+    pub(in crate::cli) const SYSLOG: &str = "--syslog\0";
+    pub(in crate::cli) const REMOTE_SYSLOG: &str = "--remote_syslog\0";
+    pub(in crate::cli) const LOG_SIZE_LIMIT: &str = "--log_size_limit\0";
+    pub(in crate::cli) const MAX_TRACED_MSG_LEN: &str = "--max_traced_msg_len\0";
     pub(in crate::cli) const LOOPS: &str = "--loops\0";
     pub(in crate::cli) const LOGTIME: &str = "--logtime\0";
     pub(in crate::cli) const LOGTIME_UTC: &str = "--logtime_utc\0";
@@ -68,6 +77,7 @@ pub(super) mod key {
     pub(in crate::cli) const TRACE: &str = "--trace\0";
     pub(in crate::cli) const TRACE_VERBOSE: &str = "--trace_verbose\0";
     pub(in crate::cli) const HELP: &str = "--help\0";
+    pub(in crate::cli) const HELP_CONFIG: &str = "--help_config\0";
     pub(in crate::cli) const VERSION: &str = "--version\0";
 }
 
@@ -182,26 +192,26 @@ pub(super) static FLAGS: &[Flag] = &[
         "Port for monitoring over HTTP"),
     later(&["ms"], &["https_port"], Number("port"), Server,
         "Port for monitoring over HTTPS"),
-    later(&["c"], &["config"], Path("file"), Server,
+    ready(&["c"], &["config"], Path("file"), Server, &[key::CONFIG],
         "Configuration file to read"),
-    later(&["t"], &[], Switch, Server,
+    ready(&["t"], &[], Switch, Server, &[key::CHECK],
         "Check the configuration and exit"),
     ready(&["sl"], &["signal"], Text("signal[=pid]"), Server, &[key::SIGNAL],
         "Send ldm, stop, quit, term, reopen or reload to a running server"),
-    later(&[], &["client_advertise"], Text("host:port"), Server,
-        "Client address to tell other servers"),
+    ready(&[], &["client_advertise"], Text("host:port"), Server, &[key::CLIENT_ADVERTISE],
+        "Address to tell clients instead of the one listened on"),
     ready(&[], &["ports_file_dir"], Path("dir"), Server, &[key::PORTS_FILE_DIR],
         "Directory for a file that lists the ports in use"),
 
-    later(&["l"], &["log"], Path("file"), Logging,
+    ready(&["l"], &["log"], Path("file"), Logging, &[key::LOG_FILE],
         "File to log to"),
     ready(&["T"], &["logtime"], Switch, Logging, &[key::LOGTIME],
         "Start log lines with the time (default: true)"),
     ready(&[], &["logtime_utc"], Switch, Logging, &[key::LOGTIME_UTC],
         "Log the time in UTC, not in local time (default: false)"),
-    later(&["s"], &["syslog"], Switch, Logging,
+    ready(&["s"], &["syslog"], Switch, Logging, &[key::SYSLOG],
         "Log to syslog or the Windows event log"),
-    later(&["r"], &["remote_syslog"], Text("addr"), Logging,
+    ready(&["r"], &["remote_syslog"], Text("addr"), Logging, &[key::REMOTE_SYSLOG],
         "Log to a syslog server (udp://localhost:514)"),
     ready(&["D"], &["debug"], Switch, Logging, &[key::DEBUG],
         "Log debug lines"),
@@ -213,10 +223,12 @@ pub(super) static FLAGS: &[Flag] = &[
         "Log debug lines and the protocol"),
     ready(&["DVV"], &[], Switch, Logging, &[key::DEBUG, key::TRACE, key::TRACE_VERBOSE],
         "Log debug lines and the protocol, that of the system account too"),
-    later(&[], &["log_size_limit"], Number("bytes"), Logging,
+    ready(&[], &["log_size_limit"], Number("bytes"), Logging, &[key::LOG_SIZE_LIMIT],
         "Size at which the log file is rotated"),
-    later(&[], &["max_traced_msg_len"], Number("bytes"), Logging,
+    ready(&[], &["max_traced_msg_len"], Number("bytes"), Logging, &[key::MAX_TRACED_MSG_LEN],
         "Bytes of a message to trace at most (default: all)"),
+    ready(&[], &["log_format"], Text("form"), Logging, &[key::LOG_FORMAT],
+        "Form of log lines, text or json (default: text)"),
 
     later(&["js"], &["jetstream"], Switch, JetStream,
         "Enable JetStream"),
@@ -263,6 +275,8 @@ pub(super) static FLAGS: &[Flag] = &[
         "Show this text"),
     ready(&["v"], &["version"], Switch, Common, &[key::VERSION],
         "Show the version"),
+    ready(&[], &["help_config"], Switch, Common, &[key::HELP_CONFIG],
+        "Show the keys of a configuration file"),
     later(&[], &["help_tls"], Switch, Common,
         "Show help on TLS"),
 ];

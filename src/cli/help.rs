@@ -2,6 +2,7 @@
 //! that operators find their way.
 
 use super::flags::{FLAGS, Flag, Group, Takes};
+use crate::options::documented;
 
 /// The column in which descriptions start.
 const DESCRIPTION_COLUMN: usize = 37;
@@ -18,6 +19,20 @@ pub(super) fn text() -> String {
         if !lines.is_empty() {
             text += &format!("\n{} Options:\n{lines}", group.title());
         }
+    }
+    text
+}
+
+/// The keys of a configuration file, as `--help_config` shows them.
+pub(super) fn keys() -> String {
+    let mut text = String::from(
+        "\nKeys of a configuration file, with what they take, their default, and whether a reload \
+         changes them.\nnats-server.conf(5) says more.\n\n",
+    );
+    for key in documented() {
+        let (names, reload) = (key.names.join(", "), if key.live { "yes" } else { "no" });
+        text += &format!("    {names}\n        {}", key.wants);
+        text += &format!(" (default: {}; reload: {reload})\n", key.default);
     }
     text
 }
@@ -76,14 +91,15 @@ mod tests {
             "    -a, --addr, --net <host>         Address to listen on (default: 0.0.0.0)\n",
             "    -n, --name\n        --server_name <server_name>  Name of this server",
             "        --loops <n>                  Number of client loops",
-            "\n\nLogging Options:\n    -T, --logtime                    Start log lines",
+            "\n\nLogging Options:\n    -l, --log <file>                 File to log to\n",
+            "    -T, --logtime                    Start log lines",
             "    -DVV                             Log debug lines and the protocol, that",
             "\n\nCommon Options:\n    -h, --help                       Show this text\n",
         ] {
             assert!(text.contains(line), "{line}\nnot in\n{text}");
         }
         assert!(
-            text.ends_with(".\n") || text.ends_with("version\n"),
+            text.ends_with(" Show the keys of a configuration file\n"),
             "{text}"
         );
     }
@@ -102,6 +118,13 @@ mod tests {
             }
         }
         assert!(!text.contains("JetStream"));
+    }
+
+    #[test]
+    fn keys_are_shown_with_all_there_is_to_know() {
+        let entry =
+            "    max_connections, max_conn\n        a whole number (default: 65536; reload: yes)\n";
+        assert!(keys().contains(entry), "{}", keys());
     }
 
     #[test]

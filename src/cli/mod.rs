@@ -6,6 +6,7 @@
 
 mod args;
 mod command;
+mod configure;
 mod flags;
 mod help;
 pub mod mkpasswd;
@@ -13,6 +14,7 @@ mod normalise;
 mod pid_file;
 mod ports_file;
 mod run;
+mod serve;
 mod signal;
 
 pub use run::run;

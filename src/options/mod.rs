@@ -5,10 +5,14 @@
 //! what is done with them is the business of others.
 
 mod check;
+mod file;
+mod keys;
 mod log;
 mod reload;
 
 pub use check::OptionError;
+pub use file::Findings;
+pub use keys::{Documented, documented};
 pub use log::{LogFormat, LogOptions};
 pub use reload::{Change, Refused};
 

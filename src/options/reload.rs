@@ -150,7 +150,6 @@ impl Options {
 }
 
 /// Whether the option with this key can change while the server runs; `None` if there is none.
-#[cfg(test)]
 pub(super) fn is_live(key: &str) -> Option<bool> {
     let field = FIELDS.iter().find(|field| field.key == key)?;
     Some(field.fixed.is_none())

@@ -1,10 +1,7 @@
-
-//! What differs between operating systems: signals, limits, the allocator, files, local time. The
 //! What differs between operating systems: signals, processes, network interfaces, limits, the
-//! allocator, local time. The only home of `cfg(target_os)`; every function has a harmless answer
-//! only home of `cfg(target_os)`; every function has a harmless answer where a system lacks the
-//! thing.
-//! where a system lacks the thing.
+//! allocator, files, local time. The only home of `cfg(target_os)`; every function has a harmless
+//! answer where a system lacks the thing.
+
 pub mod files;
 pub mod host;
 pub mod interfaces;

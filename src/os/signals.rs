@@ -37,9 +37,13 @@ impl Display for Signal {
 
 #[cfg(unix)]
 mod system {
-    use std::io;
+    use std::io::{self, Read};
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
 
     use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+    use signal_hook::iterator::backend::{PollResult, SignalDelivery, SignalIterator};
+    use signal_hook::iterator::exfiltrator::SignalOnly;
 
     use super::Signal;
 
@@ -53,8 +57,11 @@ mod system {
     ];
 
     /// The signals on their way to this process, from [`Signals::install`] on.
-    #[derive(Debug)]
-    pub struct Signals(signal_hook::iterator::Signals);
+    pub struct Signals {
+        arrived: SignalIterator<SignalDelivery<UnixStream, SignalOnly>, SignalOnly>,
+        /// The socket that a byte comes through with every signal.
+        bell: UnixStream,
+    }
 
     impl Signal {
         /// The system's number.
@@ -75,16 +82,32 @@ mod system {
         /// a shell does that with SIGINT for its background jobs.
         pub fn install() -> io::Result<Signals> {
             let numbers = HANDLED.map(Signal::number);
-            signal_hook::iterator::Signals::new(numbers).map(Signals)
+            let (bell, ring) = UnixStream::pair()?;
+            let listen = bell.try_clone()?;
+            let delivery = SignalDelivery::with_pipe(listen, ring, SignalOnly, numbers)?;
+            let arrived = SignalIterator::new(delivery);
+            Ok(Signals { arrived, bell })
         }
 
-        /// Waits for the next signal.
-        pub fn wait(&mut self) -> Signal {
+        /// Waits for the next signal; for so long at most, if `patience` is given.
+        pub fn wait(&mut self, patience: Option<Duration>) -> Option<Signal> {
+            // The clones of a socket share the timeout, which cannot be zero.
+            let timeout = patience.map(|time| time.max(Duration::from_millis(1)));
+            self.bell.set_read_timeout(timeout).ok()?;
+            let mut listen = |bell: &mut UnixStream| loop {
+                match bell.read(&mut [0; 64]) {
+                    Ok(_) => return Ok(true),
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                    Err(e) => return Err(e),
+                }
+            };
             loop {
-                let number = self.0.forever().next();
-                let signal = HANDLED.iter().find(|own| Some(own.number()) == number);
-                if let Some(signal) = signal {
-                    return *signal;
+                let PollResult::Signal(number) = self.arrived.poll_signal(&mut listen) else {
+                    return None;
+                };
+                if let Some(signal) = HANDLED.iter().find(|own| own.number() == number) {
+                    return Some(*signal);
                 }
             }
         }
@@ -107,11 +130,13 @@ mod system {
             Ok(Signals(()))
         }
 
-        /// Waits until the system ends the process.
-        pub fn wait(&mut self) -> Signal {
-            loop {
-                std::thread::park();
+        /// Waits until the system ends the process; for so long at most, if `patience` is given.
+        pub fn wait(&mut self, patience: Option<std::time::Duration>) -> Option<Signal> {
+            match patience {
+                Some(time) => std::thread::park_timeout(time),
+                None => std::thread::park(),
             }
+            None
         }
     }
 }
@@ -126,12 +151,16 @@ mod tests {
 
         let mut signals = Signals::install().unwrap();
         signal_hook::low_level::raise(SIGUSR1).unwrap();
-        assert_eq!(signals.wait(), Signal::User1);
+        assert_eq!(signals.wait(None), Some(Signal::User1));
+        assert_eq!(
+            signals.wait(Some(std::time::Duration::from_millis(1))),
+            None
+        );
         // None is lost when several come before anyone waits, though their order may be.
         for number in [SIGTERM, SIGINT, SIGUSR1] {
             signal_hook::low_level::raise(number).unwrap();
         }
-        let mut names = [(); 3].map(|()| signals.wait().to_string());
+        let mut names = [(); 3].map(|()| signals.wait(None).unwrap().to_string());
         names.sort_unstable();
         assert_eq!(names, ["interrupt", "terminated", "user defined signal 1"]);
     }

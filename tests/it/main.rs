@@ -10,6 +10,8 @@
 )]
 
 mod client;
+#[cfg(unix)]
+mod config;
 mod differential;
 mod errors;
 mod mkpasswd;

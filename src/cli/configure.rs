@@ -1,0 +1,205 @@
+//! From what was typed and the file that it names to options, at the start and on every reload.
+
+use std::fmt::{self, Display, Formatter};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::args::Args;
+use super::normalise::UsageError;
+use crate::base::text::PlainError;
+use crate::config::{self, Environment};
+use crate::options::{Findings, LogFormat, OptionError, Options};
+
+/// Options, and where they come from.
+#[derive(Debug)]
+pub(super) struct Setup {
+    pub(super) options: Options,
+    /// What was typed, for the next time.
+    pub(super) args: Args,
+    pub(super) file: Option<UsedFile>,
+    /// What is odd about the file.
+    pub(super) warnings: Vec<String>,
+}
+
+/// A configuration file that was read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct UsedFile {
+    pub(super) path: PathBuf,
+    /// `sha256:` and the digest of what the file means, whatever its form.
+    pub(super) digest: String,
+}
+
+/// Why there are no options.
+#[derive(Debug)]
+pub(super) enum ConfigureError {
+    /// A flag's value is out of range.
+    Usage(UsageError),
+    /// The file has faults. Shown as they are.
+    File(String),
+    /// The options break rules.
+    Options(Vec<OptionError>),
+}
+
+impl Display for ConfigureError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            ConfigureError::Usage(error) => error.fmt(f),
+            ConfigureError::File(text) => f.write_str(text),
+            ConfigureError::Options(errors) => {
+                let lines = errors.iter().map(ToString::to_string);
+                f.write_str(&lines.collect::<Vec<_>>().join("\n"))
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigureError {}
+
+impl From<UsageError> for ConfigureError {
+    fn from(error: UsageError) -> ConfigureError {
+        ConfigureError::Usage(error)
+    }
+}
+
+/// The options that the arguments and the file that they name ask for; flags win over the file.
+/// The rules that hold between options are not checked yet.
+pub(super) fn configure(args: Args, env: &dyn Environment) -> Result<Setup, ConfigureError> {
+    let mut options = Options::default();
+    let (mut file, mut warnings) = (None, Vec::new());
+    if let Some(path) = args.config() {
+        let document =
+            config::load(path, env).map_err(|report| ConfigureError::File(report.to_string()))?;
+        let Findings {
+            errors,
+            warnings: odd,
+        } = options.apply(&path.display().to_string(), &document);
+        if !errors.is_empty() {
+            // What is odd comes first, as in the reference.
+            let all = odd.into_iter().chain(errors).collect::<Vec<_>>();
+            return Err(ConfigureError::File(all.join("\n")));
+        }
+        warnings = odd;
+        file = Some(UsedFile {
+            path: path.into(),
+            digest: document.digest(),
+        });
+    }
+    override_with(&mut options, &args)?;
+    Ok(Setup {
+        options,
+        args,
+        file,
+        warnings,
+    })
+}
+
+impl Setup {
+    /// Checks the rules that hold between options.
+    pub(super) fn checked(self) -> Result<Setup, ConfigureError> {
+        match self.options.check() {
+            Ok(()) => Ok(self),
+            Err(errors) => Err(ConfigureError::Options(errors)),
+        }
+    }
+}
+
+/// Sets what was typed. As in the reference, an empty text or the port 0 asks for the default.
+fn override_with(options: &mut Options, args: &Args) -> Result<(), UsageError> {
+    let default = Options::default();
+    let text = |value: &String| Some(value.clone()).filter(|value| !value.is_empty());
+    if let Some(host) = &args.host {
+        options.host = text(host).unwrap_or(default.host);
+    }
+    if let Some(port) = narrow("p", args.port)? {
+        options.port = if port == 0 { default.port } else { port };
+    }
+    if let Some(name) = &args.name {
+        options.server_name = text(name);
+    }
+    if let Some(address) = &args.client_advertise {
+        options.client_advertise = text(address);
+    }
+    for (typed, option) in [
+        (&args.pid_file, &mut options.pid_file),
+        (&args.ports_file_dir, &mut options.ports_file_dir),
+        (&args.log_file, &mut options.log.file),
+    ] {
+        if let Some(path) = typed {
+            *option = Some(PathBuf::from(path)).filter(|path| !path.as_os_str().is_empty());
+        }
+    }
+    if let Some(loops) = narrow("loops", args.loops)? {
+        options.loops = Some(loops);
+    }
+    let log = &mut options.log;
+    for (typed, option) in [
+        (args.debug, &mut log.debug),
+        (args.trace, &mut log.trace),
+        (args.trace_verbose, &mut log.trace_verbose),
+        (args.logtime, &mut log.logtime),
+        (args.logtime_utc, &mut log.logtime_utc),
+        (args.syslog, &mut log.syslog),
+    ] {
+        *option = typed.unwrap_or(*option);
+    }
+    if let Some(server) = &args.remote_syslog {
+        log.remote_syslog = text(server);
+    }
+    if let Some(limit) = args.log_size_limit {
+        log.size_limit = u64::try_from(limit).unwrap_or(0);
+    }
+    if let Some(len) = args.max_traced_msg_len {
+        log.max_traced_msg_len = usize::try_from(len.max(0)).unwrap_or(usize::MAX);
+    }
+    match args.log_format.as_deref() {
+        None => {}
+        Some("" | "text") => log.format = LogFormat::Text,
+        Some("json") => log.format = LogFormat::Json,
+        Some(other) => {
+            return Err(UsageError::BadValue {
+                name: "log_format".into(),
+                value: other.into(),
+                reason: "it must be text or json",
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The number as the options hold it.
+fn narrow<T: TryFrom<i64>>(name: &str, number: Option<i64>) -> Result<Option<T>, UsageError> {
+    let Some(number) = number else {
+        return Ok(None);
+    };
+    T::try_from(number)
+        .map(Some)
+        .map_err(|_| UsageError::BadValue {
+            name: name.into(),
+            value: number.to_string(),
+            reason: "value out of range",
+        })
+}
+
+/// The files and the environment of this process.
+pub(super) struct Disk;
+
+impl Environment for Disk {
+    fn read(&self, path: &Path, max: usize) -> Result<Vec<u8>, String> {
+        let shown = path.display();
+        let open = |e| format!("open {shown}: {}", PlainError(&e));
+        let read = |e| format!("read {shown}: {}", PlainError(&e));
+        let file = File::open(path).map_err(open)?;
+        let mut bytes = Vec::new();
+        let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
+        file.take(limit).read_to_end(&mut bytes).map_err(read)?;
+        if bytes.len() > max {
+            return Err(format!("{shown}: the configuration has over {max} bytes"));
+        }
+        Ok(bytes)
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+}

@@ -1,0 +1,281 @@
+//! A running server: its files, and what signals make of it.
+
+use std::net::SocketAddr;
+use std::panic;
+use std::path::Path;
+use std::process::{self, ExitCode};
+use std::time::Duration;
+
+use log::{error, info, warn};
+
+use super::args::Args;
+use super::configure::{Disk, Setup, UsedFile, configure};
+use super::pid_file::PidFile;
+use super::ports_file::{Ports, PortsFile, PortsFileError, urls};
+use crate::base::clock::{self, Mono};
+use crate::base::text::PlainError;
+use crate::logging;
+use crate::options::{Options, VERSION};
+use crate::os::signals::{Signal, Signals};
+use crate::os::{interfaces, limits, malloc};
+use crate::server::Server;
+
+/// Larger payloads are warned of.
+const PAYLOAD_ADVISED_MAX: usize = 8 << 20;
+
+/// How often a server in lame duck mode looks whether it may end.
+const LAME_DUCK_LOOK: Duration = Duration::from_millis(50);
+
+/// Time that the last clients get to be gone after lame duck mode should be over.
+const LAME_DUCK_SLACK: Duration = Duration::from_secs(2);
+
+/// Runs a server until a signal ends it.
+pub(super) fn serve(setup: Setup) -> ExitCode {
+    malloc::tune();
+    limits::raise_open_files();
+    // Before any other thread starts: what comes early waits its turn instead of killing.
+    let signals = Signals::install();
+    let log = match logging::init(&setup.options.log) {
+        Ok(log) => log,
+        Err(error) => {
+            super::run::complain(&format_args!("nats-server: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    end_on_panic();
+    info!("Starting nats-server");
+    info!("  Version:  {VERSION}");
+    info!("  Build:    {}", env!("CARGO_PKG_VERSION"));
+
+    let outcome = match signals {
+        Ok(signals) => Running::start(setup).map(|running| running.run(signals)),
+        Err(error) => Err(format!("Error handling signals: {error}")),
+    };
+    if let Err(reason) = &outcome {
+        logging::fatal(reason);
+    }
+    drop(log);
+    if outcome.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Makes a panic, which is a bug of ours, end the process at once: with one of its loops gone, a
+/// server would only look alive, and whoever supervises it could not tell.
+fn end_on_panic() {
+    panic::set_hook(Box::new(|info| {
+        logging::fatal(format_args!("Internal error: {info}"));
+        logging::flush();
+        process::exit(1);
+    }));
+}
+
+struct Running {
+    server: Server,
+    args: Args,
+    pid_file: Option<PidFile>,
+    ports_file: Option<PortsFile>,
+    lame_duck: Option<LameDuck>,
+}
+
+/// Lame duck mode as far as the main thread has to do with it.
+struct LameDuck {
+    since: Mono,
+    /// Whether the grace period is over.
+    closing: bool,
+}
+
+impl Running {
+    fn start(setup: Setup) -> Result<Running, String> {
+        let Setup {
+            options,
+            args,
+            file,
+            warnings,
+        } = setup;
+        if let Some(UsedFile { path, digest }) = &file {
+            info!("Using configuration file: {} ({digest})", path.display());
+        }
+        for warning in warnings {
+            warn!("{warning}");
+        }
+        if !options.tags.is_empty() {
+            info!("  Tags:     {}", options.tags.join(", "));
+        }
+        for (name, value) in &options.metadata {
+            info!("  Metadata: {name} = {value}");
+        }
+        if options.max_payload > PAYLOAD_ADVISED_MAX {
+            warn!(
+                "Maximum payloads over 8.00 MB are generally discouraged and could lead to poor \
+                 performance"
+            );
+        }
+        let pid_path = options.pid_file.clone();
+        let ports_dir = options.ports_file_dir.clone();
+        let server = Server::start(options).map_err(|error| error.to_string())?;
+        // Only now: a server that found its port taken leaves the file of the one that runs.
+        let pid_file = match pid_path.as_deref().map(PidFile::write).transpose() {
+            Ok(file) => file,
+            Err(error) => {
+                server.shutdown();
+                return Err(error.to_string());
+            }
+        };
+        // As in the reference, a server that cannot write this one says so and runs.
+        let ports_file = ports_dir.and_then(|dir| {
+            let written = write_ports(&dir, server.addr());
+            written.inspect_err(|e| error!("{e}")).ok()
+        });
+        info!("Server is ready");
+        Ok(Running {
+            server,
+            args,
+            pid_file,
+            ports_file,
+            lame_duck: None,
+        })
+    }
+
+    fn run(mut self, mut signals: Signals) {
+        loop {
+            let patience = self.lame_duck.is_some().then_some(LAME_DUCK_LOOK);
+            if let Some(signal) = signals.wait(patience) {
+                info!("Trapped \"{signal}\" signal");
+                if self.handle(signal) {
+                    break;
+                }
+            }
+            if self.lame_duck_is_over() {
+                break;
+            }
+        }
+        info!("Initiating Shutdown...");
+        self.server.shutdown();
+        drop(self.ports_file);
+        drop(self.pid_file);
+        info!("Server Exiting..");
+    }
+
+    /// Does what a signal asks for; says whether that ends the server.
+    fn handle(&mut self, signal: Signal) -> bool {
+        match signal {
+            Signal::Interrupt | Signal::Quit => return true,
+            // A server on its way out anyway takes its time.
+            Signal::Terminate => return self.lame_duck.is_none(),
+            Signal::Hangup => {
+                if let Err(reason) = self.reload() {
+                    error!("Failed to reload server configuration: {reason}");
+                }
+            }
+            Signal::User1 => {
+                if let Err(reason) = logging::reopen() {
+                    error!("{reason}");
+                }
+            }
+            Signal::User2 => self.enter_lame_duck(),
+        }
+        false
+    }
+
+    /// Reads the configuration again and goes on with it. Either all of it is in force afterwards,
+    /// or nothing has changed.
+    fn reload(&mut self) -> Result<(), String> {
+        if self.args.config().is_none() {
+            let text = "can only reload config when a file is provided using -c or --config";
+            return Err(text.into());
+        }
+        let setup = configure(self.args.clone(), &Disk)
+            .and_then(Setup::checked)
+            .map_err(|error| error.to_string())?;
+        let old = self.server.options();
+        let mut new = setup.options;
+        // The port that was picked at the start is the one that was asked for.
+        if [-1, i32::from(self.server.addr().port())].contains(&new.port) {
+            new.port = old.port;
+        }
+        let changes = old.changes(&new).map_err(|refused| {
+            let texts = refused.iter().map(ToString::to_string);
+            texts.collect::<Vec<_>>().join("\n")
+        })?;
+
+        // First whatever can fail; what was made is gone again if something else does.
+        let pid_file = match (&new.pid_file, new.pid_file != old.pid_file) {
+            (Some(path), true) => Some(PidFile::write(path).map_err(|e| e.to_string())?),
+            _ => None,
+        };
+        let ports_file = match (
+            &new.ports_file_dir,
+            new.ports_file_dir != old.ports_file_dir,
+        ) {
+            (Some(dir), true) => {
+                Some(write_ports(dir, self.server.addr()).map_err(|e| e.to_string())?)
+            }
+            _ => None,
+        };
+        if new.log != old.log {
+            logging::apply(&new.log).map_err(|error| error.to_string())?;
+        }
+        if new.pid_file != old.pid_file {
+            self.pid_file = pid_file;
+        }
+        if new.ports_file_dir != old.ports_file_dir {
+            self.ports_file = ports_file;
+        }
+        self.server.reload(new);
+        for warning in setup.warnings {
+            warn!("{warning}");
+        }
+        for change in changes {
+            info!("Reloaded: {change}");
+        }
+        let digest = setup.file.map_or(String::new(), |file| file.digest);
+        info!("Reloaded server configuration ({digest})");
+        Ok(())
+    }
+
+    fn enter_lame_duck(&mut self) {
+        if self.lame_duck.is_some() {
+            return;
+        }
+        info!("Entering lame duck mode, stop accepting new clients");
+        self.server.enter_lame_duck();
+        self.lame_duck = Some(LameDuck {
+            since: clock::mono(),
+            closing: false,
+        });
+    }
+
+    /// Whether the server was in lame duck mode and all clients are gone, or should be.
+    fn lame_duck_is_over(&mut self) -> bool {
+        let Some(mode) = &mut self.lame_duck else {
+            return false;
+        };
+        let Options {
+            lame_duck_duration,
+            lame_duck_grace_period,
+            ..
+        } = self.server.options();
+        let passed = clock::mono().since(mode.since);
+        let connections = self.server.connections();
+        if passed >= *lame_duck_grace_period && !mode.closing && connections > 0 {
+            mode.closing = true;
+            info!("Closing existing clients");
+        }
+        connections == 0 || passed >= *lame_duck_duration + LAME_DUCK_SLACK
+    }
+}
+
+fn write_ports(dir: &Path, listening: SocketAddr) -> Result<PortsFile, PortsFileError> {
+    let interfaces = interfaces::addresses().unwrap_or_else(|e| {
+        warn!("Error listing network interfaces: {}", PlainError(&e));
+        Vec::new()
+    });
+    let ports = Ports {
+        nats: urls("nats", listening, &interfaces),
+        ..Ports::default()
+    };
+    PortsFile::write(dir, &ports)
+}

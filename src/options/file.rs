@@ -1,0 +1,363 @@
+//! From a configuration file to options: every key is looked up, checked and applied, and
+//! everything that is wrong is told, not just the first of it.
+
+use super::Options;
+use super::keys::{Key, Set, Takes, What, top};
+use crate::base::address;
+use crate::base::text::{GoDuration, quoted};
+use crate::config::{Document, Entry, Fault, Kind, Map, Position, Value};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How many faults are told one by one.
+const FAULTS_MAX: usize = 100;
+
+/// The longest key for which a similar one is looked for.
+const SIMILAR_LEN_MAX: usize = 64;
+
+/// What a file brought, beside options.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// What is wrong, each with its place and line, as lines to be shown. If there is any, the
+    /// options are not to be used.
+    pub errors: Vec<String>,
+    /// What is odd, in the same form.
+    pub warnings: Vec<String>,
+}
+
+impl Options {
+    /// Applies the keys of a configuration file, in the order of the file. `name` is the file's.
+    pub fn apply(&mut self, name: &str, document: &Document) -> Findings {
+        let mut check = Check {
+            document,
+            found: Findings::default(),
+            more: 0,
+        };
+        if document.root.is_empty() {
+            let text = format!("{name}: config has no values or is empty");
+            check.found.warnings.push(text);
+        }
+        for entry in document.root.iter() {
+            check.top(self, entry);
+        }
+        if check.more > 0 {
+            let text = format!("{} more errors are not shown", check.more);
+            check.found.errors.push(text);
+        }
+        check.found
+    }
+}
+
+struct Check<'d> {
+    document: &'d Document,
+    found: Findings,
+    /// Errors that are not shown, being too many.
+    more: usize,
+}
+
+/// A value of the wrong kind, with what is wrong in words.
+type Wrong = String;
+
+impl Check<'_> {
+    fn top(&mut self, options: &mut Options, entry: &Entry) {
+        match Key::find(top(), &entry.key) {
+            None if entry.used => {}
+            None => self.unknown(entry, top()),
+            Some(Key {
+                what: What::Later(takes),
+                ..
+            }) => {
+                if !turns_off(&entry.value, takes) {
+                    self.not_yet(entry);
+                }
+                self.value(&entry.key, &entry.value, takes);
+            }
+            Some(Key {
+                what: What::Ready { set, .. },
+                ..
+            }) => {
+                if let Err(wrong) = self.set(options, entry, set) {
+                    self.error(entry.key_at, wrong);
+                }
+            }
+        }
+    }
+
+    /// Sets the option that a key stands for.
+    fn set(&mut self, options: &mut Options, entry: &Entry, set: &Set) -> Result<(), Wrong> {
+        let key = &*entry.key;
+        let wrong = || Err(wants(key, &set.wants(), &entry.value));
+        match (set, &entry.value.kind) {
+            (Set::Bool(set), Kind::Bool(value)) => set(options, *value),
+            (Set::Int(min, max, set), Kind::Int(value)) => {
+                if !(*min..=*max).contains(value) {
+                    let range = match (*min, *max) {
+                        (min, i64::MAX) => format!("at least {min}"),
+                        (min, max) => format!("between {min} and {max}"),
+                    };
+                    return Err(format!(
+                        "{key}: {value} is out of range, it must be {range}"
+                    ));
+                }
+                set(options, *value);
+            }
+            (Set::Time(set), Kind::Text(text)) => set(options, duration(key, text)?),
+            (Set::Time(set), Kind::Int(seconds)) => {
+                let Ok(seconds) = u64::try_from(*seconds) else {
+                    return Err(format!("{key}: {seconds} cannot be negative"));
+                };
+                let text = format!(
+                    "invalid use of field {}: {key} should be converted to a duration",
+                    quoted(key.as_bytes())
+                );
+                self.warning(entry.key_at, text);
+                set(options, Duration::from_secs(seconds));
+            }
+            (Set::LongTime(min, set), Kind::Text(text)) => {
+                let value = duration(key, text)?;
+                if value < *min {
+                    let (value, min) = (GoDuration(value), min.as_secs());
+                    return Err(format!(
+                        "invalid {key} of {value}, minimum is {min} seconds"
+                    ));
+                }
+                set(options, value);
+            }
+            (Set::Text(set), Kind::Text(text)) => set(options, text.clone()),
+            (Set::Word(words, set), Kind::Text(text)) => {
+                if !words.contains(&&**text) {
+                    let mut words = words.iter().map(|word| format!("'{word}'"));
+                    let last = words.next_back().unwrap_or_default();
+                    let first = words.collect::<Vec<_>>().join(", ");
+                    return Err(format!("{key} must be {first} or {last}"));
+                }
+                set(options, text);
+            }
+            (Set::Texts(set), Kind::Text(text)) => set(options, vec![text.clone()]),
+            (Set::Texts(set), Kind::Array(values)) => {
+                let mut texts = Vec::new();
+                for value in values {
+                    let Kind::Text(text) = &value.kind else {
+                        return Err(wants(key, "text in the list", value));
+                    };
+                    texts.push(text.clone());
+                }
+                set(options, texts);
+            }
+            (Set::Pairs(set), Kind::Map(map)) => {
+                let mut pairs = BTreeMap::new();
+                for entry in map.iter() {
+                    let Kind::Text(text) = &entry.value.kind else {
+                        return Err(wants(&entry.key, "text", &entry.value));
+                    };
+                    pairs.insert(entry.key.clone(), text.clone());
+                }
+                set(options, pairs);
+            }
+            (Set::Listen(set), Kind::Int(port)) => {
+                let valid = i32::try_from(*port)
+                    .ok()
+                    .filter(|p| (-1..=65535).contains(p));
+                let Some(port) = valid else {
+                    return Err(format!("{key}: {port} is not a port between -1 and 65535"));
+                };
+                set(options, String::new(), port);
+            }
+            (Set::Listen(set), Kind::Text(text)) => {
+                let (host, port) = listen(text)?;
+                set(options, host.into(), port);
+            }
+            _ => return wrong(),
+        }
+        Ok(())
+    }
+
+    /// Checks a value that is not applied.
+    fn value(&mut self, key: &str, value: &Value, takes: &Takes) {
+        match (takes, &value.kind) {
+            (Takes::Bool, Kind::Bool(_))
+            | (Takes::Int | Takes::Listen, Kind::Int(_))
+            | (Takes::Text | Takes::Texts | Takes::Subjects(_), Kind::Text(_))
+            | (Takes::Time, Kind::Int(_) | Kind::Float(_))
+            | (Takes::Free, Kind::Map(_)) => {}
+            (Takes::Time, Kind::Text(text)) if text == "always" => {}
+            (Takes::Time, Kind::Text(text)) => {
+                if let Err(wrong) = duration(key, text) {
+                    self.error(value.at, wrong);
+                }
+            }
+            (Takes::Listen, Kind::Text(text)) => {
+                if let Err(wrong) = listen(text) {
+                    self.error(value.at, wrong);
+                }
+            }
+            (Takes::Texts | Takes::Subjects(_), Kind::Array(values)) => {
+                for value in values.iter().filter(|v| !matches!(v.kind, Kind::Text(_))) {
+                    self.error(value.at, wants(key, "text in the list", value));
+                }
+            }
+            (Takes::Block(keys) | Takes::Subjects(keys), Kind::Map(map)) => self.block(map, keys),
+            (Takes::Blocks(keys), Kind::Array(values)) => {
+                for value in values {
+                    match &value.kind {
+                        Kind::Map(map) => self.block(map, keys),
+                        _ => self.error(value.at, wants(key, "a map in the list", value)),
+                    }
+                }
+            }
+            (Takes::Named(keys), Kind::Map(map)) => {
+                for entry in map.iter() {
+                    match &entry.value.kind {
+                        Kind::Map(map) => self.block(map, keys),
+                        _ if entry.used => {}
+                        _ => self.error(entry.key_at, wants(&entry.key, "a map", &entry.value)),
+                    }
+                }
+            }
+            (Takes::Either(all), _) => match all.iter().find(|takes| fits(value, takes)) {
+                Some(takes) => self.value(key, value, takes),
+                None => self.error(value.at, wants(key, &takes.wants(), value)),
+            },
+            _ => self.error(value.at, wants(key, &takes.wants(), value)),
+        }
+    }
+
+    fn block(&mut self, map: &Map, keys: &'static [Key]) {
+        for entry in map.iter() {
+            match Key::find(keys, &entry.key) {
+                Some(Key {
+                    what: What::Later(takes),
+                    ..
+                }) => {
+                    self.value(&entry.key, &entry.value, takes);
+                }
+                Some(_) => {}
+                None if entry.used => {}
+                None => self.unknown(entry, keys),
+            }
+        }
+    }
+
+    fn unknown(&mut self, entry: &Entry, keys: impl IntoIterator<Item = &'static Key>) {
+        let mut text = format!("unknown field {}", quoted(entry.key.as_bytes()));
+        if let Some(near) = nearest(&entry.key, keys.into_iter().flat_map(|key| key.names)) {
+            text.push_str(&format!(", did you mean {}?", quoted(near.as_bytes())));
+        }
+        self.error(entry.key_at, text);
+    }
+
+    fn not_yet(&mut self, entry: &Entry) {
+        let (sources, at) = (&self.document.sources, entry.key_at);
+        let (place, snippet) = (sources.place(at), sources.snippet(at));
+        let text = format!("not supported yet: {} at {place}\n{snippet}", entry.key);
+        self.push_error(text);
+    }
+
+    fn error(&mut self, at: Position, text: String) {
+        let text = self.document.sources.show(&Fault::new(at, text));
+        self.push_error(text);
+    }
+
+    fn push_error(&mut self, text: String) {
+        if self.found.errors.len() < FAULTS_MAX {
+            self.found.errors.push(text);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn warning(&mut self, at: Position, text: String) {
+        let text = self.document.sources.show(&Fault::new(at, text));
+        self.found.warnings.push(text);
+    }
+}
+
+/// Whether a value asks for a feature not to be there, which is no feature to have.
+fn turns_off(value: &Value, takes: &Takes) -> bool {
+    match (&value.kind, takes) {
+        (Kind::Bool(on), _) => !on,
+        (Kind::Int(0), Takes::Int) => true,
+        _ => false,
+    }
+}
+
+/// Whether a value is of the kind that is wanted, whatever is inside of it.
+fn fits(value: &Value, takes: &Takes) -> bool {
+    match takes {
+        Takes::Bool => matches!(value.kind, Kind::Bool(_)),
+        Takes::Int => matches!(value.kind, Kind::Int(_)),
+        Takes::Text => matches!(value.kind, Kind::Text(_)),
+        Takes::Time => matches!(value.kind, Kind::Text(_) | Kind::Int(_) | Kind::Float(_)),
+        Takes::Listen => matches!(value.kind, Kind::Text(_) | Kind::Int(_)),
+        Takes::Texts => matches!(value.kind, Kind::Text(_) | Kind::Array(_)),
+        Takes::Block(_) | Takes::Named(_) | Takes::Free => matches!(value.kind, Kind::Map(_)),
+        Takes::Blocks(_) => matches!(value.kind, Kind::Array(_)),
+        Takes::Subjects(_) => {
+            matches!(value.kind, Kind::Text(_) | Kind::Array(_) | Kind::Map(_))
+        }
+        Takes::Either(all) => all.iter().any(|takes| fits(value, takes)),
+    }
+}
+
+fn wants(key: &str, wants: &str, value: &Value) -> Wrong {
+    let got = match &value.kind {
+        Kind::Bool(value) => value.to_string(),
+        Kind::Int(value) => format!("the number {value}"),
+        Kind::Float(value) => format!("the number {value}"),
+        Kind::Date(value) => format!("the date {value}"),
+        // What it says may be a secret in the wrong place.
+        Kind::Text(_) => "text".into(),
+        Kind::Array(_) => "a list".into(),
+        Kind::Map(_) => "a map".into(),
+    };
+    format!("{key}: expected {wants}, but got {got}")
+}
+
+fn listen(text: &str) -> Result<(&str, i32), Wrong> {
+    address::split(text).map_err(|error| {
+        let text = quoted(text.as_bytes());
+        format!("could not parse address string {text}: {error}")
+    })
+}
+
+fn duration(key: &str, text: &str) -> Result<Duration, Wrong> {
+    crate::base::duration::parse(text).map_err(|error| format!("error parsing {key}: {error}"))
+}
+
+/// The name that is most like `key`, if one is so much like it that it may be meant.
+fn nearest(
+    key: &str,
+    names: impl IntoIterator<Item = &'static &'static str>,
+) -> Option<&'static str> {
+    if key.len() > SIMILAR_LEN_MAX {
+        return None;
+    }
+    let key = key.to_lowercase();
+    let far = (key.len() / 3).clamp(1, 3);
+    let rated = names.into_iter().map(|name| (distance(&key, name), *name));
+    rated.filter(|(d, _)| *d <= far).min().map(|(_, name)| name)
+}
+
+/// How many letters are to be added, removed, changed or swapped with their neighbour to come from
+/// `a` to `b`.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut rows = [
+        vec![0; b.len() + 1],
+        (0..=b.len()).collect(),
+        vec![0; b.len() + 1],
+    ];
+    for i in 0..a.len() {
+        let [before, last, row] = &mut rows;
+        row[0] = i + 1;
+        for j in 0..b.len() {
+            let change = last[j] + usize::from(a[i] != b[j]);
+            row[j + 1] = change.min(last[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
+                row[j + 1] = row[j + 1].min(before[j - 1] + 1);
+            }
+        }
+        rows.rotate_left(1);
+    }
+    rows[1][b.len()]
+}

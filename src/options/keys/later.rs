@@ -1,0 +1,462 @@
+//! The keys of the reference whose features this server does not have yet: refused, but checked
+//! inside, so that a mistake is told on the same day as the refusal.
+
+use super::Takes::{
+    self, Block, Blocks, Bool, Either, Free, Int, Listen, Named, Subjects, Text, Texts, Time,
+};
+use super::{Key, What};
+
+const fn later(names: &'static [&'static str], takes: Takes) -> Key {
+    let what = What::Later(takes);
+    Key { names, what }
+}
+
+const NUMBER_OR_TEXT: Takes = Either(&[Int, Text]);
+
+#[rustfmt::skip]
+pub(super) const KEYS: &[Key] = &[
+    later(&["http"], Listen),
+    later(&["http_port", "monitor_port"], Int),
+    later(&["https"], Listen),
+    later(&["https_port"], Int),
+    later(&["http_base_path"], Text),
+    later(&["max_closed_clients"], Int),
+    later(&["prof_port"], Int),
+    later(&["prof_block_rate"], Int),
+
+    later(&["authorization"], Block(AUTHORIZATION)),
+    later(&["accounts"], Either(&[Named(ACCOUNT), Texts])),
+    later(&["mappings", "maps"], Free),
+    later(&["no_auth_user"], Text),
+    later(&["system_account", "system"], Text),
+    later(&["no_system_account", "no_system", "no_sys_acc"], Bool),
+    later(&["default_sentinel"], Text),
+    later(&["operator", "operators", "root", "roots", "root_operator", "root_operators"], Texts),
+    later(&["trusted_keys", "trusted"], Texts),
+    later(&["resolver", "account_resolver", "accounts_resolver"], Either(&[Text, Block(RESOLVER)])),
+    later(&["resolver_tls"], Block(TLS)),
+    later(&["resolver_preload"], Free),
+    later(&["resolver_pinned_accounts"], Texts),
+    later(&["proxies"], Block(PROXIES)),
+    later(&["proxy_protocol"], Bool),
+
+    later(&["tls"], Block(TLS)),
+    later(&["allow_non_tls"], Bool),
+    later(&["ocsp"], Either(&[Bool, Block(OCSP)])),
+    later(&["ocsp_cache"], Either(&[Bool, Block(OCSP_CACHE)])),
+
+    later(&["cluster"], Block(CLUSTER)),
+    later(&["gateway"], Block(GATEWAY)),
+    later(&["leafnodes", "leaf"], Block(LEAFNODES)),
+    later(&["connect_error_reports"], Int),
+    later(&["reconnect_error_reports"], Int),
+    later(&["websocket", "ws"], Block(WEBSOCKET)),
+    later(&["mqtt"], Block(MQTT)),
+
+    later(&["jetstream"], Either(&[Bool, Text, Block(JETSTREAM)])),
+    later(&["store_dir", "storedir"], Text),
+    later(&["default_js_domain"], Free),
+    later(&["feature_flags"], Free),
+];
+
+#[rustfmt::skip]
+const AUTHORIZATION: &[Key] = &[
+    later(&["user", "username"], NUMBER_OR_TEXT),
+    later(&["pass", "password"], NUMBER_OR_TEXT),
+    later(&["token"], NUMBER_OR_TEXT),
+    later(&["timeout"], Time),
+    later(&["users"], Blocks(USER)),
+    later(&["default_permissions", "default_permission", "permissions"], Block(PERMISSIONS)),
+    later(&["auth_callout", "auth_hook"], Block(AUTH_CALLOUT)),
+    later(&["proxy_required"], Bool),
+];
+
+#[rustfmt::skip]
+const USER: &[Key] = &[
+    later(&["user", "username"], NUMBER_OR_TEXT),
+    later(&["pass", "password"], NUMBER_OR_TEXT),
+    later(&["nkey"], Text),
+    later(&["permissions", "permission", "authorization"], Block(PERMISSIONS)),
+    later(&["allowed_connection_types", "connection_types", "clients"], Texts),
+    later(&["proxy_required"], Bool),
+];
+
+#[rustfmt::skip]
+const PERMISSIONS: &[Key] = &[
+    later(&["publish", "pub", "import"], Subjects(ALLOW_DENY)),
+    later(&["subscribe", "sub", "export"], Subjects(ALLOW_DENY)),
+    later(&["allow_responses", "publish_allow_responses"], Either(&[Bool, Block(RESPONSES)])),
+];
+
+#[rustfmt::skip]
+const ALLOW_DENY: &[Key] = &[
+    later(&["allow"], Texts),
+    later(&["deny"], Texts),
+];
+
+#[rustfmt::skip]
+const RESPONSES: &[Key] = &[
+    later(&["max", "max_msgs", "max_messages", "max_responses"], Int),
+    later(&["expires", "expiration", "ttl"], Time),
+];
+
+#[rustfmt::skip]
+const AUTH_CALLOUT: &[Key] = &[
+    later(&["issuer"], Text),
+    later(&["account", "acc"], Text),
+    later(&["auth_users", "users"], Texts),
+    later(&["xkey", "key"], Text),
+    later(&["allowed_accounts"], Texts),
+];
+
+#[rustfmt::skip]
+const ACCOUNT: &[Key] = &[
+    later(&["users"], Blocks(USER)),
+    later(&["nkey"], Text),
+    later(&["imports"], Blocks(IMPORT)),
+    later(&["exports"], Blocks(EXPORT)),
+    later(&["mappings", "maps"], Free),
+    later(&["default_permissions"], Block(PERMISSIONS)),
+    later(&["limits"], Block(ACCOUNT_LIMITS)),
+    later(&["msg_trace", "trace_dest"], Either(&[Text, Free])),
+    later(&["jetstream"], Either(&[Bool, Text, Block(ACCOUNT_JETSTREAM)])),
+];
+
+#[rustfmt::skip]
+const ACCOUNT_LIMITS: &[Key] = &[
+    later(&["max_connections", "max_conn"], Int),
+    later(&["max_subscriptions", "max_subs"], Int),
+    later(&["max_payload", "max_pay"], Int),
+    later(&["max_leafnodes", "max_leafs"], Int),
+];
+
+#[rustfmt::skip]
+const ACCOUNT_JETSTREAM: &[Key] = &[
+    later(&["max_memory", "max_mem", "mem", "memory"], Int),
+    later(&["max_store", "max_file", "max_disk", "store", "disk"], Int),
+    later(&["max_streams", "streams"], Int),
+    later(&["max_consumers", "consumers"], Int),
+    later(&["max_bytes_required", "max_stream_bytes", "max_bytes"], Bool),
+    later(&["memory_max_stream_bytes", "mem_max_stream_bytes"], Int),
+    later(&["disk_max_stream_bytes", "store_max_stream_bytes"], Int),
+    later(&["max_ack_pending"], Int),
+    later(&["cluster_traffic"], Text),
+];
+
+#[rustfmt::skip]
+const EXPORT: &[Key] = &[
+    later(&["stream"], Text),
+    later(&["service"], Text),
+    later(&["accounts"], Texts),
+    later(&["response_type", "response"], Text),
+    later(&["response_threshold", "threshold", "response_max_time", "response_time"], Text),
+    later(&["latency"], Either(&[Text, Free])),
+    later(&["account_token_position"], Int),
+    later(&["allow_trace"], Bool),
+];
+
+#[rustfmt::skip]
+const IMPORT: &[Key] = &[
+    later(&["stream"], Free),
+    later(&["service"], Free),
+    later(&["prefix"], Text),
+    later(&["to"], Text),
+    later(&["share"], Bool),
+    later(&["allow_trace"], Bool),
+];
+
+#[rustfmt::skip]
+const TLS: &[Key] = &[
+    later(&["cert_file"], Text),
+    later(&["key_file"], Text),
+    later(&["ca_file"], Text),
+    later(&["certs", "certificates"], Blocks(CERTIFICATE)),
+    later(&["verify"], Bool),
+    later(&["verify_and_map"], Bool),
+    later(&["verify_cert_and_check_known_urls"], Bool),
+    later(&["insecure"], Bool),
+    later(&["timeout"], Time),
+    later(&["cipher_suites"], Texts),
+    later(&["allow_insecure_cipher_suites"], Bool),
+    later(&["curve_preferences"], Texts),
+    later(&["min_version"], Text),
+    later(&["pinned_certs"], Texts),
+    later(&["connection_rate_limit"], Int),
+    later(&["handshake_first", "first", "immediate"], Either(&[Bool, Text])),
+    later(&["ocsp_peer"], Either(&[Bool, Block(OCSP_PEER)])),
+    later(&["cert_store"], Text),
+    later(&["cert_match_by"], Text),
+    later(&["cert_match"], Text),
+    later(&["ca_certs_match"], Texts),
+    later(&["cert_match_skip_invalid"], Bool),
+];
+
+#[rustfmt::skip]
+const CERTIFICATE: &[Key] = &[
+    later(&["cert_file"], Text),
+    later(&["key_file"], Text),
+];
+
+#[rustfmt::skip]
+const OCSP_PEER: &[Key] = &[
+    later(&["verify"], Bool),
+    later(&["ca_timeout"], Time),
+    later(&["allowed_clockskew"], Time),
+    later(&["warn_only"], Bool),
+    later(&["unknown_is_good"], Bool),
+    later(&["allow_when_ca_unreachable"], Bool),
+    later(&["cache_ttl_when_next_update_unset"], Time),
+];
+
+#[rustfmt::skip]
+const OCSP: &[Key] = &[
+    later(&["mode"], Text),
+    later(&["url"], Text),
+    later(&["urls"], Texts),
+];
+
+#[rustfmt::skip]
+const OCSP_CACHE: &[Key] = &[
+    later(&["type"], Text),
+    later(&["local_store"], Text),
+    later(&["preserve_revoked"], Bool),
+    later(&["save_interval"], Time),
+];
+
+#[rustfmt::skip]
+const RESOLVER: &[Key] = &[
+    later(&["type"], Text),
+    later(&["dir"], Text),
+    later(&["allow_delete"], Bool),
+    later(&["hard_delete"], Bool),
+    later(&["interval"], Time),
+    later(&["limit"], Int),
+    later(&["ttl"], Time),
+    later(&["timeout"], Time),
+];
+
+#[rustfmt::skip]
+const PROXIES: &[Key] = &[
+    later(&["trusted"], Blocks(PROXY)),
+];
+
+#[rustfmt::skip]
+const PROXY: &[Key] = &[
+    later(&["key", "public_key"], Text),
+];
+
+/// What a listener of any kind has.
+const HOST: Key = later(&["host", "net"], Text);
+const PORT: Key = later(&["port"], Int);
+const LISTEN: Key = later(&["listen"], Listen);
+const COMPRESSION: Key = later(
+    &["compression"],
+    Either(&[Bool, Text, Block(COMPRESSION_MODE)]),
+);
+const WRITE_DEADLINE: Key = later(&["write_deadline"], Time);
+const WRITE_TIMEOUT: Key = later(&["write_timeout"], Text);
+
+#[rustfmt::skip]
+const COMPRESSION_MODE: &[Key] = &[
+    later(&["mode"], Either(&[Bool, Text])),
+    later(&["rtt_thresholds", "thresholds", "rtts", "rtt"], Texts),
+];
+
+#[rustfmt::skip]
+const CLUSTER: &[Key] = &[
+    LISTEN, HOST, PORT, COMPRESSION, WRITE_DEADLINE, WRITE_TIMEOUT,
+    later(&["name"], Text),
+    later(&["routes"], Texts),
+    later(&["authorization"], Block(AUTHORIZATION)),
+    later(&["permissions"], Block(PERMISSIONS)),
+    later(&["tls"], Block(TLS)),
+    later(&["advertise", "cluster_advertise"], Text),
+    later(&["no_advertise"], Bool),
+    later(&["connect_retries"], Int),
+    later(&["connect_backoff"], Bool),
+    later(&["pool_size"], Int),
+    later(&["accounts"], Texts),
+    later(&["ping_interval"], Time),
+    later(&["ping_max"], Int),
+];
+
+#[rustfmt::skip]
+const GATEWAY: &[Key] = &[
+    LISTEN, HOST, PORT, WRITE_DEADLINE, WRITE_TIMEOUT,
+    later(&["name"], Text),
+    later(&["authorization"], Block(AUTHORIZATION)),
+    later(&["tls"], Block(TLS)),
+    later(&["advertise"], Text),
+    later(&["connect_retries"], Int),
+    later(&["connect_backoff"], Bool),
+    later(&["gateways"], Blocks(REMOTE_GATEWAY)),
+    later(&["reject_unknown", "reject_unknown_cluster"], Bool),
+];
+
+#[rustfmt::skip]
+const REMOTE_GATEWAY: &[Key] = &[
+    later(&["name"], Text),
+    later(&["url"], Text),
+    later(&["urls"], Texts),
+    later(&["tls"], Block(TLS)),
+];
+
+#[rustfmt::skip]
+const LEAFNODES: &[Key] = &[
+    LISTEN, HOST, PORT, COMPRESSION, WRITE_DEADLINE, WRITE_TIMEOUT,
+    later(&["authorization"], Block(LEAF_AUTHORIZATION)),
+    later(&["remotes"], Blocks(REMOTE_LEAF)),
+    later(&["reconnect", "reconnect_delay", "reconnect_interval"], Time),
+    later(&["dial_timeout"], Time),
+    later(&["tls"], Block(TLS)),
+    later(&["advertise", "leafnode_advertise"], Text),
+    later(&["no_advertise"], Bool),
+    later(&["min_version", "minimum_version"], Text),
+    later(&["isolate_leafnode_interest", "isolate"], Bool),
+];
+
+#[rustfmt::skip]
+const LEAF_AUTHORIZATION: &[Key] = &[
+    later(&["user", "username"], NUMBER_OR_TEXT),
+    later(&["pass", "password"], NUMBER_OR_TEXT),
+    later(&["nkey"], Text),
+    later(&["account"], Text),
+    later(&["timeout"], Time),
+    later(&["users"], Blocks(LEAF_USER)),
+    later(&["proxy_required"], Bool),
+];
+
+#[rustfmt::skip]
+const LEAF_USER: &[Key] = &[
+    later(&["user", "username"], NUMBER_OR_TEXT),
+    later(&["pass", "password"], NUMBER_OR_TEXT),
+    later(&["account"], Text),
+    later(&["proxy_required"], Bool),
+];
+
+#[rustfmt::skip]
+const REMOTE_LEAF: &[Key] = &[
+    COMPRESSION,
+    later(&["url", "urls"], Texts),
+    later(&["account", "local"], Text),
+    later(&["credentials", "creds"], Text),
+    later(&["nkey", "seed"], Text),
+    later(&["no_randomize", "dont_randomize"], Bool),
+    later(&["tls"], Block(TLS)),
+    later(&["hub"], Bool),
+    later(&["deny_imports", "deny_import"], Texts),
+    later(&["deny_exports", "deny_export"], Texts),
+    later(&[
+        "ws_compression", "ws_compress", "websocket_compression", "websocket_compress",
+    ], Bool),
+    later(&["ws_no_masking", "websocket_no_masking"], Bool),
+    later(&["first_info_timeout"], Time),
+    later(&["dial_timeout"], Time),
+    later(&["disabled"], Bool),
+    later(&["jetstream_cluster_migrate", "js_cluster_migrate"], Either(&[Bool, Free])),
+    later(&["isolate_leafnode_interest", "isolate"], Bool),
+    later(&["request_isolation"], Bool),
+    later(&["ignore_discovered_servers"], Bool),
+    later(&["proxy"], Block(LEAF_PROXY)),
+];
+
+#[rustfmt::skip]
+const LEAF_PROXY: &[Key] = &[
+    later(&["url"], Text),
+    later(&["username"], NUMBER_OR_TEXT),
+    later(&["password"], NUMBER_OR_TEXT),
+    later(&["timeout"], Time),
+];
+
+#[rustfmt::skip]
+const LISTENER_AUTHORIZATION: &[Key] = &[
+    later(&["user", "username"], NUMBER_OR_TEXT),
+    later(&["pass", "password"], NUMBER_OR_TEXT),
+    later(&["token"], NUMBER_OR_TEXT),
+    later(&["timeout"], Time),
+];
+
+#[rustfmt::skip]
+const WEBSOCKET: &[Key] = &[
+    LISTEN, HOST, PORT,
+    later(&["advertise"], Text),
+    later(&["tls"], Block(TLS)),
+    later(&["no_tls"], Bool),
+    later(&["same_origin"], Bool),
+    later(&[
+        "allowed_origins", "allowed_origin", "allow_origins", "allow_origin", "origins", "origin",
+    ], Texts),
+    later(&["handshake_timeout"], Time),
+    later(&["compression", "compress"], Bool),
+    later(&["authorization", "authentication"], Block(LISTENER_AUTHORIZATION)),
+    later(&["no_auth_user"], Text),
+    later(&["jwt_cookie"], Text),
+    later(&["user_cookie"], Text),
+    later(&["pass_cookie"], Text),
+    later(&["token_cookie"], Text),
+    later(&["headers"], Free),
+    later(&["ping_interval"], Time),
+];
+
+#[rustfmt::skip]
+const MQTT: &[Key] = &[
+    LISTEN, HOST, PORT,
+    later(&["tls"], Block(TLS)),
+    later(&["authorization", "authentication"], Block(LISTENER_AUTHORIZATION)),
+    later(&["no_auth_user"], Text),
+    later(&["ack_wait", "ackwait"], Time),
+    later(&["js_api_timeout", "api_timeout"], Time),
+    later(&["max_ack_pending", "max_pending", "max_inflight"], Int),
+    later(&["js_domain"], Text),
+    later(&["stream_replicas"], Int),
+    later(&["consumer_replicas"], Int),
+    later(&["consumer_memory_storage"], Bool),
+    later(&["consumer_inactive_threshold", "consumer_auto_cleanup"], Time),
+    later(&["reject_qos2_publish"], Bool),
+    later(&["downgrade_qos2_subscribe"], Bool),
+];
+
+#[rustfmt::skip]
+const JETSTREAM: &[Key] = &[
+    later(&["enabled", "enable"], Bool),
+    later(&["strict"], Bool),
+    later(&["store_dir", "store", "storedir"], Text),
+    later(&["sync_interval", "sync"], Time),
+    later(&["max_memory_store", "max_mem_store", "max_mem"], NUMBER_OR_TEXT),
+    later(&["max_file_store", "max_file"], NUMBER_OR_TEXT),
+    later(&["domain"], Text),
+    later(&["key", "ek", "encryption_key"], Text),
+    later(&["prev_key", "prev_ek", "prev_encryption_key"], Text),
+    later(&["cipher"], Text),
+    later(&["extension_hint"], Text),
+    later(&["limits"], Block(JETSTREAM_LIMITS)),
+    later(&["tpm"], Block(TPM)),
+    later(&["unique_tag"], Text),
+    later(&["max_outstanding_catchup"], NUMBER_OR_TEXT),
+    later(&["max_buffered_size"], NUMBER_OR_TEXT),
+    later(&["max_buffered_msgs"], Int),
+    later(&["request_queue_limit"], Int),
+    later(&["info_queue_limit"], Int),
+    later(&["meta_compact"], Int),
+    later(&["meta_compact_size"], NUMBER_OR_TEXT),
+    later(&["meta_compact_sync"], Bool),
+    later(&["max_concurrent_io"], Int),
+];
+
+#[rustfmt::skip]
+const JETSTREAM_LIMITS: &[Key] = &[
+    later(&["max_ack_pending"], Int),
+    later(&["max_ha_assets"], Int),
+    later(&["max_request_batch"], Int),
+    later(&["duplicate_window"], Time),
+    later(&["batch"], Free),
+];
+
+#[rustfmt::skip]
+const TPM: &[Key] = &[
+    later(&["keys_file"], Text),
+    later(&["encryption_password"], Text),
+    later(&["srk_password"], Text),
+    later(&["pcr"], Int),
+    later(&["cipher"], Text),
+];
