@@ -417,7 +417,7 @@ impl Delivery {
             self.flush(slot, turn);
         }
         let pending = self.clients.get(slot).map_or(0, |c| c.out.pending());
-        if pending > self.behind {
+        if pending > self.behind && self.skip_above == usize::MAX {
             outcome.behind += 1;
         }
         self.close_if_slow(slot, pending);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::base::limits::FIRST_PING;
+use crate::options::WriteTimeout;
 use std::time::Duration;
 
 /// Brokers of a server, with the batches between them passed on by hand.
@@ -15,14 +16,20 @@ struct Bench {
 #[derive(Default)]
 struct Tape {
     written: Vec<Vec<u8>>,
-    /// Links that take nothing.
+    /// Links that take nothing, but for so many bytes.
     stuck: Vec<usize>,
+    trickle: usize,
     batches: Vec<(LoopId, Batch)>,
 }
 
 impl Wire for Tape {
     fn write(&mut self, link: usize, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         if self.stuck.contains(&link) {
+            if self.trickle > 0 {
+                let n = std::mem::take(&mut self.trickle);
+                self.written[link].extend_from_slice(&slices[0][..n]);
+                return Ok(n);
+            }
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let before = self.written[link].len();
@@ -498,4 +505,170 @@ fn what_a_client_published_before_it_was_closed_counts() {
     bench.brokers[0].reap();
     assert_eq!(bench.brokers[0].delivery.clients.len(), 0);
     assert_eq!(bench.brokers[0].traffic(), (both, both));
+}
+
+impl Bench {
+    /// Changes options as a reload does.
+    fn renew(&mut self, change: impl Fn(&mut Options)) {
+        for broker in &mut self.brokers {
+            let old = &broker.facts;
+            let mut options = old.options.clone();
+            change(&mut options);
+            let facts = Facts {
+                options,
+                id: old.id.clone(),
+                name: old.name.clone(),
+                host: old.host.clone(),
+                port: old.port,
+                account: old.account.clone(),
+                loop_bytes_max: old.loop_bytes_max,
+            };
+            broker.renew(Arc::new(facts), self.now);
+        }
+    }
+
+    /// A client that takes INFO at any time, and got the one that answers CONNECT.
+    fn attentive(&mut self) -> Peer {
+        let peer = self.open(0);
+        self.say(
+            peer,
+            "CONNECT {\"protocol\":1,\"verbose\":false}\r\nPING\r\n",
+        );
+        assert!(self.read(peer).contains("\"connect_info\":true"));
+        peer
+    }
+}
+
+#[test]
+fn clients_are_told_what_changed_if_they_want_to_know() {
+    let mut bench = Bench::new(1, |_| {});
+    let (attentive, plain) = (bench.attentive(), bench.connect(0));
+    bench.renew(|o| o.ping_max = 7);
+    assert_eq!(bench.read(attentive), "");
+    bench.renew(|o| o.max_payload = 5);
+    let info = bench.read(attentive);
+    assert!(
+        info.contains("\"max_payload\":5,") && !info.contains("connect_info"),
+        "{info}"
+    );
+    assert_eq!(bench.read(plain), "");
+    bench.say(plain, "PUB a 6\r\n");
+    assert_eq!(bench.read(plain), "-ERR 'Maximum Payload Violation'\r\n");
+}
+
+#[test]
+fn a_shorter_ping_interval_counts_at_once() {
+    let mut bench = Bench::new(1, |_| {});
+    let peer = bench.connect(0);
+    let slot = peer.1;
+    bench.now = bench.now + FIRST_PING * 2;
+    bench.brokers[0].handle_timer(slot, bench.now);
+    assert_eq!(bench.read(peer), "PING\r\n");
+    bench.say(peer, "PONG\r\n");
+    let second = Duration::from_secs(1);
+    bench.renew(|o| o.ping_interval = second);
+    let mut changed = Vec::new();
+    bench.brokers[0].take_stalled(&mut changed);
+    assert_eq!(changed, [slot]);
+    assert_eq!(bench.brokers[0].deadline(slot), Some(bench.now + second));
+}
+
+#[test]
+fn too_many_clients_are_told_why_they_go() {
+    let mut bench = Bench::new(1, |_| {});
+    let peers = [0; 5].map(|owner| bench.connect(owner));
+    bench.brokers[0].shed(3);
+    let mut closing = Vec::new();
+    bench.brokers[0].take_closing(&mut closing);
+    assert_eq!(closing.len(), 3);
+    for peer in peers {
+        let gone = closing.contains(&(peer.1, CloseReason::MaxConnectionsExceeded));
+        let told = bench.read(peer) == "-ERR 'maximum connections exceeded'\r\n";
+        assert_eq!(gone, told);
+    }
+    bench.brokers[0].shed(9);
+    assert_eq!(bench.brokers[0].client_count(), 0);
+}
+
+#[test]
+fn a_lame_duck_tells_everybody_once_and_sends_all_away() {
+    let mut bench = Bench::new(1, |_| {});
+    let (early, late) = (bench.attentive(), bench.open(0));
+    bench.brokers[0].enter_lame_duck();
+    bench.brokers[0].enter_lame_duck();
+    bench.renew(|o| o.max_payload = 5);
+    let info = bench.read(early);
+    assert_eq!(
+        (
+            info.matches("INFO").count(),
+            info.matches("\"ldm\":true").count()
+        ),
+        (1, 1)
+    );
+    bench.say(
+        late,
+        "CONNECT {\"protocol\":1,\"verbose\":false}\r\nPING\r\n",
+    );
+    assert!(
+        bench
+            .read(late)
+            .contains("\"ldm\":true,\"connect_info\":true")
+    );
+    assert!(bench.brokers[0].send_away_one() && bench.brokers[0].send_away_one());
+    assert!(!bench.brokers[0].send_away_one());
+    assert_eq!(bench.closed(early), Some(CloseReason::ServerShutdown));
+}
+
+#[test]
+fn without_headers_clients_may_not_send_any() {
+    let mut bench = Bench::new(1, |o| o.no_header_support = true);
+    let peer = bench.open(0);
+    bench.say(peer, "CONNECT {\"verbose\":false,\"headers\":true}\r\n");
+    bench.say(peer, "HPUB a 12 12\r\nNATS/1.0\r\n\r\n\r\n");
+    assert_eq!(bench.closed(peer), Some(CloseReason::ProtocolViolation));
+}
+
+#[test]
+fn a_write_deadline_can_be_one_for_all_that_was_pending() {
+    for (policy, closes) in [(WriteTimeout::Retry, false), (WriteTimeout::Close, true)] {
+        let mut bench = Bench::new(1, |o| o.write_timeout = policy);
+        let (sub, publisher) = (bench.connect(0), bench.connect(0));
+        bench.say(sub, "SUB a 1\r\n");
+        bench.stick(sub);
+        bench.say(publisher, "PUB a 5\r\nhello\r\n");
+        let deadline = bench.brokers[0].facts.options.write_deadline;
+        // Half a deadline later a little is written.
+        bench.now = bench.now + deadline / 2;
+        bench.wire.trickle = 1;
+        let turn = &mut Turn {
+            wire: &mut bench.wire,
+            now: bench.now,
+        };
+        bench.brokers[0].handle_writable(sub.1, turn);
+        bench.now = bench.now + deadline / 2;
+        bench.brokers[0].handle_timer(sub.1, bench.now);
+        let reason = bench.closed(sub);
+        let late = Some(CloseReason::SlowConsumerWriteDeadline);
+        assert_eq!(reason == late, closes, "{policy:?}: {reason:?}");
+    }
+}
+
+#[test]
+fn with_nobody_held_back_who_is_behind_misses_messages() {
+    let mut bench = Bench::new(1, |o| {
+        o.max_pending = 1000;
+        o.no_fast_producer_stall = true;
+    });
+    let (slow, publisher) = (bench.connect(0), bench.connect(0));
+    bench.say(slow, "SUB a 1\r\n");
+    bench.stick(slow);
+    let message = format!("PUB a 100\r\n{}\r\n", "x".repeat(100));
+    bench.say(publisher, &message.repeat(50));
+    let mut held = Vec::new();
+    bench.brokers[0].take_held_back(&mut held);
+    assert_eq!(held, []);
+    assert_eq!(bench.closed(slow), None);
+    bench.wire.stuck.clear();
+    let got = bench.read(slow).matches("MSG a 1 100\r\n").count();
+    assert!((6..10).contains(&got), "{got}");
 }

@@ -1,5 +1,6 @@
 //! Where things stand in the configuration, and how that is shown.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt::{self, Display, Formatter, Write};
 use std::sync::{Arc, OnceLock};
@@ -112,11 +113,14 @@ impl Sources {
     /// The line that a position is in, with its number, and below it a caret under the position.
     ///
     /// Of a long line, only the surroundings of the position are shown. Characters that do not
-    /// print are replaced.
+    /// print are replaced, and what may be a password or another secret is left out: messages end
+    /// up in logs.
     pub fn snippet(&self, at: Position) -> String {
         let Some((_, number, before, after)) = self.line(at) else {
             return String::new();
         };
+        let (before, after) = without_secret(before, after);
+        let (before, after) = (&*before, &*after);
         let mut line = format!("{number:>4} | ");
         let margin = line.chars().count() - 2;
         // How much of the line fits on a screen, on both sides of the position.
@@ -164,6 +168,59 @@ impl Source {
             std::iter::once(0).chain(starts).collect()
         })
     }
+}
+
+/// Words whose values are secrets. So is the value of each word that holds `pass`.
+const SECRET_KEYS: [&str; 11] = [
+    "auth",
+    "ek",
+    "encryption_key",
+    "jwt",
+    "key",
+    "nkey",
+    "prev_ek",
+    "prev_encryption_key",
+    "prev_key",
+    "seed",
+    "token",
+];
+
+/// What stands for a secret and all that follows it.
+const REDACTED: &str = "[REDACTED]";
+
+/// A line, cut in two somewhere, without the value of the first secret in it and all behind that.
+fn without_secret<'a>(before: &'a str, after: &'a str) -> (Cow<'a, str>, Cow<'a, str>) {
+    let line = format!("{before}{after}");
+    match secret_at(&line) {
+        None => (before.into(), after.into()),
+        Some(at) if at < before.len() => (format!("{}{REDACTED}", &before[..at]).into(), "".into()),
+        Some(at) => {
+            let kept = &after[..at - before.len()];
+            (before.into(), format!("{kept}{REDACTED}").into())
+        }
+    }
+}
+
+/// Where the first secret of a line starts: behind a word that names one, or the user in a URL.
+fn secret_at(line: &str) -> Option<usize> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut word_at = 0;
+    let mut found = None;
+    for (end, _) in line
+        .match_indices(|c| !is_word(c))
+        .chain([(line.len(), "")])
+    {
+        let word = line[word_at..end].to_ascii_lowercase();
+        if word.contains("pass") || SECRET_KEYS.contains(&&*word) {
+            let value = line[end..].find(|c| !matches!(c, ' ' | '\t' | ':' | '=' | '"' | '\''));
+            found = value.map(|value| end + value);
+            break;
+        }
+        word_at = end + line[end..].chars().next().map_or(0, char::len_utf8);
+    }
+    let url = line.find("://").map(|at| at + 3);
+    let user = url.filter(|at| line[*at..].contains('@'));
+    found.into_iter().chain(user).min()
 }
 
 /// Appends text as it may go to a terminal, with tabs four columns wide.
@@ -217,4 +274,51 @@ impl std::error::Error for Report {}
 /// By place, so that reports read from top to bottom; faults without one come first.
 pub(super) fn by_place(a: &Fault, b: &Fault) -> Ordering {
     a.at.cmp(&b.at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let shown = |line: &str, at: usize| {
+            let mut sources = Sources::default();
+            let file = sources.add("a.conf", line.into());
+            sources.snippet(Position::new(file, at))
+        };
+        for (line, at, want) in [
+            ("port: x", 0, "port: x"),
+            ("passenger: s3cret", 0, "passenger: [REDACTED]"),
+            ("password: s3cret", 0, "password: [REDACTED]"),
+            ("password: s3cret", 10, "password: [REDACTED]"),
+            ("password: s3cret", 16, "password: [REDACTED]"),
+            (
+                "{user: a, Pass = \"s3cret\"} b",
+                1,
+                "{user: a, Pass = \"[REDACTED]",
+            ),
+            ("token s3cret", 3, "token [REDACTED]"),
+            (
+                "routes: [nats://u:s3cret@h:1, x]",
+                2,
+                "routes: [nats://[REDACTED]",
+            ),
+            ("url: nats://h:1", 2, "url: nats://h:1"),
+            (
+                "k\u{e4}se: 1, key: s3cret",
+                0,
+                "k\u{e4}se: 1, key: [REDACTED]",
+            ),
+            ("password", 0, "password"),
+        ] {
+            let snippet = shown(line, at);
+            assert_eq!(
+                snippet.lines().next(),
+                Some(&*format!("   1 | {want}")),
+                "{line} {at}"
+            );
+            assert!(!snippet.contains("s3cret"), "{snippet}");
+        }
+    }
 }

@@ -361,3 +361,239 @@ fn distance(a: &str, b: &str) -> usize {
     }
     rows[1][b.len()]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, parse};
+    use std::path::Path;
+
+    struct Nothing;
+
+    impl Environment for Nothing {
+        fn read(&self, _: &Path, _: usize) -> Result<Vec<u8>, String> {
+            Err("there are no files".into())
+        }
+
+        fn variable(&self, _: &str) -> Option<String> {
+            None
+        }
+    }
+
+    fn applied(text: &str) -> (Options, Findings) {
+        let document = parse("t.conf", text, &Nothing).unwrap();
+        let mut options = Options::default();
+        let found = options.apply("t.conf", &document);
+        (options, found)
+    }
+
+    /// The first lines of all errors.
+    fn errors(text: &str) -> Vec<String> {
+        let heads = applied(text).1.errors;
+        let heads = heads
+            .iter()
+            .map(|error| error.lines().next().unwrap().to_owned());
+        heads.collect()
+    }
+
+    /// A value for each key that is applied, other than the default, and another spelling of the
+    /// same key where there is one.
+    const APPLIED: &[(&str, &str)] = &[
+        ("listen", "'[::1]:5'"),
+        ("host net", "h"),
+        ("port", "5"),
+        ("server_name", "n"),
+        ("client_advertise", "'a:1'"),
+        ("server_tags", "[a, b]"),
+        ("server_metadata", "{a: b}"),
+        ("loops", "3"),
+        ("pid_file pidfile", "/p"),
+        ("ports_file_dir", "/d"),
+        ("debug", "yes"),
+        ("trace", "on"),
+        ("trace_verbose", "true"),
+        ("trace_headers", "true"),
+        ("max_traced_msg_len", "10"),
+        ("logtime", "false"),
+        ("logtime_utc", "true"),
+        ("log_format", "json"),
+        ("log_file logfile", "/l"),
+        ("log_size_limit logfile_size_limit", "10mb"),
+        ("log_max_num logfile_max_num", "4"),
+        ("syslog", "true"),
+        ("remote_syslog", "'udp://h:1'"),
+        ("max_payload", "2MB"),
+        ("max_control_line", "1k"),
+        ("max_connections max_conn", "7"),
+        ("max_subscriptions max_subs", "7"),
+        ("max_sub_tokens max_subscription_tokens", "7"),
+        ("max_pending", "7gb"),
+        ("max_pending_total", "7gb"),
+        ("write_deadline", "'3s'"),
+        ("write_timeout", "close"),
+        ("no_fast_producer_stall", "true"),
+        ("ping_interval", "'20s'"),
+        ("ping_max", "7"),
+        ("connect_deadline", "'3s'"),
+        ("no_header_support", "true"),
+        ("disable_sublist_cache no_sublist_cache", "true"),
+        ("lame_duck_duration", "'1m'"),
+        ("lame_duck_grace_period", "'1s'"),
+    ];
+
+    #[test]
+    fn every_key_that_is_applied_changes_options_under_each_name() {
+        let all = super::super::documented().map(|key| key.names.join(" "));
+        let listed = APPLIED.iter().map(|(names, _)| (*names).to_owned());
+        assert_eq!(all.collect::<Vec<_>>(), listed.collect::<Vec<_>>());
+        for (names, value) in APPLIED {
+            let mut results = Vec::new();
+            for name in names.split(' ') {
+                for name in [name.to_owned(), name.to_uppercase()] {
+                    let (options, found) = applied(&format!("{name}: {value}"));
+                    assert!(
+                        found.errors.is_empty() && found.warnings.is_empty(),
+                        "{found:?}"
+                    );
+                    assert_ne!(options, Options::default(), "{name}");
+                    results.push(options);
+                }
+            }
+            assert!(results.windows(2).all(|two| two[0] == two[1]), "{names}");
+        }
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_kind_is_refused_for_every_key() {
+        for key in top() {
+            // No key takes a date, and none that takes a map takes any map of these.
+            let name = key.name();
+            let text = errors(&format!("{name}: 2016-05-04T18:53:41Z"));
+            assert!(
+                text.iter()
+                    .any(|line| line.contains(&format!("{name}: expected "))),
+                "{name}: {text:?}"
+            );
+        }
+    }
+
+    /// Every key at the top of the reference's files whose feature is missing here.
+    const LATER: &str = "http='h:1' http_port=1 monitor_port=1 https=1 https_port=1 \
+        http_base_path=/x max_closed_clients=5 prof_port=1 prof_block_rate=1 authorization={} \
+        accounts={} mappings={} maps={} no_auth_user=u system_account=S system=S \
+        no_system_account=true no_system=true no_sys_acc=true default_sentinel=x operator=x \
+        operators=x root=x roots=x root_operator=x root_operators=x trusted_keys=x trusted=x \
+        resolver=MEMORY account_resolver=MEM accounts_resolver=MEM resolver_tls={} \
+        resolver_preload={} resolver_pinned_accounts=x proxies={} proxy_protocol=true tls={} \
+        allow_non_tls=true ocsp=true ocsp_cache=true cluster={} gateway={} leafnodes={} leaf={} \
+        connect_error_reports=1 reconnect_error_reports=1 websocket={} ws={} mqtt={} \
+        jetstream=true store_dir=/x storedir=/x default_js_domain={} feature_flags={}";
+
+    #[test]
+    fn keys_of_features_to_come_are_refused_by_name_and_place() {
+        for pair in LATER.split_whitespace() {
+            let (name, value) = pair.split_once('=').unwrap();
+            assert_eq!(
+                errors(&format!("\n {name} = {value}")),
+                [format!("not supported yet: {name} at t.conf:2:2")]
+            );
+        }
+        let listed = LATER
+            .split_whitespace()
+            .map(|pair| pair.split('=').next().unwrap());
+        let all = super::super::keys::later_names();
+        assert_eq!(all, listed.collect::<Vec<_>>());
+        // What asks for a feature not to be there has it so.
+        assert!(errors("jetstream: false, http_port: 0, allow_non_tls: no").is_empty());
+    }
+
+    #[test]
+    fn what_is_inside_of_a_refused_block_is_checked() {
+        let text = "cluster {\n listen: 'x'\n routes: [a, 5]\n autorization {}\n}\n\
+            authorization {\n PERMS = {publish: a}\n users = [{user: a, password: b, \
+            permissions: $PERMS}, {usr: c}]\n timeout: never\n}\naccounts { A { limits \
+            {max_conn: x} } }\njetstream: {max_mem: 1G, sync: always, store: 5}";
+        assert_eq!(
+            errors(text),
+            [
+                "not supported yet: cluster at t.conf:1:1",
+                "t.conf:2:10: could not parse address string \"x\": missing port",
+                "t.conf:3:14: routes: expected text in the list, but got the number 5",
+                "t.conf:4:2: unknown field \"autorization\", did you mean \"authorization\"?",
+                "not supported yet: authorization at t.conf:6:1",
+                "t.conf:8:57: unknown field \"usr\", did you mean \"user\"?",
+                "t.conf:9:11: error parsing timeout: invalid duration \"never\"",
+                "not supported yet: accounts at t.conf:11:1",
+                "t.conf:11:34: max_conn: expected a whole number, but got text",
+                "not supported yet: jetstream at t.conf:12:1",
+                "t.conf:12:47: store: expected text, but got the number 5",
+            ]
+        );
+    }
+
+    #[test]
+    fn zeros_and_empty_texts_ask_for_defaults_as_in_the_reference() {
+        let (options, found) = applied(
+            "port: 0, host: '', max_payload: 0, max_pending: 0, max_control_line: 0, ping_max: 0\n\
+             ping_interval: '0s', write_deadline: '0s', server_name: '', pid_file: '', loops: 0\n\
+             max_subscriptions: -1, log_size_limit: -5, max_traced_msg_len: -1",
+        );
+        assert!(found.errors.is_empty(), "{found:?}");
+        assert_eq!(options, Options::default());
+        assert_eq!(applied("max_connections: 0").0.max_connections, 0);
+        assert_eq!(applied("max_connections: -1").0.max_connections, 0);
+        assert_eq!(applied("listen: 5").0.host, Options::default().host);
+        let (last, _) = applied("trace_verbose: true, trace: false");
+        assert!(!last.log.trace && last.log.trace_verbose);
+    }
+
+    #[test]
+    fn seconds_without_a_unit_are_a_warning() {
+        let (options, found) = applied("write_deadline: 3");
+        assert_eq!(options.write_deadline, Duration::from_secs(3));
+        assert!(found.warnings[0].starts_with(
+            "t.conf:1:1: invalid use of field \"write_deadline\": write_deadline should be \
+             converted to a duration\n"
+        ));
+        assert_eq!(
+            errors("lame_duck_duration: 30"),
+            [
+                "t.conf:1:1: lame_duck_duration: expected a duration such as \"2m\", but got the \
+              number 30"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_similar_key_is_suggested_if_there_is_one() {
+        let suggested = |key: &str| nearest(key, top().flat_map(|key| key.names));
+        for (key, like) in [
+            ("max_payloda", Some("max_payload")),
+            ("Max_Conections", Some("max_connections")),
+            ("prot", Some("port")),
+            ("htp", Some("http")),
+            ("tsl", Some("tls")),
+            ("xyzzy", None),
+            ("", None),
+        ] {
+            assert_eq!(suggested(key), like, "{key}");
+        }
+        assert_eq!(suggested(&"x".repeat(1 << 20)), None);
+        assert_eq!(
+            [
+                distance("", "abc"),
+                distance("abc", "acb"),
+                distance("kitten", "sitting")
+            ],
+            [3, 1, 3]
+        );
+    }
+
+    #[test]
+    fn not_all_of_very_many_faults_are_told() {
+        let text = (0..1000).map(|i| format!("zz{i}: 1\n")).collect::<String>();
+        let errors = errors(&text);
+        assert_eq!(errors.len(), FAULTS_MAX + 1);
+        assert_eq!(errors[FAULTS_MAX], "900 more errors are not shown");
+    }
+}

@@ -1,6 +1,6 @@
 //! The program: flags, exit codes, signals, log lines, files.
 
-use crate::support::{Peer, Process, Run, server_binary};
+use crate::support::{Peer, Process, Run, eventually, server_binary};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -332,6 +332,80 @@ fn traces_show_the_protocol() {
         "->> [-ERR Unknown Protocol Operation]",
     ];
     assert_eq!(traces, want);
+}
+
+#[test]
+fn traces_of_messages_can_be_cut() {
+    let traced = |args: &[&str], config: &str| {
+        let file = path(&format!("trace{}.conf", config.len()));
+        fs::write(&file, config).unwrap();
+        let server = Process::start(&[args, &["-c", file.to_str().unwrap()]].concat());
+        let mut peer = Peer::connect(server.addr);
+        peer.say("PUB a 10\r\n0123456789\r\nHPUB b 18 20\r\nNATS/1.0\r\nA: b\r\n\r\nhi\r\n");
+        peer.sync();
+        peer.say("PUB end 0\r\n\r\n");
+        server.wait_for("<<- [PUB end 0]");
+        fs::remove_file(file).unwrap();
+        let payload = |line: &String| Some(line.split_once("MSG_PAYLOAD: ")?.1.to_owned());
+        texts(&server, "TRC")
+            .iter()
+            .filter_map(payload)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        traced(&["-V", "--max_traced_msg_len", "4"], "debug: false"),
+        ["[\"0123...\"]", "[\"NATS...\"]"]
+    );
+    assert_eq!(
+        traced(&[], "trace_headers: true"),
+        ["[\"NATS/1.0\\r\\nA: b\"]"]
+    );
+}
+
+#[test]
+fn the_log_goes_where_it_is_told() {
+    let file = path("flag.log");
+    let mut command = Command::new(server_binary());
+    command.args(["-a", "127.0.0.1", "-p", "-1", "--log_format", "json", "-l"]);
+    let mut child = command.arg(&file).spawn().unwrap();
+    let read = || fs::read_to_string(&file).unwrap_or_default();
+    eventually("the server logs to its file", || {
+        read().contains("Server is ready")
+    });
+    for line in read().lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(
+            (&line["level"], &line["pid"]),
+            (&"info".into(), &child.id().into())
+        );
+        assert!(
+            line["msg"].is_string() && line["time"].is_string(),
+            "{line}"
+        );
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    fs::remove_file(file).unwrap();
+
+    let syslog = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    syslog
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let url = format!("udp://{}", syslog.local_addr().unwrap());
+    let mut command = Command::new(server_binary());
+    let mut child = command
+        .args(["-a", "127.0.0.1", "-p", "-1", "-r", &url])
+        .spawn()
+        .unwrap();
+    let mut record = [0; 1500];
+    let n = syslog.recv(&mut record).unwrap();
+    let text = String::from_utf8_lossy(&record[..n]).into_owned();
+    assert!(
+        text.starts_with('<') && text.contains("Starting nats-server"),
+        "{text}"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

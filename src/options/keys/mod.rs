@@ -158,6 +158,16 @@ pub fn documented() -> impl Iterator<Item = Documented> {
     })
 }
 
+/// All names of the keys of features to come.
+#[cfg(test)]
+pub(super) fn later_names() -> Vec<&'static str> {
+    later::KEYS
+        .iter()
+        .flat_map(|key| key.names)
+        .copied()
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
