@@ -78,6 +78,8 @@ pub struct Broker {
     lame_duck: bool,
     /// Clients that lame duck mode has still to disconnect.
     leaving: Vec<u32>,
+    /// Clients that have still to be told what has changed.
+    uninformed: Vec<u32>,
 }
 
 /// Bytes just read, and a way to keep some of them without copying them.
@@ -139,6 +141,7 @@ impl Broker {
             greeting_bytes: 0,
             lame_duck: false,
             leaving: Vec::new(),
+            uninformed: Vec::new(),
             facts,
         }
     }

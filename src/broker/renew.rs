@@ -3,12 +3,13 @@
 
 use super::{Broker, Facts};
 use crate::base::clock::Mono;
+use crate::base::limits::INFORM_BUDGET;
 use crate::proto::error::{ClientError, CloseReason};
 use log::error;
 use std::sync::Arc;
 
 impl Broker {
-    /// Goes on with other facts, and tells clients if INFO has changed. Clients whose pings come
+    /// Goes on with other facts. If they make another INFO, [`Broker::inform`] has work. Clients whose pings come
     /// at other times from now on are listed by [`Broker::take_stalled`].
     pub fn renew(&mut self, facts: Arc<Facts>, now: Mono) {
         let old = std::mem::replace(&mut self.facts, facts);
@@ -25,16 +26,35 @@ impl Broker {
         }
         let info = |facts: &Facts| (facts.host.clone(), facts.port, facts.options.max_payload);
         if info(&self.facts) != info(&old) && !self.lame_duck {
-            self.send_info_to_all();
+            self.uninformed = self.delivery.open_slots();
         }
     }
 
-    /// Tells clients that they will be disconnected.
+    /// From now on INFO tells clients that they will be disconnected; [`Broker::inform`] sends it.
     pub fn enter_lame_duck(&mut self) {
         if !self.lame_duck {
             self.lame_duck = true;
-            self.send_info_to_all();
+            self.uninformed = self.delivery.open_slots();
         }
+    }
+
+    /// Sends INFO to some of those who are to be told what has changed; says whether there are
+    /// more.
+    pub fn inform(&mut self) -> bool {
+        for _ in 0..INFORM_BUDGET {
+            let Some(slot) = self.uninformed.pop() else {
+                return false;
+            };
+            let client = self.delivery.clients.get(slot);
+            let expects = client.is_some_and(|client| {
+                let connect = client.connect.as_ref();
+                client.first_pong && connect.is_some_and(|connect| connect.protocol >= 1)
+            });
+            if expects {
+                self.send_info(slot, false);
+            }
+        }
+        !self.uninformed.is_empty()
     }
 
     /// Clients that are connected.
@@ -65,20 +85,6 @@ impl Broker {
             error!("{label} - maximum connections exceeded");
             self.delivery.error(slot, ClientError::ConnectionsExceeded);
             self.close(slot, CloseReason::MaxConnectionsExceeded);
-        }
-    }
-
-    /// Sends INFO to all clients that expect it at any time.
-    fn send_info_to_all(&mut self) {
-        for slot in self.delivery.open_slots() {
-            let client = self.delivery.clients.get(slot);
-            let expects = client.is_some_and(|client| {
-                let connect = client.connect.as_ref();
-                client.first_pong && connect.is_some_and(|connect| connect.protocol >= 1)
-            });
-            if expects {
-                self.send_info(slot, false);
-            }
         }
     }
 }

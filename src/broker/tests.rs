@@ -524,6 +524,7 @@ impl Bench {
                 loop_bytes_max: old.loop_bytes_max,
             };
             broker.renew(Arc::new(facts), self.now);
+            assert!(!broker.inform());
         }
     }
 
@@ -596,6 +597,7 @@ fn a_lame_duck_tells_everybody_once_and_sends_all_away() {
     let (early, late) = (bench.attentive(), bench.open(0));
     bench.brokers[0].enter_lame_duck();
     bench.brokers[0].enter_lame_duck();
+    assert!(!bench.brokers[0].inform());
     bench.renew(|o| o.max_payload = 5);
     let info = bench.read(early);
     assert_eq!(
@@ -671,4 +673,16 @@ fn with_nobody_held_back_who_is_behind_misses_messages() {
     bench.wire.stuck.clear();
     let got = bench.read(slow).matches("MSG a 1 100\r\n").count();
     assert!((6..10).contains(&got), "{got}");
+}
+
+#[test]
+fn many_clients_are_told_some_at_a_time() {
+    let mut bench = Bench::new(1, |_| {});
+    let peers = [0; 300].map(|_| bench.attentive());
+    let broker = &mut bench.brokers[0];
+    broker.enter_lame_duck();
+    assert!(broker.inform() && !broker.inform());
+    for peer in peers {
+        assert!(bench.read(peer).contains("\"ldm\":true"));
+    }
 }

@@ -124,6 +124,12 @@ impl Check<'_> {
                 set(options, value);
             }
             (Set::Text(set), Kind::Text(text)) => set(options, text.clone()),
+            (Set::Name(set), Kind::Text(text)) => {
+                if text.contains(char::is_whitespace) {
+                    return Err(format!("{} cannot contain spaces", key.replace('_', " ")));
+                }
+                set(options, text.clone());
+            }
             (Set::Word(words, set), Kind::Text(text)) => {
                 if !words.contains(&&**text) {
                     let mut words = words.iter().map(|word| format!("'{word}'"));
@@ -545,6 +551,12 @@ mod tests {
         assert_eq!(applied("listen: 5").0.host, Options::default().host);
         let (last, _) = applied("trace_verbose: true, trace: false");
         assert!(!last.log.trace && last.log.trace_verbose);
+    }
+
+    #[test]
+    fn a_name_has_no_spaces() {
+        let text = "t.conf:1:1: server name cannot contain spaces";
+        assert_eq!(errors("server_name: 'a b'"), [text]);
     }
 
     #[test]

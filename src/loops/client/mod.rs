@@ -132,7 +132,10 @@ pub struct ClientLoop {
     /// Bytes freed, about, since the system was last given memory back.
     freed: usize,
     lame_duck: Option<LameDuck>,
-    reaping: bool,
+    /// Whether there are clients to be told what has changed.
+    informing: bool,
+    /// Whether there is work left that was put off for the sake of this turn.
+    unfinished: bool,
     ending: bool,
     mail: Vec<Mail>,
     empties: Vec<Batch>,
@@ -184,7 +187,8 @@ impl ClientLoop {
             trim_at: None,
             freed: 0,
             lame_duck: None,
-            reaping: false,
+            informing: false,
+            unfinished: false,
             ending: false,
             mail: Vec::new(),
             empties: Vec::new(),
@@ -227,7 +231,7 @@ impl ClientLoop {
 
     /// How long to sleep: not at all with work at hand.
     fn timeout(&mut self) -> Option<Duration> {
-        let work = !self.ready.is_empty() || self.reaping || self.accepting_now();
+        let work = !self.ready.is_empty() || self.unfinished || self.accepting_now();
         if work || !self.inbox().prepare_sleep() {
             return Some(Duration::ZERO);
         }
@@ -374,6 +378,7 @@ impl ClientLoop {
 
     fn finish_turn(&mut self, now: Mono) {
         self.hold_producers(now);
+        self.informing = self.broker.inform();
         self.broker.finish(&mut turn!(self, now));
         self.broker.relieve(self.reads.pinned());
         let mut stalled = std::mem::take(&mut self.slots);
@@ -385,7 +390,7 @@ impl ClientLoop {
         }
         self.slots = stalled;
         self.close_closing(now);
-        self.reaping = self.broker.reap();
+        self.unfinished = self.broker.reap() || self.informing;
         self.trim(now);
     }
 

@@ -41,6 +41,8 @@ pub(super) enum Set {
     /// A duration that cannot be a number, and its minimum.
     LongTime(Duration, fn(&mut Options, Duration)),
     Text(fn(&mut Options, String)),
+    /// Text without white space.
+    Name(fn(&mut Options, String)),
     /// One of these words.
     Word(&'static [&'static str], fn(&mut Options, &str)),
     /// One text, or a list of them.
@@ -101,7 +103,7 @@ impl Set {
             Set::Int(..) => Takes::Int.wants(),
             Set::Time(_) => Takes::Time.wants(),
             Set::LongTime(..) => "a duration such as \"2m\"".into(),
-            Set::Text(_) => Takes::Text.wants(),
+            Set::Text(_) | Set::Name(_) => Takes::Text.wants(),
             Set::Word(words, _) => words.join(", "),
             Set::Texts(_) => Takes::Texts.wants(),
             Set::Pairs(_) => "a map of texts".into(),

@@ -1,6 +1,6 @@
 //! The keys that are applied.
 
-use super::Set::{Bool, Int, Listen, LongTime, Pairs, Text, Texts, Time, Word};
+use super::Set::{Bool, Int, Listen, LongTime, Name, Pairs, Text, Texts, Time, Word};
 use super::{Key, Set, What};
 use crate::options::{HOST_DEFAULT, LOOPS_MAX, LogFormat, Options, PORT_DEFAULT, WriteTimeout};
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ pub(super) const KEYS: &[Key] = &[
     ready(&["port"], "4222", Int(-1, 65535, |o, v| {
         o.port = port_or_default(i32::try_from(v).unwrap_or(0));
     })),
-    ready(&["server_name"], "the server's id", Text(|o, v| o.server_name = some(v))),
+    ready(&["server_name"], "the server's id", Name(|o, v| o.server_name = some(v))),
     ready(&["client_advertise"], "none", Text(|o, v| o.client_advertise = some(v))),
     ready(&["server_tags"], "none", Texts(|o, v| o.tags = v)),
     ready(&["server_metadata"], "none", Pairs(|o, v| o.metadata = v)),
