@@ -261,7 +261,9 @@ fn files_follow_a_reload() {
     assert_eq!(fs::read_dir(&ports).unwrap().count(), 1);
     // A flag stays what it was typed as.
     Peer::connect(server.addr).sync();
-    assert!(fs::read_to_string(&log).unwrap().contains("[DBG]"));
+    eventually("a debug line is in the file", || {
+        fs::read_to_string(&log).unwrap().contains("[DBG]")
+    });
 
     fs::rename(&log, dir.path("log.1")).unwrap();
     server.signal(libc::SIGUSR1);
