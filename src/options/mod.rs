@@ -8,6 +8,8 @@ mod check;
 mod file;
 mod keys;
 mod log;
+#[cfg(test)]
+mod man_page;
 mod reload;
 
 pub use check::OptionError;

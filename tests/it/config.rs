@@ -347,3 +347,18 @@ fn a_lame_duck_without_clients_ends_at_once() {
     server.signal(libc::SIGUSR2);
     assert_eq!(server.wait(Duration::from_secs(5)).code(), Some(0));
 }
+
+#[test]
+fn the_samples_are_valid() {
+    let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/configs");
+    let entries = fs::read_dir(samples).unwrap();
+    let mut paths = entries.map(|e| e.unwrap().path()).collect::<Vec<_>>();
+    paths.retain(|path| path.extension().is_some_and(|e| e == "conf"));
+    assert!(paths.len() > 5, "{paths:?}");
+    for path in paths {
+        let run = Run::new(&["-t", "-c", path.to_str().unwrap()]);
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        // Nothing is told but the verdict: values do not contradict each other either.
+        assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+    }
+}
