@@ -1,7 +1,7 @@
 //! nats-server: a NATS server on hand-written poll loops, without an async runtime.
 //!
 //! ```text
-//!  main thread          arguments, signals, start and stop
+//!  main thread          arguments, signals: start, reload, stop
 //!    │
 //!    ├─ clients-0 ─┐    accept, read, parse, route, deliver, write
 //!    ├─ clients-1 ─┤    the same; batches of messages between them
