@@ -1,5 +1,6 @@
 //! A running server: its files, and what signals make of it.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::panic;
 use std::path::Path;
@@ -202,15 +203,14 @@ impl Running {
         })?;
 
         // First whatever can fail; what was made is gone again if something else does.
-        let pid_file = match (&new.pid_file, new.pid_file != old.pid_file) {
-            (Some(path), true) => Some(PidFile::write(path).map_err(|e| e.to_string())?),
+        let pid_moves = !is_same(old.pid_file.as_deref(), new.pid_file.as_deref());
+        let pid_file = match &new.pid_file {
+            Some(path) if pid_moves => Some(PidFile::write(path).map_err(|e| e.to_string())?),
             _ => None,
         };
-        let ports_file = match (
-            &new.ports_file_dir,
-            new.ports_file_dir != old.ports_file_dir,
-        ) {
-            (Some(dir), true) => {
+        let ports_move = !is_same(old.ports_file_dir.as_deref(), new.ports_file_dir.as_deref());
+        let ports_file = match &new.ports_file_dir {
+            Some(dir) if ports_move => {
                 Some(write_ports(dir, self.server.addr()).map_err(|e| e.to_string())?)
             }
             _ => None,
@@ -218,10 +218,10 @@ impl Running {
         if new.log != old.log {
             logging::apply(&new.log).map_err(|error| error.to_string())?;
         }
-        if new.pid_file != old.pid_file {
+        if pid_moves {
             self.pid_file = pid_file;
         }
-        if new.ports_file_dir != old.ports_file_dir {
+        if ports_move {
             self.ports_file = ports_file;
         }
         self.server.reload(new);
@@ -266,6 +266,12 @@ impl Running {
         }
         connections == 0 || passed >= *lame_duck_duration + LAME_DUCK_SLACK
     }
+}
+
+/// Whether two paths, or none, lead to the same file, however they are spelt.
+fn is_same(a: Option<&Path>, b: Option<&Path>) -> bool {
+    let real = |path: Option<&Path>| fs::canonicalize(path?).ok();
+    a == b || real(a).is_some_and(|a| Some(a) == real(b))
 }
 
 fn write_ports(dir: &Path, listening: SocketAddr) -> Result<PortsFile, PortsFileError> {

@@ -259,6 +259,19 @@ fn files_follow_a_reload() {
     assert_eq!(fs::read_to_string(&two).unwrap(), server.id().to_string());
     assert!(!fs::exists(&one).unwrap());
     assert_eq!(fs::read_dir(&ports).unwrap().count(), 1);
+    // The same files by other names are the same files.
+    let base = dir.path("");
+    let text = format!(
+        "pid_file: '{base}/ports/../2.pid', ports_file_dir: '{base}//ports', log_file: '{log}'"
+    );
+    dir.write("a.conf", &text);
+    server.signal(libc::SIGHUP);
+    eventually("the second reload is done", || {
+        let log = fs::read_to_string(&log).unwrap();
+        log.matches("Reloaded server configuration").count() == 2
+    });
+    assert!(fs::exists(&two).unwrap());
+    assert_eq!(fs::read_dir(&ports).unwrap().count(), 1);
     // A flag stays what it was typed as.
     Peer::connect(server.addr).sync();
     eventually("a debug line is in the file", || {
