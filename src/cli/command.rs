@@ -319,6 +319,25 @@ mod tests {
     }
 
     #[test]
+    fn every_flag_of_a_feature_to_come_is_refused_under_each_name() {
+        use crate::cli::flags::{FLAGS, Takes};
+        for flag in FLAGS.iter().filter(|flag| !flag.is_available()) {
+            for name in flag.names() {
+                let value = match flag.takes {
+                    Takes::Switch => "",
+                    _ => "=1",
+                };
+                let error = command(&format!("-{name}{value}")).unwrap_err();
+                let dashed = flag.dashed(name);
+                assert_eq!(
+                    error,
+                    format!("nats-server: flag {dashed} is not supported yet")
+                );
+            }
+        }
+    }
+
+    #[test]
     fn flags_win_over_the_file() {
         let file = served("-c a.conf");
         assert_eq!(

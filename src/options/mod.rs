@@ -4,6 +4,8 @@
 //! Options are plain values. Where they come from (the command line, a configuration file) and
 //! what is done with them is the business of others.
 
+#[cfg(test)]
+mod block_tests;
 mod check;
 mod file;
 mod keys;

@@ -304,6 +304,13 @@ fn fewer_connections_than_there_are_close_some() {
         dir.write("a.conf", "max_connections: 8\n");
         server.signal(libc::SIGHUP);
         server.wait_for("Closed 12 connections to fall within max_connections");
+        eventually("all of them are closed", || {
+            let lines = server.log();
+            let closed = lines
+                .iter()
+                .filter(|line| line.ends_with(" - maximum connections exceeded"));
+            closed.count() == 12
+        });
         let closed = "-ERR 'maximum connections exceeded'";
         let answers = peers.iter_mut().map(|peer| {
             let _ = peer.try_say("PING\r\n");
