@@ -155,7 +155,7 @@ fn faults_are_shown_where_they_are() {
 fn a_reload_changes_what_can_change() {
     let dir = Dir::new("reload");
     let path = dir.write("a.conf", "max_payload: 100\n");
-    let server = Process::start(&["-c", &path]);
+    let server = Process::start(&["-c", &path, "--loops", "1"]);
     let (mut peer, mut plain) = (attentive(&server), Peer::connect(server.addr));
     dir.write(
         "a.conf",
