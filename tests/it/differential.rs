@@ -455,6 +455,12 @@ fn malformed_input_is_answered_as_the_reference_does() {
     });
     let mut differences = Vec::new();
     for ((script, ours), theirs) in scripts.iter().zip(&ours).zip(&theirs) {
+        if ours == theirs {
+            continue;
+        }
+        // On a busy machine one script may hear what another one publishes: alone it cannot.
+        let alone = std::slice::from_ref(script);
+        let (ours, theirs) = (answers(&server, alone), answers(&reference, alone));
         if ours != theirs {
             differences.push(format!(
                 "{}\n  is  {ours:?}\n  not {theirs:?}",
