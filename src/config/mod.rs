@@ -45,3 +45,18 @@ pub trait Environment {
     /// The environment variable of that name.
     fn variable(&self, name: &str) -> Option<String>;
 }
+
+/// A world without files and variables, for tests.
+#[cfg(test)]
+pub(crate) struct Nothing;
+
+#[cfg(test)]
+impl Environment for Nothing {
+    fn read(&self, _: &Path, _: usize) -> Result<Vec<u8>, String> {
+        Err("there are no files".into())
+    }
+
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+}

@@ -119,6 +119,9 @@ impl Sources {
         let Some((_, number, before, after)) = self.line(at) else {
             return String::new();
         };
+        // Lines can be as long as the whole text.
+        let before = &before[before.ceil_char_boundary(before.len().saturating_sub(LOOK_BACK))..];
+        let after = &after[..after.floor_char_boundary(LOOK_AHEAD)];
         let (before, after) = without_secret(before, after);
         let (before, after) = (&*before, &*after);
         let mut line = format!("{number:>4} | ");
@@ -169,6 +172,10 @@ impl Source {
         })
     }
 }
+
+/// How far around a position, in bytes, a secret is looked for.
+const LOOK_BACK: usize = 8 << 10;
+const LOOK_AHEAD: usize = 1 << 10;
 
 /// Words whose values are secrets. So is the value of each word that holds `pass`.
 const SECRET_KEYS: [&str; 11] = [

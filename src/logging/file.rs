@@ -260,18 +260,8 @@ impl Sink for LogFile {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use super::super::format::{Identity, Style};
-    use super::super::testing::TempDir;
+    use super::super::testing::{TempDir, voice};
     use super::*;
-
-    fn voice() -> Voice {
-        Voice {
-            identity: Arc::new(Identity::of(7)),
-            style: Style::PLAIN,
-        }
-    }
 
     fn limits(size: u64, files: usize) -> Limits {
         Limits { size, files }

@@ -270,17 +270,9 @@ impl Sink for Daemon {
 mod tests {
     use std::io::{BufRead, BufReader, Read};
     use std::net::{TcpListener, UdpSocket};
-    use std::sync::Arc;
 
-    use super::super::format::{Identity, Style};
+    use super::super::testing::voice;
     use super::*;
-
-    fn voice() -> Voice {
-        Voice {
-            identity: Arc::new(Identity::of(7)),
-            style: Style::PLAIN,
-        }
-    }
 
     fn write(daemon: &mut Daemon, lines: &str) -> io::Result<()> {
         let mut end = 0;

@@ -2,7 +2,19 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::format::{Identity, Style};
+use super::sink::Voice;
+
+/// The voice of a process with the id 7, in plain lines.
+pub(super) fn voice() -> Voice {
+    Voice {
+        identity: Arc::new(Identity::of(7)),
+        style: Style::PLAIN,
+    }
+}
 
 /// A directory of its own for a test, removed afterwards.
 pub(super) struct TempDir(PathBuf);

@@ -208,9 +208,10 @@ impl Writer {
 mod tests {
     use std::sync::Mutex;
 
-    use super::super::format::{Identity, Style};
+    use super::super::format::Style;
     use super::super::queue::Weight;
     use super::super::sink::write_some;
+    use super::super::testing::voice;
     use super::*;
 
     /// Takes so many bytes and fails then, until somebody makes more room.
@@ -285,11 +286,7 @@ mod tests {
         fn on(disk: &Disk, complain_after: Duration) -> Log {
             let queue = Arc::new(Queue::new(Style::PLAIN));
             let stderr = Disk::with(usize::MAX);
-            let voice = Voice {
-                identity: Arc::new(Identity::of(7)),
-                style: Style::PLAIN,
-            };
-            let mut writer = Writer::new(Arc::clone(&queue), voice, Box::new(disk.clone()));
+            let mut writer = Writer::new(Arc::clone(&queue), voice(), Box::new(disk.clone()));
             writer.stderr = Box::new(stderr.clone());
             writer.complain_after = complain_after;
             writer.start().unwrap();

@@ -2,8 +2,7 @@
 //! blocks are refused.
 
 use super::Options;
-use crate::config::{Environment, parse};
-use std::path::Path;
+use crate::config::{Nothing, parse};
 
 /// Where keys stand, with `@` in their place, and the keys.
 #[rustfmt::skip]
@@ -97,18 +96,6 @@ const BLOCKS: &[(&str, &str)] = &[
          max_buffered_msgs request_queue_limit info_queue_limit meta_compact \
          meta_compact_size meta_compact_sync max_concurrent_io"),
 ];
-
-struct Nothing;
-
-impl Environment for Nothing {
-    fn read(&self, _: &Path, _: usize) -> Result<Vec<u8>, String> {
-        Err("there are no files".into())
-    }
-
-    fn variable(&self, _: &str) -> Option<String> {
-        None
-    }
-}
 
 fn errors(text: &str) -> Vec<String> {
     let document = parse("t.conf", text, &Nothing).unwrap();

@@ -5,11 +5,11 @@ use super::Options;
 use super::keys::{Key, Set, Takes, What, top};
 use crate::base::address;
 use crate::base::text::{GoDuration, quoted};
-use crate::config::{Document, Entry, Fault, Kind, Map, Position, Value};
+use crate::config::{Document, Entry, Fault, Kind, Map, Position, Sources, Value};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How many faults are told one by one.
+/// How many errors are told one by one, and how many warnings.
 const FAULTS_MAX: usize = 100;
 
 /// The longest key for which a similar one is looked for.
@@ -245,36 +245,41 @@ impl Check<'_> {
     }
 
     fn unknown(&mut self, entry: &Entry, keys: impl IntoIterator<Item = &'static Key>) {
-        let mut text = format!("unknown field {}", quoted(entry.key.as_bytes()));
-        if let Some(near) = nearest(&entry.key, keys.into_iter().flat_map(|key| key.names)) {
-            text.push_str(&format!(", did you mean {}?", quoted(near.as_bytes())));
-        }
-        self.error(entry.key_at, text);
+        self.error_with(|sources| {
+            let mut text = format!("unknown field {}", quoted(entry.key.as_bytes()));
+            if let Some(near) = nearest(&entry.key, keys.into_iter().flat_map(|key| key.names)) {
+                text.push_str(&format!(", did you mean {}?", quoted(near.as_bytes())));
+            }
+            sources.show(&Fault::new(entry.key_at, text))
+        });
     }
 
     fn not_yet(&mut self, entry: &Entry) {
-        let (sources, at) = (&self.document.sources, entry.key_at);
-        let (place, snippet) = (sources.place(at), sources.snippet(at));
-        let text = format!("not supported yet: {} at {place}\n{snippet}", entry.key);
-        self.push_error(text);
+        self.error_with(|sources| {
+            let (place, snippet) = (sources.place(entry.key_at), sources.snippet(entry.key_at));
+            format!("not supported yet: {} at {place}\n{snippet}", entry.key)
+        });
     }
 
     fn error(&mut self, at: Position, text: String) {
-        let text = self.document.sources.show(&Fault::new(at, text));
-        self.push_error(text);
+        self.error_with(|sources| sources.show(&Fault::new(at, text)));
     }
 
-    fn push_error(&mut self, text: String) {
+    /// Notes an error. To find its place and what may have been meant takes time, which is spent
+    /// on those only that are shown.
+    fn error_with(&mut self, show: impl FnOnce(&Sources) -> String) {
         if self.found.errors.len() < FAULTS_MAX {
-            self.found.errors.push(text);
+            self.found.errors.push(show(&self.document.sources));
         } else {
             self.more += 1;
         }
     }
 
     fn warning(&mut self, at: Position, text: String) {
-        let text = self.document.sources.show(&Fault::new(at, text));
-        self.found.warnings.push(text);
+        if self.found.warnings.len() < FAULTS_MAX {
+            let text = self.document.sources.show(&Fault::new(at, text));
+            self.found.warnings.push(text);
+        }
     }
 }
 
@@ -371,20 +376,7 @@ fn distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Environment, parse};
-    use std::path::Path;
-
-    struct Nothing;
-
-    impl Environment for Nothing {
-        fn read(&self, _: &Path, _: usize) -> Result<Vec<u8>, String> {
-            Err("there are no files".into())
-        }
-
-        fn variable(&self, _: &str) -> Option<String> {
-            None
-        }
-    }
+    use crate::config::{Nothing, parse};
 
     fn applied(text: &str) -> (Options, Findings) {
         let document = parse("t.conf", text, &Nothing).unwrap();
