@@ -1,7 +1,7 @@
 //! Brokers with clients and without sockets, for benchmarks.
 
 use bytes::Bytes;
-use nats_server::accounts::Account;
+use nats_server::accounts::Accounts;
 use nats_server::accounts::interest::LoopId;
 use nats_server::base::clock::Mono;
 use nats_server::broker::batch::Batch;
@@ -54,7 +54,7 @@ impl Loops {
             name: "bench".into(),
             host: "127.0.0.1".into(),
             port: 4222,
-            account: Arc::new(Account::new(0, "$G", 0x5eed)),
+            accounts: Accounts::new(&Options::default(), None, 0x5eed).unwrap(),
             loop_bytes_max: 1 << 30,
         });
         let broker = |i| Broker::new(facts.clone(), owner(i), loops, 0x5eed);

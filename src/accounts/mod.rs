@@ -1,18 +1,33 @@
 //! Accounts: who is isolated from whom, and who in an account listens to what.
+//!
+//! An [`Account`] is what lasts: its name, its number and the subscriptions of its clients. A
+//! [`Tenant`] is an account as it is configured at present; [`Accounts`] are all of those, an
+//! immutable value that a reload replaces.
 
 pub mod interest;
 
+use crate::options::Options;
+use crate::options::security::AccountLimits;
 use interest::Interest;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 /// The name of the account that everybody is in when nothing else is configured.
 pub const GLOBAL: &str = "$G";
 
-/// A tenant: its subjects are its own.
+/// The name of the account that the server itself uses, when nothing else is configured.
+pub const SYSTEM: &str = "$SYS";
+
+/// A tenant's lasting part: its subjects are its own.
 pub struct Account {
-    /// Tells accounts apart where a name would be too long, such as in caches.
+    /// Tells accounts apart where a name would be too long, such as in caches. No two accounts of
+    /// a server ever have the same.
     pub number: u32,
     pub name: Box<str>,
     pub interest: Interest,
+    /// Clients that are connected.
+    pub connections: AtomicUsize,
 }
 
 impl Account {
@@ -22,6 +37,105 @@ impl Account {
             number,
             name: name.into(),
             interest: Interest::new(seed),
+            connections: AtomicUsize::new(0),
         }
+    }
+}
+
+/// An account as it is configured at present.
+pub struct Tenant {
+    pub account: Arc<Account>,
+    pub limits: AccountLimits,
+    /// Whether this is the account that the server itself uses.
+    pub is_system: bool,
+}
+
+/// All accounts as they are configured at present.
+pub struct Accounts {
+    /// By their numbers.
+    tenants: Vec<Option<Arc<Tenant>>>,
+    numbers: HashMap<Box<str>, u32>,
+    seed: u64,
+}
+
+impl Accounts {
+    /// The accounts that `options` name; those that were there before (`old`) go on with their
+    /// numbers and subscriptions. `seed` is for hash tables.
+    ///
+    /// # Errors
+    /// All that is wrong with them, a text each.
+    pub fn new(
+        options: &Options,
+        old: Option<&Accounts>,
+        seed: u64,
+    ) -> Result<Accounts, Vec<String>> {
+        let mut accounts = Accounts {
+            tenants: vec![None; old.map_or(0, |old| old.tenants.len())],
+            numbers: HashMap::new(),
+            seed: old.map_or(seed, |old| old.seed),
+        };
+        let system = options.system_account.as_deref().unwrap_or(SYSTEM);
+        let system = (!options.no_system_account).then_some(system);
+        accounts.add(GLOBAL, AccountLimits::default(), system, old);
+        for account in &options.accounts {
+            accounts.add(&account.name, account.limits, system, old);
+        }
+        if let Some(system) = system {
+            accounts.add(system, AccountLimits::default(), Some(system), old);
+        }
+        Ok(accounts)
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        limits: AccountLimits,
+        system: Option<&str>,
+        old: Option<&Accounts>,
+    ) {
+        if self.numbers.contains_key(name) {
+            return;
+        }
+        let before = old.and_then(|old| old.named(name));
+        let account = before.map_or_else(
+            || {
+                let number = u32::try_from(self.tenants.len()).expect("accounts are few");
+                let spread = u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                Arc::new(Account::new(number, name, self.seed ^ spread))
+            },
+            |tenant| tenant.account.clone(),
+        );
+        let number = account.number;
+        let at = number as usize;
+        if self.tenants.len() <= at {
+            self.tenants.resize(at + 1, None);
+        }
+        self.numbers.insert(name.into(), number);
+        self.tenants[at] = Some(Arc::new(Tenant {
+            account,
+            limits,
+            is_system: system == Some(name),
+        }));
+    }
+
+    /// The account with this number, if it is still configured.
+    #[inline]
+    pub fn tenant(&self, number: u32) -> Option<&Arc<Tenant>> {
+        self.tenants.get(number as usize)?.as_ref()
+    }
+
+    /// The account of that name.
+    pub fn named(&self, name: &str) -> Option<&Arc<Tenant>> {
+        self.tenant(*self.numbers.get(name)?)
+    }
+
+    /// The account of those for whom nothing else is said.
+    pub fn global(&self) -> &Arc<Tenant> {
+        self.named(GLOBAL).expect("it is always there")
+    }
+
+    /// All accounts.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Tenant>> {
+        self.tenants.iter().flatten()
     }
 }

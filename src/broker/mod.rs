@@ -18,7 +18,7 @@ mod reserved;
 #[cfg(test)]
 mod tests;
 
-use crate::accounts::Account;
+use crate::accounts::Accounts;
 use crate::accounts::interest::LoopId;
 use crate::base::clock::Mono;
 use crate::base::limits::{GREETING_BYTES, GREETING_SHARE};
@@ -50,7 +50,7 @@ pub struct Facts {
     /// The address that clients connect to, as it stands in INFO.
     pub host: String,
     pub port: u16,
-    pub account: Arc<Account>,
+    pub accounts: Accounts,
     /// Bytes that a loop may hold for all of its connections.
     pub loop_bytes_max: usize,
 }
@@ -165,7 +165,7 @@ impl Broker {
             inbound: Inbound::default(),
             sids: SidTable::default(),
             interest_bytes: 0,
-            account: self.facts.account.clone(),
+            account: self.facts.accounts.global().account.clone(),
             keepalive: Keepalive::new(now, options.ping_interval),
             id,
             addr,

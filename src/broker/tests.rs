@@ -53,12 +53,12 @@ impl Bench {
         let mut options = Options::default();
         change(&mut options);
         let facts = Arc::new(Facts {
+            accounts: Accounts::new(&options, None, 7).unwrap(),
             options,
             id: "NX".into(),
             name: "n".into(),
             host: "h".into(),
             port: 1,
-            account: Arc::new(Account::new(0, "$G", 7)),
             loop_bytes_max: 1 << 30,
         });
         let broker = |i| Broker::new(facts.clone(), LoopId(i as u16), loops, 9);
@@ -144,7 +144,13 @@ impl Bench {
     }
 
     fn interest(&self) -> usize {
-        self.brokers[0].facts.account.interest.len()
+        self.brokers[0]
+            .facts
+            .accounts
+            .global()
+            .account
+            .interest
+            .len()
     }
 }
 
@@ -515,12 +521,12 @@ impl Bench {
             let mut options = old.options.clone();
             change(&mut options);
             let facts = Facts {
+                accounts: Accounts::new(&options, Some(&old.accounts), 0).unwrap(),
                 options,
                 id: old.id.clone(),
                 name: old.name.clone(),
                 host: old.host.clone(),
                 port: old.port,
-                account: old.account.clone(),
                 loop_bytes_max: old.loop_bytes_max,
             };
             broker.renew(Arc::new(facts), self.now);

@@ -13,16 +13,22 @@ mod log;
 #[cfg(test)]
 mod man_page;
 mod reload;
+mod secret;
+pub mod security;
+pub mod tls;
 
 pub use check::OptionError;
 pub use file::Findings;
 pub use keys::{Documented, documented};
 pub use log::{LogFormat, LogOptions};
 pub use reload::{Change, Refused};
+pub use secret::Secret;
 
+use security::{AccountOptions, Authorization, Mapping};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+use tls::TlsOptions;
 
 /// The version reported by `--version`, in INFO and in monitoring. Clients enable features by it,
 /// so it states the level of the reference server that this one is compatible with; the crate's
@@ -65,6 +71,24 @@ pub struct Options {
     /// Names and values that operators attach to a server.
     pub metadata: BTreeMap<String, String>,
     pub log: LogOptions,
+    /// Users of the global account, or the secret that everybody has to know.
+    pub authorization: Authorization,
+    /// The accounts, in the order of the file.
+    pub accounts: Vec<AccountOptions>,
+    /// Subject mappings of the global account.
+    pub mappings: Vec<Mapping>,
+    /// Name or public key of the user that clients are who do not say who they are.
+    pub no_auth_user: Option<String>,
+    /// Name of the account that the server itself uses; `$SYS` if `None`.
+    pub system_account: Option<String>,
+    /// Whether there is no such account.
+    pub no_system_account: bool,
+    /// TLS of the listener for clients.
+    pub tls: Option<TlsOptions>,
+    /// Whether clients may do without TLS where it is configured.
+    pub allow_non_tls: bool,
+    /// Public keys of the proxies whose word is taken for that a client came through them.
+    pub trusted_proxies: Vec<String>,
     /// Largest payload of a message, headers included, in bytes; 1 to 2^31 - 1, not above
     /// `max_pending`.
     pub max_payload: usize,
@@ -129,6 +153,15 @@ impl Default for Options {
             tags: Vec::new(),
             metadata: BTreeMap::new(),
             log: LogOptions::default(),
+            authorization: Authorization::default(),
+            accounts: Vec::new(),
+            mappings: Vec::new(),
+            no_auth_user: None,
+            system_account: None,
+            no_system_account: false,
+            tls: None,
+            allow_non_tls: false,
+            trusted_proxies: Vec::new(),
             max_payload: 1 << 20,
             max_control_line: 4096,
             max_connections: 65536,

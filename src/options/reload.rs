@@ -207,6 +207,7 @@ mod tests {
             ping_max: 1,
             connect_deadline: second,
             pending_total_max: Some(1),
+            ..Options::default()
         }
     }
 

@@ -1,7 +1,7 @@
 //! Puts a server together: key, account, loops and listeners; and takes it apart again.
 
+use crate::accounts::Accounts;
 use crate::accounts::interest::LoopId;
-use crate::accounts::{Account, GLOBAL};
 use crate::base::address::{self, join};
 use crate::base::text::PlainError;
 use crate::broker::{Broker, Facts};
@@ -35,6 +35,8 @@ pub enum StartError {
     Random(getrandom::Error),
     /// A thread or a poll could not be had.
     Loop(io::Error),
+    /// What is wrong with the accounts.
+    Accounts(Vec<String>),
 }
 
 impl fmt::Display for StartError {
@@ -46,6 +48,7 @@ impl fmt::Display for StartError {
             }
             StartError::Random(e) => write!(f, "Error getting random numbers: {e}"),
             StartError::Loop(e) => write!(f, "Error starting a client loop: {e}"),
+            StartError::Accounts(faults) => f.write_str(&faults.join("\n")),
         }
     }
 }
@@ -54,7 +57,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             StartError::Listen(_, e) | StartError::Loop(e) => Some(e),
-            StartError::Random(_) => None,
+            StartError::Random(_) | StartError::Accounts(_) => None,
         }
     }
 }
@@ -101,12 +104,14 @@ impl Server {
         });
         let connections_max = AtomicUsize::new(options.max_connections);
         let (host, told_port) = told_address(&options, addr.port());
+        let accounts =
+            Accounts::new(&options, None, number(table_seed)).map_err(StartError::Accounts)?;
         let facts = Arc::new(Facts {
             id,
             name,
             host,
             port: told_port,
-            account: Arc::new(Account::new(0, GLOBAL, number(table_seed))),
+            accounts,
             loop_bytes_max: bytes_max / loops,
             options,
         });
@@ -171,13 +176,22 @@ impl Server {
         let (host, port) = told_address(&options, self.addr.port());
         let (id, name) = (self.facts.id.clone(), self.facts.name.clone());
         let connections_max = options.max_connections;
+        let accounts = match Accounts::new(&options, Some(&self.facts.accounts), 0) {
+            Ok(accounts) => accounts,
+            Err(faults) => {
+                for fault in faults {
+                    log::error!("{fault}");
+                }
+                return;
+            }
+        };
         self.facts = Arc::new(Facts {
             options,
             id,
             name,
             host,
             port,
-            account: self.facts.account.clone(),
+            accounts,
             loop_bytes_max: self.facts.loop_bytes_max,
         });
         let peers = &self.peers;

@@ -8,7 +8,7 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use nats_server::accounts::Account;
+use nats_server::accounts::{Account, Accounts};
 use nats_server::accounts::interest::LoopId;
 use nats_server::base::clock::Mono;
 use nats_server::broker::batch::Batch;
@@ -133,14 +133,15 @@ impl World {
             max_sub_tokens: 6,
             ..Options::default()
         };
-        let account = Arc::new(Account::new(0, "$G", 7));
+        let accounts = Accounts::new(&options, None, 7).expect("there are none to be wrong");
+        let account = accounts.global().account.clone();
         let facts = Arc::new(Facts {
             options,
             id: "NX".into(),
             name: "n".into(),
             host: "h".into(),
             port: 1,
-            account: account.clone(),
+            accounts,
             loop_bytes_max: 128 << 10,
         });
         let broker = |i: usize| Broker::new(facts.clone(), owner(i), BROKERS, 9);
