@@ -1,18 +1,49 @@
-//! The server's identity: an ed25519 key whose public half, in nkey form, is the server id that
-//! clients see in INFO.
+//! Keys in their NATS form: ed25519 keys whose text says what they belong to.
+//!
+//! [`ServerKey`] is the server's identity; its public half is the server id that clients see in
+//! INFO. [`PublicKey`] is the key of somebody else.
 //!
 //! Seeds come from outside: this layer draws no randomness.
+
+mod public;
+
+pub use public::{PUBLIC_KEY_LEN, PublicKey, PublicKeyError};
 
 use data_encoding::BASE32_NOPAD;
 use ed25519_dalek::SigningKey;
 
 /// What a public key belongs to. The value is the first byte of the encoded key, chosen so that
 /// the first character of its base32 form is the letter of the kind.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum Prefix {
+    /// An account; the encoded key starts with `A`.
+    Account = 0,
+    /// A cluster; the encoded key starts with `C`.
+    Cluster = 2 << 3,
     /// A server; the encoded key starts with `N`.
     Server = 13 << 3,
+    /// An operator; the encoded key starts with `O`.
+    Operator = 14 << 3,
+    /// A user; the encoded key starts with `U`.
+    User = 20 << 3,
+    /// An x25519 key, which encrypts and does not sign; the encoded key starts with `X`.
+    Curve = 23 << 3,
+}
+
+impl Prefix {
+    const ALL: [Prefix; 6] = [
+        Prefix::Account,
+        Prefix::Cluster,
+        Prefix::Server,
+        Prefix::Operator,
+        Prefix::User,
+        Prefix::Curve,
+    ];
+
+    fn of(byte: u8) -> Option<Prefix> {
+        Prefix::ALL.into_iter().find(|prefix| *prefix as u8 == byte)
+    }
 }
 
 /// The key pair of one server.
