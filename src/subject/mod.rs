@@ -4,8 +4,11 @@
 //! wildcards `*` (exactly one token, whatever it is) and, as its last token, `>` (one or more
 //! tokens). Permissions, accounts and delivery are left to the layers above.
 
+pub mod pattern;
+pub mod pattern_set;
 pub mod sublist;
 mod token;
+pub mod transform;
 
 pub use sublist::{InvalidSubject, Matches, QueueId, SubId, Sublist};
 pub use token::{first_token, is_literal, is_valid, is_wildcard_token, token_count};
