@@ -5,6 +5,7 @@
 //! immutable value that a reload replaces.
 
 pub mod interest;
+pub mod mappings;
 
 use crate::options::Options;
 use crate::options::security::AccountLimits;
