@@ -6,6 +6,7 @@
 
 pub mod interest;
 pub mod mappings;
+pub mod permissions;
 
 use crate::options::Options;
 use crate::options::security::AccountLimits;

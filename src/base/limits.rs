@@ -104,6 +104,16 @@ pub const DOORKEEPER: usize = 16384;
 /// Buckets of interest generations, by first subject token. A power of two.
 pub const GENERATIONS: usize = 1024;
 
+/// Decisions about subjects that a connection published to which are kept for the next time, and
+/// bytes of these subjects.
+pub const PUBLISH_CACHE: usize = 1024;
+pub const PUBLISH_CACHE_BYTES: usize = 64 << 10;
+
+/// Requests that a connection may still answer where its permissions allow just that, and bytes of
+/// their reply subjects. The oldest are forgotten first.
+pub const REPLY_GRANTS: usize = 65_536;
+pub const REPLY_GRANT_BYTES: usize = 16 << 20;
+
 /// Bytes of configuration that are read: all files together, and values of variables.
 pub const CONFIG_BYTES: usize = 64 << 20;
 
