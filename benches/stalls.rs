@@ -17,9 +17,10 @@
     reason = "a bench ends at the first failure, and measures time"
 )]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+mod servers;
+
+use servers::{Server, barrier, commands, median};
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -30,68 +31,6 @@ const SUBSCRIBERS: usize = 10;
 const SUBSCRIPTIONS: usize = 1_000_000;
 const PHASE: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 5;
-
-/// A server process, ended when dropped.
-struct Server {
-    child: Child,
-    port: u16,
-}
-
-impl Server {
-    fn start(command: &str) -> Server {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let command = command.replace("{port}", &port.to_string());
-        let mut words = command.split_whitespace();
-        let child = Command::new(words.next().expect("a command"))
-            .args(words)
-            .stderr(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|e| panic!("{command}: {e}"));
-        let server = Server { child, port };
-        let end = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < end, "{command} does not listen");
-            thread::yield_now();
-        }
-        server
-    }
-
-    fn connect(&self) -> TcpStream {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream
-            .write_all(b"CONNECT {\"verbose\":false}\r\n")
-            .unwrap();
-        barrier(&mut stream);
-        stream
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Waits until the server has handled all that was sent to it.
-fn barrier(stream: &mut TcpStream) {
-    stream.write_all(b"PING\r\n").unwrap();
-    let mut reader = BufReader::new(stream);
-    let mut line = String::new();
-    while line != "PONG\r\n" {
-        line.clear();
-        assert!(
-            reader.read_line(&mut line).unwrap() > 0,
-            "closed by the server"
-        );
-    }
-}
 
 /// The rate of nine subscribers after the tenth stopped, against the rate before.
 fn stalled_subscriber(server: &Server) -> f64 {
@@ -198,18 +137,8 @@ fn growing_table(server: &Server) -> (f64, f64, f64) {
     (nth(1), nth(100), took)
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 fn main() {
-    let own = format!(
-        "{} -a 127.0.0.1 -p {{port}}",
-        env!("CARGO_BIN_EXE_nats-server")
-    );
-    let others = std::env::args().skip(1).filter(|a| !a.starts_with("--"));
-    for command in std::iter::once(own).chain(others) {
+    for command in commands("-a 127.0.0.1 -p {port}") {
         println!("{}", command.split_whitespace().next().unwrap_or_default());
         let ratios = (0..ROUNDS).map(|_| stalled_subscriber(&Server::start(&command)));
         println!(

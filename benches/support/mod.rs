@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use nats_server::accounts::Accounts;
 use nats_server::accounts::interest::LoopId;
+use nats_server::auth::Directory;
 use nats_server::base::clock::Mono;
 use nats_server::broker::batch::Batch;
 use nats_server::broker::{Broker, Facts, Progress, Turn, Wire};
@@ -48,13 +49,16 @@ impl Loops {
     /// So many loops, with a publisher in the first and subscribers in the last. The subscribers
     /// say `subscribe`.
     pub(crate) fn new(loops: usize, subscribers: usize, subscribe: &str) -> Loops {
+        let accounts = Accounts::new(&Options::default(), None, 0x5eed).expect("nothing is wrong");
         let facts = Arc::new(Facts {
             options: Options::default(),
             id: "NX".into(),
             name: "bench".into(),
             host: "127.0.0.1".into(),
             port: 4222,
-            accounts: Accounts::new(&Options::default(), None, 0x5eed).unwrap(),
+            directory: Directory::new(&Options::default(), &accounts).expect("nobody is named"),
+            nonce_key: [7; 32],
+            accounts,
             loop_bytes_max: 1 << 30,
         });
         let broker = |i| Broker::new(facts.clone(), owner(i), loops, 0x5eed);
