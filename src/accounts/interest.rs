@@ -86,6 +86,13 @@ impl Interest {
         }
     }
 
+    /// Writes the subject of a subscription to `subject`, and gives its queue group.
+    pub fn describe(&self, held: Held, subject: &mut Vec<u8>) -> Option<Box<[u8]>> {
+        let list = self.read();
+        list.subject(held.id, subject);
+        list.queue(held.id).map(Into::into)
+    }
+
     /// The targets of a published subject.
     pub fn matches(&self, subject: &[u8], matches: &mut Matches<Target>) {
         self.read().matches(subject, matches);

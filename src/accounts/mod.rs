@@ -9,8 +9,9 @@ pub mod mappings;
 pub mod permissions;
 
 use crate::options::Options;
-use crate::options::security::AccountLimits;
+use crate::options::security::{AccountLimits, AccountOptions};
 use interest::Interest;
+use mappings::Mappings;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -48,6 +49,8 @@ impl Account {
 pub struct Tenant {
     pub account: Arc<Account>,
     pub limits: AccountLimits,
+    /// What becomes of the subjects that its clients publish to.
+    pub mappings: Mappings,
     /// Whether this is the account that the server itself uses.
     pub is_system: bool,
 }
@@ -78,25 +81,38 @@ impl Accounts {
         };
         let system = options.system_account.as_deref().unwrap_or(SYSTEM);
         let system = (!options.no_system_account).then_some(system);
-        accounts.add(GLOBAL, AccountLimits::default(), system, old);
-        for account in &options.accounts {
-            accounts.add(&account.name, account.limits, system, old);
+        let global = AccountOptions {
+            name: GLOBAL.into(),
+            mappings: options.mappings.clone(),
+            ..AccountOptions::default()
+        };
+        let own = AccountOptions {
+            name: system.unwrap_or_default().into(),
+            ..AccountOptions::default()
+        };
+        let mut faults = Vec::new();
+        let named = std::iter::once(&global).chain(&options.accounts);
+        for account in named.chain(system.map(|_| &own)) {
+            if let Err(fault) = accounts.add(account, system, old) {
+                faults.push(fault);
+            }
         }
-        if let Some(system) = system {
-            accounts.add(system, AccountLimits::default(), Some(system), old);
+        if faults.is_empty() {
+            Ok(accounts)
+        } else {
+            Err(faults)
         }
-        Ok(accounts)
     }
 
     fn add(
         &mut self,
-        name: &str,
-        limits: AccountLimits,
+        options: &AccountOptions,
         system: Option<&str>,
         old: Option<&Accounts>,
-    ) {
+    ) -> Result<(), String> {
+        let name = options.name.as_str();
         if self.numbers.contains_key(name) {
-            return;
+            return Ok(());
         }
         let before = old.and_then(|old| old.named(name));
         let account = before.map_or_else(
@@ -115,9 +131,11 @@ impl Accounts {
         self.numbers.insert(name.into(), number);
         self.tenants[at] = Some(Arc::new(Tenant {
             account,
-            limits,
+            limits: options.limits,
+            mappings: Mappings::new(&options.mappings, None)?,
             is_system: system == Some(name),
         }));
+        Ok(())
     }
 
     /// The account with this number, if it is still configured.

@@ -1,39 +1,75 @@
 //! Who may connect: one verdict, whatever the mechanism.
+//!
+//! A [`Directory`] is everybody who may, as configured at present. It judges an [`Attempt`] in the
+//! order of the reference: the proxy that the client came through, its key, its certificate or
+//! name, and then the one secret or user where there is no list. What takes long, comparing with a
+//! bcrypt hash, it leaves to the caller.
 
+mod directory;
+#[cfg(test)]
+mod tests;
+
+pub use directory::Directory;
+
+use crate::accounts::Account;
+use crate::accounts::permissions::Permissions;
+use crate::base::secret::Secret;
+use crate::options::security::{ConnectionType, Login};
 use crate::proto::connect::Connect;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-/// What became of a CONNECT.
-#[derive(Debug, PartialEq)]
+/// What a client came with.
+pub struct Attempt<'a> {
+    pub connect: &'a Connect,
+    /// What INFO gave the client to sign.
+    pub nonce: &'a [u8],
+    pub kind: ConnectionType,
+}
+
+/// What became of an attempt.
 pub enum Verdict {
     /// The client is in.
-    Accepted,
+    Accepted(Arc<Grant>),
     /// It is not, and is told no more than that.
-    Refused,
+    Refused(Refusal),
+    /// It is in if its password is the one that a hash was made of.
+    Asks(Box<Check>),
 }
 
-/// Judges a client's CONNECT. No mechanism is configured: everybody is in, but nobody chooses an
-/// account.
-pub fn authenticate(connect: &Connect) -> Verdict {
-    if connect.new_account || !connect.account.is_empty() {
-        return Verdict::Refused;
-    }
-    Verdict::Accepted
+/// A password to be compared with a bcrypt hash.
+pub struct Check {
+    pub hash: Secret,
+    pub password: Secret,
+    /// What the client gets if they agree.
+    pub grant: Arc<Grant>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Why a client is not in, as operators are told; the client is not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    Credentials,
+    ProxyNotTrusted,
+    ProxyRequired,
+}
 
-    #[test]
-    fn nobody_chooses_an_account() {
-        let mut connect = Connect::default();
-        assert_eq!(authenticate(&connect), Verdict::Accepted);
-        connect.account = "A".into();
-        assert_eq!(authenticate(&connect), Verdict::Refused);
-        connect = Connect {
-            new_account: true,
-            ..Connect::default()
-        };
-        assert_eq!(authenticate(&connect), Verdict::Refused);
+/// What a client has got that is in.
+pub struct Grant {
+    /// Who it is; `None` for those who did not have to say.
+    pub login: Option<Login>,
+    pub account: Arc<Account>,
+    /// What it may do; `None`: everything.
+    pub permissions: Option<Arc<Permissions>>,
+    /// The password or token that it had to know, or its hash.
+    secret: Secret,
+    connection_types: Option<BTreeSet<ConnectionType>>,
+    proxy_required: bool,
+}
+
+impl Grant {
+    fn admits(&self, kind: ConnectionType) -> bool {
+        self.connection_types
+            .as_ref()
+            .is_none_or(|types| types.contains(&kind))
     }
 }

@@ -87,6 +87,9 @@ pub const REAP_BUDGET: usize = 4096;
 /// Clients that are sent another INFO a turn, at most.
 pub const INFORM_BUDGET: usize = 256;
 
+/// Passwords that may wait for being compared with their hashes.
+pub const VERIFICATIONS_MAX: usize = 65536;
+
 /// The first pause after accepting failed for want of descriptors or memory, and the longest.
 pub const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
 pub const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);

@@ -7,4 +7,5 @@ pub mod hash;
 pub mod limits;
 pub mod pages;
 pub mod rng;
+pub mod secret;
 pub mod text;

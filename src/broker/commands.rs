@@ -3,11 +3,12 @@
 use super::delivery::{NOBODY, Origin, trace_payload};
 use super::message::Message;
 use super::{Broker, Source, Turn, Wire, reserved};
-use crate::accounts::Account;
-use crate::auth::{self, Verdict};
+use crate::accounts::mappings::Mapped;
+use crate::accounts::{Account, Tenant};
 use crate::base::clock::Mono;
 use crate::base::limits::{FLUSH_EARLY, SHARE_MANY, SHARE_ONE};
 use crate::conn::client::{Flags, Traffic};
+use crate::conn::guard::Publishing;
 use crate::proto::client::{Limits, Op, Parsed, Publish, parse};
 use crate::proto::error::{ClientError, CloseReason};
 use crate::proto::info::{Info, TOOLCHAIN};
@@ -30,6 +31,12 @@ pub(super) struct Publisher {
     origin: Origin,
     flags: Flags,
     account: Arc<Account>,
+    /// The account as it is configured, if it maps subjects.
+    maps: Option<Arc<Tenant>>,
+    /// Whether the client may not do everything.
+    guarded: bool,
+    /// Subscriptions that the client may have; 0 is unlimited.
+    subs_max: usize,
     pub(super) limits: Limits,
     received: Traffic,
     crosses: bool,
@@ -45,15 +52,26 @@ impl Publisher {
             .get(slot)
             .expect("the caller found the client");
         let options = &broker.facts.options;
+        let tenant = broker.facts.accounts.tenant(client.account.number);
+        let limits = tenant.map(|tenant| tenant.limits).unwrap_or_default();
         let skip = if client.flags.echo { NOBODY } else { slot };
         Publisher {
             slot,
             origin: Origin { slot, skip },
             flags: client.flags,
             account: client.account.clone(),
+            maps: tenant.filter(|tenant| !tenant.mappings.is_empty()).cloned(),
+            guarded: client.guard.is_some(),
+            subs_max: match (options.max_subscriptions, limits.max_subscriptions) {
+                (server, None) => server,
+                (0, Some(account)) => account,
+                (server, Some(account)) => server.min(account),
+            },
             limits: Limits {
                 control_line_max: options.max_control_line,
-                payload_max: options.max_payload,
+                payload_max: limits
+                    .max_payload
+                    .map_or(options.max_payload, |max| max.min(options.max_payload)),
                 headers: client.flags.headers,
             },
             received: Traffic::default(),
@@ -116,16 +134,34 @@ impl Broker {
         turn: &mut Turn<'_, W>,
     ) -> usize {
         from.received.count(publish.size());
-        if !self.admit(from, publish) {
-            return 0;
+        if from.maps.is_some() {
+            return self.publish_mapped(from, publish, rest, source, turn);
         }
+        self.publish_on(from, publish, rest, source, turn)
+    }
+
+    /// Routes a message, after its subject was mapped.
+    #[inline]
+    fn publish_on<S: Source, W: Wire>(
+        &mut self,
+        from: &mut Publisher,
+        publish: &Publish<'_>,
+        rest: &[u8],
+        source: &mut S,
+        turn: &mut Turn<'_, W>,
+    ) -> usize {
+        let Some(publishing) = self.admit(from, publish, turn.now) else {
+            return 0;
+        };
         let account = &from.account;
         let route = self
             .routes
             .route(account.number, &account.interest, publish.subject);
         if !route.is_empty() {
             let fan_out = route.fan_out();
-            if fan_out >= RUN_FAN_OUT && route.groups() == 0 && !self.delivery.trace {
+            // An answer counts against what the client may answer, so each is looked at.
+            let runs = publishing == Publishing::Allowed && !self.delivery.trace;
+            if fan_out >= RUN_FAN_OUT && route.groups() == 0 && runs {
                 let (run, used) = from.run(publish, rest);
                 if used > 0 {
                     let outcome = self.delivery.deliver_run(route, &run, &from.origin, turn);
@@ -155,9 +191,47 @@ impl Broker {
         0
     }
 
+    /// Routes a message to the subject that its account maps its own subject to.
+    #[cold]
+    fn publish_mapped<S: Source, W: Wire>(
+        &mut self,
+        from: &mut Publisher,
+        publish: &Publish<'_>,
+        rest: &[u8],
+        source: &mut S,
+        turn: &mut Turn<'_, W>,
+    ) -> usize {
+        let mut mapped = std::mem::take(&mut self.mapped);
+        let choice = from.maps.as_ref().and_then(|tenant| {
+            let mappings = &tenant.mappings;
+            mappings.select(publish.subject, &mut self.rng, &mut mapped)
+        });
+        let used = match choice {
+            None => self.publish_on(from, publish, rest, source, turn),
+            Some(choice) => {
+                if choice == Mapped::Lost {
+                    mapped.clear();
+                }
+                let (canonical, subject) = (None, &mapped[..]);
+                let publish = Publish {
+                    subject,
+                    canonical,
+                    ..*publish
+                };
+                if self.delivery.trace {
+                    self.trace_mapping(from.slot, publish.args, subject);
+                }
+                // What follows may be mapped to other subjects, so it is no run.
+                self.publish_on(from, &publish, b"", source, turn)
+            }
+        };
+        self.mapped = mapped;
+        used
+    }
+
     /// Whether a client may publish this; it is told what it is to be told.
     #[inline]
-    fn admit(&mut self, from: &Publisher, publish: &Publish<'_>) -> bool {
+    fn admit(&mut self, from: &Publisher, publish: &Publish<'_>, now: Mono) -> Option<Publishing> {
         if self.delivery.trace {
             self.trace_publish(from.slot, publish);
         }
@@ -165,18 +239,23 @@ impl Broker {
             self.delivery
                 .error(from.slot, ClientError::InvalidPublishSubject);
         }
-        if reserved::publish_denied(publish.subject) {
+        let mut publishing = Publishing::Allowed;
+        if from.guarded {
+            let hash = from.account.interest.hash(publish.subject);
+            publishing = self.publishing(from.slot, hash, publish.subject, now);
+        }
+        if publishing == Publishing::Denied || reserved::publish_denied(publish.subject) {
             self.deny(from.slot, ClientError::PublishViolation(publish.subject));
-            return false;
+            return None;
         }
         if let Some(reply) = publish.reply.filter(|r| reserved::reply_denied(r)) {
             self.deny(from.slot, ClientError::ReplyViolation(reply));
-            return false;
+            return None;
         }
         if from.flags.verbose {
             self.delivery.send(from.slot, b"+OK\r\n", "OK");
         }
-        true
+        Some(publishing)
     }
 
     /// Tells a client that nobody got its request.
@@ -194,22 +273,6 @@ impl Broker {
         let args = [reply, b" ", sub.sid.text(), sizes.as_bytes()].concat();
         let line = [b"HMSG ", &args[..], &headers, b"\r\n"].concat();
         self.delivery.send(from.slot, &line, "");
-    }
-
-    /// Refuses a message for the sake of a reserved subject; the connection stays open.
-    fn deny(&mut self, slot: u32, error: ClientError<'_>) {
-        use crate::base::text::quoted;
-        let label = self.delivery.label(slot);
-        match error {
-            ClientError::ReplyViolation(reply) => {
-                error!("{label} - Publish Violation - Reply {}", quoted(reply));
-            }
-            ClientError::PublishViolation(subject) => {
-                error!("{label} - Publish Violation - Subject {}", quoted(subject));
-            }
-            other => error!("{label} - {other}"),
-        }
-        self.delivery.error(slot, error);
     }
 
     /// Handles any operation but a publish.
@@ -256,7 +319,10 @@ impl Broker {
         let (slot, account) = (from.slot, &*from.account);
         let options = &self.facts.options;
         let count = self.delivery.clients.get(slot).map_or(0, |c| c.sids.len());
-        if queue == Some(reserved::SYSTEM_QUEUE) {
+        let client = self.delivery.clients.get(slot);
+        let guard = client.and_then(|client| client.guard.as_deref());
+        let allowed = guard.is_none_or(|guard| guard.may_subscribe(subject, queue));
+        if !allowed || queue == Some(reserved::SYSTEM_QUEUE) {
             return self.refuse_subscription(slot, subject, queue, sid);
         }
         if options.max_sub_tokens > 0 && subject::token_count(subject) > options.max_sub_tokens {
@@ -272,7 +338,7 @@ impl Broker {
                 .delivery
                 .error(slot, ClientError::TooManyTokens(subject));
         }
-        if options.max_subscriptions > 0 && count >= options.max_subscriptions {
+        if from.subs_max > 0 && count >= from.subs_max {
             error!(
                 "{} - maximum subscriptions exceeded",
                 self.delivery.label(slot)
@@ -295,19 +361,6 @@ impl Broker {
         }
     }
 
-    fn refuse_subscription(&mut self, slot: u32, subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
-        use crate::base::text::quoted;
-        let label = self.delivery.label(slot);
-        let queue_text = queue.map_or(String::new(), |q| format!(", Queue: {}", quoted(q)));
-        error!(
-            "{label} - Subscription Violation - Subject {}{queue_text}, SID {}",
-            quoted(subject),
-            String::from_utf8_lossy(sid)
-        );
-        self.delivery
-            .error(slot, ClientError::SubscriptionViolation { subject, queue });
-    }
-
     fn unsubscribe(&mut self, from: &Publisher, sid: &[u8], max: Option<u64>) {
         let slot = from.slot;
         let found = self.delivery.find(slot, &from.account, sid);
@@ -324,73 +377,6 @@ impl Broker {
         }
         if let Some(sub_slot) = ends {
             self.delivery.unsubscribe(sub_slot);
-        }
-    }
-
-    fn connect(&mut self, slot: u32, args: &[u8], now: Mono) {
-        let Some(client) = self.delivery.clients.get_mut(slot) else {
-            return;
-        };
-        let again = client.connect.is_some();
-        let mut connect = client.connect.take().unwrap_or_default();
-        let merged = connect.merge(args);
-        client.flags = self.facts.flags(&connect);
-        let jitter = (self.rng.next_u64() & 0xffff) as u16;
-        client
-            .keepalive
-            .handle_connect(now, self.facts.options.ping_interval, jitter);
-        if let Err(e) = merged {
-            error!("{} - {e}", client.label);
-            return self.close(slot, CloseReason::ProtocolViolation);
-        }
-        if again {
-            // Another CONNECT may come to another account, where old subscriptions mean nothing.
-            self.delivery.unsubscribe_all(slot);
-        }
-        let verdict = auth::authenticate(&connect);
-        let Some(client) = self.delivery.clients.get_mut(slot) else {
-            return;
-        };
-        let about = connect.label();
-        let identity = match connect.user.as_str() {
-            "" => String::new(),
-            user => format!("{}/user:{user}", client.account.name),
-        };
-        if !again {
-            for part in [about, identity].iter().filter(|part| !part.is_empty()) {
-                let part = crate::base::text::quoted(part.as_bytes());
-                client.label = format!("{} - {part}", client.label).into();
-            }
-        }
-        let (protocol, flags) = (connect.protocol, client.flags);
-        client.connect = Some(connect);
-        let refusal = if verdict == Verdict::Refused {
-            error!("{} - authentication error", client.label);
-            Some((
-                ClientError::AuthorizationViolation,
-                CloseReason::AuthenticationViolation,
-            ))
-        } else if !(0..=1).contains(&protocol) {
-            Some((
-                ClientError::ClientProtocol,
-                CloseReason::BadClientProtocolVersion,
-            ))
-        } else if flags.no_responders && !flags.headers {
-            let reason = CloseReason::NoRespondersRequiresHeaders;
-            Some((ClientError::NoRespondersRequiresHeaders, reason))
-        } else {
-            None
-        };
-        match refusal {
-            Some((answer, reason)) => {
-                if verdict == Verdict::Accepted {
-                    error!("{} - {answer}", self.delivery.label(slot));
-                }
-                self.delivery.error(slot, answer);
-                self.close(slot, reason);
-            }
-            None if flags.verbose => self.delivery.send(slot, b"+OK\r\n", "OK"),
-            None => {}
         }
     }
 
@@ -426,6 +412,10 @@ impl Broker {
             return;
         };
         let facts = &self.facts;
+        let directory = &facts.directory;
+        let nonce = facts.nonce(client.id);
+        let tenant = facts.accounts.tenant(client.account.number);
+        let own_max = tenant.and_then(|tenant| tenant.limits.max_payload);
         let info = Info {
             server_id: &facts.id,
             server_name: &facts.name,
@@ -435,16 +425,33 @@ impl Broker {
             host: &facts.host,
             port: facts.port,
             headers: !facts.options.no_header_support,
-            max_payload: facts.options.max_payload,
+            auth_required: directory.is_required() && !directory.has_no_auth_user(),
+            max_payload: own_max.map_or(facts.options.max_payload, |own| {
+                own.min(facts.options.max_payload)
+            }),
             client_id: client.id.0,
             client_ip: client.addr.ip().to_canonical(),
+            nonce: directory
+                .challenges()
+                .then(|| str::from_utf8(&nonce).unwrap_or_default()),
             ldm: self.lame_duck,
             connect_info: answers_connect,
             remote_account: answers_connect.then_some(&client.account.name),
+            acc_is_sys: answers_connect && tenant.is_some_and(|tenant| tenant.is_system),
         };
         self.scratch.clear();
         info.write(&mut self.scratch);
         self.delivery.send(slot, &self.scratch, "");
+    }
+
+    #[cold]
+    fn trace_mapping(&self, slot: u32, args: &[u8], to: &[u8]) {
+        let from = args.split(|b| matches!(b, b' ' | b'\t'));
+        let from = from.into_iter().find(|arg| !arg.is_empty());
+        let from = String::from_utf8_lossy(from.unwrap_or_default());
+        let to = String::from_utf8_lossy(to);
+        let label = self.delivery.label(slot);
+        trace!("{label} - <<- [MAPPING {from} -> {to}]");
     }
 
     #[cold]

@@ -6,6 +6,7 @@ use super::message::Message;
 use super::{Facts, Flushed, Turn, Wire};
 use crate::accounts::Account;
 use crate::accounts::interest::{Held, LoopId, Target};
+use crate::base::clock::Mono;
 use crate::base::limits::{BATCH_BYTES, FLUSH_EARLY, REAP_BUDGET, WRITE_SLICES};
 use crate::base::pages::Pages;
 use crate::base::rng::Rng;
@@ -32,6 +33,8 @@ pub(super) struct Subscription {
     pub(super) held: Held,
     /// Bytes of its subject, which stand for the memory that it takes in the trie.
     subject_len: u16,
+    /// Whether each message has to be checked against its client's permissions.
+    pub(super) guarded: bool,
 }
 
 /// Bytes that a subscription takes, about, beside those of its subject.
@@ -336,6 +339,9 @@ impl Delivery {
         if client.out.pending() > self.skip_above {
             return false;
         }
+        if sub.guarded && !receives(client, target.slot, message, turn.now) {
+            return false;
+        }
         let slot = sub.client;
         sub.delivered += 1;
         emit(client, &mut self.pool, sub.sid.with_blank(), message);
@@ -365,7 +371,7 @@ impl Delivery {
         let Some((sub, client)) = receiver(&mut self.subs, &mut self.clients, target, skip) else {
             return;
         };
-        if sub.max != 0 || self.skip_above != usize::MAX {
+        if sub.max != 0 || sub.guarded || self.skip_above != usize::MAX {
             let mut single = Outcome::default();
             for message in run {
                 self.hand_over(target, message, skip, turn, &mut single);
@@ -505,9 +511,13 @@ impl Delivery {
                 max: 0,
                 held,
                 subject_len: u16::try_from(subject.len()).unwrap_or(u16::MAX),
+                guarded: false,
             })
         })?;
         if let Some(client) = self.clients.get_mut(client) {
+            if let Some(guard) = &mut client.guard {
+                self.subs[slot].guarded = guard.watch(slot, subject, queue);
+            }
             client.sids.insert(account.interest.hash(sid), slot);
             client.interest_bytes += self.subs[slot].weight();
             self.interest_bytes += self.subs[slot].weight();
@@ -530,6 +540,9 @@ impl Delivery {
         let Some(client) = self.clients.get_mut(sub.client) else {
             return;
         };
+        if let Some(guard) = &mut client.guard {
+            guard.unwatch(slot);
+        }
         let interest = &client.account.interest;
         client.sids.remove(interest.hash(sub.sid.text()), slot);
         client.interest_bytes -= sub.weight();
@@ -552,6 +565,7 @@ impl Delivery {
         let mut drain = client.sids.drain();
         self.interest_bytes -= std::mem::take(&mut client.interest_bytes);
         let account = client.account.clone();
+        client.guard = None;
         self.bury(&account, &mut drain, usize::MAX);
     }
 
@@ -589,6 +603,8 @@ impl Delivery {
         };
         client.phase = Phase::Closed(reason);
         client.inbound = Default::default();
+        super::login::leave(client);
+        client.guard = None;
         self.graves.push_back((slot, client.sids.drain()));
         self.interest_bytes -= std::mem::take(&mut client.interest_bytes);
         self.closing.push((slot, reason));
@@ -716,6 +732,15 @@ fn receiver<'a>(
     }
     let client = clients.get_mut(sub.client)?;
     (!client.is_closed()).then_some((sub, client))
+}
+
+/// Whether a client with permissions may get a message.
+#[cold]
+fn receives(client: &mut Client, sub: u32, message: &Message<'_>, now: Mono) -> bool {
+    let hash = |reply| (reply, client.account.interest.hash(reply));
+    let reply = message.reply.map(hash);
+    let guard = client.guard.as_deref_mut();
+    guard.is_none_or(|guard| guard.receives(sub, message.subject(), reply, now))
 }
 
 /// Puts a message together in a client's outbound queue, and counts it.

@@ -12,7 +12,13 @@
 pub mod batch;
 mod commands;
 mod delivery;
+mod login;
+#[cfg(test)]
+mod login_tests;
 mod message;
+mod permits;
+#[cfg(test)]
+mod permits_tests;
 mod renew;
 mod reserved;
 #[cfg(test)]
@@ -20,9 +26,11 @@ mod tests;
 
 use crate::accounts::Accounts;
 use crate::accounts::interest::LoopId;
+use crate::auth::{Directory, Grant};
 use crate::base::clock::Mono;
 use crate::base::limits::{GREETING_BYTES, GREETING_SHARE};
 use crate::base::rng::Rng;
+use crate::base::secret::Secret;
 use crate::conn::client::{Client, ClientId, Flags, Phase, Traffic};
 use crate::conn::inbound::Inbound;
 use crate::conn::keepalive::{Keepalive, Verdict};
@@ -35,11 +43,15 @@ use crate::proto::error::{ClientError, CloseReason};
 use crate::routing::cache::RouteCache;
 use batch::Batch;
 use bytes::Bytes;
+use data_encoding::BASE64URL_NOPAD;
 use delivery::Delivery;
 use log::{debug, info};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What all loops of a server know.
 pub struct Facts {
@@ -51,11 +63,33 @@ pub struct Facts {
     pub host: String,
     pub port: u16,
     pub accounts: Accounts,
+    pub directory: Directory,
+    /// What makes nonces unguessable.
+    pub nonce_key: [u8; 32],
     /// Bytes that a loop may hold for all of its connections.
     pub loop_bytes_max: usize,
 }
 
 impl Facts {
+    /// How long a new client has to complete its first command, or to say who it is.
+    fn greeting_time(&self) -> Duration {
+        match self.directory.is_required() {
+            true => self.options.auth_timeout(),
+            false => self.options.connect_deadline,
+        }
+    }
+
+    /// What a client has to sign that is known by its key: 15 characters that nobody can foresee
+    /// and that no other client of this server gets.
+    fn nonce(&self, id: ClientId) -> [u8; 15] {
+        let hash = Sha256::new_with_prefix(self.nonce_key)
+            .chain_update(id.0.to_le_bytes())
+            .finalize();
+        let mut nonce = [0; 15];
+        BASE64URL_NOPAD.encode_mut(&hash[..11], &mut nonce);
+        nonce
+    }
+
     /// What a client asked for, as far as the server goes along with it.
     fn flags(&self, connect: &Connect) -> Flags {
         let asked = Flags::from(connect);
@@ -71,6 +105,8 @@ pub struct Broker {
     delivery: Delivery,
     rng: Rng,
     scratch: Vec<u8>,
+    /// The subject that a message was mapped to.
+    mapped: Vec<u8>,
     /// Bytes of unfinished commands, of all clients and of those still greeting.
     inbound_bytes: usize,
     greeting_bytes: usize,
@@ -80,6 +116,22 @@ pub struct Broker {
     leaving: Vec<u32>,
     /// Clients that have still to be told what has changed.
     uninformed: Vec<u32>,
+    /// Passwords to be compared with their hashes.
+    checks: Vec<PasswordCheck>,
+    next_ticket: u64,
+    /// What those get whose passwords are right, and whether that was not their first CONNECT.
+    verifying: HashMap<u64, (Arc<Grant>, bool)>,
+}
+
+/// A password that is to be compared with a bcrypt hash, off the loop. The answer goes to
+/// [`Broker::handle_verified`].
+pub struct PasswordCheck {
+    pub client: u32,
+    pub ticket: u64,
+    pub hash: Secret,
+    pub password: Secret,
+    /// When the answer is of no use any more.
+    pub deadline: Mono,
 }
 
 /// Bytes just read, and a way to keep some of them without copying them.
@@ -114,6 +166,9 @@ pub enum Progress {
     /// What is left, if anything, is the front of a command. It is either handed in again with
     /// more behind it, or to [`Broker::keep`].
     Wait { consumed: usize, partial: Partial },
+    /// What is left waits until the client's password has been compared with its hash; then it
+    /// is handed in again.
+    Pause { consumed: usize },
     /// The client is closed; the rest does not matter.
     Closed,
 }
@@ -137,11 +192,15 @@ impl Broker {
             routes: RouteCache::new(!facts.options.disable_sublist_cache),
             rng: Rng::new(seed),
             scratch: Vec::new(),
+            mapped: Vec::new(),
             inbound_bytes: 0,
             greeting_bytes: 0,
             lame_duck: false,
             leaving: Vec::new(),
             uninformed: Vec::new(),
+            checks: Vec::new(),
+            next_ticket: 0,
+            verifying: HashMap::new(),
             facts,
         }
     }
@@ -152,7 +211,7 @@ impl Broker {
         let options = &self.facts.options;
         let client = Client {
             phase: Phase::Greeting {
-                deadline: now + options.connect_deadline,
+                deadline: now + self.facts.greeting_time(),
             },
             flags: self.facts.flags(&Connect::default()),
             dirty: false,
@@ -166,6 +225,8 @@ impl Broker {
             sids: SidTable::default(),
             interest_bytes: 0,
             account: self.facts.accounts.global().account.clone(),
+            grant: None,
+            guard: None,
             keepalive: Keepalive::new(now, options.ping_interval),
             id,
             addr,
@@ -175,6 +236,9 @@ impl Broker {
         };
         let slot = self.delivery.clients.insert(client);
         debug!("{} - Client connection created", self.delivery.label(slot));
+        if let Some(open) = self.facts.directory.open().cloned() {
+            self.admit_stranger(slot, open);
+        }
         self.send_info(slot, false);
         slot
     }
@@ -199,8 +263,20 @@ impl Broker {
             return Progress::Closed;
         };
         let mut consumed = 0;
-        if !client.inbound.is_empty() {
+        if client.phase != Phase::Active {
+            if matches!(client.phase, Phase::Verifying { .. }) {
+                return Progress::Pause { consumed: 0 };
+            }
+            if !self.may_begin(slot, data) {
+                return Progress::Closed;
+            }
+        }
+        let kept = |c: &Client| !c.inbound.is_empty();
+        if self.delivery.clients.get(slot).is_some_and(kept) {
             match self.resume(slot, data, turn) {
+                Some(Progress::Wait { consumed, .. }) if self.is_verifying(slot) => {
+                    return Progress::Pause { consumed };
+                }
                 Some(Progress::Wait { consumed: n, .. }) => consumed = n,
                 Some(other) => return other,
                 None => {
@@ -224,6 +300,9 @@ impl Broker {
                     consumed += used;
                     let renewed = matches!(op, Op::Connect(_));
                     self.command(&mut from, op, turn.now);
+                    if renewed && self.is_verifying(slot) {
+                        break Progress::Pause { consumed };
+                    }
                     if renewed && !self.delivery.is_closed(slot) {
                         from.settle(self, turn.now);
                         from = commands::Publisher::new(self, slot);
@@ -357,7 +436,7 @@ impl Broker {
         };
         match client.phase {
             Phase::Closed(_) => return,
-            Phase::Greeting { deadline } if now >= deadline => {
+            Phase::Greeting { deadline } | Phase::Verifying { deadline, .. } if now >= deadline => {
                 debug!("{} - Authentication Timeout", client.label);
                 self.delivery
                     .error(slot, ClientError::AuthenticationTimeout);
@@ -378,7 +457,7 @@ impl Broker {
             );
             return self.close(slot, CloseReason::SlowConsumerWriteDeadline);
         }
-        if matches!(client.phase, Phase::Greeting { .. }) {
+        if client.phase != Phase::Active {
             return;
         }
         match client
@@ -400,7 +479,7 @@ impl Broker {
         let client = self.delivery.clients.get(slot)?;
         let phase = match client.phase {
             Phase::Closed(_) => return None,
-            Phase::Greeting { deadline } => deadline,
+            Phase::Greeting { deadline } | Phase::Verifying { deadline, .. } => deadline,
             Phase::Active => client.keepalive.deadline(),
         };
         let write = client
@@ -510,6 +589,16 @@ impl Broker {
         out.clear(&mut self.delivery.pool);
     }
 
+    /// Passwords that are to be compared since the last call.
+    pub fn take_checks(&mut self, out: &mut Vec<PasswordCheck>) {
+        out.append(&mut self.checks);
+    }
+
+    /// Whether new clients have to say who they are.
+    pub fn is_auth_required(&self) -> bool {
+        self.facts.directory.is_required()
+    }
+
     /// How long a write may make no progress.
     pub fn write_deadline(&self) -> std::time::Duration {
         self.facts.options.write_deadline
@@ -597,7 +686,8 @@ impl Broker {
         let Some(client) = self.delivery.clients.get_mut(slot) else {
             return;
         };
-        if matches!(client.phase, Phase::Greeting { .. }) {
+        let admitted = client.grant.is_some() || !self.facts.directory.is_required();
+        if matches!(client.phase, Phase::Greeting { .. }) && admitted {
             client.phase = Phase::Active;
             self.greeting_bytes -= client.inbound.held();
         }

@@ -5,6 +5,7 @@ use super::{Broker, Facts};
 use crate::base::clock::Mono;
 use crate::base::limits::INFORM_BUDGET;
 use crate::proto::error::{ClientError, CloseReason};
+use crate::routing::cache::RouteCache;
 use log::error;
 use std::sync::Arc;
 
@@ -13,8 +14,12 @@ impl Broker {
     /// at other times from now on are listed by [`Broker::take_stalled`].
     pub fn renew(&mut self, facts: Arc<Facts>, now: Mono) {
         let old = std::mem::replace(&mut self.facts, facts);
-        let (new, was) = (&self.facts.options, &old.options);
+        let was = &old.options;
+        let new = &self.facts.options;
         self.delivery.adapt(new);
+        self.routes = RouteCache::new(!new.disable_sublist_cache);
+        self.judge_again();
+        let new = &self.facts.options;
         if new.ping_interval != was.ping_interval {
             let interval = new.ping_interval;
             for slot in self.delivery.open_slots() {

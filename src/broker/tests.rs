@@ -6,15 +6,15 @@ use crate::options::WriteTimeout;
 use std::time::Duration;
 
 /// Brokers of a server, with the batches between them passed on by hand.
-struct Bench {
-    brokers: Vec<Broker>,
+pub(super) struct Bench {
+    pub(super) brokers: Vec<Broker>,
     wire: Tape,
-    now: Mono,
+    pub(super) now: Mono,
 }
 
 /// What was written to each client, by link, and passed on to other loops.
 #[derive(Default)]
-struct Tape {
+pub(super) struct Tape {
     written: Vec<Vec<u8>>,
     /// Links that take nothing, but for so many bytes.
     stuck: Vec<usize>,
@@ -46,14 +46,17 @@ impl Wire for Tape {
 
 /// A client of a bench: its loop and slot.
 #[derive(Clone, Copy)]
-struct Peer(usize, u32);
+pub(super) struct Peer(pub(super) usize, pub(super) u32);
 
 impl Bench {
-    fn new(loops: usize, change: impl FnOnce(&mut Options)) -> Bench {
+    pub(super) fn new(loops: usize, change: impl FnOnce(&mut Options)) -> Bench {
         let mut options = Options::default();
         change(&mut options);
+        let accounts = Accounts::new(&options, None, 7).unwrap();
         let facts = Arc::new(Facts {
-            accounts: Accounts::new(&options, None, 7).unwrap(),
+            directory: Directory::new(&options, &accounts).unwrap(),
+            nonce_key: [7; 32],
+            accounts,
             options,
             id: "NX".into(),
             name: "n".into(),
@@ -71,7 +74,7 @@ impl Bench {
     }
 
     /// A client that got its INFO.
-    fn open(&mut self, owner: usize) -> Peer {
+    pub(super) fn open(&mut self, owner: usize) -> Peer {
         let addr = "127.0.0.1:9".parse().unwrap();
         let link = self.wire.written.len();
         self.wire.written.push(Vec::new());
@@ -82,14 +85,14 @@ impl Bench {
     }
 
     /// A client that said CONNECT and is not verbose.
-    fn connect(&mut self, owner: usize) -> Peer {
+    pub(super) fn connect(&mut self, owner: usize) -> Peer {
         let peer = self.open(owner);
         let json = r#"{"verbose":false,"pedantic":false,"headers":true,"no_responders":true}"#;
         self.say(peer, &format!("CONNECT {json}\r\n"));
         peer
     }
 
-    fn say(&mut self, peer: Peer, text: &str) {
+    pub(super) fn say(&mut self, peer: Peer, text: &str) {
         let mut data = Bytes::copy_from_slice(text.as_bytes());
         let bytes = data.clone();
         let turn = &mut Turn {
@@ -113,7 +116,7 @@ impl Bench {
     }
 
     /// What was written to a client since the last time.
-    fn read(&mut self, peer: Peer) -> String {
+    pub(super) fn read(&mut self, peer: Peer) -> String {
         let turn = &mut Turn {
             wire: &mut self.wire,
             now: self.now,
@@ -124,7 +127,7 @@ impl Bench {
         String::from_utf8(std::mem::take(&mut self.wire.written[link])).unwrap()
     }
 
-    fn link(&self, peer: Peer) -> usize {
+    pub(super) fn link(&self, peer: Peer) -> usize {
         self.brokers[peer.0].link(peer.1).unwrap()
     }
 
@@ -134,7 +137,7 @@ impl Bench {
         self.wire.stuck.push(link);
     }
 
-    fn closed(&mut self, peer: Peer) -> Option<CloseReason> {
+    pub(super) fn closed(&mut self, peer: Peer) -> Option<CloseReason> {
         let mut closing = Vec::new();
         self.brokers[peer.0].take_closing(&mut closing);
         closing
@@ -515,13 +518,16 @@ fn what_a_client_published_before_it_was_closed_counts() {
 
 impl Bench {
     /// Changes options as a reload does.
-    fn renew(&mut self, change: impl Fn(&mut Options)) {
+    pub(super) fn renew(&mut self, change: impl Fn(&mut Options)) {
         for broker in &mut self.brokers {
             let old = &broker.facts;
             let mut options = old.options.clone();
             change(&mut options);
+            let accounts = Accounts::new(&options, Some(&old.accounts), 0).unwrap();
             let facts = Facts {
-                accounts: Accounts::new(&options, Some(&old.accounts), 0).unwrap(),
+                directory: Directory::new(&options, &accounts).unwrap(),
+                nonce_key: old.nonce_key,
+                accounts,
                 options,
                 id: old.id.clone(),
                 name: old.name.clone(),

@@ -134,6 +134,7 @@ pub(super) fn parse(
         if !warnings.is_empty() {
             return Err(ConfigureError::File(warnings.join("\n")).into());
         }
+        crate::server::check(&options).map_err(ConfigureError::Server)?;
         // As in the reference, rules between options do not count here; but they are told.
         let trouble = options.check().err().unwrap_or_default();
         return Ok(Command::Valid { file, trouble });

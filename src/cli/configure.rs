@@ -39,6 +39,8 @@ pub(super) enum ConfigureError {
     File(String),
     /// The options break rules.
     Options(Vec<OptionError>),
+    /// Something cannot be made of the options.
+    Server(Vec<String>),
 }
 
 impl Display for ConfigureError {
@@ -46,6 +48,7 @@ impl Display for ConfigureError {
         match self {
             ConfigureError::Usage(error) => error.fmt(f),
             ConfigureError::File(text) => f.write_str(text),
+            ConfigureError::Server(faults) => f.write_str(&faults.join("\n")),
             ConfigureError::Options(errors) => {
                 let lines = errors.iter().map(ToString::to_string);
                 f.write_str(&lines.collect::<Vec<_>>().join("\n"))

@@ -202,6 +202,10 @@ impl Running {
             texts.collect::<Vec<_>>().join("\n")
         })?;
 
+        let changed_log = (new.log != old.log).then(|| new.log.clone());
+        let prepared = self.server.prepare(new.clone());
+        let prepared = prepared.map_err(|faults| faults.join("\n"))?;
+
         // First whatever can fail; what was made is gone again if something else does.
         let pid_moves = !is_same(old.pid_file.as_deref(), new.pid_file.as_deref());
         let pid_file = match &new.pid_file {
@@ -215,8 +219,8 @@ impl Running {
             }
             _ => None,
         };
-        if new.log != old.log {
-            logging::apply(&new.log).map_err(|error| error.to_string())?;
+        if let Some(log) = changed_log {
+            logging::apply(&log).map_err(|error| error.to_string())?;
         }
         if pid_moves {
             self.pid_file = pid_file;
@@ -224,7 +228,7 @@ impl Running {
         if ports_move {
             self.ports_file = ports_file;
         }
-        self.server.reload(new);
+        self.server.reload(prepared);
         for warning in setup.warnings {
             warn!("{warning}");
         }

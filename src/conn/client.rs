@@ -1,19 +1,27 @@
 //! One client connection without its socket: a small state machine and what belongs to it.
 //!
 //! ```text
-//!              first complete command                 any fault, limit, EOF, shutdown
+//!              first complete command, and
+//!              a CONNECT that is let in               any fault, limit, EOF, shutdown
 //!  Greeting ─────────────────────────► Active ─────────────────────────────────────► Closed
-//!     │ until the connect deadline                                                     ▲
+//!     │  │                             │   ▲                                           ▲
+//!     │  └──────► Verifying ◄──────────┘   │ the password is right                     │
+//!     │ CONNECT     │  └───────────────────┘                                           │
+//!     │ with a      └──────────────────────────────────────────────────────────────────┤
+//!     │ password to be compared off the loop: it is wrong, or time is up               │
 //!     └────────────────────────────────────────────────────────────────────────────────┘
+//!       until the deadline for the first command or for authentication
 //! ```
 //!
 //! A closed client keeps its slot until its subscriptions are gone; nothing is delivered to it.
 
+use super::guard::Guard;
 use super::inbound::Inbound;
 use super::keepalive::Keepalive;
 use super::outbound::Outbound;
 use super::sids::SidTable;
 use crate::accounts::Account;
+use crate::auth::Grant;
 use crate::base::clock::Mono;
 use crate::proto::connect::Connect;
 use crate::proto::error::CloseReason;
@@ -27,9 +35,16 @@ pub struct ClientId(pub u64);
 /// Where a connection is in its life.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Phase {
-    /// No command has been completed; after the deadline it is closed.
+    /// No command has been completed, or none that says who this is where that is required; after
+    /// the deadline it is closed.
     Greeting {
         deadline: Mono,
+    },
+    /// A password is being compared with its hash, elsewhere. Nothing is read until the answer to
+    /// `ticket` comes, or the deadline.
+    Verifying {
+        deadline: Mono,
+        ticket: u64,
     },
     Active,
     Closed(CloseReason),
@@ -103,7 +118,12 @@ pub struct Client {
     pub sids: SidTable,
     /// Bytes that its subscriptions take, about.
     pub interest_bytes: usize,
+    /// The account that it is in, and counts in if there is a `grant`.
     pub account: Arc<Account>,
+    /// What it got when it was let in.
+    pub grant: Option<Arc<Grant>>,
+    /// What it may do, if not everything.
+    pub guard: Option<Box<Guard>>,
     pub keepalive: Keepalive,
     pub id: ClientId,
     pub addr: SocketAddr,

@@ -101,6 +101,11 @@ impl SidTable {
         true
     }
 
+    /// All slots, in no order.
+    pub fn slots(&self) -> impl Iterator<Item = u32> {
+        self.shards.iter().flatten().map(|(_, slot)| *slot)
+    }
+
     /// Gives up all slots, in no order, a few at a time if need be.
     pub fn drain(&mut self) -> Drain {
         self.len = 0;

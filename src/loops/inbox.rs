@@ -41,6 +41,12 @@ pub enum Mail {
         id: ClientId,
         room: bool,
     },
+    /// Whether the password with which this client said CONNECT is the right one.
+    Verified {
+        client: u32,
+        ticket: u64,
+        right: bool,
+    },
     /// Subscribers are far behind with what this client publishes.
     HoldBack(u32),
     /// Go on with other options.

@@ -18,6 +18,8 @@ pub(super) struct Link {
     pub(super) room: usize,
     /// The tick of the timer entry that counts; others are left over.
     pub(super) timer: Option<Tick>,
+    /// What was read and cannot be handled until it is known who the client is.
+    pub(super) backlog: Vec<u8>,
     /// What is still to be written to a closed connection.
     pub(super) last_words: Option<Box<Outbound>>,
 }
@@ -48,4 +50,6 @@ pub(super) enum Hold {
     Held,
     /// It may be read from again, but little at a time.
     Released,
+    /// It is not read from until it is known who it is.
+    Verifying,
 }

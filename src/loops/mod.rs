@@ -3,3 +3,4 @@
 pub mod client;
 pub mod inbox;
 mod link;
+pub mod verifier;

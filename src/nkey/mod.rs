@@ -124,3 +124,33 @@ mod tests {
         assert_eq!(crc16(&[&raw[..33], &[raw[34], raw[33]]].concat()), 0);
     }
 }
+
+/// Key pairs of users for the tests of others.
+#[cfg(test)]
+pub(crate) mod tests_support {
+    use super::*;
+    use data_encoding::{BASE64, BASE64URL_NOPAD};
+    use ed25519_dalek::Signer;
+
+    /// The key pair of a user.
+    pub(crate) struct UserKey(SigningKey);
+
+    impl UserKey {
+        /// The key pair number `n`.
+        pub(crate) fn new(n: u8) -> UserKey {
+            UserKey(SigningKey::from_bytes(&[n; 32]))
+        }
+
+        pub(crate) fn public(&self) -> String {
+            encode(Prefix::User, self.0.verifying_key().as_bytes())
+        }
+
+        pub(crate) fn sign(&self, message: &[u8]) -> String {
+            BASE64URL_NOPAD.encode(&self.0.sign(message).to_bytes())
+        }
+
+        pub(crate) fn sign_standard(&self, message: &[u8]) -> String {
+            BASE64.encode(&self.0.sign(message).to_bytes())
+        }
+    }
+}

@@ -13,16 +13,15 @@ mod log;
 #[cfg(test)]
 mod man_page;
 mod reload;
-mod secret;
 pub mod security;
 pub mod tls;
 
+pub use crate::base::secret::Secret;
 pub use check::OptionError;
 pub use file::Findings;
 pub use keys::{Documented, documented};
 pub use log::{LogFormat, LogOptions};
 pub use reload::{Change, Refused};
-pub use secret::Secret;
 
 use security::{AccountOptions, Authorization, Mapping};
 use std::collections::BTreeMap;
@@ -184,6 +183,15 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Time within which a client must have been authenticated.
+    pub fn auth_timeout(&self) -> Duration {
+        let usual = match &self.tls {
+            Some(tls) => tls.timeout + Duration::from_secs(1),
+            None => Duration::from_secs(2),
+        };
+        self.authorization.timeout.unwrap_or(usual)
+    }
+
     /// How many client loops to run on a machine with `cores` cores. Unless told, that is one up
     /// to two cores, then half of the cores, at most eight: the other half is for the clients,
     /// which often share the machine, and for the kernel's part of the work.

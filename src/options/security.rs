@@ -3,7 +3,7 @@
 //! Subjects are texts here, as they stand in the file; that they are valid, and that names refer
 //! to something, is checked before anybody uses them.
 
-use super::secret::Secret;
+use super::Secret;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;

@@ -40,6 +40,26 @@ pub fn raise_open_files() -> Option<u64> {
     None
 }
 
+/// Has the calling thread give way to others where cores are scarce; where the system knows no
+/// priority of a thread, nothing happens.
+#[cfg(target_os = "linux")]
+#[allow(
+    unsafe_code,
+    reason = "the standard library has no access to priorities"
+)]
+pub fn lower_priority() {
+    const NICE: libc::c_int = 10;
+    // SAFETY: the call takes numbers only; 0 names the calling thread.
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+    if result != 0 {
+        log::debug!("The priority of a thread cannot be lowered");
+    }
+}
+
+/// Nothing to lower: priorities are those of processes here.
+#[cfg(not(target_os = "linux"))]
+pub fn lower_priority() {}
+
 /// Bytes of memory that this process can hope for: those of the machine, or the limit of its
 /// control group where that is lower. `None` where neither can be told.
 pub fn total_memory() -> Option<u64> {

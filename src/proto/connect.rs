@@ -1,6 +1,7 @@
 //! The CONNECT options of a client
 //! (<https://docs.nats.io/reference/reference-protocols/nats-protocol#connect>).
 
+use crate::base::secret::Secret;
 use serde_json::Value;
 use std::fmt;
 
@@ -23,6 +24,15 @@ pub struct Connect {
     pub new_account: bool,
     /// Who the client says it is.
     pub user: String,
+    pub pass: Secret,
+    pub auth_token: Secret,
+    /// The client's public key (`U...`).
+    pub nkey: String,
+    /// The client's signature of the nonce in INFO, in base64 for URLs without padding, or in
+    /// plain base64.
+    pub sig: String,
+    /// The signature of the same nonce by a proxy that the client came through.
+    pub proxy_sig: String,
 }
 
 impl Default for Connect {
@@ -40,6 +50,11 @@ impl Default for Connect {
             account: String::new(),
             new_account: false,
             user: String::new(),
+            pass: Secret::default(),
+            auth_token: Secret::default(),
+            nkey: String::new(),
+            sig: String::new(),
+            proxy_sig: String::new(),
         }
     }
 }
@@ -109,8 +124,13 @@ impl Connect {
             "account" => self.account = text()?,
             "new_account" => self.new_account = flag()?,
             "user" => self.user = text()?,
+            "pass" => self.pass = text()?.into(),
+            "auth_token" => self.auth_token = text()?.into(),
+            "nkey" => self.nkey = text()?,
+            "sig" => self.sig = text()?,
+            "proxy_sig" => self.proxy_sig = text()?,
             // Nothing here uses these, but what is not of their type has never been accepted.
-            "pass" | "auth_token" | "jwt" | "nkey" | "sig" | "remote_account" | "proxy_sig" => {
+            "jwt" | "remote_account" => {
                 text()?;
             }
             "tls_required" => {

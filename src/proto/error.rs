@@ -11,6 +11,7 @@ pub enum ClientError<'a> {
     AuthorizationViolation,
     AuthenticationTimeout,
     ConnectionsExceeded,
+    AccountConnectionsExceeded,
     PayloadViolation,
     ControlLineExceeded,
     SubscriptionsExceeded,
@@ -24,6 +25,8 @@ pub enum ClientError<'a> {
     SubscriptionViolation {
         subject: &'a [u8],
         queue: Option<&'a [u8]>,
+        /// The sid of a subscription that is taken away again.
+        sid: Option<&'a [u8]>,
     },
     TooManyTokens(&'a [u8]),
 }
@@ -36,6 +39,7 @@ impl fmt::Display for ClientError<'_> {
             AuthorizationViolation => "Authorization Violation",
             AuthenticationTimeout => "Authentication Timeout",
             ConnectionsExceeded => "maximum connections exceeded",
+            AccountConnectionsExceeded => "maximum account active connections exceeded",
             PayloadViolation => "Maximum Payload Violation",
             ControlLineExceeded => "maximum control line exceeded",
             SubscriptionsExceeded => "maximum subscriptions exceeded",
@@ -55,14 +59,21 @@ impl fmt::Display for ClientError<'_> {
                 let reply = quoted(reply);
                 return write!(f, "Permissions Violation for Publish with Reply of {reply}");
             }
-            SubscriptionViolation { subject, queue } => {
+            SubscriptionViolation {
+                subject,
+                queue,
+                sid,
+            } => {
                 write!(
                     f,
                     "Permissions Violation for Subscription to {}",
                     quoted(subject)
                 )?;
-                return match queue {
-                    Some(queue) => write!(f, " using queue {}", quoted(queue)),
+                if let Some(queue) = queue {
+                    write!(f, " using queue {}", quoted(queue))?;
+                }
+                return match sid {
+                    Some(sid) => write!(f, " (sid {})", quoted(sid)),
                     None => Ok(()),
                 };
             }
@@ -92,6 +103,9 @@ pub enum CloseReason {
     ProtocolViolation,
     BadClientProtocolVersion,
     MaxConnectionsExceeded,
+    MaxAccountConnectionsExceeded,
+    ProxyNotTrusted,
+    ProxyRequired,
     MaxPayloadExceeded,
     MaxControlLineExceeded,
     ServerShutdown,
@@ -125,6 +139,9 @@ impl fmt::Display for CloseReason {
             ProtocolViolation => "Protocol Violation",
             BadClientProtocolVersion => "Bad Client Protocol Version",
             MaxConnectionsExceeded => "Maximum Connections Exceeded",
+            MaxAccountConnectionsExceeded => "Maximum Account Connections Exceeded",
+            ProxyNotTrusted => "Proxy Not Trusted",
+            ProxyRequired => "Proxy Required",
             MaxPayloadExceeded => "Maximum Message Payload Exceeded",
             MaxControlLineExceeded => "Maximum Control Line Exceeded",
             ServerShutdown => "Server Shutdown",
@@ -147,6 +164,7 @@ mod tests {
         let e = ClientError::SubscriptionViolation {
             subject: b"a",
             queue: Some(b"_sys_"),
+            sid: None,
         };
         assert_eq!(
             e.to_string(),

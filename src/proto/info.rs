@@ -19,10 +19,16 @@ pub struct Info<'a> {
     pub host: &'a str,
     pub port: u16,
     pub headers: bool,
+    /// Whether clients have to say who they are.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub auth_required: bool,
     /// Bytes in a message, headers included.
     pub max_payload: usize,
     pub client_id: u64,
     pub client_ip: IpAddr,
+    /// What a client that is known by its key has to sign.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<&'a str>,
     /// The server is about to disconnect its clients, who should go elsewhere.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ldm: bool,
@@ -32,6 +38,9 @@ pub struct Info<'a> {
     /// The account that the client is bound to, in the same INFO.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote_account: Option<&'a str>,
+    /// Whether that is the account of the server itself.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub acc_is_sys: bool,
 }
 
 /// The value of INFO's `go` field.
@@ -62,12 +71,15 @@ mod tests {
             host: "0.0.0.0",
             port: 4222,
             headers: true,
+            auth_required: false,
             max_payload: 1048576,
             client_id: 5,
             client_ip: "127.0.0.1".parse().unwrap(),
+            nonce: None,
             ldm: false,
             connect_info: false,
             remote_account: None,
+            acc_is_sys: false,
         };
         let mut out = vec![];
         info.write(&mut out);

@@ -2,14 +2,17 @@
 
 use crate::accounts::Accounts;
 use crate::accounts::interest::LoopId;
+use crate::auth::Directory;
 use crate::base::address::{self, join};
 use crate::base::text::PlainError;
 use crate::broker::{Broker, Facts};
 use crate::loops::client::{ClientLoop, Peers};
 use crate::loops::inbox::{Inbox, Mail};
+use crate::loops::verifier::Verifier;
 use crate::net::listen::{Acceptor, listen};
 use crate::nkey::ServerKey;
 use crate::options::Options;
+use crate::os::limits::lower_priority;
 use log::info;
 use std::fmt;
 use std::io;
@@ -26,6 +29,37 @@ pub struct Server {
     threads: Vec<JoinHandle<()>>,
 }
 
+/// Options that a reload goes on with, and what was made of them.
+pub struct Prepared {
+    options: Options,
+    tenancy: Tenancy,
+}
+
+/// The accounts and who may connect to them.
+struct Tenancy {
+    accounts: Accounts,
+    directory: Directory,
+}
+
+impl Tenancy {
+    fn new(options: &Options, old: Option<&Accounts>, seed: u64) -> Result<Tenancy, Vec<String>> {
+        let accounts = Accounts::new(options, old, seed)?;
+        let directory = Directory::new(options, &accounts)?;
+        Ok(Tenancy {
+            accounts,
+            directory,
+        })
+    }
+}
+
+/// What is wrong with options that only shows when something is made of them.
+///
+/// # Errors
+/// All of it, a text each.
+pub fn check(options: &Options) -> Result<(), Vec<String>> {
+    Tenancy::new(options, None, 0).map(drop)
+}
+
 /// Why a server did not start.
 #[derive(Debug)]
 pub enum StartError {
@@ -35,8 +69,8 @@ pub enum StartError {
     Random(getrandom::Error),
     /// A thread or a poll could not be had.
     Loop(io::Error),
-    /// What is wrong with the accounts.
-    Accounts(Vec<String>),
+    /// What is wrong with accounts and users.
+    Security(Vec<String>),
 }
 
 impl fmt::Display for StartError {
@@ -48,7 +82,7 @@ impl fmt::Display for StartError {
             }
             StartError::Random(e) => write!(f, "Error getting random numbers: {e}"),
             StartError::Loop(e) => write!(f, "Error starting a client loop: {e}"),
-            StartError::Accounts(faults) => f.write_str(&faults.join("\n")),
+            StartError::Security(faults) => f.write_str(&faults.join("\n")),
         }
     }
 }
@@ -57,7 +91,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             StartError::Listen(_, e) | StartError::Loop(e) => Some(e),
-            StartError::Random(_) | StartError::Accounts(_) => None,
+            StartError::Random(_) | StartError::Security(_) => None,
         }
     }
 }
@@ -104,14 +138,18 @@ impl Server {
         });
         let connections_max = AtomicUsize::new(options.max_connections);
         let (host, told_port) = told_address(&options, addr.port());
-        let accounts =
-            Accounts::new(&options, None, number(table_seed)).map_err(StartError::Accounts)?;
+        let tenancy =
+            Tenancy::new(&options, None, number(table_seed)).map_err(StartError::Security)?;
+        let mut nonce_key = [0; 32];
+        getrandom::fill(&mut nonce_key).map_err(StartError::Random)?;
         let facts = Arc::new(Facts {
             id,
             name,
             host,
             port: told_port,
-            accounts,
+            accounts: tenancy.accounts,
+            directory: tenancy.directory,
+            nonce_key,
             loop_bytes_max: bytes_max / loops,
             options,
         });
@@ -126,8 +164,21 @@ impl Server {
             inboxes,
             connections,
             connections_max,
+            verifier: Verifier::default(),
             giving_back: AtomicBool::new(false),
         });
+        // Nobody waits for these to end: a comparison may take long, and does not matter then.
+        for _ in 0..verifier_threads(cores) {
+            let peers = peers.clone();
+            let work = move || {
+                lower_priority();
+                peers.verifier.work(&peers);
+            };
+            thread::Builder::new()
+                .name("auth".into())
+                .spawn(work)
+                .map_err(StartError::Loop)?;
+        }
         let mut acceptor = Some(Acceptor::new(listener));
         let mut server = Server {
             addr,
@@ -169,29 +220,32 @@ impl Server {
         self.peers.total()
     }
 
+    /// What is made of options before a reload; nothing changes yet.
+    ///
+    /// # Errors
+    /// All that is wrong with accounts and users, a text each.
+    pub fn prepare(&self, options: Options) -> Result<Prepared, Vec<String>> {
+        let tenancy = Tenancy::new(&options, Some(&self.facts.accounts), 0)?;
+        Ok(Prepared { options, tenancy })
+    }
+
     /// Goes on with other options, which were checked and differ from those in force only where
     /// [`Options::changes`] allows it. Loops take them over as soon as they wake, and clients are
     /// told what has changed for them.
-    pub fn reload(&mut self, options: Options) {
+    pub fn reload(&mut self, prepared: Prepared) {
+        let Prepared { options, tenancy } = prepared;
         let (host, port) = told_address(&options, self.addr.port());
         let (id, name) = (self.facts.id.clone(), self.facts.name.clone());
         let connections_max = options.max_connections;
-        let accounts = match Accounts::new(&options, Some(&self.facts.accounts), 0) {
-            Ok(accounts) => accounts,
-            Err(faults) => {
-                for fault in faults {
-                    log::error!("{fault}");
-                }
-                return;
-            }
-        };
         self.facts = Arc::new(Facts {
             options,
             id,
             name,
             host,
             port,
-            accounts,
+            accounts: tenancy.accounts,
+            directory: tenancy.directory,
+            nonce_key: self.facts.nonce_key,
             loop_bytes_max: self.facts.loop_bytes_max,
         });
         let peers = &self.peers;
@@ -233,6 +287,7 @@ impl Server {
 
     fn stop(&mut self) {
         self.tell(|| Mail::Shutdown);
+        self.peers.verifier.close();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 log::error!("A client loop ended with a panic");
@@ -245,6 +300,12 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// How many threads compare passwords: a part of the cores, so that the others stay free for
+/// messages.
+fn verifier_threads(cores: usize) -> usize {
+    (cores / 4).clamp(1, 4)
 }
 
 /// The address that clients are told.

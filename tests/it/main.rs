@@ -14,6 +14,7 @@ mod client;
 mod config;
 mod differential;
 mod errors;
+mod login;
 mod mkpasswd;
 #[cfg(target_os = "linux")]
 mod pressure;

@@ -2,7 +2,7 @@
 
 use super::{ClientLoop, turn};
 use crate::base::clock::Mono;
-use crate::base::limits::{ACCEPT_BUDGET, READ_BUFFER};
+use crate::base::limits::{ACCEPT_BUDGET, GREETING_SHARE, READ_BUFFER};
 use crate::conn::client::ClientId;
 use crate::loops::inbox::Mail;
 use crate::loops::link::{Hold, Link, State};
@@ -68,6 +68,11 @@ impl ClientLoop {
         // A peer that is gone already shows when it is read from.
         let _ = stream.set_nodelay(true);
         let (queued, ended, timer, last_words) = (false, false, None, None);
+        // Of a stranger, not more is read than may have to be kept.
+        let room_len = match self.broker.is_auth_required() {
+            true => GREETING_SHARE,
+            false => READ_BUFFER,
+        };
         let token = self.links.insert(|token| {
             let client = self.broker.open(token.0, id, addr, now);
             Link {
@@ -78,7 +83,8 @@ impl ClientLoop {
                 },
                 queued,
                 ended,
-                room: READ_BUFFER,
+                room: room_len,
+                backlog: Vec::new(),
                 timer,
                 last_words,
             }

@@ -36,7 +36,7 @@ impl ClientLoop {
         let Some(token) = self.broker.link(client).map(Token) else {
             return;
         };
-        if !self.is_held(token) {
+        if !self.is_held(token) && !self.is_verifying(token) {
             self.set_hold(token, Hold::Held);
             self.held.push_back((now + HOLD_BACK, token));
         }
@@ -49,8 +49,10 @@ impl ClientLoop {
                 return;
             }
             self.held.pop_front();
-            self.set_hold(token, Hold::Released);
-            self.handle_readable(token, false);
+            if self.is_held(token) {
+                self.set_hold(token, Hold::Released);
+                self.handle_readable(token, false);
+            }
         }
     }
 
@@ -60,6 +62,17 @@ impl ClientLoop {
             state,
             Some(State::Open {
                 hold: Hold::Held,
+                ..
+            })
+        )
+    }
+
+    fn is_verifying(&mut self, token: Token) -> bool {
+        let state = self.links.get_mut(token).map(|l| l.state);
+        matches!(
+            state,
+            Some(State::Open {
+                hold: Hold::Verifying,
                 ..
             })
         )

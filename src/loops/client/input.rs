@@ -10,6 +10,7 @@ use crate::broker::Progress;
 use crate::loops::link::{Hold, State};
 use crate::proto::client::Partial;
 use crate::proto::error::CloseReason;
+use bytes::Bytes;
 use log::debug;
 use mio::Token;
 use std::io::{self, Read};
@@ -37,7 +38,7 @@ impl ClientLoop {
     /// Reads from a client until there is no more, or its turn is over.
     pub(super) fn read(&mut self, token: Token, client: u32, hold: Hold, now: Mono) {
         let (budget, room_max) = match hold {
-            Hold::Held => return,
+            Hold::Held | Hold::Verifying => return,
             Hold::Free => (READ_BUDGET, READ_BUFFER),
             Hold::Released => (HOLD_BACK_BUDGET, HOLD_BACK_BUDGET),
         };
@@ -76,12 +77,14 @@ impl ClientLoop {
             let bytes = &bytes[..len];
             let turn = &mut turn!(self, now);
             let progress = self.broker.handle_bytes(client, bytes, &mut source, turn);
-            let Progress::Wait {
-                consumed: rest,
-                partial: then,
-            } = progress
-            else {
-                break false;
+            let (rest, then) = match progress {
+                Progress::Wait { consumed, partial } => (consumed, partial),
+                Progress::Pause { consumed } => {
+                    self.pause(token, &read.bytes()[consumed..len]);
+                    kept = 0;
+                    break false;
+                }
+                Progress::Closed => break false,
             };
             partial = then;
             kept = len - rest;
@@ -122,6 +125,37 @@ impl ClientLoop {
         if again {
             self.handle_readable(token, false);
         }
+    }
+
+    /// Sets aside what was read, until it is known who the client is.
+    fn pause(&mut self, token: Token, rest: &[u8]) {
+        if let Some(link) = self.links.get_mut(token) {
+            link.backlog = rest.to_vec();
+        }
+        self.set_hold(token, Hold::Verifying);
+    }
+
+    /// It is known now: goes on with what was set aside, and with reading.
+    pub(super) fn unpause(&mut self, client: u32, now: Mono) {
+        let Some(token) = self.broker.link(client).map(Token) else {
+            return;
+        };
+        self.set_hold(token, Hold::Free);
+        let Some(link) = self.links.get_mut(token) else {
+            return;
+        };
+        let mut backlog = Bytes::from(std::mem::take(&mut link.backlog));
+        let bytes = backlog.clone();
+        let turn = &mut turn!(self, now);
+        match self.broker.handle_bytes(client, &bytes, &mut backlog, turn) {
+            Progress::Wait { consumed, partial } => {
+                self.broker.keep(client, &bytes[consumed..], partial);
+            }
+            Progress::Pause { consumed } => self.pause(token, &bytes[consumed..]),
+            Progress::Closed => return,
+        }
+        self.schedule(token, client);
+        self.handle_readable(token, false);
     }
 
     /// Reads less at a time from a connection whose bytes take long to handle.

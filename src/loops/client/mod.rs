@@ -12,11 +12,12 @@ mod lame_duck;
 
 use super::inbox::{Inbox, Mail};
 use super::link::{Hold, Link, State};
+use super::verifier::Verifier;
 use crate::accounts::interest::LoopId;
 use crate::base::clock::{self, Mono};
 use crate::base::limits::LAST_WORDS_AT_SHUTDOWN;
 use crate::broker::batch::Batch;
-use crate::broker::{Broker, Wire};
+use crate::broker::{Broker, PasswordCheck, Wire};
 use crate::net::buffer::ReadPool;
 use crate::net::listen::Acceptor;
 use crate::net::table::{RESERVED, Table};
@@ -42,6 +43,7 @@ pub struct Peers {
     pub inboxes: Vec<Inbox>,
     pub connections: Vec<AtomicUsize>,
     pub connections_max: AtomicUsize,
+    pub verifier: Verifier,
     /// Whether some thread is giving memory back to the system.
     pub giving_back: AtomicBool,
 }
@@ -140,6 +142,7 @@ pub struct ClientLoop {
     mail: Vec<Mail>,
     empties: Vec<Batch>,
     slots: Vec<u32>,
+    checks: Vec<PasswordCheck>,
 }
 
 impl ClientLoop {
@@ -193,6 +196,7 @@ impl ClientLoop {
             mail: Vec::new(),
             empties: Vec::new(),
             slots: Vec::new(),
+            checks: Vec::new(),
         })
     }
 
@@ -296,7 +300,7 @@ impl ClientLoop {
         let held = matches!(
             link.state,
             State::Open {
-                hold: Hold::Held,
+                hold: Hold::Held | Hold::Verifying,
                 ..
             }
         );
@@ -324,6 +328,15 @@ impl ClientLoop {
                     id,
                     room,
                 } => self.open(stream, addr, id, room, now),
+                Mail::Verified {
+                    client,
+                    ticket,
+                    right,
+                } => {
+                    if self.broker.handle_verified(client, ticket, right) {
+                        self.unpause(client, now);
+                    }
+                }
                 Mail::HoldBack(client) => self.hold_back(client, now),
                 Mail::Renew(facts) => {
                     self.write_deadline = facts.options.write_deadline;
@@ -378,6 +391,7 @@ impl ClientLoop {
 
     fn finish_turn(&mut self, now: Mono) {
         self.hold_producers(now);
+        self.ask_verifier();
         self.informing = self.broker.inform();
         self.broker.finish(&mut turn!(self, now));
         self.broker.relieve(self.reads.pinned());
@@ -392,6 +406,19 @@ impl ClientLoop {
         self.close_closing(now);
         self.unfinished = self.broker.reap() || self.informing;
         self.trim(now);
+    }
+
+    /// Has passwords compared with their hashes.
+    fn ask_verifier(&mut self) {
+        self.broker.take_checks(&mut self.checks);
+        if self.checks.is_empty() {
+            return;
+        }
+        self.peers.verifier.ask(self.me, &mut self.checks);
+        for check in self.checks.drain(..) {
+            self.broker
+                .handle_verified(check.client, check.ticket, false);
+        }
     }
 
     /// Closes all connections, and gives those with something pending a moment to take it.

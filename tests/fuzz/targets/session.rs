@@ -10,6 +10,7 @@ use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use nats_server::accounts::{Account, Accounts};
 use nats_server::accounts::interest::LoopId;
+use nats_server::auth::Directory;
 use nats_server::base::clock::Mono;
 use nats_server::broker::batch::Batch;
 use nats_server::broker::{Broker, Facts, Flushed, Progress, Turn, Wire};
@@ -141,6 +142,8 @@ impl World {
             name: "n".into(),
             host: "h".into(),
             port: 1,
+            directory: Directory::new(&Options::default(), &accounts).expect("nobody is named"),
+            nonce_key: [7; 32],
             accounts,
             loop_bytes_max: 128 << 10,
         });
