@@ -1,5 +1,6 @@
 //! Everybody who may connect, and the judgement of those who want to.
 
+use super::dn::Dn;
 use super::{Attempt, Check, Grant, Refusal, Verdict};
 use crate::accounts::permissions::Permissions;
 use crate::accounts::{Account, Accounts};
@@ -23,6 +24,8 @@ pub struct Directory {
     no_auth_user: Option<Login>,
     /// Whether users are known by their certificates.
     by_certificate: bool,
+    /// Those whose name is a distinguished one, in the order of the configuration.
+    distinguished: Vec<(Dn, Arc<Grant>)>,
     proxies: Vec<PublicKey>,
     /// What clients get who need not say who they are.
     open: Arc<Grant>,
@@ -43,6 +46,7 @@ impl Directory {
         let global = &accounts.global().account;
         let authorization = &options.authorization;
         let mut users = HashMap::new();
+        let mut distinguished = Vec::new();
         // Many users have the very same permissions; those are made once.
         let mut compiled = Vec::new();
         let mut enlist = |list: &[User], account: &Arc<Account>, faults: &mut Vec<String>| {
@@ -56,7 +60,13 @@ impl Directory {
                     connection_types: user.connection_types.clone(),
                     proxy_required: user.proxy_required,
                 };
-                users.insert(user.login.clone(), Arc::new(grant));
+                let grant = Arc::new(grant);
+                if let Login::Name(name) = &user.login
+                    && let Ok(dn) = Dn::parse(name)
+                {
+                    distinguished.push((dn, grant.clone()));
+                }
+                users.insert(user.login.clone(), grant);
             }
         };
         enlist(&authorization.users, global, &mut faults);
@@ -105,6 +115,7 @@ impl Directory {
             has_names,
             sole,
             no_auth_user,
+            distinguished,
             by_certificate: options.tls.as_ref().is_some_and(|tls| tls.verify_and_map),
             proxies,
             open: plain(None, &None),
@@ -265,9 +276,14 @@ impl Directory {
         }
     }
 
+    /// The user whom a client's certificate names.
     fn certified(&self, attempt: &Attempt<'_>) -> Result<&Arc<Grant>, Refusal> {
-        let _ = attempt;
-        Err(Refusal::Credentials)
+        let certificate = attempt.certificate.ok_or(Refusal::Credentials)?;
+        let by_name = |name: &str| self.listed(&Login::Name(name.into()), attempt).ok();
+        let admitted = |(_, grant): &&(Dn, Arc<Grant>)| grant.admits(attempt.kind);
+        let by_dn = self.distinguished.iter().filter(admitted);
+        let found = certificate.find_user(by_name, by_dn.map(|(dn, grant)| (dn, grant)));
+        found.map(|(grant, _)| grant).ok_or(Refusal::Credentials)
     }
 }
 

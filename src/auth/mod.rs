@@ -5,7 +5,9 @@
 //! name, and then the one secret or user where there is no list. What takes long, comparing with a
 //! bcrypt hash, it leaves to the caller.
 
+pub mod certificate;
 mod directory;
+pub mod dn;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +18,7 @@ use crate::accounts::permissions::Permissions;
 use crate::base::secret::Secret;
 use crate::options::security::{ConnectionType, Login};
 use crate::proto::connect::Connect;
+use certificate::Identity;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -24,6 +27,8 @@ pub struct Attempt<'a> {
     pub connect: &'a Connect,
     /// What INFO gave the client to sign.
     pub nonce: &'a [u8],
+    /// The names in the certificate that it showed, if that was asked for and verified.
+    pub certificate: Option<&'a Identity>,
     pub kind: ConnectionType,
 }
 

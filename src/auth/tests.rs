@@ -32,6 +32,7 @@ fn judge(options: &Options, connect: &str) -> String {
     let attempt = Attempt {
         connect: &parsed,
         nonce: NONCE,
+        certificate: None,
         kind: ConnectionType::Standard,
     };
     let show = |grant: &Grant| match &grant.login {
@@ -232,6 +233,7 @@ fn after_a_reload_secrets_that_stand_are_not_asked_for_again() {
         let attempt = Attempt {
             connect: &connect(text),
             nonce: NONCE,
+            certificate: None,
             kind: ConnectionType::Standard,
         };
         let still = directory.still_grants(before);
@@ -244,6 +246,7 @@ fn after_a_reload_secrets_that_stand_are_not_asked_for_again() {
     let attempt = Attempt {
         connect: &connect(hashed),
         nonce: NONCE,
+        certificate: None,
         kind: ConnectionType::Standard,
     };
     let Verdict::Asks(check) = directory.authenticate(&attempt) else {

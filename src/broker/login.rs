@@ -122,6 +122,7 @@ impl Broker {
         self.facts.directory.authenticate(&Attempt {
             connect,
             nonce: &self.facts.nonce(client.id),
+            certificate: None,
             kind: ConnectionType::Standard,
         })
     }

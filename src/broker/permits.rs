@@ -86,6 +86,7 @@ impl Broker {
                 &Attempt {
                     connect: client.connect.as_deref().unwrap_or(&unsaid),
                     nonce: &self.facts.nonce(client.id),
+                    certificate: None,
                     kind: ConnectionType::Standard,
                 },
                 &before,
