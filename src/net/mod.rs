@@ -4,3 +4,4 @@ pub mod buffer;
 pub mod listen;
 pub mod table;
 pub mod timer;
+pub mod tls;
