@@ -303,8 +303,8 @@ mod tests {
                 r#"Error adding mapping for "a.*" to "b.$2" : invalid mapping destination: wildcard index out of range in $2: [2]"#,
             ),
             (
-                mapping("a.*", &[("b.{{left(1,2)}}", 50, "")]),
-                r#"Error adding mapping for "a.*" : invalid mapping destination: unknown function in {{left(1,2)}}"#,
+                mapping("a.*", &[("b.{{leave(1,2)}}", 50, "")]),
+                r#"Error adding mapping for "a.*" : invalid mapping destination: unknown function in {{leave(1,2)}}"#,
             ),
             (
                 mapping("a", &[("b", 10, ""), ("b", 10, "east")]),

@@ -156,9 +156,9 @@ impl Transform {
         })
     }
 
-    /// The transform of a configured mapping, such as those of accounts and streams. More is
-    /// refused in its destination: functions that mappings do not have (`left` and `right`, as in
-    /// the Go server's `ValidateMapping`), and having none.
+    /// The transform of a configured mapping, such as those of accounts and streams. It must have a
+    /// destination, and what is wrong with that is told more precisely (as by the Go server's
+    /// `ValidateMapping`).
     ///
     /// # Errors
     /// As for [`Transform::new`].
@@ -169,9 +169,7 @@ impl Transform {
                 return Err(TransformError::new(Fault::BadDestination, token));
             }
             match call::name(token) {
-                Some("left" | "right" | "") => {
-                    return Err(TransformError::new(Fault::UnknownFunction, token));
-                }
+                Some("") => return Err(TransformError::new(Fault::UnknownFunction, token)),
                 Some(_) => {}
                 None if is_printable(token) => ended = token == ">",
                 None => return Err(TransformError::new(Fault::BadDestination, "")),
