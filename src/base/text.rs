@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Shows a [`Duration`] the way Go prints one: `10s`, `2m0s`, `1.5s`, `300ms`, `0s`.
 ///
@@ -52,6 +52,37 @@ fn decimal(
         write!(f, ".{fraction:0digits$}")?;
     }
     f.write_str(unit)
+}
+
+/// Shows a time in UTC as Go's JSON does: `2006-01-02T15:04:05.123456789Z`, without the zeros at the
+/// end of the fraction. Times before 1970 are shown as its start.
+#[derive(Clone, Copy, Debug)]
+pub struct Rfc3339(pub SystemTime);
+
+impl Display for Rfc3339 {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (seconds, of_day) = (since.as_secs(), since.as_secs() % 86_400);
+        // Years begin in March here, so that the day that some have more is the last one. An era
+        // are 400 years.
+        let days = seconds / 86_400 + 719_468;
+        let (era, of_era) = (days / 146_097, days % 146_097);
+        let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year + year / 4 - year / 100);
+        let month = (5 * of_year + 2) / 153;
+        let day = of_year - (153 * month + 2) / 5 + 1;
+        let (year, month) = match month {
+            0..=9 => (era * 400 + year, month + 3),
+            _ => (era * 400 + year + 1, month - 9),
+        };
+        write!(f, "{year:04}-{month:02}-{day:02}T{:02}:", of_day / 3600)?;
+        write!(f, "{:02}:{:02}", of_day / 60 % 60, of_day % 60)?;
+        if since.subsec_nanos() > 0 {
+            let fraction = format!("{:09}", since.subsec_nanos());
+            write!(f, ".{}", fraction.trim_end_matches('0'))?;
+        }
+        f.write_char('Z')
+    }
 }
 
 /// Shows `bytes` between double quotes as Go's `%q` does, so that nothing in them can start a new
@@ -136,6 +167,20 @@ impl Display for PlainError<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_as_go_shows_them() {
+        for (nanos, want) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400_500_000_000, "2000-02-29T00:00:00.5Z"),
+            (1_709_251_199_000_000_001, "2024-02-29T23:59:59.000000001Z"),
+            (1_709_251_200_120_000_000, "2024-03-01T00:00:00.12Z"),
+            (4_102_444_799_000_000_000, "2099-12-31T23:59:59Z"),
+        ] {
+            let time = UNIX_EPOCH + Duration::from_nanos(nanos);
+            assert_eq!(Rfc3339(time).to_string(), want);
+        }
+    }
 
     #[test]
     fn durations_read_as_in_go() {
