@@ -1,8 +1,11 @@
 //! The wire protocol: bytes to operations and back. Nothing here keeps state or does I/O.
 
 pub mod client;
+pub mod client_info;
 pub mod connect;
 pub mod error;
+pub mod headers;
 pub mod info;
+pub mod latency;
 pub mod scan;
 pub mod trace;
