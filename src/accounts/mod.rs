@@ -4,14 +4,19 @@
 //! [`Tenant`] is an account as it is configured at present; [`Accounts`] are all of those, an
 //! immutable value that a reload replaces.
 
+pub mod exchange;
 pub mod interest;
 pub mod mappings;
 pub mod permissions;
+pub mod replies;
+pub mod sampling;
 
 use crate::options::Options;
 use crate::options::security::{AccountLimits, AccountOptions};
+use exchange::Exchange;
 use interest::Interest;
 use mappings::Mappings;
+use replies::Replies;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -29,6 +34,8 @@ pub struct Account {
     pub number: u32,
     pub name: Box<str>,
     pub interest: Interest,
+    /// Requests of other accounts that its clients may still answer.
+    pub replies: Replies,
     /// Clients that are connected.
     pub connections: AtomicUsize,
 }
@@ -40,6 +47,7 @@ impl Account {
             number,
             name: name.into(),
             interest: Interest::new(seed),
+            replies: Replies::new(seed),
             connections: AtomicUsize::new(0),
         }
     }
@@ -53,6 +61,8 @@ pub struct Tenant {
     pub mappings: Mappings,
     /// Whether this is the account that the server itself uses.
     pub is_system: bool,
+    /// What it has of other accounts, and they of it.
+    pub exchange: Exchange,
 }
 
 /// All accounts as they are configured at present.
@@ -97,6 +107,18 @@ impl Accounts {
                 faults.push(fault);
             }
         }
+        let account = |name: &str| Some(accounts.named(name)?.account.clone());
+        match exchange::build(options, account, accounts.seed) {
+            Err(more) => faults.extend(more),
+            Ok(exchanges) => {
+                for (number, exchange) in exchanges {
+                    let tenant = accounts.tenants[number as usize].as_mut();
+                    if let Some(tenant) = tenant.and_then(Arc::get_mut) {
+                        tenant.exchange = exchange;
+                    }
+                }
+            }
+        }
         if faults.is_empty() {
             Ok(accounts)
         } else {
@@ -134,6 +156,7 @@ impl Accounts {
             limits: options.limits,
             mappings: Mappings::new(&options.mappings, None)?,
             is_system: system == Some(name),
+            exchange: Exchange::default(),
         }));
         Ok(())
     }

@@ -117,6 +117,21 @@ pub const PUBLISH_CACHE_BYTES: usize = 64 << 10;
 pub const REPLY_GRANTS: usize = 65_536;
 pub const REPLY_GRANT_BYTES: usize = 16 << 20;
 
+/// Accounts that a message may pass through by way of services, and deliveries to accounts that
+/// one published message may cause.
+pub const EXCHANGE_HOPS: usize = 64;
+pub const EXCHANGE_CALLS: usize = 4096;
+
+/// Bytes that unanswered requests of one account to another may take.
+pub const REPLIES_BYTES: usize = 32 << 20;
+
+/// How often pending answers are looked at: whether anybody still waits for them first after
+/// this long, then at doubling intervals; and the shortest time between two looks, with the number
+/// of answers looked at in each.
+pub const REPLIES_CHECK: Duration = Duration::from_secs(1);
+pub const REPLIES_PAUSE: Duration = Duration::from_millis(10);
+pub const REPLIES_BUDGET: usize = 1024;
+
 /// Bytes of configuration that are read: all files together, and values of variables.
 pub const CONFIG_BYTES: usize = 64 << 20;
 
