@@ -27,10 +27,10 @@ const RUN_BYTES: usize = FLUSH_EARLY;
 
 /// What handling a run of a client's operations needs to know of the client.
 pub(super) struct Publisher {
-    slot: u32,
-    origin: Origin,
-    flags: Flags,
-    account: Arc<Account>,
+    pub(super) slot: u32,
+    pub(super) origin: Origin,
+    pub(super) flags: Flags,
+    pub(super) account: Arc<Account>,
     /// The account as it is configured, if it maps subjects.
     maps: Option<Arc<Tenant>>,
     /// Whether the client may not do everything.
@@ -39,7 +39,7 @@ pub(super) struct Publisher {
     subs_max: usize,
     pub(super) limits: Limits,
     received: Traffic,
-    crosses: bool,
+    pub(super) crosses: bool,
     /// Whether there was anything that shows the client to be alive.
     active: bool,
 }
@@ -154,9 +154,12 @@ impl Broker {
             return 0;
         };
         let account = &from.account;
-        let route = self
-            .routes
-            .route(account.number, &account.interest, publish.subject);
+        let accounts = &self.facts.accounts;
+        let route = self.routes.route(accounts, account, publish.subject);
+        if route.beyond().is_some() {
+            self.publish_beyond(from, publish, source, turn);
+            return 0;
+        }
         if !route.is_empty() {
             let fan_out = route.fan_out();
             // An answer counts against what the client may answer, so each is looked at.
@@ -259,9 +262,10 @@ impl Broker {
     }
 
     /// Tells a client that nobody got its request.
-    fn no_responders(&mut self, from: &Publisher, subject: &[u8], reply: &[u8]) {
+    pub(super) fn no_responders(&mut self, from: &Publisher, subject: &[u8], reply: &[u8]) {
         let account = &from.account;
-        let route = self.routes.route(account.number, &account.interest, reply);
+        let accounts = &self.facts.accounts;
+        let route = self.routes.route(accounts, account, reply);
         let subs = &self.delivery.subs;
         let own = route.plain_of(self.delivery.me).iter().find_map(|t| {
             let sub = subs.get(t.slot)?;

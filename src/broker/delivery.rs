@@ -84,6 +84,7 @@ pub(super) struct Delivery {
 }
 
 /// The client that published a message, and the one that does not get it: the same, or nobody.
+#[derive(Clone, Copy)]
 pub(super) struct Origin {
     pub(super) slot: u32,
     pub(super) skip: u32,

@@ -5,13 +5,14 @@
 //! provides, and lists of clients to be looked after. In a turn that owner calls:
 //!
 //! 1. [`Broker::open`], [`Broker::handle_bytes`], [`Broker::handle_end`], [`Broker::handle_timer`],
-//!    [`Broker::handle_batch`], as things happen;
+//!    [`Broker::handle_batch`], [`Broker::expire`], as things happen;
 //! 2. [`Broker::finish`], which writes what these have left to be written;
 //! 3. [`Broker::take_stalled`], [`Broker::take_closing`], and then [`Broker::reap`].
 
 pub mod batch;
 mod commands;
 mod delivery;
+mod exchange;
 mod login;
 #[cfg(test)]
 mod login_tests;
@@ -121,6 +122,7 @@ pub struct Broker {
     next_ticket: u64,
     /// What those get whose passwords are right, and whether that was not their first CONNECT.
     verifying: HashMap<u64, (Arc<Grant>, bool)>,
+    waiting: exchange::Waiting,
 }
 
 /// A password that is to be compared with a bcrypt hash, off the loop. The answer goes to
@@ -201,6 +203,7 @@ impl Broker {
             checks: Vec::new(),
             next_ticket: 0,
             verifying: HashMap::new(),
+            waiting: exchange::Waiting::default(),
             facts,
         }
     }
@@ -228,6 +231,7 @@ impl Broker {
             grant: None,
             guard: None,
             keepalive: Keepalive::new(now, options.ping_interval),
+            opened: now,
             id,
             addr,
             connect: None,

@@ -5,7 +5,6 @@ use super::{Broker, Facts};
 use crate::base::clock::Mono;
 use crate::base::limits::INFORM_BUDGET;
 use crate::proto::error::{ClientError, CloseReason};
-use crate::routing::cache::RouteCache;
 use log::error;
 use std::sync::Arc;
 
@@ -17,7 +16,7 @@ impl Broker {
         let was = &old.options;
         let new = &self.facts.options;
         self.delivery.adapt(new);
-        self.routes = RouteCache::new(!new.disable_sublist_cache);
+        self.routes.clear();
         self.judge_again();
         let new = &self.facts.options;
         if new.ping_interval != was.ping_interval {

@@ -1,5 +1,7 @@
 //! Whole conversations without a socket.
 
+mod exchange;
+
 use super::*;
 use crate::base::limits::FIRST_PING;
 use crate::options::WriteTimeout;

@@ -125,6 +125,7 @@ pub struct Client {
     /// What it may do, if not everything.
     pub guard: Option<Box<Guard>>,
     pub keepalive: Keepalive,
+    pub opened: Mono,
     pub id: ClientId,
     pub addr: SocketAddr,
     /// The options of the last CONNECT, once there was one.

@@ -52,6 +52,16 @@ impl Keepalive {
         self.last_in = now;
     }
 
+    /// The round trip is to be known soon: says whether a PING is due, which it counts.
+    pub fn measure(&mut self, now: Mono) -> bool {
+        let due = self.rtt.is_none() && self.outstanding == 0;
+        if due {
+            self.outstanding = 1;
+            self.ping_sent = now;
+        }
+        due
+    }
+
     pub fn handle_pong(&mut self, now: Mono) {
         if self.outstanding > 0 {
             self.outstanding = 0;

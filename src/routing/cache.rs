@@ -4,8 +4,10 @@
 //! Two ways, least frequently used goes first, and a doorkeeper: a subject enters only when it
 //! was seen before, so that reply inboxes, each used once, push nobody out.
 
+use super::beyond::Beyond;
 use super::route::Route;
-use crate::accounts::interest::{Bucket, Interest, Target};
+use crate::accounts::interest::{Bucket, Target};
+use crate::accounts::{Account, Accounts};
 use crate::base::limits::{DOORKEEPER, ROUTE_CACHE};
 use crate::subject::Matches;
 use std::sync::Arc;
@@ -55,9 +57,11 @@ impl RouteCache {
         }
     }
 
-    /// The route of `subject` in the account with this number and interest, as of now.
+    /// The route of `subject` in this account, as of now. Where it leads in other accounts is taken
+    /// from `accounts`; when these change, call [`RouteCache::clear`].
     #[inline]
-    pub fn route(&mut self, account: u32, interest: &Interest, subject: &[u8]) -> &Arc<Route> {
+    pub fn route(&mut self, accounts: &Accounts, account: &Account, subject: &[u8]) -> &Arc<Route> {
+        let (number, interest) = (account.number, &account.interest);
         if self.held > HELD_MAX {
             self.clear();
         }
@@ -65,7 +69,7 @@ impl RouteCache {
         let set = low(hash) & (SETS - 1);
         let way = self.sets[set]
             .iter()
-            .position(|e| e.as_ref().is_some_and(|e| e.is(hash, account, subject)));
+            .position(|e| e.as_ref().is_some_and(|e| e.is(hash, number, subject)));
         match way {
             Some(way) => {
                 let entry = self.sets[set][way]
@@ -73,15 +77,17 @@ impl RouteCache {
                     .expect("the way was found filled");
                 entry.uses = entry.uses.saturating_add(1);
                 let generation = interest.generation(entry.bucket);
-                if entry.generation != generation {
+                let beyond = entry.route.beyond();
+                if entry.generation != generation || beyond.is_some_and(Beyond::is_outdated) {
                     entry.generation = generation;
                     self.held -= entry.route.held();
-                    refill(&mut entry.route, interest, subject, &mut self.matches);
+                    let resolver = (accounts, account);
+                    refill(&mut entry.route, resolver, subject, &mut self.matches);
                     self.held += entry.route.held();
                 }
                 &entry.route
             }
-            None => self.miss(hash, set, account, interest, subject),
+            None => self.miss(hash, set, (accounts, account), subject),
         }
     }
 
@@ -93,10 +99,10 @@ impl RouteCache {
         &mut self,
         hash: u64,
         set: usize,
-        account: u32,
-        interest: &Interest,
+        (accounts, account): (&Accounts, &Account),
         subject: &[u8],
     ) -> &Arc<Route> {
+        let interest = &account.interest;
         let tag = (hash >> 48) as u16 | 1;
         let door = &mut self.doorkeeper[low(hash >> 20) & (DOORKEEPER - 1)];
         if *door != tag || !self.remembers {
@@ -104,7 +110,8 @@ impl RouteCache {
             if self.scratch.held() > SCRATCH_BYTES {
                 self.scratch = Arc::default();
             }
-            refill(&mut self.scratch, interest, subject, &mut self.matches);
+            let resolver = (accounts, account);
+            refill(&mut self.scratch, resolver, subject, &mut self.matches);
             return &self.scratch;
         }
         let set = &mut self.sets[set];
@@ -117,12 +124,13 @@ impl RouteCache {
         let generation = interest.generation(bucket);
         let mut route = set[way].take().map(|e| e.route).unwrap_or_default();
         self.held -= route.held();
-        refill(&mut route, interest, subject, &mut self.matches);
+        let resolver = (accounts, account);
+        refill(&mut route, resolver, subject, &mut self.matches);
         self.held += route.held();
         let subject = subject.into();
         let entry = Entry {
             hash,
-            account,
+            account: account.number,
             bucket,
             uses: 1,
             generation,
@@ -132,8 +140,9 @@ impl RouteCache {
         &set[way].insert(Box::new(entry)).route
     }
 
+    /// Forgets all routes.
     #[cold]
-    fn clear(&mut self) {
+    pub fn clear(&mut self) {
         *self = RouteCache::new(self.remembers);
     }
 }
@@ -154,7 +163,7 @@ fn low(hash: u64) -> usize {
 /// Resolves into the route's own memory if nobody else holds it.
 fn refill(
     route: &mut Arc<Route>,
-    interest: &Interest,
+    (accounts, account): (&Accounts, &Account),
     subject: &[u8],
     matches: &mut Matches<Target>,
 ) {
@@ -162,8 +171,11 @@ fn refill(
         *route = Arc::default();
     }
     let own = Arc::get_mut(route).expect("a new route has one holder");
-    interest.matches(subject, matches);
+    account.interest.matches(subject, matches);
     own.refill(matches);
+    let tenant = accounts.tenant(account.number);
+    let exchange = tenant.map(|tenant| &tenant.exchange);
+    own.lead_beyond(Beyond::resolve(exchange, subject, matches));
     if own.held() > SCRATCH_BYTES {
         *matches = Matches::default();
     }
@@ -173,6 +185,11 @@ fn refill(
 mod tests {
     use super::*;
     use crate::accounts::interest::LoopId;
+    use crate::options::Options;
+
+    fn accounts() -> Accounts {
+        Accounts::new(&Options::default(), None, 3).unwrap()
+    }
 
     fn target(slot: u32) -> Target {
         Target {
@@ -184,10 +201,13 @@ mod tests {
 
     #[test]
     fn a_cached_route_follows_every_change() {
-        let interest = Interest::new(3);
+        let accounts = accounts();
+        let account = &accounts.global().account;
+        let interest = &account.interest;
         let mut cache = RouteCache::new(true);
-        let fan_out =
-            |cache: &mut RouteCache, subject: &[u8]| cache.route(0, &interest, subject).fan_out();
+        let fan_out = |cache: &mut RouteCache, subject: &[u8]| {
+            cache.route(&accounts, account, subject).fan_out()
+        };
         for _ in 0..3 {
             assert_eq!(fan_out(&mut cache, b"a.b"), 0);
         }
@@ -205,35 +225,41 @@ mod tests {
 
     #[test]
     fn subjects_seen_once_do_not_enter() {
-        let interest = Interest::new(3);
+        let accounts = accounts();
+        let account = &accounts.global().account;
         let mut cache = RouteCache::new(true);
         let entries = |c: &RouteCache| c.sets.iter().flatten().flatten().count();
         for i in 0..1000 {
-            cache.route(0, &interest, format!("_INBOX.{i}").as_bytes());
+            cache.route(&accounts, account, format!("_INBOX.{i}").as_bytes());
         }
         assert!(entries(&cache) < 20, "{}", entries(&cache));
         for _ in 0..2 {
-            cache.route(0, &interest, b"hot");
+            cache.route(&accounts, account, b"hot");
         }
-        cache.route(1, &interest, b"hot");
-        cache.route(1, &interest, b"hot");
+        let other = &accounts.named(crate::accounts::SYSTEM).unwrap().account;
+        cache.route(&accounts, other, b"hot");
+        cache.route(&accounts, other, b"hot");
         assert!(entries(&cache) >= 2);
     }
 
     #[test]
     fn a_route_that_is_still_held_is_not_changed() {
-        let interest = Interest::new(3);
+        let accounts = accounts();
+        let account = &accounts.global().account;
+        let interest = &account.interest;
         let mut cache = RouteCache::new(true);
         interest.insert(b"a", None, target(1)).unwrap();
-        let held = cache.route(0, &interest, b"a").clone();
+        let held = cache.route(&accounts, account, b"a").clone();
         interest.insert(b"a", None, target(2)).unwrap();
-        assert_eq!(cache.route(0, &interest, b"a").fan_out(), 2);
+        assert_eq!(cache.route(&accounts, account, b"a").fan_out(), 2);
         assert_eq!(held.fan_out(), 1);
     }
 
     #[test]
     fn memory_for_large_routes_is_bounded() {
-        let interest = Interest::new(3);
+        let accounts = accounts();
+        let account = &accounts.global().account;
+        let interest = &account.interest;
         let mut cache = RouteCache::new(true);
         for slot in 0..20_000 {
             interest.insert(b">", None, target(slot)).unwrap();
@@ -242,7 +268,9 @@ mod tests {
             let subject = format!("hot.{i}");
             for _ in 0..2 {
                 assert_eq!(
-                    cache.route(0, &interest, subject.as_bytes()).fan_out(),
+                    cache
+                        .route(&accounts, account, subject.as_bytes())
+                        .fan_out(),
                     20_000
                 );
             }

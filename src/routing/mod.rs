@@ -1,5 +1,6 @@
 //! From a subject to those who get the message: the immutable [`route::Route`] that a subject
-//! resolves to, and each loop's cache of routes.
+//! resolves to, where it leads in other accounts, and each loop's cache of routes.
 
+pub mod beyond;
 pub mod cache;
 pub mod route;

@@ -1,5 +1,6 @@
 //! The resolved targets of one subject: an immutable value, shared between loops.
 
+use super::beyond::Beyond;
 use crate::accounts::interest::{LoopId, Target};
 use crate::subject::Matches;
 
@@ -14,6 +15,8 @@ pub struct Route {
     members: Vec<Target>,
     /// Where each group ends in `members`.
     group_ends: Vec<u32>,
+    /// Where the message goes in other accounts.
+    beyond: Option<Box<Beyond>>,
 }
 
 /// The targets of one loop.
@@ -31,6 +34,7 @@ impl Route {
         self.spans.clear();
         self.members.clear();
         self.group_ends.clear();
+        self.beyond = None;
         if matches.plain.windows(2).any(|w| w[0].owner > w[1].owner) {
             matches.plain.sort_by_key(|t| t.owner);
         }
@@ -56,13 +60,24 @@ impl Route {
         }
     }
 
-    /// Whether nobody is interested.
+    /// Makes the route lead to other accounts, too.
+    pub(super) fn lead_beyond(&mut self, beyond: Option<Box<Beyond>>) {
+        self.beyond = beyond;
+    }
+
+    /// Where the message goes in other accounts, if it does.
+    #[inline]
+    pub fn beyond(&self) -> Option<&Beyond> {
+        self.beyond.as_deref()
+    }
+
+    /// Whether nobody in the account is interested.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.plain.is_empty() && self.members.is_empty()
     }
 
-    /// How many deliveries a message on this route makes.
+    /// How many deliveries a message on this route makes in the account.
     #[inline]
     pub fn fan_out(&self) -> usize {
         self.plain.len() + self.group_ends.len()
@@ -103,7 +118,8 @@ impl Route {
 
     /// Bytes of memory that the lists hold.
     pub fn held(&self) -> usize {
-        (self.plain.capacity() + self.members.capacity()) * size_of::<Target>()
+        let own = (self.plain.capacity() + self.members.capacity()) * size_of::<Target>();
+        own + self.beyond.as_ref().map_or(0, |beyond| beyond.held())
     }
 }
 

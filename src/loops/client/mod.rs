@@ -38,6 +38,9 @@ const LISTENER: Token = Token(RESERVED + 1);
 /// Events taken from the kernel a turn.
 const EVENTS: usize = 1024;
 
+/// How long what the broker knows of the wall clock holds.
+const WALL_CLOCK: Duration = Duration::from_secs(1);
+
 /// What all client loops share: where they get mail, and how many connections each has.
 pub struct Peers {
     pub inboxes: Vec<Inbox>,
@@ -130,6 +133,8 @@ pub struct ClientLoop {
     /// Sockets that outlive their connections for a moment.
     lingering: usize,
     write_deadline: Duration,
+    /// When the broker was last told the wall clock time.
+    time_told_at: Mono,
     trim_at: Option<Mono>,
     /// Bytes freed, about, since the system was last given memory back.
     freed: usize,
@@ -164,7 +169,7 @@ impl ClientLoop {
         me: LoopId,
         poll: Poll,
         peers: Arc<Peers>,
-        broker: Broker,
+        mut broker: Broker,
         mut acceptor: Option<Acceptor>,
     ) -> io::Result<ClientLoop> {
         if let Some(acceptor) = &mut acceptor {
@@ -172,6 +177,8 @@ impl ClientLoop {
                 .register(acceptor.listener(), LISTENER, Interest::READABLE)?;
         }
         let write_deadline = broker.write_deadline();
+        let time_told_at = clock::mono();
+        broker.set_wall_clock(time_told_at, clock::wall());
         Ok(ClientLoop {
             me,
             poll,
@@ -187,6 +194,7 @@ impl ClientLoop {
             held: VecDeque::new(),
             lingering: 0,
             write_deadline,
+            time_told_at,
             trim_at: None,
             freed: 0,
             lame_duck: None,
@@ -214,6 +222,7 @@ impl ClientLoop {
             }
             self.inbox().woken();
             let now = clock::mono();
+            self.tell_time(now);
             for event in &events {
                 self.handle_event(event, now);
             }
@@ -228,9 +237,18 @@ impl ClientLoop {
                 self.handle_timer(tick, token, now);
             }
             self.send_away(now);
+            self.broker.expire(&mut turn!(self, now));
             self.finish_turn(now);
         }
         self.end();
+    }
+
+    /// Tells the broker the wall clock time, now and then, as that may be changed.
+    fn tell_time(&mut self, now: Mono) {
+        if now >= self.time_told_at + WALL_CLOCK {
+            self.time_told_at = now;
+            self.broker.set_wall_clock(now, clock::wall());
+        }
     }
 
     /// How long to sleep: not at all with work at hand.
@@ -245,6 +263,7 @@ impl ClientLoop {
             self.acceptor.as_ref().and_then(Acceptor::resume_at),
             self.trim_at,
             self.lame_duck.as_ref().map(LameDuck::next),
+            self.broker.expires_at(),
         ];
         let first = deadlines.into_iter().flatten().min()?;
         // A millisecond is the kernel's unit; rounding down would mean to spin at the end.
