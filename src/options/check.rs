@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{LOOPS_MAX, Options};
 use crate::base::address::{self, AddressError};
-use crate::base::text::GoDuration;
+use crate::base::text::{GoDuration, quoted};
 
 /// The largest payload and control line: sizes on the wire are signed 32-bit numbers.
 const WIRE_SIZE_MAX: usize = 0x7fff_ffff;
@@ -46,6 +46,18 @@ pub enum OptionError {
         /// The value of `max_pending`.
         max_pending: usize,
     },
+    /// Two ways to log in that cannot be set together, in words.
+    Logins(&'static str),
+    /// There is a user for those who do not say who they are, but no users at all.
+    NoAuthUserAlone(String),
+    /// It is none of the users.
+    NoAuthUserUnknown(String),
+    /// The account that the server is to use is not configured.
+    SystemAccount(String),
+    /// The latency of the service on this subject is to be told, which takes a system account.
+    LatencyWithoutSystem(String),
+    /// There is nothing that clients could know the server by.
+    NoCertificate,
 }
 
 impl Display for OptionError {
@@ -89,6 +101,30 @@ impl Display for OptionError {
                 "pending_total_max ({pending_total_max}) cannot be lower than max_pending \
                  ({max_pending})"
             ),
+            OptionError::Logins(text) => f.write_str(text),
+            OptionError::NoAuthUserAlone(user) => write!(
+                f,
+                "no_auth_user: \"{user}\" present, but users/nkeys are not defined"
+            ),
+            OptionError::NoAuthUserUnknown(user) => write!(
+                f,
+                "no_auth_user: \"{user}\" not present as user or nkey in authorization block or \
+                 account configuration"
+            ),
+            OptionError::SystemAccount(name) => {
+                let name = quoted(name.as_bytes());
+                write!(f, "error resolving system account: account missing: {name}")
+            }
+            OptionError::LatencyWithoutSystem(subject) => {
+                let subject = quoted(subject.as_bytes());
+                write!(
+                    f,
+                    "Error adding service latency sampling for {subject}: system account not setup"
+                )
+            }
+            OptionError::NoCertificate => {
+                f.write_str("tls: 'cert_file' and 'key_file', or 'certs', must be set")
+            }
         }
     }
 }
@@ -157,6 +193,7 @@ impl Options {
             max_pending,
         };
         rule(pending_total_max >= max_pending, error);
+        broken.extend(self.check_security());
 
         if broken.is_empty() {
             Ok(())

@@ -6,7 +6,7 @@ use super::keys::{Key, Set, Takes, What, top};
 use crate::base::address;
 use crate::base::text::{GoDuration, quoted};
 use crate::config::{Document, Entry, Fault, Kind, Map, Position, Sources, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How many errors are told one by one, and how many warnings.
@@ -32,6 +32,9 @@ impl Options {
             document,
             found: Findings::default(),
             more: 0,
+            wrong: 0,
+            logins: BTreeSet::new(),
+            authorization_at: Position::default(),
         };
         if document.root.is_empty() {
             let text = format!("{name}: config has no values or is empty");
@@ -39,6 +42,9 @@ impl Options {
         }
         for entry in document.root.iter() {
             check.top(self, entry);
+        }
+        for text in self.login_conflicts() {
+            check.error(check.authorization_at, text.into());
         }
         if check.more > 0 {
             let text = format!("{} more errors are not shown", check.more);
@@ -48,11 +54,18 @@ impl Options {
     }
 }
 
-struct Check<'d> {
+/// The state of applying a file.
+pub(super) struct Check<'d> {
     document: &'d Document,
     found: Findings,
     /// Errors that are not shown, being too many.
     more: usize,
+    /// Errors but those of features to come.
+    wrong: usize,
+    /// Names and keys of all users so far.
+    logins: BTreeSet<String>,
+    /// Where the key `authorization` stands.
+    authorization_at: Position,
 }
 
 /// A value of the wrong kind, with what is wrong in words.
@@ -70,7 +83,25 @@ impl Check<'_> {
                 if !turns_off(&entry.value, takes) {
                     self.not_yet(entry);
                 }
-                self.value(&entry.key, &entry.value, takes);
+                self.value(&entry.key, &entry.value, takes, false);
+            }
+            Some(Key {
+                what:
+                    What::Ready {
+                        set: Set::Block(takes, read),
+                        ..
+                    },
+                ..
+            }) => {
+                let before = self.wrong;
+                if entry.key.eq_ignore_ascii_case("authorization") {
+                    self.authorization_at = entry.key_at;
+                }
+                self.value(&entry.key, &entry.value, takes, true);
+                // What is read has the form that the table says.
+                if self.wrong == before {
+                    read(options, &entry.value, self);
+                }
             }
             Some(Key {
                 what: What::Ready { set, .. },
@@ -80,6 +111,11 @@ impl Check<'_> {
                     self.error(entry.key_at, wrong);
                 }
             }
+            // Such a key stands in blocks only.
+            Some(Key {
+                what: What::Part(_),
+                ..
+            }) => {}
         }
     }
 
@@ -178,17 +214,18 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Checks a value that is not applied.
-    fn value(&mut self, key: &str, value: &Value, takes: &Takes) {
+    /// Checks that a value and all in it have their form. Keys of features to come are refused in
+    /// what is applied; otherwise all around them is refused already.
+    fn value(&mut self, key: &str, value: &Value, takes: &Takes, applied: bool) {
         match (takes, &value.kind) {
             (Takes::Bool, Kind::Bool(_))
             | (Takes::Int | Takes::Listen, Kind::Int(_))
             | (Takes::Text | Takes::Texts | Takes::Subjects(_), Kind::Text(_))
-            | (Takes::Time, Kind::Int(_) | Kind::Float(_))
+            | (Takes::Credential, Kind::Text(_))
             | (Takes::Free, Kind::Map(_)) => {}
-            (Takes::Time, Kind::Text(text)) if text == "always" => {}
-            (Takes::Time, Kind::Text(text)) => {
-                if let Err(wrong) = duration(key, text) {
+            (Takes::TimeOrAlways, Kind::Text(text)) if text == "always" => {}
+            (Takes::Time | Takes::TimeOrAlways, Kind::Text(_) | Kind::Int(_) | Kind::Float(_)) => {
+                if let Err(wrong) = time(key, value) {
                     self.error(value.at, wrong);
                 }
             }
@@ -202,49 +239,65 @@ impl Check<'_> {
                     self.error(value.at, wants(key, "text in the list", value));
                 }
             }
-            (Takes::Block(keys) | Takes::Subjects(keys), Kind::Map(map)) => self.block(map, keys),
+            (Takes::Block(keys) | Takes::Subjects(keys), Kind::Map(map)) => {
+                self.block(map, keys, applied);
+            }
             (Takes::Blocks(keys), Kind::Array(values)) => {
                 for value in values {
                     match &value.kind {
-                        Kind::Map(map) => self.block(map, keys),
+                        Kind::Map(map) => self.block(map, keys, applied),
                         _ => self.error(value.at, wants(key, "a map in the list", value)),
                     }
                 }
             }
-            (Takes::Named(keys), Kind::Map(map)) => {
-                for entry in map.iter() {
-                    match &entry.value.kind {
-                        Kind::Map(map) => self.block(map, keys),
-                        _ if entry.used => {}
-                        _ => self.error(entry.key_at, wants(&entry.key, "a map", &entry.value)),
-                    }
+            (Takes::Each(takes), Kind::Map(map)) => {
+                for entry in map.iter().filter(|entry| !is_variable(entry, takes)) {
+                    self.value(&entry.key, &entry.value, takes, applied);
                 }
             }
             (Takes::Either(all), _) => match all.iter().find(|takes| fits(value, takes)) {
-                Some(takes) => self.value(key, value, takes),
+                Some(takes) => self.value(key, value, takes, applied),
                 None => self.error(value.at, wants(key, &takes.wants(), value)),
             },
             _ => self.error(value.at, wants(key, &takes.wants(), value)),
         }
     }
 
-    fn block(&mut self, map: &Map, keys: &'static [Key]) {
+    fn block(&mut self, map: &Map, keys: &'static [Key], applied: bool) {
         for entry in map.iter() {
-            match Key::find(keys, &entry.key) {
-                Some(Key {
-                    what: What::Later(takes),
-                    ..
-                }) => {
-                    self.value(&entry.key, &entry.value, takes);
+            let is_text = matches!(entry.value.kind, Kind::Text(_));
+            match Key::find(keys, &entry.key).map(|key| &key.what) {
+                // At the key, as the line of the value is shown, and it may be the next one.
+                Some(What::Part(Takes::Credential) | What::Later(Takes::Credential))
+                    if !is_text =>
+                {
+                    let text = format!("{}: expected {}", entry.key, Takes::Credential.wants());
+                    self.error(entry.key_at, text);
                 }
-                Some(_) => {}
+                Some(What::Part(takes)) => self.value(&entry.key, &entry.value, takes, applied),
+                Some(What::Later(takes)) => {
+                    if applied && !turns_off(&entry.value, takes) {
+                        self.not_yet(entry);
+                    }
+                    self.value(&entry.key, &entry.value, takes, false);
+                }
+                Some(What::Ready { .. }) => {}
                 None if entry.used => {}
                 None => self.unknown(entry, keys),
             }
         }
     }
 
+    /// Notes the name or the key of a user, which nobody else may have. `kind` is what it is.
+    pub(super) fn login(&mut self, kind: &str, login: &str, at: Position) {
+        if !self.logins.insert(login.into()) {
+            let login = quoted(login.as_bytes());
+            self.error(at, format!("Duplicate {kind} {login} detected"));
+        }
+    }
+
     fn unknown(&mut self, entry: &Entry, keys: impl IntoIterator<Item = &'static Key>) {
+        self.wrong += 1;
         self.error_with(|sources| {
             let mut text = format!("unknown field {}", quoted(entry.key.as_bytes()));
             if let Some(near) = nearest(&entry.key, keys.into_iter().flat_map(|key| key.names)) {
@@ -261,7 +314,8 @@ impl Check<'_> {
         });
     }
 
-    fn error(&mut self, at: Position, text: String) {
+    pub(super) fn error(&mut self, at: Position, text: String) {
+        self.wrong += 1;
         self.error_with(|sources| sources.show(&Fault::new(at, text)));
     }
 
@@ -275,7 +329,7 @@ impl Check<'_> {
         }
     }
 
-    fn warning(&mut self, at: Position, text: String) {
+    pub(super) fn warning(&mut self, at: Position, text: String) {
         if self.found.warnings.len() < FAULTS_MAX {
             let text = self.document.sources.show(&Fault::new(at, text));
             self.found.warnings.push(text);
@@ -285,9 +339,12 @@ impl Check<'_> {
 
 /// Whether a value asks for a feature not to be there, which is no feature to have.
 fn turns_off(value: &Value, takes: &Takes) -> bool {
+    let is_off =
+        |text: &str| text.eq_ignore_ascii_case("disabled") || text.eq_ignore_ascii_case("disable");
     match (&value.kind, takes) {
         (Kind::Bool(on), _) => !on,
         (Kind::Int(0), Takes::Int) => true,
+        (Kind::Text(text), Takes::Either([Takes::Bool, ..])) => is_off(text),
         _ => false,
     }
 }
@@ -297,17 +354,25 @@ fn fits(value: &Value, takes: &Takes) -> bool {
     match takes {
         Takes::Bool => matches!(value.kind, Kind::Bool(_)),
         Takes::Int => matches!(value.kind, Kind::Int(_)),
-        Takes::Text => matches!(value.kind, Kind::Text(_)),
-        Takes::Time => matches!(value.kind, Kind::Text(_) | Kind::Int(_) | Kind::Float(_)),
+        Takes::Text | Takes::Credential => matches!(value.kind, Kind::Text(_)),
+        Takes::Time | Takes::TimeOrAlways => {
+            matches!(value.kind, Kind::Text(_) | Kind::Int(_) | Kind::Float(_))
+        }
         Takes::Listen => matches!(value.kind, Kind::Text(_) | Kind::Int(_)),
         Takes::Texts => matches!(value.kind, Kind::Text(_) | Kind::Array(_)),
-        Takes::Block(_) | Takes::Named(_) | Takes::Free => matches!(value.kind, Kind::Map(_)),
+        Takes::Block(_) | Takes::Each(_) | Takes::Free => matches!(value.kind, Kind::Map(_)),
         Takes::Blocks(_) => matches!(value.kind, Kind::Array(_)),
         Takes::Subjects(_) => {
             matches!(value.kind, Kind::Text(_) | Kind::Array(_) | Kind::Map(_))
         }
         Takes::Either(all) => all.iter().any(|takes| fits(value, takes)),
     }
+}
+
+/// Whether an entry among names that are chosen freely is there to be meant by a `$variable`. As in
+/// the reference, a block is then not anything else.
+pub(super) fn is_variable(entry: &Entry, takes: &Takes) -> bool {
+    entry.used && (matches!(takes, Takes::Block(_)) || !fits(&entry.value, takes))
 }
 
 fn wants(key: &str, wants: &str, value: &Value) -> Wrong {
@@ -333,6 +398,20 @@ fn listen(text: &str) -> Result<(&str, i32), Wrong> {
 
 fn duration(key: &str, text: &str) -> Result<Duration, Wrong> {
     crate::base::duration::parse(text).map_err(|error| format!("error parsing {key}: {error}"))
+}
+
+/// A duration, or a number of seconds.
+pub(super) fn time(key: &str, value: &Value) -> Result<Duration, Wrong> {
+    let seconds = match &value.kind {
+        Kind::Text(text) => return duration(key, text),
+        Kind::Int(seconds) => {
+            let found = u64::try_from(*seconds).ok().map(Duration::from_secs);
+            return found.ok_or_else(|| format!("{key}: {seconds} cannot be negative"));
+        }
+        Kind::Float(seconds) => *seconds,
+        _ => return Err(wants(key, &Takes::Time.wants(), value)),
+    };
+    Duration::try_from_secs_f64(seconds).map_err(|error| format!("{key}: {seconds}: {error}"))
 }
 
 /// The name that is most like `key`, if one is so much like it that it may be meant.
@@ -407,6 +486,18 @@ mod tests {
         ("loops", "3"),
         ("pid_file pidfile", "/p"),
         ("ports_file_dir", "/d"),
+        ("authorization", "{token: x}"),
+        ("accounts", "[A]"),
+        ("mappings maps", "{a: b}"),
+        ("no_auth_user", "u"),
+        ("system_account system", "S"),
+        ("no_system_account no_system no_sys_acc", "true"),
+        (
+            "proxies",
+            "{trusted: [{key: UAB2CB576PHBBPQ5ODORRZ2LYCMWPZGWGCN2KDK7DXOIMZASKUY3RLKK}]}",
+        ),
+        ("tls", "{verify: true}"),
+        ("allow_non_tls", "true"),
         ("debug", "yes"),
         ("trace", "on"),
         ("trace_verbose", "true"),
@@ -477,15 +568,13 @@ mod tests {
 
     /// Every key at the top of the reference's files whose feature is missing here.
     const LATER: &str = "http='h:1' http_port=1 monitor_port=1 https=1 https_port=1 \
-        http_base_path=/x max_closed_clients=5 prof_port=1 prof_block_rate=1 authorization={} \
-        accounts={} mappings={} maps={} no_auth_user=u system_account=S system=S \
-        no_system_account=true no_system=true no_sys_acc=true default_sentinel=x operator=x \
-        operators=x root=x roots=x root_operator=x root_operators=x trusted_keys=x trusted=x \
-        resolver=MEMORY account_resolver=MEM accounts_resolver=MEM resolver_tls={} \
-        resolver_preload={} resolver_pinned_accounts=x proxies={} proxy_protocol=true tls={} \
-        allow_non_tls=true ocsp=true ocsp_cache=true cluster={} gateway={} leafnodes={} leaf={} \
-        connect_error_reports=1 reconnect_error_reports=1 websocket={} ws={} mqtt={} \
-        jetstream=true store_dir=/x storedir=/x default_js_domain={} feature_flags={}";
+        http_base_path=/x max_closed_clients=5 prof_port=1 prof_block_rate=1 default_sentinel=x \
+        operator=x operators=x root=x roots=x root_operator=x root_operators=x trusted_keys=x \
+        trusted=x resolver=MEMORY account_resolver=MEM accounts_resolver=MEM resolver_tls={} \
+        resolver_preload={} resolver_pinned_accounts=x proxy_protocol=true ocsp=true \
+        ocsp_cache=true cluster={} gateway={} leafnodes={} leaf={} connect_error_reports=1 \
+        reconnect_error_reports=1 websocket={} ws={} mqtt={} jetstream=true store_dir=/x \
+        storedir=/x default_js_domain={} feature_flags={}";
 
     #[test]
     fn keys_of_features_to_come_are_refused_by_name_and_place() {
@@ -502,15 +591,15 @@ mod tests {
         let all = super::super::keys::later_names();
         assert_eq!(all, listed.collect::<Vec<_>>());
         // What asks for a feature not to be there has it so.
-        assert!(errors("jetstream: false, http_port: 0, allow_non_tls: no").is_empty());
+        assert!(errors("jetstream: false, http_port: 0, proxy_protocol: no").is_empty());
     }
 
     #[test]
     fn what_is_inside_of_a_refused_block_is_checked() {
         let text = "cluster {\n listen: 'x'\n routes: [a, 5]\n autorization {}\n}\n\
-            authorization {\n PERMS = {publish: a}\n users = [{user: a, password: b, \
-            permissions: $PERMS}, {usr: c}]\n timeout: never\n}\naccounts { A { limits \
-            {max_conn: x} } }\njetstream: {max_mem: 1G, sync: always, store: 5}";
+            websocket {\n TLS = {cert_file: a}\n tls: $TLS\n authorization: {usr: c}\n \
+            handshake_timeout: never\n}\nleafnodes { tls { ocsp_peer: true } }\n\
+            jetstream: {max_mem: 1G, sync: always, store: 5}";
         assert_eq!(
             errors(text),
             [
@@ -518,13 +607,12 @@ mod tests {
                 "t.conf:2:10: could not parse address string \"x\": missing port",
                 "t.conf:3:14: routes: expected text in the list, but got the number 5",
                 "t.conf:4:2: unknown field \"autorization\", did you mean \"authorization\"?",
-                "not supported yet: authorization at t.conf:6:1",
-                "t.conf:8:57: unknown field \"usr\", did you mean \"user\"?",
-                "t.conf:9:11: error parsing timeout: invalid duration \"never\"",
-                "not supported yet: accounts at t.conf:11:1",
-                "t.conf:11:34: max_conn: expected a whole number, but got text",
-                "not supported yet: jetstream at t.conf:12:1",
-                "t.conf:12:47: store: expected text, but got the number 5",
+                "not supported yet: websocket at t.conf:6:1",
+                "t.conf:9:18: unknown field \"usr\", did you mean \"user\"?",
+                "t.conf:10:21: error parsing handshake_timeout: invalid duration \"never\"",
+                "not supported yet: leafnodes at t.conf:12:1",
+                "not supported yet: jetstream at t.conf:13:1",
+                "t.conf:13:47: store: expected text, but got the number 5",
             ]
         );
     }

@@ -1,5 +1,6 @@
 //! Tests that the manual page and the sample of all keys say the same as the table of keys.
 
+use super::keys::{Key, Takes, What, blocks};
 use super::{Options, documented};
 use crate::config::{self, Document, Environment};
 use std::path::Path;
@@ -16,7 +17,49 @@ struct Item<'p> {
     text: String,
 }
 
+/// The sections of the page that describe what is inside of blocks, each with its keys.
+const BLOCKS: &[(&str, &[Key])] = &[
+    ("Authorization", blocks::AUTHORIZATION),
+    ("Users", blocks::USER),
+    ("Permissions", blocks::PERMISSIONS),
+    ("Responses", blocks::RESPONSES),
+    ("Accounts", blocks::ACCOUNT),
+    ("Account limits", blocks::ACCOUNT_LIMITS),
+    ("Exports", blocks::EXPORT),
+    ("Imports", blocks::IMPORT),
+    ("Mappings", blocks::DESTINATION),
+    ("TLS", blocks::TLS),
+];
+
+/// Small blocks, and the section in which their keys are mentioned.
+const MENTIONED: &[(&str, &[Key])] = &[
+    ("Permissions", blocks::ALLOW_DENY),
+    ("Exports", blocks::LATENCY),
+    ("Imports", blocks::SOURCE),
+    ("TLS", blocks::CERTIFICATE),
+    ("Users, accounts and TLS", blocks::PROXIES),
+    ("Users, accounts and TLS", blocks::PROXY),
+];
+
+fn section(title: &str) -> &'static str {
+    let start = format!("\n.Ss {title}\n");
+    let (_, text) = PAGE.split_once(&*start).unwrap();
+    let ends = ["\n.Ss ", "\n.Sh "].map(|end| text.find(end));
+    let end = ends.into_iter().flatten().min().unwrap();
+    &text[..end]
+}
+
+/// The items for keys at the top of a file.
 fn items() -> Vec<Item<'static>> {
+    let blocks = BLOCKS.iter().map(|(title, _)| section(title).as_ptr());
+    let blocks = blocks.collect::<Vec<_>>();
+    let sections = PAGE.split("\n.Ss ").skip(1);
+    let bodies = sections.filter_map(|text| text.split_once('\n'));
+    let others = bodies.filter(|(_, body)| !blocks.contains(&body.as_ptr()));
+    others.flat_map(|(_, body)| items_of(body)).collect()
+}
+
+fn items_of(section: &'static str) -> Vec<Item<'static>> {
     let item = |item: &'static str| {
         let (head, text) = item.split_once('\n').unwrap();
         let (head, live) = match head.strip_suffix(" Pq reload") {
@@ -32,7 +75,8 @@ fn items() -> Vec<Item<'static>> {
             text: text[..end].replace('\n', " "),
         }
     };
-    PAGE.split("\n.It Ic ").skip(1).map(item).collect()
+    let starts = section.split("\n.It Ic ");
+    starts.skip(1).map(item).collect()
 }
 
 /// What the page calls a value.
@@ -41,10 +85,22 @@ fn types(wants: &str) -> &'static [&'static str] {
         "true or false" => &["boolean"],
         "a whole number" => &["number", "size"],
         "text or a list of texts" => &["text", "list"],
-        "a map of texts" => &["map"],
+        "a map of texts" | "a map" => &["map"],
+        "a map, or text or a list of texts" => &["map", "text", "list"],
         "a port or host:port" => &["port", "host:port"],
         wants if wants.starts_with("a duration") => &["duration"],
         _ => &["text"],
+    }
+}
+
+/// What the page calls a value in a block.
+fn types_of(takes: &Takes) -> Vec<&'static str> {
+    match takes {
+        Takes::Subjects(_) => vec!["text", "list", "map"],
+        Takes::Blocks(_) => vec!["list"],
+        Takes::Either(all) => all.iter().flat_map(types_of).collect(),
+        Takes::Int => vec!["number"],
+        takes => types(&takes.wants()).to_vec(),
     }
 }
 
@@ -69,6 +125,42 @@ fn the_page_states_type_default_and_reload() {
         assert_eq!(item.live, key.live, "{item:?}");
         let default = format!(" Default: {}.", key.default);
         assert!(item.text.ends_with(&default), "{item:?}");
+    }
+}
+
+#[test]
+fn the_page_has_an_entry_for_each_key_of_each_block() {
+    for (title, keys) in BLOCKS {
+        let items = items_of(section(title));
+        let mut written = items.iter().map(|i| i.names.clone()).collect::<Vec<_>>();
+        let mut known = Vec::new();
+        for key in *keys {
+            let What::Part(takes) = &key.what else {
+                continue;
+            };
+            known.push(key.names.to_vec());
+            let item = items.iter().find(|item| item.names == key.names);
+            let item = item.unwrap_or_else(|| panic!("{title}: {:?}", key.names));
+            let mut types = item.types.clone();
+            if let Takes::Int = takes {
+                types
+                    .iter_mut()
+                    .for_each(|t| *t = t.replace("size", "number").leak());
+            }
+            assert_eq!(types, types_of(takes), "{item:?}");
+            assert_eq!(item.live, key.name() != "connection_rate_limit", "{item:?}");
+        }
+        written.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(written, known, "{title}");
+    }
+    for (title, keys) in MENTIONED {
+        for name in keys.iter().flat_map(|key| key.names) {
+            assert!(
+                section(title).contains(&format!("\n.Ic {name}")),
+                "{title}: {name}"
+            );
+        }
     }
 }
 
@@ -102,13 +194,16 @@ fn the_sample_of_all_keys_states_the_defaults() {
 
 #[test]
 fn the_sample_of_all_keys_has_every_key_and_alias() {
+    // A comment has one blank behind the #, what is switched off has none, or more inside of a
+    // block.
+    let is_comment = |line: &&str| line.starts_with("# ") && !line.starts_with("#  ");
     let off = |line: &'static str| match line.strip_prefix('#') {
-        Some(key) if !key.is_empty() && !key.starts_with(' ') => key,
+        Some(key) if !is_comment(&line) => key,
         _ => line,
     };
     let all = SAMPLE.lines().map(off).collect::<Vec<_>>().join("\n");
     let (document, _) = apply(&all);
-    let comments = SAMPLE.lines().filter(|line| line.starts_with("# "));
+    let comments = SAMPLE.lines().filter(is_comment);
     let comments = comments.collect::<Vec<_>>().join(" ");
     let words = comments.split(|c: char| c != '_' && !c.is_ascii_alphanumeric());
     let words = words.collect::<Vec<_>>();
@@ -119,4 +214,12 @@ fn the_sample_of_all_keys_has_every_key_and_alias() {
         }
     }
     assert_eq!(document.root.len(), documented().count());
+    let words = all.split(|c: char| c != '_' && !c.is_ascii_alphanumeric());
+    let words = words.collect::<Vec<_>>();
+    for (title, keys) in BLOCKS.iter().chain(MENTIONED) {
+        let parts = keys.iter().filter(|key| matches!(key.what, What::Part(_)));
+        for key in parts {
+            assert!(words.contains(&key.name()), "{title}: {}", key.name());
+        }
+    }
 }

@@ -6,7 +6,9 @@
 
 #[cfg(test)]
 mod block_tests;
+mod blocks;
 mod check;
+mod check_security;
 mod file;
 mod keys;
 mod log;

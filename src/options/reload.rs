@@ -1,21 +1,26 @@
 //! What it takes to go from one set of options to another while the server runs.
 
+use super::security::User;
 use super::{LogFormat, Options, WriteTimeout};
 use crate::base::text::GoDuration;
 use std::fmt::{self, Display, Formatter};
 
-/// An option that can change while the server runs, and did. Shown, it is `key = value`.
+/// An option that can change while the server runs, and did. Shown, it is `key = value`, or just
+/// the key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Change {
     /// The option's key in a configuration file.
     pub key: &'static str,
-    /// The new value as the log shows it.
-    pub value: String,
+    /// The new value as the log shows it; `None` if it does not, as with secrets.
+    pub value: Option<String>,
 }
 
 impl Display for Change {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{} = {}", self.key, self.value)
+        match &self.value {
+            Some(value) => write!(f, "{} = {value}", self.key),
+            None => f.write_str(self.key),
+        }
     }
 }
 
@@ -40,24 +45,66 @@ impl Display for Refused {
     }
 }
 
-/// An option: its key, the reference's name for it where it cannot change, and its value as text.
+/// An option: its key, the reference's name for it where it cannot change, and how its values are
+/// compared.
 struct Field {
     key: &'static str,
     fixed: Option<&'static str>,
-    show: fn(&Options) -> String,
+    compare: Compare,
+    /// Changes that can be made nevertheless.
+    unless: fn(&Options, &Options) -> bool,
 }
 
-const fn live(key: &'static str, show: fn(&Options) -> String) -> Field {
-    let fixed = None;
-    Field { key, fixed, show }
+type Show = fn(&Options) -> String;
+type Differs = fn(&Options, &Options) -> bool;
+
+/// How values are compared.
+enum Compare {
+    /// By their texts, which differ whenever they do.
+    Shown(Show),
+    /// Apart from what is shown of them, if anything is. It is never a secret.
+    Apart(Differs, Option<Show>),
 }
 
-const fn fixed(key: &'static str, name: &'static str, show: fn(&Options) -> String) -> Field {
-    let fixed = Some(name);
-    Field { key, fixed, show }
+const fn field(key: &'static str, fixed: Option<&'static str>, compare: Compare) -> Field {
+    Field {
+        key,
+        fixed,
+        compare,
+        unless: |_, _| false,
+    }
 }
 
-/// All options. A value's text differs whenever the value does.
+const fn live(key: &'static str, show: Show) -> Field {
+    field(key, None, Compare::Shown(show))
+}
+
+const fn fixed(key: &'static str, name: &'static str, show: Show) -> Field {
+    field(key, Some(name), Compare::Shown(show))
+}
+
+/// An option that can change, of which the log shows not more than that it did.
+const fn unseen(key: &'static str, differs: Differs) -> Field {
+    field(key, None, Compare::Apart(differs, None))
+}
+
+impl Field {
+    fn differs(&self, old: &Options, new: &Options) -> bool {
+        match &self.compare {
+            Compare::Shown(show) => show(old) != show(new),
+            Compare::Apart(differs, _) => differs(old, new),
+        }
+    }
+
+    fn show(&self, options: &Options) -> Option<String> {
+        match &self.compare {
+            Compare::Shown(show) | Compare::Apart(_, Some(show)) => Some(show(options)),
+            Compare::Apart(_, None) => None,
+        }
+    }
+}
+
+/// All options.
 #[rustfmt::skip]
 const FIELDS: &[Field] = &[
     fixed("host", "Host", |o| o.host.clone()),
@@ -69,6 +116,29 @@ const FIELDS: &[Field] = &[
     live("server_metadata", |o| format!("{:?}", o.metadata)),
     live("pid_file", |o| text(o.pid_file.as_ref().map(|p| p.display()))),
     live("ports_file_dir", |o| text(o.ports_file_dir.as_ref().map(|p| p.display()))),
+
+    unseen("authorization", |a, b| a.authorization != b.authorization),
+    unseen("accounts", |a, b| a.accounts != b.accounts),
+    unseen("mappings", |a, b| a.mappings != b.mappings),
+    Field {
+        // Who may connect is found out anew, and such a user is gone then.
+        unless: |old, new| {
+            let is = |user: &User| Some(user.name()) == old.no_auth_user.as_deref();
+            new.no_auth_user.is_none() && !new.users().any(is)
+        },
+        ..fixed("no_auth_user", "NoAuthUser", |o| text(o.no_auth_user.as_ref()))
+    },
+    fixed("system_account", "SystemAccount", |o| text(o.system_account.as_ref())),
+    fixed("no_system_account", "NoSystemAccount", |o| o.no_system_account.to_string()),
+    unseen("proxies", |a, b| a.trusted_proxies != b.trusted_proxies),
+    field("tls", None, Compare::Apart(tls_differs, Some(|o| match o.tls {
+        Some(_) => "enabled".into(),
+        None => "disabled".into(),
+    }))),
+    fixed("connection_rate_limit", "TLSRateLimit", |o| {
+        o.tls.as_ref().map_or(0, |tls| tls.connection_rate_limit).to_string()
+    }),
+    fixed("allow_non_tls", "AllowNonTLS", |o| o.allow_non_tls.to_string()),
 
     live("debug", |o| o.log.debug.to_string()),
     live("trace", |o| o.log.trace.to_string()),
@@ -119,6 +189,16 @@ fn text(value: Option<impl Display>) -> String {
     value.map_or(String::new(), |value| value.to_string())
 }
 
+/// Whether TLS differs in what can change.
+fn tls_differs(old: &Options, new: &Options) -> bool {
+    let part = |options: &Options| {
+        let mut tls = options.tls.clone();
+        tls.iter_mut().for_each(|tls| tls.connection_rate_limit = 0);
+        tls
+    };
+    part(old) != part(new)
+}
+
 impl Options {
     /// What has changed from `self` to `new`.
     ///
@@ -127,18 +207,18 @@ impl Options {
     pub fn changes(&self, new: &Options) -> Result<Vec<Change>, Vec<Refused>> {
         let (mut changes, mut refused) = (Vec::new(), Vec::new());
         for field in FIELDS {
-            let (key, old, value) = (field.key, (field.show)(self), (field.show)(new));
-            if old == value {
+            if !field.differs(self, new) {
                 continue;
             }
+            let (key, value) = (field.key, field.show(new));
             match field.fixed {
-                None => changes.push(Change { key, value }),
-                Some(name) => refused.push(Refused {
+                Some(name) if !(field.unless)(self, new) => refused.push(Refused {
                     name,
                     key,
-                    old,
-                    new: value,
+                    old: field.show(self).unwrap_or_default(),
+                    new: value.unwrap_or_default(),
                 }),
+                _ => changes.push(Change { key, value }),
             }
         }
         if refused.is_empty() {
@@ -158,6 +238,8 @@ pub(super) fn is_live(key: &str) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::super::LogOptions;
+    use super::super::security::{AccountOptions, Authorization, Login, Mapping};
+    use super::super::tls::TlsOptions;
     use super::*;
     use std::time::Duration;
 
@@ -190,6 +272,24 @@ mod tests {
                 syslog: true,
                 remote_syslog: Some("udp://h".into()),
             },
+            authorization: Authorization {
+                token: Some("s3cret".into()),
+                ..Authorization::default()
+            },
+            accounts: vec![AccountOptions::default()],
+            mappings: vec![Mapping {
+                source: "a".into(),
+                destinations: Vec::new(),
+            }],
+            no_auth_user: Some("u".into()),
+            system_account: Some("S".into()),
+            no_system_account: true,
+            tls: Some(TlsOptions {
+                connection_rate_limit: 1,
+                ..TlsOptions::default()
+            }),
+            allow_non_tls: true,
+            trusted_proxies: vec!["U".into()],
             max_payload: 1,
             max_control_line: 1,
             max_connections: 1,
@@ -207,20 +307,27 @@ mod tests {
             ping_max: 1,
             connect_deadline: second,
             pending_total_max: Some(1),
-            ..Options::default()
         }
     }
 
     #[test]
     fn every_option_is_compared() {
         let (old, new) = (Options::default(), other());
-        let differing = FIELDS
-            .iter()
-            .filter(|field| (field.show)(&old) != (field.show)(&new));
+        let differing = FIELDS.iter().filter(|field| field.differs(&old, &new));
         assert_eq!(differing.count(), FIELDS.len());
-        let written = format!("{new:?}");
-        // A field of the struct has a name and a colon in its debug form; `log` holds others.
-        assert_eq!(written.matches(": ").count() - 2, FIELDS.len(), "{written}");
+        // The fields of the struct and of `log` in it, by their lines in the debug form.
+        let written = format!("{new:#?}");
+        let names = |indent: &str, text: &str| {
+            let lines = text.lines().filter_map(|line| line.strip_prefix(indent));
+            lines
+                .filter(|line| line.starts_with(char::is_alphabetic) && line.contains(": "))
+                .count()
+        };
+        let log = written.split("    log: LogOptions {").nth(1).unwrap();
+        let log = log.split("\n    },").next().unwrap();
+        let options = names("    ", &written) - 1 + names("        ", log);
+        // The handshakes a second are a part of `tls` and compared apart.
+        assert_eq!(options, FIELDS.len() - 1, "{written}");
         assert_eq!(old.changes(&old), Ok(Vec::new()));
     }
 
@@ -258,6 +365,86 @@ mod tests {
         assert_eq!(
             texts,
             ["debug = true", "max_payload = 5", "ping_interval = 5s"]
+        );
+    }
+
+    #[test]
+    fn a_secret_that_changes_is_noticed_and_not_shown() {
+        let with = |password: &str| {
+            let mut options = Options::default();
+            options.authorization.user = Some("u".into());
+            options.authorization.password = Some(password.into());
+            options.accounts = vec![AccountOptions {
+                users: vec![User {
+                    login: Login::Name("a".into()),
+                    password: password.into(),
+                    permissions: None,
+                    connection_types: None,
+                    proxy_required: false,
+                }],
+                ..AccountOptions::default()
+            }];
+            options
+        };
+        let changes = with("s3cret").changes(&with("s4cret")).unwrap();
+        let texts = changes.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(texts, ["authorization", "accounts"]);
+        assert!(!format!("{changes:?} {:?}", with("s3cret")).contains("cret\""));
+    }
+
+    #[test]
+    fn tls_can_change_but_for_the_handshakes_a_second() {
+        let with = |connection_rate_limit, verify| Options {
+            tls: Some(TlsOptions {
+                connection_rate_limit,
+                verify,
+                ..TlsOptions::default()
+            }),
+            ..Options::default()
+        };
+        let texts = |old: &Options, new: &Options| match old.changes(new) {
+            Ok(changes) => changes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            Err(refused) => refused.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        };
+        let none = Options::default();
+        assert_eq!(texts(&none, &with(0, false)), ["tls = enabled"]);
+        assert_eq!(texts(&with(0, false), &with(0, true)), ["tls = enabled"]);
+        assert_eq!(texts(&with(0, false), &none), ["tls = disabled"]);
+        assert_eq!(
+            texts(&with(5, true), &with(6, true)),
+            ["config reload not supported for TLSRateLimit: old=5, new=6"]
+        );
+    }
+
+    #[test]
+    fn who_connects_without_a_name_can_only_go_with_the_user() {
+        let with = |users: &[&str], no_auth_user: Option<&str>| {
+            let users = users.iter().map(|name| User {
+                login: Login::Name((*name).into()),
+                password: "".into(),
+                permissions: None,
+                connection_types: None,
+                proxy_required: false,
+            });
+            Options {
+                authorization: Authorization {
+                    users: users.collect(),
+                    ..Authorization::default()
+                },
+                no_auth_user: no_auth_user.map(str::to_owned),
+                ..Options::default()
+            }
+        };
+        let old = with(&["a", "b"], Some("a"));
+        assert!(old.changes(&with(&["b"], None)).is_ok());
+        for new in [with(&["a", "b"], None), with(&["a", "b"], Some("b"))] {
+            let refused = old.changes(&new).unwrap_err();
+            assert!(refused[0].to_string().contains("NoAuthUser: old=a, new="));
+        }
+        assert!(
+            with(&["a"], None)
+                .changes(&with(&["a"], Some("a")))
+                .is_err()
         );
     }
 }

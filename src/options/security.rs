@@ -8,6 +8,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The account of those who are in no other, which always exists.
+pub const GLOBAL_ACCOUNT: &str = "$G";
+
 /// The `authorization` block: users of the global account, or one secret for everybody.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Authorization {
@@ -49,6 +52,15 @@ pub struct User {
     pub connection_types: Option<BTreeSet<ConnectionType>>,
     /// Whether the user must come through a trusted proxy.
     pub proxy_required: bool,
+}
+
+impl User {
+    /// The name or the public key.
+    pub fn name(&self) -> &str {
+        match &self.login {
+            Login::Name(name) | Login::Nkey(name) => name,
+        }
+    }
 }
 
 /// A way to connect.

@@ -2,11 +2,13 @@
 //! inside, so that a mistake is told on the same day as the refusal.
 
 use super::Takes::{
-    self, Block, Blocks, Bool, Either, Free, Int, Listen, Named, Subjects, Text, Texts, Time,
+    self, Block, Blocks, Bool, Credential, Either, Free, Int, Listen, Text, Texts, Time,
+    TimeOrAlways,
 };
+use super::blocks::{AUTHORIZATION, PERMISSIONS, TLS};
 use super::{Key, What};
 
-const fn later(names: &'static [&'static str], takes: Takes) -> Key {
+pub(super) const fn later(names: &'static [&'static str], takes: Takes) -> Key {
     let what = What::Later(takes);
     Key { names, what }
 }
@@ -24,12 +26,6 @@ pub(super) const KEYS: &[Key] = &[
     later(&["prof_port"], Int),
     later(&["prof_block_rate"], Int),
 
-    later(&["authorization"], Block(AUTHORIZATION)),
-    later(&["accounts"], Either(&[Named(ACCOUNT), Texts])),
-    later(&["mappings", "maps"], Free),
-    later(&["no_auth_user"], Text),
-    later(&["system_account", "system"], Text),
-    later(&["no_system_account", "no_system", "no_sys_acc"], Bool),
     later(&["default_sentinel"], Text),
     later(&["operator", "operators", "root", "roots", "root_operator", "root_operators"], Texts),
     later(&["trusted_keys", "trusted"], Texts),
@@ -37,11 +33,8 @@ pub(super) const KEYS: &[Key] = &[
     later(&["resolver_tls"], Block(TLS)),
     later(&["resolver_preload"], Free),
     later(&["resolver_pinned_accounts"], Texts),
-    later(&["proxies"], Block(PROXIES)),
     later(&["proxy_protocol"], Bool),
 
-    later(&["tls"], Block(TLS)),
-    later(&["allow_non_tls"], Bool),
     later(&["ocsp"], Either(&[Bool, Block(OCSP)])),
     later(&["ocsp_cache"], Either(&[Bool, Block(OCSP_CACHE)])),
 
@@ -57,155 +50,6 @@ pub(super) const KEYS: &[Key] = &[
     later(&["store_dir", "storedir"], Text),
     later(&["default_js_domain"], Free),
     later(&["feature_flags"], Free),
-];
-
-#[rustfmt::skip]
-const AUTHORIZATION: &[Key] = &[
-    later(&["user", "username"], NUMBER_OR_TEXT),
-    later(&["pass", "password"], NUMBER_OR_TEXT),
-    later(&["token"], NUMBER_OR_TEXT),
-    later(&["timeout"], Time),
-    later(&["users"], Blocks(USER)),
-    later(&["default_permissions", "default_permission", "permissions"], Block(PERMISSIONS)),
-    later(&["auth_callout", "auth_hook"], Block(AUTH_CALLOUT)),
-    later(&["proxy_required"], Bool),
-];
-
-#[rustfmt::skip]
-const USER: &[Key] = &[
-    later(&["user", "username"], NUMBER_OR_TEXT),
-    later(&["pass", "password"], NUMBER_OR_TEXT),
-    later(&["nkey"], Text),
-    later(&["permissions", "permission", "authorization"], Block(PERMISSIONS)),
-    later(&["allowed_connection_types", "connection_types", "clients"], Texts),
-    later(&["proxy_required"], Bool),
-];
-
-#[rustfmt::skip]
-const PERMISSIONS: &[Key] = &[
-    later(&["publish", "pub", "import"], Subjects(ALLOW_DENY)),
-    later(&["subscribe", "sub", "export"], Subjects(ALLOW_DENY)),
-    later(&["allow_responses", "publish_allow_responses"], Either(&[Bool, Block(RESPONSES)])),
-];
-
-#[rustfmt::skip]
-const ALLOW_DENY: &[Key] = &[
-    later(&["allow"], Texts),
-    later(&["deny"], Texts),
-];
-
-#[rustfmt::skip]
-const RESPONSES: &[Key] = &[
-    later(&["max", "max_msgs", "max_messages", "max_responses"], Int),
-    later(&["expires", "expiration", "ttl"], Time),
-];
-
-#[rustfmt::skip]
-const AUTH_CALLOUT: &[Key] = &[
-    later(&["issuer"], Text),
-    later(&["account", "acc"], Text),
-    later(&["auth_users", "users"], Texts),
-    later(&["xkey", "key"], Text),
-    later(&["allowed_accounts"], Texts),
-];
-
-#[rustfmt::skip]
-const ACCOUNT: &[Key] = &[
-    later(&["users"], Blocks(USER)),
-    later(&["nkey"], Text),
-    later(&["imports"], Blocks(IMPORT)),
-    later(&["exports"], Blocks(EXPORT)),
-    later(&["mappings", "maps"], Free),
-    later(&["default_permissions"], Block(PERMISSIONS)),
-    later(&["limits"], Block(ACCOUNT_LIMITS)),
-    later(&["msg_trace", "trace_dest"], Either(&[Text, Free])),
-    later(&["jetstream"], Either(&[Bool, Text, Block(ACCOUNT_JETSTREAM)])),
-];
-
-#[rustfmt::skip]
-const ACCOUNT_LIMITS: &[Key] = &[
-    later(&["max_connections", "max_conn"], Int),
-    later(&["max_subscriptions", "max_subs"], Int),
-    later(&["max_payload", "max_pay"], Int),
-    later(&["max_leafnodes", "max_leafs"], Int),
-];
-
-#[rustfmt::skip]
-const ACCOUNT_JETSTREAM: &[Key] = &[
-    later(&["max_memory", "max_mem", "mem", "memory"], Int),
-    later(&["max_store", "max_file", "max_disk", "store", "disk"], Int),
-    later(&["max_streams", "streams"], Int),
-    later(&["max_consumers", "consumers"], Int),
-    later(&["max_bytes_required", "max_stream_bytes", "max_bytes"], Bool),
-    later(&["memory_max_stream_bytes", "mem_max_stream_bytes"], Int),
-    later(&["disk_max_stream_bytes", "store_max_stream_bytes"], Int),
-    later(&["max_ack_pending"], Int),
-    later(&["cluster_traffic"], Text),
-];
-
-#[rustfmt::skip]
-const EXPORT: &[Key] = &[
-    later(&["stream"], Text),
-    later(&["service"], Text),
-    later(&["accounts"], Texts),
-    later(&["response_type", "response"], Text),
-    later(&["response_threshold", "threshold", "response_max_time", "response_time"], Text),
-    later(&["latency"], Either(&[Text, Free])),
-    later(&["account_token_position"], Int),
-    later(&["allow_trace"], Bool),
-];
-
-#[rustfmt::skip]
-const IMPORT: &[Key] = &[
-    later(&["stream"], Free),
-    later(&["service"], Free),
-    later(&["prefix"], Text),
-    later(&["to"], Text),
-    later(&["share"], Bool),
-    later(&["allow_trace"], Bool),
-];
-
-#[rustfmt::skip]
-const TLS: &[Key] = &[
-    later(&["cert_file"], Text),
-    later(&["key_file"], Text),
-    later(&["ca_file"], Text),
-    later(&["certs", "certificates"], Blocks(CERTIFICATE)),
-    later(&["verify"], Bool),
-    later(&["verify_and_map"], Bool),
-    later(&["verify_cert_and_check_known_urls"], Bool),
-    later(&["insecure"], Bool),
-    later(&["timeout"], Time),
-    later(&["cipher_suites"], Texts),
-    later(&["allow_insecure_cipher_suites"], Bool),
-    later(&["curve_preferences"], Texts),
-    later(&["min_version"], Text),
-    later(&["pinned_certs"], Texts),
-    later(&["connection_rate_limit"], Int),
-    later(&["handshake_first", "first", "immediate"], Either(&[Bool, Text])),
-    later(&["ocsp_peer"], Either(&[Bool, Block(OCSP_PEER)])),
-    later(&["cert_store"], Text),
-    later(&["cert_match_by"], Text),
-    later(&["cert_match"], Text),
-    later(&["ca_certs_match"], Texts),
-    later(&["cert_match_skip_invalid"], Bool),
-];
-
-#[rustfmt::skip]
-const CERTIFICATE: &[Key] = &[
-    later(&["cert_file"], Text),
-    later(&["key_file"], Text),
-];
-
-#[rustfmt::skip]
-const OCSP_PEER: &[Key] = &[
-    later(&["verify"], Bool),
-    later(&["ca_timeout"], Time),
-    later(&["allowed_clockskew"], Time),
-    later(&["warn_only"], Bool),
-    later(&["unknown_is_good"], Bool),
-    later(&["allow_when_ca_unreachable"], Bool),
-    later(&["cache_ttl_when_next_update_unset"], Time),
 ];
 
 #[rustfmt::skip]
@@ -233,16 +77,6 @@ const RESOLVER: &[Key] = &[
     later(&["limit"], Int),
     later(&["ttl"], Time),
     later(&["timeout"], Time),
-];
-
-#[rustfmt::skip]
-const PROXIES: &[Key] = &[
-    later(&["trusted"], Blocks(PROXY)),
-];
-
-#[rustfmt::skip]
-const PROXY: &[Key] = &[
-    later(&["key", "public_key"], Text),
 ];
 
 /// What a listener of any kind has.
@@ -317,8 +151,8 @@ const LEAFNODES: &[Key] = &[
 
 #[rustfmt::skip]
 const LEAF_AUTHORIZATION: &[Key] = &[
-    later(&["user", "username"], NUMBER_OR_TEXT),
-    later(&["pass", "password"], NUMBER_OR_TEXT),
+    later(&["user", "username"], Credential),
+    later(&["pass", "password"], Credential),
     later(&["nkey"], Text),
     later(&["account"], Text),
     later(&["timeout"], Time),
@@ -328,8 +162,8 @@ const LEAF_AUTHORIZATION: &[Key] = &[
 
 #[rustfmt::skip]
 const LEAF_USER: &[Key] = &[
-    later(&["user", "username"], NUMBER_OR_TEXT),
-    later(&["pass", "password"], NUMBER_OR_TEXT),
+    later(&["user", "username"], Credential),
+    later(&["pass", "password"], Credential),
     later(&["account"], Text),
     later(&["proxy_required"], Bool),
 ];
@@ -363,16 +197,16 @@ const REMOTE_LEAF: &[Key] = &[
 #[rustfmt::skip]
 const LEAF_PROXY: &[Key] = &[
     later(&["url"], Text),
-    later(&["username"], NUMBER_OR_TEXT),
-    later(&["password"], NUMBER_OR_TEXT),
+    later(&["username"], Credential),
+    later(&["password"], Credential),
     later(&["timeout"], Time),
 ];
 
 #[rustfmt::skip]
 const LISTENER_AUTHORIZATION: &[Key] = &[
-    later(&["user", "username"], NUMBER_OR_TEXT),
-    later(&["pass", "password"], NUMBER_OR_TEXT),
-    later(&["token"], NUMBER_OR_TEXT),
+    later(&["user", "username"], Credential),
+    later(&["pass", "password"], Credential),
+    later(&["token"], Credential),
     later(&["timeout"], Time),
 ];
 
@@ -421,7 +255,7 @@ const JETSTREAM: &[Key] = &[
     later(&["enabled", "enable"], Bool),
     later(&["strict"], Bool),
     later(&["store_dir", "store", "storedir"], Text),
-    later(&["sync_interval", "sync"], Time),
+    later(&["sync_interval", "sync"], TimeOrAlways),
     later(&["max_memory_store", "max_mem_store", "max_mem"], NUMBER_OR_TEXT),
     later(&["max_file_store", "max_file"], NUMBER_OR_TEXT),
     later(&["domain"], Text),

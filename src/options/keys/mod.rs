@@ -3,11 +3,15 @@
 //!
 //! [`ready`] holds the keys that are applied, each with what it sets; [`later`] those of features
 //! that this server does not have yet. A key moves from one to the other with its feature.
+//! [`blocks`] holds the keys inside of blocks that are applied.
 
+pub(super) mod blocks;
 mod later;
 mod ready;
 
 use super::Options;
+use super::file::Check;
+use crate::config::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -26,6 +30,8 @@ pub(super) enum What {
         /// The value without the key, as the manual has it.
         default: &'static str,
     },
+    /// It is applied with the block that it stands in.
+    Part(Takes),
     /// It is refused, unless it turns the feature off.
     Later(Takes),
 }
@@ -51,15 +57,21 @@ pub(super) enum Set {
     Pairs(fn(&mut Options, BTreeMap<String, String>)),
     /// A port, or `host:port`, where the host may be empty.
     Listen(fn(&mut Options, String, i32)),
+    /// A value with parts, which is checked for what it has to be before it is read.
+    Block(Takes, fn(&mut Options, &Value, &mut Check<'_>)),
 }
 
-/// What a value has to be, for keys that are not applied yet but checked.
+/// What a value has to be, for keys inside of blocks and for those that are not applied yet.
 pub(super) enum Takes {
     Bool,
     Int,
     Text,
+    /// Text that may be a secret, so it is not shown. A number is none: 007 is read as 7.
+    Credential,
     /// A duration, or a number of seconds.
     Time,
+    /// That, or the word `always`.
+    TimeOrAlways,
     /// A port, or `host:port`.
     Listen,
     /// One text, or a list of them.
@@ -68,8 +80,8 @@ pub(super) enum Takes {
     Block(&'static [Key]),
     /// A list of maps with these keys.
     Blocks(&'static [Key]),
-    /// A map of names that are chosen freely, to maps with these keys.
-    Named(&'static [Key]),
+    /// A map of names that are chosen freely, each to one of these.
+    Each(&'static Takes),
     /// A map of names that are chosen freely.
     Free,
     /// A subject, a list of them, or a map with these keys.
@@ -108,6 +120,7 @@ impl Set {
             Set::Texts(_) => Takes::Texts.wants(),
             Set::Pairs(_) => "a map of texts".into(),
             Set::Listen(_) => Takes::Listen.wants(),
+            Set::Block(takes, _) => takes.wants(),
         }
     }
 }
@@ -119,10 +132,11 @@ impl Takes {
             Takes::Bool => "true or false".into(),
             Takes::Int => "a whole number".into(),
             Takes::Text => "text".into(),
-            Takes::Time => "a duration such as \"10s\"".into(),
+            Takes::Credential => "text in quotes".into(),
+            Takes::Time | Takes::TimeOrAlways => "a duration such as \"10s\"".into(),
             Takes::Listen => "a port or host:port".into(),
             Takes::Texts => "text or a list of texts".into(),
-            Takes::Block(_) | Takes::Named(_) | Takes::Free => "a map".into(),
+            Takes::Block(_) | Takes::Each(_) | Takes::Free => "a map".into(),
             Takes::Blocks(_) => "a list of maps".into(),
             Takes::Subjects(_) => "a subject, a list of subjects or a map".into(),
             Takes::Either(takes) => {
@@ -156,7 +170,7 @@ pub fn documented() -> impl Iterator<Item = Documented> {
             // `listen` stands for host and port.
             live: super::reload::is_live(key.name()).unwrap_or(false),
         }),
-        What::Later(_) => None,
+        What::Part(_) | What::Later(_) => None,
     })
 }
 
@@ -184,17 +198,23 @@ mod tests {
             names.dedup();
             assert_eq!(names.len(), all, "{names:?}");
             for key in keys {
-                if let What::Later(takes) = &key.what {
-                    nested(takes);
+                match &key.what {
+                    What::Later(takes)
+                    | What::Part(takes)
+                    | What::Ready {
+                        set: Set::Block(takes, _),
+                        ..
+                    } => nested(takes),
+                    What::Ready { .. } => {}
                 }
             }
         }
         fn nested(takes: &Takes) {
             match takes {
-                Takes::Block(keys)
-                | Takes::Blocks(keys)
-                | Takes::Named(keys)
-                | Takes::Subjects(keys) => check(&keys.iter().collect::<Vec<_>>()),
+                Takes::Block(keys) | Takes::Blocks(keys) | Takes::Subjects(keys) => {
+                    check(&keys.iter().collect::<Vec<_>>());
+                }
+                Takes::Each(takes) => nested(takes),
                 Takes::Either(takes) => takes.iter().for_each(nested),
                 _ => {}
             }

@@ -1,7 +1,9 @@
 //! The keys that are applied.
 
-use super::Set::{Bool, Int, Listen, LongTime, Name, Pairs, Text, Texts, Time, Word};
-use super::{Key, Set, What};
+use super::Set::{Block, Bool, Int, Listen, LongTime, Name, Pairs, Text, Texts, Time, Word};
+use super::blocks::{ACCOUNT, AUTHORIZATION, MAPPINGS, PROXIES, TLS};
+use super::{Key, Set, Takes, What};
+use crate::options::blocks;
 use crate::options::{HOST_DEFAULT, LOOPS_MAX, LogFormat, Options, PORT_DEFAULT, WriteTimeout};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +12,9 @@ const fn ready(names: &'static [&'static str], default: &'static str, set: Set) 
     let what = What::Ready { set, default };
     Key { names, what }
 }
+
+/// Names of accounts, or accounts by name.
+const ACCOUNTS: Takes = Takes::Either(&[Takes::Each(&Takes::Block(ACCOUNT)), Takes::Texts]);
 
 /// Sizes on the wire are signed 32-bit numbers.
 const WIRE_MAX: i64 = 0x7fff_ffff;
@@ -37,6 +42,18 @@ pub(super) const KEYS: &[Key] = &[
     })),
     ready(&["pid_file", "pidfile"], "none", Text(|o, v| o.pid_file = path(v))),
     ready(&["ports_file_dir"], "none", Text(|o, v| o.ports_file_dir = path(v))),
+
+    ready(&["authorization"], "none", Block(Takes::Block(AUTHORIZATION), blocks::authorization)),
+    ready(&["accounts"], "none", Block(ACCOUNTS, blocks::accounts)),
+    ready(&["mappings", "maps"], "none", Block(MAPPINGS, blocks::mappings)),
+    ready(&["no_auth_user"], "none", Text(|o, v| o.no_auth_user = some(v))),
+    ready(&["system_account", "system"], "$SYS", Text(|o, v| o.system_account = some(v))),
+    ready(&["no_system_account", "no_system", "no_sys_acc"], "false", Bool(|o, v| {
+        o.no_system_account = v;
+    })),
+    ready(&["proxies"], "none", Block(Takes::Block(PROXIES), blocks::proxies)),
+    ready(&["tls"], "none", Block(Takes::Block(TLS), blocks::tls)),
+    ready(&["allow_non_tls"], "false", Bool(|o, v| o.allow_non_tls = v)),
 
     ready(&["debug"], "false", Bool(|o, v| o.log.debug = v)),
     ready(&["trace"], "false", Bool(|o, v| o.log.trace = v)),

@@ -1,0 +1,202 @@
+//! The keys inside of the blocks about users, accounts and TLS. Some of these blocks also stand in
+//! blocks of features to come, where they are checked like the rest of those.
+
+use super::Takes::{
+    Block, Blocks, Bool, Credential, Each, Either, Int, Subjects, Text, Texts, Time,
+};
+use super::{Key, Takes, What, later::later};
+
+/// A key that is applied with the block that it stands in.
+const fn part(names: &'static [&'static str], takes: Takes) -> Key {
+    let what = What::Part(takes);
+    Key { names, what }
+}
+
+#[rustfmt::skip]
+pub(in crate::options) const AUTHORIZATION: &[Key] = &[
+    part(&["user", "username"], Credential),
+    part(&["pass", "password"], Credential),
+    part(&["token"], Credential),
+    part(&["timeout"], Time),
+    part(&["users"], Blocks(USER)),
+    part(&["default_permissions", "default_permission", "permissions"], Block(PERMISSIONS)),
+    later(&["auth_callout", "auth_hook"], Block(AUTH_CALLOUT)),
+    part(&["proxy_required"], Bool),
+];
+
+#[rustfmt::skip]
+pub(in crate::options) const USER: &[Key] = &[
+    part(&["user", "username"], Credential),
+    part(&["pass", "password"], Credential),
+    part(&["nkey"], Text),
+    part(&["permissions", "permission", "authorization"], Block(PERMISSIONS)),
+    part(&["allowed_connection_types", "connection_types", "clients"], Texts),
+    part(&["proxy_required"], Bool),
+];
+
+#[rustfmt::skip]
+pub(in crate::options) const PERMISSIONS: &[Key] = &[
+    part(&["publish", "pub", "import"], Subjects(ALLOW_DENY)),
+    part(&["subscribe", "sub", "export"], Subjects(ALLOW_DENY)),
+    part(&["allow_responses", "publish_allow_responses"], Either(&[Bool, Block(RESPONSES)])),
+];
+
+#[rustfmt::skip]
+pub(in crate::options) const ALLOW_DENY: &[Key] = &[
+    part(&["allow"], Texts),
+    part(&["deny"], Texts),
+];
+
+#[rustfmt::skip]
+pub(in crate::options) const RESPONSES: &[Key] = &[
+    part(&["max", "max_msgs", "max_messages", "max_responses"], Int),
+    part(&["expires", "expiration", "ttl"], Text),
+];
+
+#[rustfmt::skip]
+const AUTH_CALLOUT: &[Key] = &[
+    later(&["issuer"], Text),
+    later(&["account", "acc"], Text),
+    later(&["auth_users", "users"], Texts),
+    later(&["xkey", "key"], Text),
+    later(&["allowed_accounts"], Texts),
+];
+
+#[rustfmt::skip]
+pub(in crate::options) const ACCOUNT: &[Key] = &[
+    part(&["users"], Blocks(USER)),
+    part(&["nkey"], Text),
+    part(&["imports"], Blocks(IMPORT)),
+    part(&["exports"], Blocks(EXPORT)),
+    part(&["mappings", "maps"], MAPPINGS),
+    part(&["default_permissions"], Block(PERMISSIONS)),
+    part(&["limits"], Block(ACCOUNT_LIMITS)),
+    later(&["msg_trace", "trace_dest"], Either(&[Text, Block(MSG_TRACE)])),
+    later(&["jetstream"], Either(&[Bool, Text, Block(ACCOUNT_JETSTREAM)])),
+];
+
+#[rustfmt::skip]
+pub(in crate::options) const ACCOUNT_LIMITS: &[Key] = &[
+    part(&["max_connections", "max_conn"], Int),
+    part(&["max_subscriptions", "max_subs"], Int),
+    part(&["max_payload", "max_pay"], Int),
+    part(&["max_leafnodes", "max_leafs"], Int),
+];
+
+#[rustfmt::skip]
+const ACCOUNT_JETSTREAM: &[Key] = &[
+    later(&["max_memory", "max_mem", "mem", "memory"], Int),
+    later(&["max_store", "max_file", "max_disk", "store", "disk"], Int),
+    later(&["max_streams", "streams"], Int),
+    later(&["max_consumers", "consumers"], Int),
+    later(&["max_bytes_required", "max_stream_bytes", "max_bytes"], Bool),
+    later(&["memory_max_stream_bytes", "mem_max_stream_bytes"], Int),
+    later(&["disk_max_stream_bytes", "store_max_stream_bytes"], Int),
+    later(&["max_ack_pending"], Int),
+    later(&["cluster_traffic"], Text),
+];
+
+#[rustfmt::skip]
+pub(in crate::options) const EXPORT: &[Key] = &[
+    part(&["stream"], Text),
+    part(&["service"], Text),
+    part(&["accounts"], Texts),
+    part(&["response_type", "response"], Text),
+    part(&["response_threshold", "threshold", "response_max_time", "response_time"], Text),
+    part(&["latency"], Either(&[Text, Block(LATENCY)])),
+    part(&["account_token_position"], Int),
+    later(&["allow_trace"], Bool),
+];
+
+#[rustfmt::skip]
+pub(in crate::options) const IMPORT: &[Key] = &[
+    part(&["stream"], Block(SOURCE)),
+    part(&["service"], Block(SOURCE)),
+    part(&["prefix"], Text),
+    part(&["to"], Text),
+    part(&["share"], Bool),
+    later(&["allow_trace"], Bool),
+];
+
+#[rustfmt::skip]
+const MSG_TRACE: &[Key] = &[
+    later(&["dest"], Text),
+    later(&["sampling"], Either(&[Int, Text])),
+];
+
+#[rustfmt::skip]
+pub(in crate::options) const LATENCY: &[Key] = &[
+    part(&["subject"], Text),
+    part(&["sampling"], Either(&[Int, Text])),
+];
+
+/// What an import is of.
+#[rustfmt::skip]
+pub(in crate::options) const SOURCE: &[Key] = &[
+    part(&["account"], Text),
+    part(&["subject"], Text),
+];
+
+/// Subjects, and what becomes of messages on them.
+pub(in crate::options) const MAPPINGS: Takes =
+    Each(&Either(&[Text, Block(DESTINATION), Blocks(DESTINATION)]));
+
+#[rustfmt::skip]
+pub(in crate::options) const DESTINATION: &[Key] = &[
+    part(&["destination", "dest"], Text),
+    part(&["weight"], Either(&[Int, Text])),
+    part(&["cluster"], Text),
+];
+
+#[rustfmt::skip]
+pub(in crate::options) const TLS: &[Key] = &[
+    part(&["cert_file"], Text),
+    part(&["key_file"], Text),
+    part(&["ca_file"], Text),
+    part(&["certs", "certificates"], Blocks(CERTIFICATE)),
+    part(&["verify"], Bool),
+    part(&["verify_and_map"], Bool),
+    part(&["verify_cert_and_check_known_urls"], Bool),
+    part(&["insecure"], Bool),
+    part(&["timeout"], Time),
+    part(&["cipher_suites"], Texts),
+    part(&["allow_insecure_cipher_suites"], Bool),
+    part(&["curve_preferences"], Texts),
+    part(&["min_version"], Text),
+    part(&["pinned_certs"], Texts),
+    part(&["connection_rate_limit"], Int),
+    part(&["handshake_first", "first", "immediate"], Either(&[Bool, Text])),
+    later(&["ocsp_peer"], Either(&[Bool, Block(OCSP_PEER)])),
+    later(&["cert_store"], Text),
+    later(&["cert_match_by"], Text),
+    later(&["cert_match"], Text),
+    later(&["ca_certs_match"], Texts),
+    later(&["cert_match_skip_invalid"], Bool),
+];
+
+#[rustfmt::skip]
+pub(in crate::options) const CERTIFICATE: &[Key] = &[
+    part(&["cert_file"], Text),
+    part(&["key_file"], Text),
+];
+
+#[rustfmt::skip]
+const OCSP_PEER: &[Key] = &[
+    later(&["verify"], Bool),
+    later(&["ca_timeout"], Time),
+    later(&["allowed_clockskew"], Time),
+    later(&["warn_only"], Bool),
+    later(&["unknown_is_good"], Bool),
+    later(&["allow_when_ca_unreachable"], Bool),
+    later(&["cache_ttl_when_next_update_unset"], Time),
+];
+
+#[rustfmt::skip]
+pub(in crate::options) const PROXIES: &[Key] = &[
+    part(&["trusted"], Blocks(PROXY)),
+];
+
+#[rustfmt::skip]
+pub(in crate::options) const PROXY: &[Key] = &[
+    part(&["key", "public_key"], Text),
+];
