@@ -8,6 +8,7 @@ use pico_args::{Arguments, Error};
 
 use super::flags::key;
 use super::normalise::Normal;
+use crate::options::Secret;
 
 /// The arguments. `None` was not typed; of what was typed several times, the last counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +37,15 @@ pub(super) struct Args {
     pub(super) trace_verbose: Option<bool>,
     pub(super) logtime: Option<bool>,
     pub(super) logtime_utc: Option<bool>,
+    pub(super) user: Option<String>,
+    pub(super) pass: Option<Secret>,
+    pub(super) auth: Option<Secret>,
+    pub(super) tls: Option<bool>,
+    pub(super) tls_cert: Option<OsString>,
+    pub(super) tls_key: Option<OsString>,
+    pub(super) tls_verify: Option<bool>,
+    pub(super) tls_ca_cert: Option<OsString>,
+    pub(super) help_tls: Option<bool>,
     /// The first word that is no flag.
     pub(super) word: Option<OsString>,
     /// The first flag that is not available yet, with its dashes.
@@ -71,6 +81,15 @@ impl Args {
             trace_verbose: last(typed, key::TRACE_VERBOSE)?,
             logtime: last(typed, key::LOGTIME)?,
             logtime_utc: last(typed, key::LOGTIME_UTC)?,
+            user: last(typed, key::USER)?,
+            pass: last::<String>(typed, key::PASS)?.map(Secret::from),
+            auth: last::<String>(typed, key::AUTH)?.map(Secret::from),
+            tls: last(typed, key::TLS)?,
+            tls_cert: last_os(typed, key::TLS_CERT)?,
+            tls_key: last_os(typed, key::TLS_KEY)?,
+            tls_verify: last(typed, key::TLS_VERIFY)?,
+            tls_ca_cert: last_os(typed, key::TLS_CA_CERT)?,
+            help_tls: last(typed, key::HELP_TLS)?,
             word: typed.opt_free_from_os_str(os)?,
             not_yet: normal.not_yet,
         };

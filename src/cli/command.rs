@@ -20,6 +20,8 @@ pub(super) enum Command {
     Help,
     /// Show the keys of a configuration file and end.
     HelpConfig,
+    /// Show how TLS is configured and end.
+    HelpTls,
     /// Signal servers that run already, and end.
     Signal(SignalRequest),
     /// Say that a configuration file is valid, and end.
@@ -107,6 +109,9 @@ pub(super) fn parse(
     if args.help_config == Some(true) {
         return Ok(Command::HelpConfig);
     }
+    if args.help_tls == Some(true) {
+        return Ok(Command::HelpTls);
+    }
     if let Some(word) = &args.word {
         let word = word.to_string_lossy();
         return match &*word.to_lowercase() {
@@ -145,6 +150,7 @@ pub(super) fn parse(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::tls::{CertificateFiles, TlsOptions};
     use crate::options::{LogFormat, LogOptions, Options};
     use std::path::Path;
 
@@ -175,6 +181,12 @@ mod tests {
         ),
         ("rules.conf", "max_payload: 10mb\nmax_pending: 1mb\n"),
         ("empty.conf", ""),
+        ("user.conf", "authorization {user: file, password: p}"),
+        ("users.conf", "authorization {users: [{user: file}]}"),
+        (
+            "tls.conf",
+            "tls {cert_file: f, key_file: f, ca_file: f, verify: true, timeout: 7}",
+        ),
     ]);
 
     fn command(line: &str) -> Result<Command, String> {
@@ -251,6 +263,100 @@ mod tests {
             ..Options::default()
         };
         assert_eq!(options, expected);
+    }
+
+    #[test]
+    fn who_may_connect_can_be_typed() {
+        let own = |line: &str| served(line).authorization;
+        let user = own("--user u --pass p");
+        assert_eq!(
+            (user.user.as_deref(), user.password, user.token),
+            (Some("u"), Some("p".into()), None)
+        );
+        assert_eq!(own("--auth t").token, Some("t".into()));
+        // Over the file, one by one; a token in place of the only user.
+        let other = own("-c user.conf --pass q");
+        assert_eq!(
+            (other.user.as_deref(), other.password),
+            (Some("file"), Some("q".into()))
+        );
+        let token = own("-c user.conf --auth t");
+        assert_eq!((token.user, token.password), (None, None));
+        assert_eq!(token.token, Some("t".into()));
+        assert_eq!(
+            own("-c user.conf --user= --pass= --auth="),
+            Default::default()
+        );
+        for (line, text) in [
+            ("--user a --auth b", "Cannot have a user/pass and token"),
+            (
+                "-c users.conf --user a",
+                "Can not have a single user/pass and a users array",
+            ),
+            (
+                "-c users.conf --auth a",
+                "Can not have a token and a users array",
+            ),
+        ] {
+            assert_eq!(command(line).unwrap_err(), format!("nats-server: {text}"));
+        }
+    }
+
+    #[test]
+    fn what_is_typed_in_secret_is_not_shown() {
+        let Ok(Command::Serve(setup)) = command("--user u --pass s3cret --auth=") else {
+            panic!();
+        };
+        assert!(!format!("{setup:?}").contains("s3cret"));
+        let error = command("--pass s3cret --auth s4cret --user u").unwrap_err();
+        assert!(!error.contains("cret"), "{error}");
+    }
+
+    #[test]
+    fn certificates_can_be_typed() {
+        let files = CertificateFiles {
+            cert_file: "c".into(),
+            key_file: "k".into(),
+        };
+        let typed = served("--tls --tlscert c --tlskey k").tls.unwrap();
+        let expected = TlsOptions {
+            certs: vec![files.clone()],
+            ..TlsOptions::default()
+        };
+        assert_eq!(typed, expected);
+        let verified = served("--tlscert c --tlskey k --tlsverify --tlscacert a")
+            .tls
+            .unwrap();
+        assert!(verified.verify && verified.ca_file == Some("a".into()));
+        // The file keeps its say on what no flag is about.
+        let over = served("-c tls.conf --tlscert c --tlskey k").tls.unwrap();
+        assert_eq!(
+            (&over.certs, over.verify, over.ca_file),
+            (&vec![files], false, None)
+        );
+        assert_eq!(over.timeout.as_secs(), 7);
+        assert!(served("-c tls.conf").tls.unwrap().verify);
+        for line in [
+            "-c tls.conf --tls=false",
+            "--tls=false --tlscert c --tlskey k",
+        ] {
+            assert_eq!(served(line).tls, None, "{line}");
+        }
+        let text = "nats-server: TLS Server certificate must be present and valid";
+        for line in [
+            "--tls",
+            "--tlsverify",
+            "--tlskey k",
+            "--tlscert= --tlskey k",
+            "-c tls.conf --tls",
+        ] {
+            assert_eq!(command(line).unwrap_err(), text, "{line}");
+        }
+        assert_eq!(
+            command("--tlscert c").unwrap_err(),
+            "nats-server: TLS Server private key must be present and valid"
+        );
+        assert!(matches!(command("--help_tls --tls"), Ok(Command::HelpTls)));
     }
 
     #[test]

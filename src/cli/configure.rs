@@ -9,7 +9,8 @@ use super::args::Args;
 use super::normalise::UsageError;
 use crate::base::text::PlainError;
 use crate::config::{self, Environment};
-use crate::options::{Findings, LogFormat, OptionError, Options};
+use crate::options::tls::{CertificateFiles, TlsOptions};
+use crate::options::{Findings, LogFormat, OptionError, Options, Secret};
 
 /// Options, and where they come from.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub(super) enum ConfigureError {
     Usage(UsageError),
     /// The file has faults. Shown as they are.
     File(String),
+    /// TLS is asked for, but something that it takes is not named.
+    Tls(&'static str),
     /// The options break rules.
     Options(Vec<OptionError>),
     /// Something cannot be made of the options.
@@ -49,6 +52,7 @@ impl Display for ConfigureError {
             ConfigureError::Usage(error) => error.fmt(f),
             ConfigureError::File(text) => f.write_str(text),
             ConfigureError::Server(faults) => f.write_str(&faults.join("\n")),
+            ConfigureError::Tls(text) => f.write_str(text),
             ConfigureError::Options(errors) => {
                 let lines = errors.iter().map(ToString::to_string);
                 f.write_str(&lines.collect::<Vec<_>>().join("\n"))
@@ -89,6 +93,8 @@ pub(super) fn configure(args: Args, env: &dyn Environment) -> Result<Setup, Conf
         });
     }
     override_with(&mut options, &args)?;
+    override_authorization(&mut options, &args);
+    override_tls(&mut options, &args)?;
     Ok(Setup {
         options,
         args,
@@ -167,6 +173,68 @@ fn override_with(options: &mut Options, args: &Args) -> Result<(), UsageError> {
             });
         }
     }
+    Ok(())
+}
+
+/// Sets who may connect as typed. A token that is typed alone takes the place of the file's only
+/// user, as it does in the reference; what cannot stand together otherwise, the rules tell.
+fn override_authorization(options: &mut Options, args: &Args) {
+    let own = &mut options.authorization;
+    let secret = |secret: &Secret| Some(secret.clone()).filter(|secret| !secret.is_empty());
+    let token = args.auth.as_ref().and_then(secret);
+    if token.is_some() {
+        (own.user, own.password) = (None, None);
+    }
+    if args.auth.is_some() {
+        own.token = token;
+    }
+    if let Some(user) = &args.user {
+        own.user = Some(user.clone()).filter(|user| !user.is_empty());
+    }
+    if let Some(password) = &args.pass {
+        own.password = secret(password);
+    }
+}
+
+/// Sets certificates as typed. As in the reference, `--tls=false` turns TLS off whatever else is
+/// said, and the other flags take the place of what the file says about certificates and how they
+/// are checked; the rest of its `tls` block stays.
+fn override_tls(options: &mut Options, args: &Args) -> Result<(), ConfigureError> {
+    if args.tls == Some(false) {
+        options.tls = None;
+        return Ok(());
+    }
+    let paths = [&args.tls_cert, &args.tls_key, &args.tls_ca_cert];
+    let typed = args.tls.is_some() || args.tls_verify.is_some();
+    if !typed && paths.iter().all(|path| path.is_none()) {
+        return Ok(());
+    }
+    let paths = paths.map(|path| path.as_ref().map(PathBuf::from));
+    let [cert_file, key_file, ca_file] =
+        paths.map(|path| path.filter(|path| !path.as_os_str().is_empty()));
+    let Some(cert_file) = cert_file else {
+        let text = "TLS Server certificate must be present and valid";
+        return Err(ConfigureError::Tls(text));
+    };
+    let Some(key_file) = key_file else {
+        let text = "TLS Server private key must be present and valid";
+        return Err(ConfigureError::Tls(text));
+    };
+    let file = options.tls.take().unwrap_or_default();
+    options.tls = Some(TlsOptions {
+        certs: vec![CertificateFiles {
+            cert_file,
+            key_file,
+        }],
+        ca_file,
+        verify: args.tls_verify == Some(true) || file.verify_and_map,
+        verify_and_map: file.verify_and_map,
+        timeout: file.timeout,
+        pinned_certs: file.pinned_certs,
+        connection_rate_limit: file.connection_rate_limit,
+        handshake_first: file.handshake_first,
+        ..TlsOptions::default()
+    });
     Ok(())
 }
 

@@ -76,7 +76,16 @@ pub(super) mod key {
     pub(in crate::cli) const DEBUG: &str = "--debug\0";
     pub(in crate::cli) const TRACE: &str = "--trace\0";
     pub(in crate::cli) const TRACE_VERBOSE: &str = "--trace_verbose\0";
+    pub(in crate::cli) const USER: &str = "--user\0";
+    pub(in crate::cli) const PASS: &str = "--pass\0";
+    pub(in crate::cli) const AUTH: &str = "--auth\0";
+    pub(in crate::cli) const TLS: &str = "--tls\0";
+    pub(in crate::cli) const TLS_CERT: &str = "--tlscert\0";
+    pub(in crate::cli) const TLS_KEY: &str = "--tlskey\0";
+    pub(in crate::cli) const TLS_VERIFY: &str = "--tlsverify\0";
+    pub(in crate::cli) const TLS_CA_CERT: &str = "--tlscacert\0";
     pub(in crate::cli) const HELP: &str = "--help\0";
+    pub(in crate::cli) const HELP_TLS: &str = "--help_tls\0";
     pub(in crate::cli) const HELP_CONFIG: &str = "--help_config\0";
     pub(in crate::cli) const VERSION: &str = "--version\0";
 }
@@ -235,22 +244,22 @@ pub(super) static FLAGS: &[Flag] = &[
     later(&["sd"], &["store_dir"], Path("dir"), JetStream,
         "Directory for what JetStream stores"),
 
-    later(&[], &["user"], Text("user"), Authorization,
+    ready(&[], &["user"], Text("user"), Authorization, &[key::USER],
         "User name that clients must give"),
-    later(&[], &["pass"], Text("password"), Authorization,
+    ready(&[], &["pass"], Text("password"), Authorization, &[key::PASS],
         "Password that clients must give"),
-    later(&[], &["auth"], Text("token"), Authorization,
+    ready(&[], &["auth"], Text("token"), Authorization, &[key::AUTH],
         "Token that clients must give"),
 
-    later(&[], &["tls"], Switch, Tls,
+    ready(&[], &["tls"], Switch, Tls, &[key::TLS],
         "Enable TLS without checking clients' certificates"),
-    later(&[], &["tlscert"], Path("file"), Tls,
+    ready(&[], &["tlscert"], Path("file"), Tls, &[key::TLS_CERT],
         "Certificate of this server"),
-    later(&[], &["tlskey"], Path("file"), Tls,
+    ready(&[], &["tlskey"], Path("file"), Tls, &[key::TLS_KEY],
         "Private key of that certificate"),
-    later(&[], &["tlsverify"], Switch, Tls,
+    ready(&[], &["tlsverify"], Switch, Tls, &[key::TLS_VERIFY],
         "Enable TLS and check clients' certificates"),
-    later(&[], &["tlscacert"], Path("file"), Tls,
+    ready(&[], &["tlscacert"], Path("file"), Tls, &[key::TLS_CA_CERT],
         "Authorities that clients' certificates are checked against"),
 
     later(&[], &["routes"], Text("urls"), Cluster,
@@ -277,8 +286,8 @@ pub(super) static FLAGS: &[Flag] = &[
         "Show the version"),
     ready(&[], &["help_config"], Switch, Common, &[key::HELP_CONFIG],
         "Show the keys of a configuration file"),
-    later(&[], &["help_tls"], Switch, Common,
-        "Show help on TLS"),
+    ready(&[], &["help_tls"], Switch, Common, &[key::HELP_TLS],
+        "Show how TLS is configured"),
 ];
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use super::flags::{FLAGS, Flag, Group, Takes};
 use crate::options::documented;
+use crate::options::tls::{CIPHER_SUITES, CURVES};
 
 /// The column in which descriptions start.
 const DESCRIPTION_COLUMN: usize = 37;
@@ -33,6 +34,31 @@ pub(super) fn keys() -> String {
         let (names, reload) = (key.names.join(", "), if key.live { "yes" } else { "no" });
         text += &format!("    {names}\n        {}", key.wants);
         text += &format!(" (default: {}; reload: {reload})\n", key.default);
+    }
+    text
+}
+
+/// How TLS is configured, as `--help_tls` shows it.
+pub(super) fn tls() -> String {
+    let mut text = String::from(
+        "\nTLS is configured in the tls block of a configuration file:\n\n    \
+         tls {\n        \
+         cert_file: \"./certs/server-cert.pem\"\n        \
+         key_file: \"./certs/server-key.pem\"\n        \
+         ca_file: \"./certs/ca.pem\"\n        \
+         verify: true\n        \
+         cipher_suites: [\"TLS_AES_128_GCM_SHA256\"]\n        \
+         curve_preferences: [\"X25519\", \"CurveP256\"]\n    }\n\n\
+         nats-server.conf(5) says more.\n",
+    );
+    for (title, names) in [
+        ("cipher suites", CIPHER_SUITES),
+        ("curve preferences", CURVES),
+    ] {
+        text += &format!("\nAvailable {title}:\n");
+        for name in names {
+            text += &format!("    {name}\n");
+        }
     }
     text
 }
@@ -98,10 +124,7 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}\nnot in\n{text}");
         }
-        assert!(
-            text.ends_with(" Show the keys of a configuration file\n"),
-            "{text}"
-        );
+        assert!(text.ends_with(" Show how TLS is configured\n"), "{text}");
     }
 
     #[test]
@@ -125,6 +148,19 @@ mod tests {
         let entry =
             "    max_connections, max_conn\n        a whole number (default: 65536; reload: yes)\n";
         assert!(keys().contains(entry), "{}", keys());
+    }
+
+    #[test]
+    fn the_example_of_tls_is_valid_and_all_names_are_listed() {
+        use crate::config::{Nothing, parse};
+        let text = tls();
+        let block = &text[text.find("tls {").unwrap()..text.find("\n\nnats-server.conf").unwrap()];
+        let document = parse("tls.conf", block, &Nothing).unwrap();
+        let found = crate::options::Options::default().apply("tls.conf", &document);
+        assert!(found.errors.is_empty(), "{found:?}");
+        for name in CIPHER_SUITES.iter().chain(CURVES) {
+            assert!(text.contains(&format!("\n    {name}\n")), "{name}");
+        }
     }
 
     #[test]

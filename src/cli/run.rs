@@ -18,6 +18,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Command::Version) => print(&format!("nats-server: v{VERSION}\n")),
         Ok(Command::Help) => print(&help::text()),
         Ok(Command::HelpConfig) => print(&help::keys()),
+        Ok(Command::HelpTls) => print(&help::tls()),
         Ok(Command::Signal(request)) => {
             if let Err(error) = request.carry_out() {
                 complain(&CommandError::Signal(error));
