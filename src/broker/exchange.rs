@@ -12,6 +12,7 @@ use super::delivery::{NOBODY, Origin};
 use super::message::Message;
 use super::{Broker, Source, Turn, Wire};
 use crate::accounts::exchange::ServiceExport;
+use crate::accounts::mappings::Mapped;
 use crate::accounts::replies::{Answer, Connection, Measured, Name, Pending};
 use crate::accounts::sampling::sample;
 use crate::accounts::{Account, Tenant};
@@ -213,6 +214,7 @@ impl Broker {
                 other.map(<[u8]>::to_vec)
             }
         };
+        let mapped = self.mapped_for_call(exporter, &call.subject);
         let came_before = journey.info.take();
         let info = self.request_info(account, import.share, came_before.clone(), journey);
         let (payload, header_len) = with_info(publish, &info);
@@ -220,7 +222,7 @@ impl Broker {
         let shared = (payload.len() - 2 >= SHARE_MANY).then_some(&payload);
         let there = Publish {
             args: b"",
-            subject: &call.subject,
+            subject: mapped.as_deref().unwrap_or(&call.subject),
             reply: reply.as_deref(),
             header_len: Some(header_len),
             payload: &payload,
@@ -237,6 +239,19 @@ impl Broker {
             self.tell_lost(pending, Outcome::Unavailable, turn);
         }
         delivered
+    }
+
+    /// The subject that the exporting account maps a request's subject to, if it does.
+    fn mapped_for_call(&mut self, exporter: &Account, subject: &[u8]) -> Option<Vec<u8>> {
+        let tenant = self.facts.accounts.tenant(exporter.number)?;
+        let mut mapped = Vec::new();
+        match tenant
+            .mappings
+            .select(subject, &mut self.rng, &mut mapped)?
+        {
+            Mapped::To => Some(mapped),
+            Mapped::Lost => Some(Vec::new()),
+        }
     }
 
     /// Takes an answer to the account that asked. Gives the number of deliveries.
@@ -388,7 +403,7 @@ impl Broker {
             start: Some(self.wall(client.opened)),
             host: client.addr.ip().to_canonical().to_string(),
             id: client.id.0,
-            user: connect.user,
+            user: client.who(),
             name: connect.name,
             lang: connect.lang,
             version: connect.version,

@@ -23,6 +23,7 @@ use super::sids::SidTable;
 use crate::accounts::Account;
 use crate::auth::Grant;
 use crate::base::clock::Mono;
+use crate::options::security::Login;
 use crate::proto::connect::Connect;
 use crate::proto::error::CloseReason;
 use std::net::SocketAddr;
@@ -140,6 +141,20 @@ impl Client {
     /// Bytes held for this client: what is pending, what is unfinished, and its subscriptions.
     pub fn held(&self) -> usize {
         self.out.pending() + self.inbound.held() + self.interest_bytes
+    }
+
+    /// Who it is, as others may be told: a name or key; empty if it did not say.
+    pub fn who(&self) -> String {
+        let login = self.grant.as_ref().and_then(|grant| grant.login.as_ref());
+        if let Some(Login::Name(name) | Login::Nkey(name)) = login {
+            return name.clone();
+        }
+        match self.connect.as_deref() {
+            Some(connect) if !connect.nkey.is_empty() => connect.nkey.clone(),
+            Some(connect) if !connect.user.is_empty() => connect.user.clone(),
+            Some(connect) if !connect.auth_token.is_empty() => "[REDACTED]".into(),
+            _ => String::new(),
+        }
     }
 
     #[inline]

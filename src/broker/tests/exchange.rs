@@ -2,21 +2,24 @@
 
 use super::*;
 use crate::accounts::exchange::tests::options;
+use crate::options::security::AccountOptions;
 use proptest::prelude::*;
 use std::collections::HashMap;
 
 impl Bench {
-    /// Loops of a server with accounts in the short form of [`options`].
+    /// Loops of a server with accounts in the short form of [`options`], each with a user of its
+    /// own name.
     fn with_accounts(loops: usize, accounts: &str) -> Bench {
-        Bench::new(loops, |o| o.accounts = options(accounts).accounts)
+        Bench::new(loops, |o| o.accounts = inhabited(accounts))
     }
 
     /// A client in an account.
     fn join(&mut self, owner: usize, account: &str) -> Peer {
-        let peer = self.connect(owner);
-        let broker = &mut self.brokers[owner];
-        let tenant = broker.facts.accounts.named(account).unwrap();
-        broker.delivery.clients.get_mut(peer.1).unwrap().account = tenant.account.clone();
+        let peer = self.open(owner);
+        let json = format!(
+            r#"{{"verbose":false,"pedantic":false,"headers":true,"no_responders":true,"user":"{account}"}}"#
+        );
+        self.say(peer, &format!("CONNECT {json}\r\n"));
         peer
     }
 
@@ -58,6 +61,14 @@ impl Bench {
         let tenant = self.brokers[0].facts.accounts.named(account).unwrap();
         tenant.account.replies.len()
     }
+}
+
+fn inhabited(accounts: &str) -> Vec<AccountOptions> {
+    let mut accounts = options(accounts).accounts;
+    for account in &mut accounts {
+        account.users = vec![super::login_tests::user(&account.name, "")];
+    }
+    accounts
 }
 
 /// The reply subject in what a service got.
@@ -163,7 +174,7 @@ fn routes_follow_the_interest_of_importing_accounts() {
             ("A; stream s.*\nB", ""),
             ("A; stream s.*\nB; get A s.x to t.x", "MSG t.x 4 0\r\n\r\n"),
         ] {
-            bench.renew(|o| o.accounts = options(accounts).accounts);
+            bench.renew(|o| o.accounts = inhabited(accounts));
             assert_eq!(talk(&mut bench, ""), want);
         }
     }
@@ -287,7 +298,7 @@ fn who_asks_cannot_be_forged() {
     let wall = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
     bench.brokers[0].set_wall_clock(bench.now, wall);
     bench.say(b, "PUB two 0\r\n\r\n");
-    let info = r#"{"start":"2001-09-09T01:46:40Z","host":"127.0.0.1","id":1,"acc":"B","server":"n","kind":"Client","client_type":"nats"}"#;
+    let info = r#"{"start":"2001-09-09T01:46:40Z","host":"127.0.0.1","id":1,"acc":"B","user":"B","server":"n","kind":"Client","client_type":"nats"}"#;
     assert_eq!(bench.read(a), request("two 5", info, ""));
 }
 
@@ -492,7 +503,7 @@ fn latencies_are_told() {
     assert!(bench.read(b).ends_with("MSG in 2 2\r\nok\r\n"));
     let responder = serde_json::json!({
         "start": "2001-09-09T01:46:40Z", "host": "127.0.0.1", "id": 1, "acc": "A",
-        "server": "n", "kind": "Client", "client_type": "nats",
+        "user": "A", "server": "n", "kind": "Client", "client_type": "nats",
     });
     let want = serde_json::json!({
         "timestamp": "2001-09-09T01:46:40.012Z", "status": 200,
