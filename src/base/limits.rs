@@ -25,6 +25,17 @@ pub const TURN_BUDGET: Duration = Duration::from_millis(2);
 pub const READ_TIME_MAX: Duration = Duration::from_millis(3);
 pub const READ_ROOM_MIN: usize = 64 << 10;
 
+/// Bytes read at a time from a connection that speaks TLS, before they are decrypted: few enough to
+/// be in the second-level cache still.
+pub const CIPHER_BUFFER: usize = 64 << 10;
+
+/// Time a turn that goes into handshakes, which cost up to a millisecond each; one is always begun.
+/// Those who are connected wait for it.
+pub const HANDSHAKE_BUDGET: Duration = Duration::from_millis(2);
+
+/// How often the log tells how many handshakes were refused.
+pub const REFUSED_REPORT: Duration = Duration::from_secs(1);
+
 /// Connections accepted before the others get their turn.
 pub const ACCEPT_BUDGET: usize = 64;
 

@@ -420,6 +420,9 @@ impl Broker {
         let nonce = facts.nonce(client.id);
         let tenant = facts.accounts.tenant(client.account.number);
         let own_max = tenant.and_then(|tenant| tenant.limits.max_payload);
+        let tls = facts.options.tls.as_ref();
+        // Who made a handshake before anything else is told that it was needed.
+        let greeted_late = client.secured.is_some() && client.connect.is_none();
         let info = Info {
             server_id: &facts.id,
             server_name: &facts.name,
@@ -430,6 +433,9 @@ impl Broker {
             port: facts.port,
             headers: !facts.options.no_header_support,
             auth_required: directory.is_required() && !directory.has_no_auth_user(),
+            tls_required: tls.is_some() && (!facts.options.allow_non_tls || greeted_late),
+            tls_verify: tls.is_some_and(|tls| tls.verify || tls.verify_and_map),
+            tls_available: tls.is_some() && facts.options.allow_non_tls,
             max_payload: own_max.map_or(facts.options.max_payload, |own| {
                 own.min(facts.options.max_payload)
             }),

@@ -122,7 +122,7 @@ impl Broker {
         self.facts.directory.authenticate(&Attempt {
             connect,
             nonce: &self.facts.nonce(client.id),
-            certificate: None,
+            certificate: client.identity(),
             kind: ConnectionType::Standard,
         })
     }

@@ -32,7 +32,7 @@ use crate::base::clock::Mono;
 use crate::base::limits::{GREETING_BYTES, GREETING_SHARE};
 use crate::base::rng::Rng;
 use crate::base::secret::Secret;
-use crate::conn::client::{Client, ClientId, Flags, Phase, Traffic};
+use crate::conn::client::{Client, ClientId, Flags, Phase, Secured, Traffic};
 use crate::conn::inbound::Inbound;
 use crate::conn::keepalive::{Keepalive, Verdict};
 use crate::conn::outbound::Outbound;
@@ -77,6 +77,16 @@ impl Facts {
         match self.directory.is_required() {
             true => self.options.auth_timeout(),
             false => self.options.connect_deadline,
+        }
+    }
+
+    /// The same for one that may have to make a handshake first, which has a deadline of its own.
+    fn first_time(&self) -> Duration {
+        match &self.options.tls {
+            Some(tls) if !self.options.allow_non_tls => {
+                tls.timeout.max(self.options.connect_deadline)
+            }
+            _ => self.greeting_time(),
         }
     }
 
@@ -211,10 +221,17 @@ impl Broker {
     /// Takes on a new connection and greets it. `link` is the loop's own handle for its socket.
     /// Gives the slot by which it is known from now on.
     pub fn open(&mut self, link: usize, id: ClientId, addr: SocketAddr, now: Mono) -> u32 {
+        let slot = self.take_on(link, id, addr, now);
+        self.greet(slot);
+        slot
+    }
+
+    /// Takes on a new connection that is yet to be greeted.
+    pub fn take_on(&mut self, link: usize, id: ClientId, addr: SocketAddr, now: Mono) -> u32 {
         let options = &self.facts.options;
         let client = Client {
             phase: Phase::Greeting {
-                deadline: now + self.facts.greeting_time(),
+                deadline: now + self.facts.first_time(),
             },
             flags: self.facts.flags(&Connect::default()),
             dirty: false,
@@ -235,6 +252,7 @@ impl Broker {
             id,
             addr,
             connect: None,
+            secured: None,
             first_pong: false,
             label: format!("{addr} - cid:{}", id.0).into(),
         };
@@ -243,8 +261,46 @@ impl Broker {
         if let Some(open) = self.facts.directory.open().cloned() {
             self.admit_stranger(slot, open);
         }
-        self.send_info(slot, false);
         slot
+    }
+
+    /// Sends a new connection its INFO.
+    pub fn greet(&mut self, slot: u32) {
+        self.send_info(slot, false);
+    }
+
+    /// The handshake of a client's connection is over. Its time to say CONNECT begins anew.
+    pub fn secured(&mut self, slot: u32, secured: Secured, now: Mono) {
+        let deadline = now + self.facts.greeting_time();
+        let Some(client) = self.delivery.clients.get_mut(slot) else {
+            return;
+        };
+        let (version, cipher) = (secured.version, secured.cipher);
+        debug!("{} - TLS handshake complete", client.label);
+        debug!(
+            "{} - TLS version {version}, cipher suite {cipher}",
+            client.label
+        );
+        client.secured = Some(Box::new(secured));
+        if matches!(client.phase, Phase::Greeting { .. }) {
+            client.phase = Phase::Greeting { deadline };
+        }
+    }
+
+    /// Turns a connection away since too many handshakes have begun of late.
+    pub fn throttle(&mut self, slot: u32) {
+        self.delivery.error(slot, ClientError::ConnectionsThrottled);
+        self.close(slot, CloseReason::MaxConnectionsExceeded);
+    }
+
+    /// How the log names a client.
+    pub fn label(&self, slot: u32) -> Box<str> {
+        self.delivery.label(slot)
+    }
+
+    /// The options in force.
+    pub fn options(&self) -> &Options {
+        &self.facts.options
     }
 
     /// Turns a connection away for which there is no room.

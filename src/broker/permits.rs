@@ -86,7 +86,7 @@ impl Broker {
                 &Attempt {
                     connect: client.connect.as_deref().unwrap_or(&unsaid),
                     nonce: &self.facts.nonce(client.id),
-                    certificate: None,
+                    certificate: client.identity(),
                     kind: ConnectionType::Standard,
                 },
                 &before,

@@ -203,10 +203,12 @@ impl Running {
         })?;
 
         let changed_log = (new.log != old.log).then(|| new.log.clone());
-        let prepared = self.server.prepare(new.clone());
-        let prepared = prepared.map_err(|faults| faults.join("\n"))?;
 
         // First whatever can fail; what was made is gone again if something else does.
+        let prepared = self
+            .server
+            .prepare(new.clone())
+            .map_err(|e| e.to_string())?;
         let pid_moves = !is_same(old.pid_file.as_deref(), new.pid_file.as_deref());
         let pid_file = match &new.pid_file {
             Some(path) if pid_moves => Some(PidFile::write(path).map_err(|e| e.to_string())?),

@@ -22,6 +22,7 @@ use super::outbound::Outbound;
 use super::sids::SidTable;
 use crate::accounts::Account;
 use crate::auth::Grant;
+use crate::auth::certificate::Identity;
 use crate::base::clock::Mono;
 use crate::options::security::Login;
 use crate::proto::connect::Connect;
@@ -100,6 +101,16 @@ impl Traffic {
     }
 }
 
+/// What TLS has made known of a client.
+#[derive(Debug)]
+pub struct Secured {
+    /// The version and the cipher suite, as they are shown.
+    pub version: &'static str,
+    pub cipher: &'static str,
+    /// The names in the client's certificate, if it has shown one and they can be read.
+    pub identity: Option<Identity>,
+}
+
 /// A client connection.
 pub struct Client {
     pub phase: Phase,
@@ -131,6 +142,8 @@ pub struct Client {
     pub addr: SocketAddr,
     /// The options of the last CONNECT, once there was one.
     pub connect: Option<Box<Connect>>,
+    /// Set once a TLS handshake is over.
+    pub secured: Option<Box<Secured>>,
     /// Whether the first PING after CONNECT was answered, so that later INFOs may be sent.
     pub first_pong: bool,
     /// `address - cid:N`, then with what CONNECT told; how the logs name the connection.
@@ -141,6 +154,11 @@ impl Client {
     /// Bytes held for this client: what is pending, what is unfinished, and its subscriptions.
     pub fn held(&self) -> usize {
         self.out.pending() + self.inbound.held() + self.interest_bytes
+    }
+
+    /// The names in the certificate that it showed.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.secured.as_ref()?.identity.as_ref()
     }
 
     /// Who it is, as others may be told: a name or key; empty if it did not say.

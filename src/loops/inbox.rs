@@ -5,6 +5,7 @@ use crate::base::limits::INBOX_BYTES;
 use crate::broker::Facts;
 use crate::broker::batch::Batch;
 use crate::conn::client::ClientId;
+use crate::net::tls::ServerTls;
 use mio::Waker;
 use mio::net::TcpStream;
 use std::io;
@@ -49,8 +50,8 @@ pub enum Mail {
     },
     /// Subscribers are far behind with what this client publishes.
     HoldBack(u32),
-    /// Go on with other options.
-    Renew(Arc<Facts>),
+    /// Go on with other options, and with what they make of TLS.
+    Renew(Arc<Facts>, Option<Arc<ServerTls>>),
     /// There are so many more connections than may be.
     Shed(usize),
     /// Accept no more, tell the clients, and after `grace` disconnect them one after the other

@@ -12,6 +12,7 @@ pub enum ClientError<'a> {
     AuthenticationTimeout,
     ConnectionsExceeded,
     AccountConnectionsExceeded,
+    ConnectionsThrottled,
     PayloadViolation,
     ControlLineExceeded,
     SubscriptionsExceeded,
@@ -40,6 +41,7 @@ impl fmt::Display for ClientError<'_> {
             AuthenticationTimeout => "Authentication Timeout",
             ConnectionsExceeded => "maximum connections exceeded",
             AccountConnectionsExceeded => "maximum account active connections exceeded",
+            ConnectionsThrottled => "Connection throttling is active. Please try again later.",
             PayloadViolation => "Maximum Payload Violation",
             ControlLineExceeded => "maximum control line exceeded",
             SubscriptionsExceeded => "maximum subscriptions exceeded",
@@ -94,6 +96,7 @@ pub enum CloseReason {
     ClientClosed,
     AuthenticationTimeout,
     AuthenticationViolation,
+    TlsHandshakeFailure,
     SlowConsumerPendingBytes,
     SlowConsumerWriteDeadline,
     WriteError,
@@ -118,7 +121,11 @@ impl CloseReason {
         use CloseReason::*;
         !matches!(
             self,
-            ReadError | WriteError | SlowConsumerPendingBytes | SlowConsumerWriteDeadline
+            ReadError
+                | WriteError
+                | TlsHandshakeFailure
+                | SlowConsumerPendingBytes
+                | SlowConsumerWriteDeadline
         )
     }
 }
@@ -130,6 +137,7 @@ impl fmt::Display for CloseReason {
             ClientClosed => "Client Closed",
             AuthenticationTimeout => "Authentication Timeout",
             AuthenticationViolation => "Authentication Failure",
+            TlsHandshakeFailure => "TLS Handshake Failure",
             SlowConsumerPendingBytes => "Slow Consumer (Pending Bytes)",
             SlowConsumerWriteDeadline => "Slow Consumer (Write Deadline)",
             WriteError => "Write Error",

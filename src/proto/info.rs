@@ -22,6 +22,15 @@ pub struct Info<'a> {
     /// Whether clients have to say who they are.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub auth_required: bool,
+    /// Clients have to go on with TLS.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tls_required: bool,
+    /// They have to show a certificate then.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tls_verify: bool,
+    /// They may go on with TLS.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tls_available: bool,
     /// Bytes in a message, headers included.
     pub max_payload: usize,
     pub client_id: u64,
@@ -72,6 +81,9 @@ mod tests {
             port: 4222,
             headers: true,
             auth_required: false,
+            tls_required: false,
+            tls_verify: false,
+            tls_available: false,
             max_payload: 1048576,
             client_id: 5,
             client_ip: "127.0.0.1".parse().unwrap(),
@@ -88,9 +100,12 @@ mod tests {
             \"max_payload\":1048576,\"client_id\":5,\"client_ip\":\"127.0.0.1\"} \r\n";
         assert_eq!(String::from_utf8(out).unwrap(), want);
         (info.ldm, info.connect_info, info.remote_account) = (true, true, Some("$G"));
+        (info.tls_required, info.tls_verify, info.tls_available) = (true, true, true);
         let mut out = vec![];
         info.write(&mut out);
         let text = String::from_utf8(out).unwrap();
+        let tls = r#""headers":true,"tls_required":true,"tls_verify":true,"tls_available":true,"m"#;
+        assert!(text.contains(tls), "{text}");
         assert!(
             text.ends_with(",\"ldm\":true,\"connect_info\":true,\"remote_account\":\"$G\"} \r\n"),
             "{text}"

@@ -10,10 +10,12 @@ use crate::loops::client::{ClientLoop, Peers};
 use crate::loops::inbox::{Inbox, Mail};
 use crate::loops::verifier::Verifier;
 use crate::net::listen::{Acceptor, listen};
+use crate::net::tls::{ServerTls, TlsError};
 use crate::nkey::ServerKey;
 use crate::options::Options;
+use crate::options::tls::HandshakeFirst;
 use crate::os::limits::lower_priority;
-use log::info;
+use log::{info, warn};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -33,6 +35,7 @@ pub struct Server {
 pub struct Prepared {
     options: Options,
     tenancy: Tenancy,
+    tls: Option<Arc<ServerTls>>,
 }
 
 /// The accounts and who may connect to them.
@@ -57,7 +60,9 @@ impl Tenancy {
 /// # Errors
 /// All of it, a text each.
 pub fn check(options: &Options) -> Result<(), Vec<String>> {
-    Tenancy::new(options, None, 0).map(drop)
+    Tenancy::new(options, None, 0).map(drop)?;
+    let tls = options.tls.as_ref().map(ServerTls::load).transpose();
+    tls.map(drop).map_err(|e| vec![e.to_string()])
 }
 
 /// Why a server did not start.
@@ -71,6 +76,8 @@ pub enum StartError {
     Loop(io::Error),
     /// What is wrong with accounts and users.
     Security(Vec<String>),
+    /// What is wrong with the settings or files of TLS.
+    Tls(TlsError),
 }
 
 impl fmt::Display for StartError {
@@ -83,6 +90,7 @@ impl fmt::Display for StartError {
             StartError::Random(e) => write!(f, "Error getting random numbers: {e}"),
             StartError::Loop(e) => write!(f, "Error starting a client loop: {e}"),
             StartError::Security(faults) => f.write_str(&faults.join("\n")),
+            StartError::Tls(e) => e.fmt(f),
         }
     }
 }
@@ -91,6 +99,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             StartError::Listen(_, e) | StartError::Loop(e) => Some(e),
+            StartError::Tls(e) => Some(e),
             StartError::Random(_) | StartError::Security(_) => None,
         }
     }
@@ -105,8 +114,10 @@ impl Server {
     /// Starts listening and serving; returns once clients can connect.
     ///
     /// # Errors
-    /// The address cannot be listened on, or the system lacks what the loops need.
+    /// The address cannot be listened on, a file of TLS does not hold what it should, or the system
+    /// lacks what the loops need.
     pub fn start(options: Options) -> Result<Server, StartError> {
+        let tls = load_tls(&options).map_err(StartError::Tls)?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(StartError::Random)?;
         let id = ServerKey::from_seed(seed).public();
@@ -190,7 +201,8 @@ impl Server {
             let owner = LoopId(u16::try_from(me).expect("there are few loops"));
             let seed = number(pick_seed).wrapping_add(me as u64);
             let broker = Broker::new(facts.clone(), owner, loops, seed);
-            let client_loop = ClientLoop::new(owner, poll, peers.clone(), broker, acceptor.take())
+            let (peers, tls, acceptor) = (peers.clone(), tls.clone(), acceptor.take());
+            let client_loop = ClientLoop::new(owner, poll, peers, broker, tls, acceptor)
                 .map_err(StartError::Loop)?;
             let thread = thread::Builder::new()
                 .name(format!("clients-{me}"))
@@ -202,6 +214,7 @@ impl Server {
             "Listening for client connections on {}",
             join(&facts.options.host, addr.port())
         );
+        tell_of_tls(&facts.options);
         Ok(server)
     }
 
@@ -220,20 +233,31 @@ impl Server {
         self.peers.total()
     }
 
-    /// What is made of options before a reload; nothing changes yet.
+    /// Makes all that other options need, so that a fault is found before anything has changed. The
+    /// options were checked, and differ from those in force only where [`Options::changes`] allows
+    /// it.
     ///
     /// # Errors
-    /// All that is wrong with accounts and users, a text each.
-    pub fn prepare(&self, options: Options) -> Result<Prepared, Vec<String>> {
-        let tenancy = Tenancy::new(&options, Some(&self.facts.accounts), 0)?;
-        Ok(Prepared { options, tenancy })
+    /// What is wrong with accounts, users or TLS.
+    pub fn prepare(&self, options: Options) -> Result<Prepared, StartError> {
+        let tls = load_tls(&options).map_err(StartError::Tls)?;
+        let old = Some(&self.facts.accounts);
+        let tenancy = Tenancy::new(&options, old, 0).map_err(StartError::Security)?;
+        Ok(Prepared {
+            options,
+            tenancy,
+            tls,
+        })
     }
 
-    /// Goes on with other options, which were checked and differ from those in force only where
-    /// [`Options::changes`] allows it. Loops take them over as soon as they wake, and clients are
-    /// told what has changed for them.
+    /// Goes on with other options. Loops take them over as soon as they wake, and clients are told
+    /// what has changed for them.
     pub fn reload(&mut self, prepared: Prepared) {
-        let Prepared { options, tenancy } = prepared;
+        let Prepared {
+            options,
+            tenancy,
+            tls,
+        } = prepared;
         let (host, port) = told_address(&options, self.addr.port());
         let (id, name) = (self.facts.id.clone(), self.facts.name.clone());
         let connections_max = options.max_connections;
@@ -252,7 +276,7 @@ impl Server {
         peers
             .connections_max
             .store(connections_max, Ordering::Relaxed);
-        self.tell(|| Mail::Renew(self.facts.clone()));
+        self.tell(|| Mail::Renew(self.facts.clone(), tls.clone()));
         let mut excess = self.connections().saturating_sub(connections_max);
         if excess > 0 {
             info!("Closed {excess} connections to fall within max_connections");
@@ -306,6 +330,30 @@ impl Drop for Server {
 /// messages.
 fn verifier_threads(cores: usize) -> usize {
     (cores / 4).clamp(1, 4)
+}
+
+/// Reads the files of TLS, if it is configured, and warns of what is odd about them.
+fn load_tls(options: &Options) -> Result<Option<Arc<ServerTls>>, TlsError> {
+    let loaded = options.tls.as_ref().map(ServerTls::load).transpose()?;
+    for warning in loaded.iter().flat_map(ServerTls::warnings) {
+        warn!("TLS: {warning}");
+    }
+    Ok(loaded.map(Arc::new))
+}
+
+/// Says what clients have to expect.
+fn tell_of_tls(options: &Options) {
+    let Some(tls) = &options.tls else {
+        return;
+    };
+    let first = tls.handshake_first == HandshakeFirst::Yes;
+    match options.allow_non_tls && !first {
+        true => info!("TLS available for client connections"),
+        false => info!("TLS required for client connections"),
+    }
+    if first {
+        warn!("Clients that are not using \"TLS Handshake First\" option will fail to connect");
+    }
 }
 
 /// The address that clients are told.

@@ -23,3 +23,4 @@ mod process;
 mod protocol;
 mod routing;
 mod support;
+mod tls;

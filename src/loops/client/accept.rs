@@ -5,8 +5,9 @@ use crate::base::clock::Mono;
 use crate::base::limits::{ACCEPT_BUDGET, GREETING_SHARE, READ_BUFFER};
 use crate::conn::client::ClientId;
 use crate::loops::inbox::Mail;
-use crate::loops::link::{Hold, Link, State};
+use crate::loops::link::{Hold, Link, State, Tls, Waiting};
 use crate::net::listen::Accepted;
+use crate::options::tls::HandshakeFirst;
 use crate::proto::error::CloseReason;
 use log::error;
 use mio::Interest;
@@ -73,10 +74,16 @@ impl ClientLoop {
             true => GREETING_SHARE,
             false => READ_BUFFER,
         };
+        let tls = self.first_bytes(now);
+        let greets = match &tls {
+            Tls::Waiting(waiting) => waiting.greeted,
+            _ => true,
+        };
         let token = self.links.insert(|token| {
-            let client = self.broker.open(token.0, id, addr, now);
+            let client = self.broker.take_on(token.0, id, addr, now);
             Link {
                 stream,
+                tls,
                 state: State::Open {
                     client,
                     hold: Hold::Free,
@@ -104,11 +111,33 @@ impl ClientLoop {
             error!("{addr} - cid:{} - cannot be polled: {e}", id.0);
             return self.broker.handle_end(client, CloseReason::ReadError);
         }
+        if greets {
+            self.broker.greet(client);
+        }
         if !room {
             self.broker.refuse(client);
         }
         // Greeting at once lets one chunk serve all connections of a storm.
         self.broker.flush(client, &mut turn!(self, now));
         self.schedule(token, client);
+    }
+
+    /// What a new connection may begin with.
+    fn first_bytes(&self, now: Mono) -> Tls {
+        let Some(server) = self.tls.clone() else {
+            return Tls::Off;
+        };
+        let first = server.handshake_first;
+        let plain = self.broker.options().allow_non_tls && first != HandshakeFirst::Yes;
+        Tls::Waiting(Box::new(Waiting {
+            greeted: first == HandshakeFirst::No,
+            greet_at: match first {
+                HandshakeFirst::Auto(patience) => Some(now + patience),
+                HandshakeFirst::No | HandshakeFirst::Yes => None,
+            },
+            until: (!plain).then(|| now + server.timeout),
+            plain,
+            server,
+        }))
     }
 }

@@ -36,7 +36,14 @@ impl ClientLoop {
                 continue;
             };
             self.peers.connections[self.index()].fetch_sub(1, Ordering::Relaxed);
-            if !reason.flushes() || self.lingering >= LINGERING_MAX {
+            let link = self.links.get_mut(token);
+            let shaking = link.is_some_and(|link| link.tls.is_shaking_hands());
+            if reason == CloseReason::TlsHandshakeFailure {
+                self.broker.forget_output(client);
+                self.close_softly(token, now);
+                continue;
+            }
+            if shaking || !reason.flushes() || self.lingering >= LINGERING_MAX {
                 self.broker.forget_output(client);
                 self.forget(token);
                 continue;
@@ -61,6 +68,23 @@ impl ClientLoop {
             } else {
                 self.linger(token, now);
             }
+        }
+    }
+
+    /// Closes a connection without its pending output, but so that what was written already, such as
+    /// the alert that says why a handshake failed, is not lost in a reset.
+    fn close_softly(&mut self, token: Token, now: Mono) {
+        match self.links.get_mut(token) {
+            Some(link) if self.lingering < LINGERING_MAX => {
+                link.state = State::Flushing {
+                    until: now,
+                    progress: now,
+                    linger: true,
+                };
+                self.lingering += 1;
+                self.linger(token, now);
+            }
+            _ => self.forget(token),
         }
     }
 
@@ -94,6 +118,9 @@ impl ClientLoop {
 
     /// All is written: waits for the peer to close if that is wise, or closes.
     fn linger(&mut self, token: Token, now: Mono) {
+        if let Some(link) = self.links.get_mut(token) {
+            link.say_goodbye();
+        }
         match self.links.get_mut(token) {
             Some(link)
                 if matches!(link.state, State::Flushing { linger: true, .. })

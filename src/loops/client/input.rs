@@ -19,6 +19,7 @@ use std::time::Duration;
 impl ClientLoop {
     /// Reads from everybody on the ready list, once around.
     pub(super) fn read_ready(&mut self, now: Mono) {
+        self.shaken = Duration::ZERO;
         for _ in 0..self.ready.len() {
             let Some(token) = self.ready.pop_front() else {
                 return;
@@ -28,6 +29,9 @@ impl ClientLoop {
             };
             link.queued = false;
             match link.state {
+                State::Open { client, .. } if !link.tls.is_settled() => {
+                    self.shake_hands(token, client, now);
+                }
                 State::Open { client, hold } => self.read(token, client, hold, now),
                 State::Flushing { .. } => {}
                 State::Lingering { .. } => self.drain(token),
@@ -56,12 +60,12 @@ impl ClientLoop {
             let Some(room) = read.room() else { break true };
             let room_max = room_max.min(link.room);
             let room_len = room.len().min(room_max.max(kept + room_max / 2));
-            let n = match link.stream.read(&mut room[kept..room_len]) {
-                Ok(0) => {
+            let (n, more) = match link.read(&mut self.scratch, &mut room[kept..room_len]) {
+                Ok((0, _)) => {
                     self.broker.handle_end(client, CloseReason::ClientClosed);
                     break false;
                 }
-                Ok(n) => n,
+                Ok(read) => read,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break false,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => {
@@ -70,7 +74,7 @@ impl ClientLoop {
                     break false;
                 }
             };
-            let full = kept + n == room_len || link.ended;
+            let full = more || link.ended;
             total += n;
             let len = kept + n;
             let (bytes, mut source) = read.source(n);

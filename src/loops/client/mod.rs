@@ -6,6 +6,7 @@
 
 mod accept;
 mod close;
+mod handshake;
 mod hold;
 mod input;
 mod lame_duck;
@@ -22,12 +23,13 @@ use crate::net::buffer::ReadPool;
 use crate::net::listen::Acceptor;
 use crate::net::table::{RESERVED, Table};
 use crate::net::timer::{Tick, Wheel};
+use crate::net::tls::ServerTls;
 use lame_duck::LameDuck;
 use log::{debug, error};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -84,10 +86,7 @@ impl Wire for Ways<'_> {
         let Some(link) = self.links.get_mut(Token(link)) else {
             return Err(io::ErrorKind::NotConnected.into());
         };
-        match slices {
-            [one] => link.stream.write(one),
-            many => link.stream.write_vectored(many),
-        }
+        link.write(slices)
     }
 
     fn pass(&mut self, to: LoopId, batch: &mut Batch) {
@@ -124,6 +123,14 @@ pub struct ClientLoop {
     acceptor: Option<Acceptor>,
     accepting: bool,
     next_id: u64,
+    /// TLS for new connections.
+    tls: Option<Arc<ServerTls>>,
+    /// Time that went into handshakes in this turn.
+    shaken: Duration,
+    /// When the log is to tell of refused handshakes.
+    refused_report: Option<Mono>,
+    /// For bytes that are yet to be decrypted.
+    scratch: Vec<u8>,
     reads: ReadPool,
     wheel: Wheel,
     /// Links that have something to read, or may have.
@@ -170,6 +177,7 @@ impl ClientLoop {
         poll: Poll,
         peers: Arc<Peers>,
         mut broker: Broker,
+        tls: Option<Arc<ServerTls>>,
         mut acceptor: Option<Acceptor>,
     ) -> io::Result<ClientLoop> {
         if let Some(acceptor) = &mut acceptor {
@@ -188,6 +196,10 @@ impl ClientLoop {
             acceptor,
             accepting: false,
             next_id: 0,
+            tls,
+            shaken: Duration::ZERO,
+            refused_report: None,
+            scratch: Vec::new(),
             reads: ReadPool::default(),
             wheel: Wheel::default(),
             ready: VecDeque::new(),
@@ -264,6 +276,7 @@ impl ClientLoop {
             self.trim_at,
             self.lame_duck.as_ref().map(LameDuck::next),
             self.broker.expires_at(),
+            self.refused_report,
         ];
         let first = deadlines.into_iter().flatten().min()?;
         // A millisecond is the kernel's unit; rounding down would mean to spin at the end.
@@ -302,12 +315,19 @@ impl ClientLoop {
     }
 
     fn handle_writable(&mut self, token: Token, now: Mono) {
-        match self.links.get_mut(token).map(|link| link.state) {
-            Some(State::Open { client, .. }) => {
+        let Some(link) = self.links.get_mut(token) else {
+            return;
+        };
+        match link.state {
+            State::Open { client, .. } => {
+                link.flush_records();
+                if !link.tls.is_settled() {
+                    self.handle_readable(token, false);
+                }
                 self.broker.handle_writable(client, &mut turn!(self, now));
             }
-            Some(State::Flushing { .. }) => self.flush_last_words(token, now),
-            Some(State::Lingering { .. }) | None => {}
+            State::Flushing { .. } => self.flush_last_words(token, now),
+            State::Lingering { .. } => {}
         }
     }
 
@@ -357,9 +377,10 @@ impl ClientLoop {
                     }
                 }
                 Mail::HoldBack(client) => self.hold_back(client, now),
-                Mail::Renew(facts) => {
+                Mail::Renew(facts, tls) => {
                     self.write_deadline = facts.options.write_deadline;
                     self.broker.renew(facts, now);
+                    self.renew_tls(tls);
                 }
                 Mail::Shed(count) => self.broker.shed(count),
                 Mail::LameDuck { grace, duration } => self.enter_lame_duck(grace, duration, now),
@@ -379,6 +400,7 @@ impl ClientLoop {
         link.timer = None;
         match link.state {
             State::Open { client, .. } => {
+                self.look_after_handshake(token, client, now);
                 if self.broker.deadline(client).is_some_and(|at| at <= now) {
                     self.broker.handle_timer(client, now);
                 }
@@ -393,8 +415,12 @@ impl ClientLoop {
 
     /// Makes sure that a client's next deadline is not missed.
     fn schedule(&mut self, token: Token, client: u32) {
+        let own = self
+            .links
+            .get_mut(token)
+            .and_then(|link| link.tls.deadline());
         if let Some(at) = self.broker.deadline(client) {
-            self.set_timer(token, at);
+            self.set_timer(token, own.map_or(at, |own| own.min(at)));
         }
     }
 
@@ -422,6 +448,7 @@ impl ClientLoop {
             }
         }
         self.slots = stalled;
+        self.report_refused(now);
         self.close_closing(now);
         self.unfinished = self.broker.reap() || self.informing;
         self.trim(now);
