@@ -25,7 +25,7 @@ const SYSTEM_ROOTS: &[&str] = &[
     "/usr/local/etc/ssl/cert.pem",
 ];
 
-/// The variable that names such a file instead.
+/// The variable that names such a file instead, as it does for the reference.
 const SYSTEM_ROOTS_VARIABLE: &str = "SSL_CERT_FILE";
 
 /// Reads a certificate with its chain and its key, and adds what is odd about it to `warnings`.
@@ -120,12 +120,13 @@ pub(super) fn authorities(
 
 /// The authorities that the system trusts.
 pub(super) fn system_authorities() -> Result<RootCertStore, TlsError> {
-    let named = std::env::var_os(SYSTEM_ROOTS_VARIABLE).map(PathBuf::from);
-    let known = SYSTEM_ROOTS.iter().map(PathBuf::from);
-    let mut files = named.into_iter().chain(known);
+    if let Some(named) = std::env::var_os(SYSTEM_ROOTS_VARIABLE).filter(|name| !name.is_empty()) {
+        return authorities(&PathBuf::from(named), &mut Vec::new());
+    }
     // What is wrong with single certificates of the system is not the operator's concern.
-    files
-        .find_map(|path| authorities(&path, &mut Vec::new()).ok())
+    SYSTEM_ROOTS
+        .iter()
+        .find_map(|path| authorities(Path::new(path), &mut Vec::new()).ok())
         .ok_or(TlsError::NoSystemAuthorities)
 }
 

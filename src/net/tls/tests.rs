@@ -184,6 +184,13 @@ fn faults_of_authorities_and_settings_are_named() {
     let loaded = ServerTls::load(&verifying(Some(mixed))).unwrap();
     assert!(loaded.warnings()[0].starts_with("1 certificates in "));
 
+    // Whether the system has authorities depends on the machine.
+    let system = ServerTls::load(&verifying(None));
+    assert!(
+        matches!(system, Ok(_) | Err(TlsError::NoSystemAuthorities)),
+        "{system:?}"
+    );
+
     let text = fault(&TlsOptions {
         cipher_suites: vec!["TLS_RSA_WITH_RC4_128_SHA"],
         ..good()
