@@ -5,7 +5,7 @@ use crate::accounts::Account;
 use crate::auth::{Attempt, Grant, Refusal, Verdict};
 use crate::base::clock::Mono;
 use crate::base::text::quoted;
-use crate::conn::client::{Client, Phase};
+use crate::conn::client::{Client, Phase, shown_key};
 use crate::conn::guard::Guard;
 use crate::options::security::{ConnectionType, Login};
 use crate::proto::connect::Connect;
@@ -216,7 +216,7 @@ impl Broker {
         };
         let who = match client.connect.as_deref() {
             Some(Connect { nkey, .. }) if !nkey.is_empty() => {
-                format!(" - Nkey {}", quoted(nkey.as_bytes()))
+                format!(" - Nkey {}", quoted(shown_key(nkey).as_bytes()))
             }
             Some(Connect { user, .. }) if !user.is_empty() => {
                 format!(" - User {}", quoted(user.as_bytes()))
@@ -244,7 +244,7 @@ fn identity(grant: &Grant, connect: &Connect) -> Option<String> {
     match &grant.login {
         Some(Login::Nkey(key)) => Some(format!("nkey:{key}")),
         Some(Login::Name(name)) => Some(format!("user:{name}")),
-        None if !connect.nkey.is_empty() => Some(format!("nkey:{}", connect.nkey)),
+        None if !connect.nkey.is_empty() => Some(format!("nkey:{}", shown_key(&connect.nkey))),
         None if !connect.user.is_empty() => Some(format!("user:{}", connect.user)),
         None if !connect.auth_token.is_empty() => Some("token".into()),
         None => None,

@@ -24,6 +24,7 @@ use crate::accounts::Account;
 use crate::auth::Grant;
 use crate::auth::certificate::Identity;
 use crate::base::clock::Mono;
+use crate::nkey::PublicKey;
 use crate::options::security::Login;
 use crate::proto::connect::Connect;
 use crate::proto::error::CloseReason;
@@ -168,7 +169,7 @@ impl Client {
             return name.clone();
         }
         match self.connect.as_deref() {
-            Some(connect) if !connect.nkey.is_empty() => connect.nkey.clone(),
+            Some(connect) if !connect.nkey.is_empty() => shown_key(&connect.nkey).into(),
             Some(connect) if !connect.user.is_empty() => connect.user.clone(),
             Some(connect) if !connect.auth_token.is_empty() => "[REDACTED]".into(),
             _ => String::new(),
@@ -178,5 +179,14 @@ impl Client {
     #[inline]
     pub fn is_closed(&self) -> bool {
         matches!(self.phase, Phase::Closed(_))
+    }
+}
+
+/// A key that a client gave, as it may be shown: what is no public key may be a secret in the
+/// wrong place.
+pub fn shown_key(key: &str) -> &str {
+    match PublicKey::parse(key) {
+        Ok(_) => key,
+        Err(_) => "[REDACTED]",
     }
 }

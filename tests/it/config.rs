@@ -1,9 +1,10 @@
 //! Configuration files, reload and lame duck mode.
 
-use crate::support::{CONNECT, Peer, Process, Run, eventually};
+use crate::support::{CONNECT, Peer, Process, Run, eventually, server_binary};
 use std::fs;
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// A directory of a test's own, gone with it.
@@ -375,8 +376,16 @@ fn the_samples_are_valid() {
     let mut paths = entries.map(|e| e.unwrap().path()).collect::<Vec<_>>();
     paths.retain(|path| path.extension().is_some_and(|e| e == "conf"));
     assert!(paths.len() > 5, "{paths:?}");
+    // The files that samples name.
+    let dir = Dir::new("samples");
+    let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    for name in ["server-cert.pem", "ca.pem"] {
+        dir.write(name, &signed.cert.pem());
+    }
+    dir.write("server-key.pem", &signed.signing_key.serialize_pem());
     for path in paths {
-        let run = Run::new(&["-t", "-c", path.to_str().unwrap()]);
+        let mut command = Command::new(server_binary());
+        let run = Run::of(command.args(["-t", "-c"]).arg(&path).current_dir(&dir.0));
         assert_eq!(run.code, Some(0), "{}", run.stderr);
         // Nothing is told but the verdict: values do not contradict each other either.
         assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);

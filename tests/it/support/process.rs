@@ -36,11 +36,16 @@ pub struct Run {
 
 impl Run {
     pub fn new(args: &[&str]) -> Run {
+        Run::of(Command::new(server_binary()).args(args))
+    }
+
+    /// The run of another command.
+    pub fn of(command: &mut Command) -> Run {
         let Output {
             status,
             stdout,
             stderr,
-        } = Command::new(server_binary()).args(args).output().unwrap();
+        } = command.output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Run {
             code: status.code(),
