@@ -37,7 +37,13 @@ pub const HANDSHAKE_BUDGET: Duration = Duration::from_millis(2);
 pub const REFUSED_REPORT: Duration = Duration::from_secs(1);
 
 /// Connections accepted before the others get their turn.
-pub const ACCEPT_BUDGET: usize = 64;
+pub const ACCEPT_BUDGET: usize = 8;
+
+/// Time that is spent a turn on connections of which it is not known yet who they are.
+pub const STRANGERS_BUDGET: Duration = Duration::from_micros(100);
+
+/// Timers that are looked after a turn.
+pub const TIMER_BUDGET: usize = 8;
 
 /// Connections waiting to be accepted, in the kernel. With fewer, a storm overflows the queue and
 /// clients repeat their SYN a second later.

@@ -606,6 +606,7 @@ impl Delivery {
         client.inbound = Default::default();
         super::login::leave(client);
         client.guard = None;
+        client.verifying = None;
         self.graves.push_back((slot, client.sids.drain()));
         self.interest_bytes -= std::mem::take(&mut client.interest_bytes);
         self.closing.push((slot, reason));

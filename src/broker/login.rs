@@ -85,7 +85,7 @@ impl Broker {
                     password: check.password,
                     deadline,
                 });
-                self.verifying.insert(ticket, (check.grant, again));
+                client.verifying = Some(Box::new((check.grant, again)));
                 self.delivery.stalled.push(slot);
             }
         }
@@ -94,19 +94,27 @@ impl Broker {
     /// The password that came with a client's CONNECT was compared with its hash. Says whether it
     /// is in.
     pub fn handle_verified(&mut self, slot: u32, ticket: u64, right: bool) -> bool {
-        let Some((grant, again)) = self.verifying.remove(&ticket) else {
+        let waits = |client: &&mut Client| matches!(client.phase, Phase::Verifying { ticket: own, .. } if own == ticket);
+        let client = self.delivery.clients.get_mut(slot).filter(waits);
+        let Some((grant, again)) = client.and_then(|c| c.verifying.take()).map(|v| *v) else {
             return false;
         };
-        let waits = |client: &Client| matches!(client.phase, Phase::Verifying { ticket: own, .. } if own == ticket);
-        if !self.delivery.clients.get(slot).is_some_and(waits) {
-            return false;
-        }
         match right {
             // What the grant is of may have changed while the password was compared.
-            true if self.facts.directory.still_grants(&grant) => self.welcome(slot, grant, again),
+            true if self.facts.directory.still_grants(&grant) => {
+                self.welcome(slot, grant, again);
+            }
             _ => self.turn_away(slot, Refusal::Credentials),
         }
         !self.delivery.is_closed(slot)
+    }
+
+    /// Closes a client that has not said in time who it is.
+    pub(super) fn time_out(&mut self, slot: u32) {
+        debug!("{} - Authentication Timeout", self.delivery.label(slot));
+        self.delivery
+            .error(slot, ClientError::AuthenticationTimeout);
+        self.close(slot, CloseReason::AuthenticationTimeout);
     }
 
     pub(super) fn is_verifying(&self, slot: u32) -> bool {

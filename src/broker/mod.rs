@@ -27,7 +27,7 @@ mod tests;
 
 use crate::accounts::Accounts;
 use crate::accounts::interest::LoopId;
-use crate::auth::{Directory, Grant};
+use crate::auth::Directory;
 use crate::base::clock::Mono;
 use crate::base::limits::{GREETING_BYTES, GREETING_SHARE};
 use crate::base::rng::Rng;
@@ -48,7 +48,6 @@ use data_encoding::BASE64URL_NOPAD;
 use delivery::Delivery;
 use log::{debug, info};
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -130,8 +129,6 @@ pub struct Broker {
     /// Passwords to be compared with their hashes.
     checks: Vec<PasswordCheck>,
     next_ticket: u64,
-    /// What those get whose passwords are right, and whether that was not their first CONNECT.
-    verifying: HashMap<u64, (Arc<Grant>, bool)>,
     waiting: exchange::Waiting,
 }
 
@@ -212,7 +209,6 @@ impl Broker {
             uninformed: Vec::new(),
             checks: Vec::new(),
             next_ticket: 0,
-            verifying: HashMap::new(),
             waiting: exchange::Waiting::default(),
             facts,
         }
@@ -246,6 +242,7 @@ impl Broker {
             interest_bytes: 0,
             account: self.facts.accounts.global().account.clone(),
             grant: None,
+            verifying: None,
             guard: None,
             keepalive: Keepalive::new(now, options.ping_interval),
             opened: now,
@@ -497,10 +494,7 @@ impl Broker {
         match client.phase {
             Phase::Closed(_) => return,
             Phase::Greeting { deadline } | Phase::Verifying { deadline, .. } if now >= deadline => {
-                debug!("{} - Authentication Timeout", client.label);
-                self.delivery
-                    .error(slot, ClientError::AuthenticationTimeout);
-                return self.close(slot, CloseReason::AuthenticationTimeout);
+                return self.time_out(slot);
             }
             _ => {}
         }
@@ -652,6 +646,12 @@ impl Broker {
     /// Passwords that are to be compared since the last call.
     pub fn take_checks(&mut self, out: &mut Vec<PasswordCheck>) {
         out.append(&mut self.checks);
+    }
+
+    /// Whether it is not known yet who a client is.
+    pub fn is_stranger(&self, slot: u32) -> bool {
+        let client = self.delivery.clients.get(slot);
+        client.is_some_and(|client| client.phase != Phase::Active)
     }
 
     /// Whether new clients have to say who they are.

@@ -135,6 +135,8 @@ pub struct Client {
     pub account: Arc<Account>,
     /// What it got when it was let in.
     pub grant: Option<Arc<Grant>>,
+    /// What it gets if its password is right, and whether that was not its first CONNECT.
+    pub verifying: Option<Box<(Arc<Grant>, bool)>>,
     /// What it may do, if not everything.
     pub guard: Option<Box<Guard>>,
     pub keepalive: Keepalive,

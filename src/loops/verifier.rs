@@ -10,19 +10,24 @@ use crate::broker::PasswordCheck;
 use crate::loops::client::Peers;
 use log::{debug, error};
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex, MutexGuard, TryLockError};
 
 /// The queue of passwords to be compared. Who comes first is served first; whose time is up by
 /// then is passed over.
 #[derive(Default)]
 pub struct Verifier {
-    queue: Mutex<Queue>,
+    /// What the loops have brought. Nobody holds this lock for longer than it takes to move a few
+    /// bytes, and no loop waits for it: whoever holds it may be a thread of low priority that was
+    /// stopped.
+    inbox: Mutex<Inbox>,
     filled: Condvar,
+    /// What the threads have taken over.
+    jobs: Mutex<VecDeque<Job>>,
 }
 
 #[derive(Default)]
-struct Queue {
-    jobs: VecDeque<Job>,
+struct Inbox {
+    jobs: Vec<Job>,
     closed: bool,
 }
 
@@ -32,23 +37,29 @@ struct Job {
 }
 
 impl Verifier {
-    /// Has passwords compared; each answer comes as [`Mail::Verified`]. Those for which there is no
-    /// room are given back.
+    /// Has passwords compared; each answer comes as [`Mail::Verified`], unless time is up before.
+    /// What stays in the list is to be brought again.
     pub fn ask(&self, owner: LoopId, checks: &mut Vec<PasswordCheck>) {
-        let mut queue = self.lock();
-        let room = VERIFICATIONS_MAX.saturating_sub(queue.jobs.len());
-        let taken = checks.drain(..room.min(checks.len()));
-        queue.jobs.extend(taken.map(|check| Job { owner, check }));
-        drop(queue);
+        let mut inbox = match self.inbox.try_lock() {
+            Ok(inbox) => inbox,
+            Err(TryLockError::WouldBlock) => return,
+            Err(TryLockError::Poisoned(_)) => unreachable!("no holder of this lock panics"),
+        };
+        let room = VERIFICATIONS_MAX.saturating_sub(inbox.jobs.len());
+        // For those for whom there is no room, time will be up.
+        checks.truncate(room);
+        inbox
+            .jobs
+            .extend(checks.drain(..).map(|check| Job { owner, check }));
+        drop(inbox);
         self.filled.notify_one();
     }
 
     /// Compares until closed.
     pub fn work(&self, peers: &Peers) {
-        while let Some(job) = self.next() {
-            let Job { owner, check } = job;
+        while let Some(Job { owner, check }) = self.next() {
             if check.deadline <= clock::mono() {
-                answer(peers, owner, &check, false);
+                // Its client is told by its own timer.
                 continue;
             }
             let result = bcrypt::verify(check.password.reveal().as_bytes(), check.hash.reveal());
@@ -67,44 +78,47 @@ impl Verifier {
 
     /// Ends the work, once what is being compared is done.
     pub fn close(&self) {
-        self.lock().closed = true;
+        lock(&self.inbox).closed = true;
         self.filled.notify_all();
     }
 
+    /// The next password; waits until there is one.
     fn next(&self) -> Option<Job> {
-        let mut queue = self.lock();
         loop {
-            if queue.closed {
+            let mut jobs = lock(&self.jobs);
+            let mut inbox = lock(&self.inbox);
+            if inbox.closed {
                 return None;
             }
-            if let Some(job) = queue.jobs.pop_front() {
-                if !queue.jobs.is_empty() {
-                    self.filled.notify_one();
-                }
-                return Some(job);
+            let brought = std::mem::take(&mut inbox.jobs);
+            if brought.is_empty() && jobs.is_empty() {
+                drop(jobs);
+                let _woken = self.filled.wait(inbox);
+                continue;
             }
-            queue = self
-                .filled
-                .wait(queue)
-                .expect("no holder of this lock panics");
+            drop(inbox);
+            let room = VERIFICATIONS_MAX.saturating_sub(jobs.len());
+            jobs.extend(brought.into_iter().take(room));
+            let job = jobs.pop_front();
+            if !jobs.is_empty() {
+                self.filled.notify_one();
+            }
+            return job;
         }
     }
 
     fn take_same(&self, check: &PasswordCheck) -> VecDeque<Job> {
         let is_same =
             |job: &Job| job.check.hash == check.hash && job.check.password == check.password;
-        let mut queue = self.lock();
-        if !queue.jobs.iter().any(is_same) {
-            return VecDeque::new();
-        }
-        let (same, others) = queue.jobs.drain(..).partition(is_same);
-        queue.jobs = others;
+        let mut jobs = lock(&self.jobs);
+        let (same, others) = jobs.drain(..).partition(is_same);
+        *jobs = others;
         same
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().expect("no holder of this lock panics")
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no holder of this lock panics")
 }
 
 fn answer(peers: &Peers, owner: LoopId, check: &PasswordCheck, right: bool) {

@@ -3,6 +3,7 @@
 
 use crate::base::clock::Mono;
 use mio::Token;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Deadlines of connections, to a sixteenth of a second.
@@ -54,7 +55,7 @@ impl Wheel {
     }
 
     /// Moves what is due at `now` into `due`.
-    pub fn expire(&mut self, now: Mono, due: &mut Vec<(Tick, Token)>) {
+    pub fn expire(&mut self, now: Mono, due: &mut VecDeque<(Tick, Token)>) {
         let end = Tick(now.as_nanos() / nanos(TICK) + 1);
         if end <= self.next {
             return;
@@ -114,7 +115,7 @@ mod tests {
         let mut now = 0;
         while let Some(next) = wheel.next() {
             now = now.max(next.as_nanos() / 1_000_000) + 1;
-            let mut due = vec![];
+            let mut due = VecDeque::new();
             wheel.expire(at(now), &mut due);
             for (tick, Token(i)) in due {
                 assert_eq!(tick, Tick::after(at(deadlines[i])));
@@ -134,7 +135,7 @@ mod tests {
             let at = Mono::ZERO + Duration::from_millis(i * 100);
             wheel.enter(Tick::after(at), Token(i as usize));
         }
-        let mut due = vec![];
+        let mut due = VecDeque::new();
         wheel.expire(Mono::ZERO + Duration::from_secs(3600), &mut due);
         assert_eq!((due.len(), wheel.next()), (2000, None));
     }

@@ -4,7 +4,7 @@ use super::{ClientLoop, turn};
 use crate::base::clock::{self, Mono};
 use crate::base::limits::{
     HOLD_BACK_BUDGET, LINGER_BYTES, READ_BUDGET, READ_BUFFER, READ_ROOM_MIN, READ_TIME_MAX,
-    TURN_BUDGET,
+    STRANGERS_BUDGET, TURN_BUDGET,
 };
 use crate::broker::Progress;
 use crate::loops::link::{Hold, State};
@@ -17,25 +17,43 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 impl ClientLoop {
-    /// Reads from everybody on the ready list, once around.
+    /// Reads from everybody on the ready list, once around; and then from strangers for a short
+    /// while, so that however many of them come, who is in does not feel it.
     pub(super) fn read_ready(&mut self, now: Mono) {
         self.shaken = Duration::ZERO;
         for _ in 0..self.ready.len() {
             let Some(token) = self.ready.pop_front() else {
+                break;
+            };
+            self.read_from(token, now);
+        }
+        if self.strangers.is_empty() {
+            return;
+        }
+        let end = clock::mono() + STRANGERS_BUDGET;
+        for _ in 0..self.strangers.len() {
+            let Some(token) = self.strangers.pop_front() else {
                 return;
             };
-            let Some(link) = self.links.get_mut(token) else {
-                continue;
-            };
-            link.queued = false;
-            match link.state {
-                State::Open { client, .. } if !link.tls.is_settled() => {
-                    self.shake_hands(token, client, now);
-                }
-                State::Open { client, hold } => self.read(token, client, hold, now),
-                State::Flushing { .. } => {}
-                State::Lingering { .. } => self.drain(token),
+            self.read_from(token, now);
+            if clock::mono() >= end {
+                return;
             }
+        }
+    }
+
+    fn read_from(&mut self, token: Token, now: Mono) {
+        let Some(link) = self.links.get_mut(token) else {
+            return;
+        };
+        link.queued = false;
+        match link.state {
+            State::Open { client, .. } if !link.tls.is_settled() => {
+                self.shake_hands(token, client, now);
+            }
+            State::Open { client, hold } => self.read(token, client, hold, now),
+            State::Flushing { .. } => {}
+            State::Lingering { .. } => self.drain(token),
         }
     }
 

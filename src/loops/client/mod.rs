@@ -16,7 +16,7 @@ use super::link::{Hold, Link, State};
 use super::verifier::Verifier;
 use crate::accounts::interest::LoopId;
 use crate::base::clock::{self, Mono};
-use crate::base::limits::LAST_WORDS_AT_SHUTDOWN;
+use crate::base::limits::{LAST_WORDS_AT_SHUTDOWN, TIMER_BUDGET};
 use crate::broker::batch::Batch;
 use crate::broker::{Broker, PasswordCheck, Wire};
 use crate::net::buffer::ReadPool;
@@ -135,6 +135,10 @@ pub struct ClientLoop {
     wheel: Wheel,
     /// Links that have something to read, or may have.
     ready: VecDeque<Token>,
+    /// The same, for those of whom it is not known yet who they are.
+    strangers: VecDeque<Token>,
+    /// Timers whose time has come.
+    due: VecDeque<(Tick, Token)>,
     /// Links that are not read from for a moment, in the order in which that ends.
     held: VecDeque<(Mono, Token)>,
     /// Sockets that outlive their connections for a moment.
@@ -203,6 +207,8 @@ impl ClientLoop {
             reads: ReadPool::default(),
             wheel: Wheel::default(),
             ready: VecDeque::new(),
+            strangers: VecDeque::new(),
+            due: VecDeque::new(),
             held: VecDeque::new(),
             lingering: 0,
             write_deadline,
@@ -223,7 +229,6 @@ impl ClientLoop {
     /// Turns until told to shut down.
     pub fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS);
-        let mut due = Vec::new();
         while !self.ending {
             let timeout = self.timeout();
             if let Err(e) = self.poll.poll(&mut events, timeout)
@@ -244,10 +249,7 @@ impl ClientLoop {
             }
             self.release(now);
             self.read_ready(now);
-            self.wheel.expire(now, &mut due);
-            for (tick, token) in due.drain(..) {
-                self.handle_timer(tick, token, now);
-            }
+            self.look_at_timers(now);
             self.send_away(now);
             self.broker.expire(&mut turn!(self, now));
             self.finish_turn(now);
@@ -265,7 +267,12 @@ impl ClientLoop {
 
     /// How long to sleep: not at all with work at hand.
     fn timeout(&mut self) -> Option<Duration> {
-        let work = !self.ready.is_empty() || self.unfinished || self.accepting_now();
+        let work = !self.ready.is_empty()
+            || !self.strangers.is_empty()
+            || !self.due.is_empty()
+            || !self.checks.is_empty()
+            || self.unfinished
+            || self.accepting_now();
         if work || !self.inbox().prepare_sleep() {
             return Some(Duration::ZERO);
         }
@@ -345,7 +352,14 @@ impl ClientLoop {
         );
         if !link.queued && !held {
             link.queued = true;
-            self.ready.push_back(token);
+            let strange = match link.state {
+                State::Open { client, .. } => self.broker.is_stranger(client),
+                _ => false,
+            };
+            match strange {
+                true => self.strangers.push_back(token),
+                false => self.ready.push_back(token),
+            }
         }
     }
 
@@ -388,6 +402,17 @@ impl ClientLoop {
             }
         }
         self.mail = mail;
+    }
+
+    /// Looks after the timers that are due, some a turn: thousands may be due at once.
+    fn look_at_timers(&mut self, now: Mono) {
+        self.wheel.expire(now, &mut self.due);
+        for _ in 0..TIMER_BUDGET {
+            let Some((tick, token)) = self.due.pop_front() else {
+                return;
+            };
+            self.handle_timer(tick, token, now);
+        }
     }
 
     fn handle_timer(&mut self, tick: Tick, token: Token, now: Mono) {
@@ -461,10 +486,6 @@ impl ClientLoop {
             return;
         }
         self.peers.verifier.ask(self.me, &mut self.checks);
-        for check in self.checks.drain(..) {
-            self.broker
-                .handle_verified(check.client, check.ticket, false);
-        }
     }
 
     /// Closes all connections, and gives those with something pending a moment to take it.
