@@ -9,6 +9,7 @@
     reason = "a test that panics has failed, works with small numbers, and owns its clock"
 )]
 
+mod advisories;
 mod client;
 #[cfg(unix)]
 mod config;
