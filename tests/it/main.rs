@@ -17,6 +17,7 @@ mod differential;
 mod errors;
 mod login;
 mod mkpasswd;
+mod official;
 #[cfg(target_os = "linux")]
 mod pressure;
 #[cfg(unix)]
