@@ -23,8 +23,9 @@ CHECK_SECONDS = 60
 class Server:
     """The server under test, on a port of its own."""
 
-    def __init__(self, binary):
+    def __init__(self, binary, *arguments):
         self.binary = binary
+        self.arguments = arguments
         self.log = tempfile.TemporaryFile()
         self.process = None
         with socket.socket() as probe:
@@ -32,7 +33,7 @@ class Server:
             self.port = probe.getsockname()[1]
 
     async def start(self):
-        command = [self.binary, "-a", HOST, "-p", str(self.port)]
+        command = [self.binary, "-a", HOST, "-p", str(self.port), *self.arguments]
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
         for _ in range(500):
             if self.process.poll() is not None:
