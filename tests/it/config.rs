@@ -1,38 +1,10 @@
 //! Configuration files, reload and lame duck mode.
 
-use crate::support::{CONNECT, Peer, Process, Run, eventually, server_binary};
+use crate::support::{CONNECT, Dir, Peer, Process, Run, eventually, server_binary};
 use std::fs;
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
-
-/// A directory of a test's own, gone with it.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new(name: &str) -> Dir {
-        let dir = std::env::temp_dir().join(format!("nats-it-{}-{name}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        Dir(dir)
-    }
-
-    fn write(&self, name: &str, text: &str) -> String {
-        let path = self.path(name);
-        fs::write(&path, text).unwrap();
-        path
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// What a server without other arguments says to a file.
 fn refused(path: &str) -> String {
@@ -385,7 +357,12 @@ fn the_samples_are_valid() {
     dir.write("server-key.pem", &signed.signing_key.serialize_pem());
     for path in paths {
         let mut command = Command::new(server_binary());
-        let run = Run::of(command.args(["-t", "-c"]).arg(&path).current_dir(&dir.0));
+        let run = Run::of(
+            command
+                .args(["-t", "-c"])
+                .arg(&path)
+                .current_dir(dir.path("")),
+        );
         assert_eq!(run.code, Some(0), "{}", run.stderr);
         // Nothing is told but the verdict: values do not contradict each other either.
         assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);

@@ -24,5 +24,7 @@ mod pressure;
 mod process;
 mod protocol;
 mod routing;
+#[cfg(unix)]
+mod seeds;
 mod support;
 mod tls;

@@ -8,8 +8,8 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use nats_server::accounts::{Account, Accounts};
 use nats_server::accounts::interest::LoopId;
+use nats_server::accounts::{Account, Accounts};
 use nats_server::auth::Directory;
 use nats_server::base::clock::Mono;
 use nats_server::broker::batch::Batch;

@@ -1,8 +1,13 @@
 //! What the tests share: servers to talk to, and a client that speaks raw protocol lines.
 
+mod dir;
+mod login;
 mod peer;
 mod process;
+pub mod tls;
 
+pub use dir::Dir;
+pub use login::{Key, connect, log_in, nonce, refusal, try_log_in};
 pub use peer::{End, Peer, show};
 pub use process::{Process, Run, server_binary};
 
