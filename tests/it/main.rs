@@ -9,6 +9,8 @@
     reason = "a test that panics has failed, works with small numbers, and owns its clock"
 )]
 
+#[cfg(unix)]
+mod access;
 mod advisories;
 mod client;
 #[cfg(unix)]
