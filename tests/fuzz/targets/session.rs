@@ -239,6 +239,7 @@ impl World {
             Progress::Wait { consumed, partial } => {
                 broker.keep(slot, &data[consumed..], partial);
             }
+            Progress::Pause { .. } => panic!("nobody here has a password to be compared"),
             Progress::Closed => {}
         }
     }
