@@ -1,0 +1,159 @@
+//! What stands at the end of a sealed segment: where its records are, and what is in it.
+
+use super::bytes::{i64_at, put, u16_at, u32_at, u64_at};
+use super::header::{HEADER_LEN, SegmentHeader};
+use super::{FIRST_RECORD, FormatError, VERSION};
+use crate::store::types::{Sequence, Term, Timestamp};
+
+/// Bytes of a footer, without the tables that it points to.
+pub const FOOTER_LEN: usize = 256;
+
+const MAGIC: &[u8; 8] = b"NATSIDX\n";
+const AT: usize = HEADER_LEN;
+
+/// The last bytes of a sealed segment. A segment is sealed only when all its records are known to
+/// be on the disk for good: what is missing from it later was damaged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Footer {
+    pub header: SegmentHeader,
+    /// Records that the segment had when it was sealed, the lost ones among them.
+    pub records: u32,
+    /// Where the records end.
+    pub data_end: u32,
+    /// Where the table of the records' offsets begins, 4 bytes each; 0 for a record that is gone.
+    pub offsets_at: u32,
+    pub offsets_crc: u32,
+    /// Where the table of the records' sequences, as distances from the base sequence, begins; 0 if
+    /// there is none, because the records are all messages in a row.
+    pub sequences_at: u32,
+    pub sequences_crc: u32,
+    pub last_sequence: Sequence,
+    /// The oldest and newest time of a message.
+    pub first_time: Timestamp,
+    pub last_time: Timestamp,
+    /// The running hash of all records up to here.
+    pub chain: u64,
+    pub messages: u32,
+    /// The term of the last record.
+    pub last_term: Term,
+}
+
+impl Footer {
+    /// The footer as it stands on disk.
+    pub fn encode(&self) -> [u8; FOOTER_LEN] {
+        let mut out = [0; FOOTER_LEN];
+        put(&mut out, 0, &self.header.encode());
+        put(&mut out, AT, MAGIC);
+        put(&mut out, AT + 8, &VERSION.to_le_bytes());
+        put(&mut out, AT + 16, &self.records.to_le_bytes());
+        put(&mut out, AT + 20, &self.data_end.to_le_bytes());
+        put(&mut out, AT + 24, &self.offsets_at.to_le_bytes());
+        put(&mut out, AT + 28, &self.offsets_crc.to_le_bytes());
+        put(&mut out, AT + 32, &self.sequences_at.to_le_bytes());
+        put(&mut out, AT + 36, &self.sequences_crc.to_le_bytes());
+        put(&mut out, AT + 40, &self.last_sequence.0.to_le_bytes());
+        put(&mut out, AT + 48, &self.first_time.0.to_le_bytes());
+        put(&mut out, AT + 56, &self.last_time.0.to_le_bytes());
+        put(&mut out, AT + 64, &self.chain.to_le_bytes());
+        put(&mut out, AT + 72, &self.messages.to_le_bytes());
+        put(&mut out, AT + 76, &self.last_term.0.to_le_bytes());
+        let crc = crc32c::crc32c(&out[..FOOTER_LEN - 4]);
+        put(&mut out, FOOTER_LEN - 4, &crc.to_le_bytes());
+        out
+    }
+
+    /// Reads the footer of a file of `file_len` bytes; `bytes` are the last ones of it.
+    pub fn decode(bytes: &[u8], file_len: u64) -> Result<Footer, FormatError> {
+        let bytes = bytes.last_chunk::<FOOTER_LEN>().ok_or(FormatError::Short)?;
+        if !bytes[AT..].starts_with(MAGIC) {
+            return Err(FormatError::Magic);
+        }
+        if u32_at(bytes, FOOTER_LEN - 4) != Some(crc32c::crc32c(&bytes[..FOOTER_LEN - 4])) {
+            return Err(FormatError::Checksum);
+        }
+        let version = u16_at(bytes, AT + 8).ok_or(FormatError::Short)?;
+        if version != VERSION {
+            return Err(FormatError::Version(version));
+        }
+        let header = SegmentHeader::decode(bytes)?;
+        let footer = Self::fields(bytes, header).ok_or(FormatError::Short)?;
+        let sound = footer.encode() == *bytes && footer.is_within(file_len);
+        sound.then_some(footer).ok_or(FormatError::Invalid)
+    }
+
+    fn fields(bytes: &[u8], header: SegmentHeader) -> Option<Footer> {
+        Some(Footer {
+            header,
+            records: u32_at(bytes, AT + 16)?,
+            data_end: u32_at(bytes, AT + 20)?,
+            offsets_at: u32_at(bytes, AT + 24)?,
+            offsets_crc: u32_at(bytes, AT + 28)?,
+            sequences_at: u32_at(bytes, AT + 32)?,
+            sequences_crc: u32_at(bytes, AT + 36)?,
+            last_sequence: Sequence(u64_at(bytes, AT + 40)?),
+            first_time: Timestamp(i64_at(bytes, AT + 48)?),
+            last_time: Timestamp(i64_at(bytes, AT + 56)?),
+            chain: u64_at(bytes, AT + 64)?,
+            messages: u32_at(bytes, AT + 72)?,
+            last_term: Term(u32_at(bytes, AT + 76)?),
+        })
+    }
+
+    /// Whether all parts lie in the file, and in their order.
+    fn is_within(&self, file_len: u64) -> bool {
+        let table = 4 * u64::from(self.records);
+        let end = file_len.saturating_sub(FOOTER_LEN as u64);
+        let fits = |at: u32, from: u32| at >= from && u64::from(at) + table <= end;
+        let sequences = self.sequences_at == 0 || fits(self.sequences_at, self.data_end);
+        self.data_end >= FIRST_RECORD
+            && fits(self.offsets_at, self.data_end)
+            && sequences
+            && self.messages <= self.records
+            && self.last_sequence >= self.header.base_sequence
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::header::tests::any_header;
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn footers_come_back_and_any_flipped_bit_is_seen(
+            header in any_header(),
+            numbers in any::<(u64, i64, i64, u32, u32, u32)>(),
+            records in 0..1000u32,
+            dense in any::<bool>(),
+            bit in 0..FOOTER_LEN * 8,
+        ) {
+            let footer = Footer {
+                header,
+                records,
+                data_end: 5000,
+                offsets_at: 5000,
+                offsets_crc: numbers.3,
+                sequences_at: if dense { 0 } else { 5000 + 4 * records },
+                sequences_crc: numbers.4,
+                last_sequence: header.base_sequence,
+                first_time: Timestamp(numbers.1),
+                last_time: Timestamp(numbers.2),
+                chain: numbers.0,
+                messages: records / 2,
+                last_term: Term(numbers.5),
+            };
+            let mut bytes = footer.encode();
+            prop_assert_eq!(Footer::decode(&bytes, 20_000), Ok(footer));
+            let short = 5000 + 4 * u64::from(records);
+            prop_assert_eq!(Footer::decode(&bytes, short), Err(FormatError::Invalid));
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(Footer::decode(&bytes, 20_000).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let _ = Footer::decode(&bytes, bytes.len() as u64);
+        }
+    }
+}

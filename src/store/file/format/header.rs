@@ -1,0 +1,163 @@
+//! The header of a segment.
+
+use super::bytes::{id_at, put, u16_at, u32_at, u64_at};
+use super::{FormatError, VERSION};
+use crate::store::types::{Index, Sequence, StreamId, Term};
+
+/// Bytes of a header.
+pub const HEADER_LEN: usize = 128;
+
+const _: () = assert!(HEADER_LEN == 128);
+
+/// How often the header stands at the front of a segment.
+pub const HEADER_COPIES: usize = 2;
+
+const MAGIC: &[u8; 8] = b"NATSSEG\n";
+
+/// What a segment is a part of. All of it follows from the stream and the segment before, so that
+/// a header that was damaged can be made again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SegmentHeader {
+    pub stream: StreamId,
+    /// Counts the segments of a log, from 1.
+    pub number: u64,
+    /// The index of the first record.
+    pub first_index: Index,
+    /// The last sequence before this segment.
+    pub base_sequence: Sequence,
+    /// The term of records that do not name one.
+    pub term: Term,
+    /// How often the segment was written anew, to leave out what is dead.
+    pub generation: u32,
+    /// The running hash of all records before this segment.
+    pub chain: u64,
+    /// Random, where records are encrypted; zeros elsewhere.
+    pub key_salt: [u8; 16],
+}
+
+impl SegmentHeader {
+    /// The header as it stands on disk.
+    pub fn encode(&self) -> [u8; HEADER_LEN] {
+        let mut out = [0; HEADER_LEN];
+        put(&mut out, 0, MAGIC);
+        put(&mut out, 8, &VERSION.to_le_bytes());
+        put(&mut out, 12, &128u32.to_le_bytes());
+        put(&mut out, 16, &self.stream.name);
+        put(&mut out, 32, &self.stream.incarnation);
+        put(&mut out, 48, &self.number.to_le_bytes());
+        put(&mut out, 56, &self.first_index.0.to_le_bytes());
+        put(&mut out, 64, &self.base_sequence.0.to_le_bytes());
+        put(&mut out, 72, &self.term.0.to_le_bytes());
+        put(&mut out, 76, &self.generation.to_le_bytes());
+        put(&mut out, 80, &self.chain.to_le_bytes());
+        put(&mut out, 88, &self.key_salt);
+        let crc = crc32c::crc32c(&out[..124]);
+        put(&mut out, 124, &crc.to_le_bytes());
+        out
+    }
+
+    /// Reads a header from the front of `bytes`.
+    pub fn decode(bytes: &[u8]) -> Result<SegmentHeader, FormatError> {
+        let bytes = bytes.get(..HEADER_LEN).ok_or(FormatError::Short)?;
+        if !bytes.starts_with(MAGIC) {
+            return Err(FormatError::Magic);
+        }
+        if u32_at(bytes, 124) != Some(crc32c::crc32c(&bytes[..124])) {
+            return Err(FormatError::Checksum);
+        }
+        let version = u16_at(bytes, 8).ok_or(FormatError::Short)?;
+        if version != VERSION {
+            return Err(FormatError::Version(version));
+        }
+        let header = Self::fields(bytes).ok_or(FormatError::Short)?;
+        // What later versions may use is zero in this one.
+        let plain = header.encode() == *bytes;
+        let numbered = header.number > 0 && header.first_index.0 > 0;
+        (plain && numbered)
+            .then_some(header)
+            .ok_or(FormatError::Invalid)
+    }
+
+    fn fields(bytes: &[u8]) -> Option<SegmentHeader> {
+        Some(SegmentHeader {
+            stream: StreamId {
+                name: id_at(bytes, 16)?,
+                incarnation: id_at(bytes, 32)?,
+            },
+            number: u64_at(bytes, 48)?,
+            first_index: Index(u64_at(bytes, 56)?),
+            base_sequence: Sequence(u64_at(bytes, 64)?),
+            term: Term(u32_at(bytes, 72)?),
+            generation: u32_at(bytes, 76)?,
+            chain: u64_at(bytes, 80)?,
+            key_salt: id_at(bytes, 88)?,
+        })
+    }
+
+    /// What the checksums of this segment's records start from: a record of another segment, or of
+    /// another generation of this one, has a wrong checksum here.
+    pub fn seed(&self) -> u32 {
+        u32_at(&self.encode(), 124).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    pub(in crate::store::file) fn any_header() -> impl Strategy<Value = SegmentHeader> {
+        (
+            any::<([u8; 16], [u8; 16], [u8; 16])>(),
+            (1u64.., 1u64.., any::<u64>(), any::<u64>()),
+            any::<(u32, u32)>(),
+        )
+            .prop_map(|((name, incarnation, key_salt), n, m)| SegmentHeader {
+                stream: StreamId { name, incarnation },
+                number: n.0,
+                first_index: Index(n.1),
+                base_sequence: Sequence(n.2),
+                chain: n.3,
+                term: Term(m.0),
+                generation: m.1,
+                key_salt,
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn headers_come_back_and_any_flipped_bit_is_seen(
+            header in any_header(),
+            bit in 0..HEADER_LEN * 8,
+        ) {
+            let mut bytes = header.encode();
+            prop_assert_eq!(SegmentHeader::decode(&bytes), Ok(header));
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(SegmentHeader::decode(&bytes).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = SegmentHeader::decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_named() {
+        let header = SegmentHeader {
+            stream: StreamId::new("A", "S", [0; 16]),
+            number: 1,
+            first_index: Index(1),
+            base_sequence: Sequence(0),
+            term: Term(0),
+            generation: 0,
+            chain: 0,
+            key_salt: [0; 16],
+        };
+        let mut bytes = header.encode();
+        bytes[8] = 9;
+        let crc = crc32c::crc32c(&bytes[..124]);
+        put(&mut bytes, 124, &crc.to_le_bytes());
+        assert_eq!(SegmentHeader::decode(&bytes), Err(FormatError::Version(9)));
+    }
+}

@@ -1,0 +1,412 @@
+//! A record of the log.
+
+use std::ops::Range;
+
+use super::bytes::{i64_at, u16_at, u32_at};
+use super::header::SegmentHeader;
+use crate::store::types::{Index, Sequence, Term, Timestamp};
+
+/// Bytes of a record before its optional fields.
+pub const FIXED_LEN: usize = 32;
+
+/// Bytes of the largest record: what fits in one file with the rest of it.
+pub const RECORD_MAX: usize = 1 << 30;
+
+/// What a record says.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum Kind {
+    /// A message of the stream.
+    Message = 1,
+    /// Messages were removed; the payload names them.
+    Delete = 2,
+    /// A purge was ordered; the payload says of what.
+    Purge = 3,
+    /// The stream's configuration.
+    Config = 4,
+    /// The stream's sequences go on behind this record's.
+    Skip = 5,
+    /// A change of a consumer, in a form of its own.
+    Consumer = 6,
+    /// Nothing: a new leader's first entry.
+    Noop = 7,
+    /// A change of the group of replicas, in the form of the consensus library.
+    Membership = 8,
+}
+
+impl Kind {
+    fn of(byte: u8) -> Option<Kind> {
+        const KINDS: [Kind; 8] = [
+            Kind::Message,
+            Kind::Delete,
+            Kind::Purge,
+            Kind::Config,
+            Kind::Skip,
+            Kind::Consumer,
+            Kind::Noop,
+            Kind::Membership,
+        ];
+        KINDS.get(usize::from(byte).checked_sub(1)?).copied()
+    }
+}
+
+const TERM: u8 = 1;
+const PREVIOUS: u8 = 2;
+const HEADERS: u8 = 4;
+const TTL: u8 = 8;
+const ERASED: u8 = 16;
+const FLAGS: u8 = TERM | PREVIOUS | HEADERS | TTL | ERASED;
+
+/// A record, with its variable parts borrowed from where it stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Record<'a> {
+    pub kind: Kind,
+    pub index: Index,
+    pub term: Term,
+    /// The message's own, or the last one of the stream for what is no message.
+    pub sequence: Sequence,
+    pub timestamp: Timestamp,
+    /// The last record that was known to be on the disk for good when this one was written.
+    pub durable: Index,
+    /// The sequence of the message before this one on the same subject; 0 if there is none, or
+    /// none that is known.
+    pub previous: Sequence,
+    /// Seconds after `timestamp` at which the message goes by itself; 0 for never.
+    pub ttl_s: u32,
+    /// The contents were overwritten on request; the subject is empty then, too.
+    pub erased: bool,
+    pub subject: &'a [u8],
+    pub headers: &'a [u8],
+    pub payload: &'a [u8],
+}
+
+/// Why there is no record at some place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RecordFault {
+    /// Nothing was written here: the log ends.
+    End,
+    /// The bytes end before the record does.
+    Short,
+    /// The length is none that a record has.
+    Length,
+    /// The checksum is that of other bytes.
+    Checksum,
+    /// The checksum is right, the contents make no sense.
+    Invalid,
+}
+
+impl<'a> Record<'a> {
+    /// Bytes of the record on disk.
+    pub fn len(&self, header: &SegmentHeader) -> usize {
+        let options = 4
+            * (usize::from(self.term != header.term)
+                + usize::from(self.previous_delta().is_some())
+                + usize::from(!self.headers.is_empty())
+                + usize::from(self.ttl_s != 0));
+        FIXED_LEN + options + self.subject.len() + self.headers.len() + self.payload.len()
+    }
+
+    /// How far back the message before on the same subject is, if that fits the field.
+    fn previous_delta(&self) -> Option<u32> {
+        if self.previous.0 == 0 {
+            return None;
+        }
+        let delta = self.sequence.0.checked_sub(self.previous.0)?;
+        u32::try_from(delta).ok().filter(|d| *d > 0)
+    }
+
+    /// Appends the record to `out`, as one of the segment with this header and this
+    /// [seed](SegmentHeader::seed), and gives its checksum. `None`, with nothing appended, if it
+    /// cannot be in this segment: its index or sequence lies before the segment's, or more than 32
+    /// bits behind, or it is longer than [`RECORD_MAX`], or its subject longer than 64 KiB.
+    pub fn encode(&self, header: &SegmentHeader, seed: u32, out: &mut Vec<u8>) -> Option<u32> {
+        let len = Some(self.len(header)).filter(|len| *len <= RECORD_MAX)?;
+        let len = u32::try_from(len).ok()?;
+        let ordinal = self.index.0.checked_sub(header.first_index.0)?;
+        let ordinal = u32::try_from(ordinal).ok()?;
+        let sequence = self.sequence.0.checked_sub(header.base_sequence.0)?;
+        let sequence = u32::try_from(sequence).ok()?;
+        let lag = self.index.0.saturating_sub(self.durable.0);
+        let lag = u32::try_from(lag).unwrap_or(u32::MAX);
+        let subject_len = u16::try_from(self.subject.len()).ok()?;
+        let headers_len = u32::try_from(self.headers.len()).ok()?;
+        let previous = self.previous_delta();
+        let mut flags = 0;
+        let mut option = |flag: u8, is: bool| flags |= if is { flag } else { 0 };
+        option(TERM, self.term != header.term);
+        option(PREVIOUS, previous.is_some());
+        option(HEADERS, headers_len > 0);
+        option(TTL, self.ttl_s != 0);
+        option(ERASED, self.erased);
+
+        let mut fixed = [0; FIXED_LEN];
+        fixed[0..4].copy_from_slice(&len.to_le_bytes());
+        fixed[8..12].copy_from_slice(&ordinal.to_le_bytes());
+        fixed[12..16].copy_from_slice(&sequence.to_le_bytes());
+        fixed[16..24].copy_from_slice(&self.timestamp.0.to_le_bytes());
+        fixed[24..28].copy_from_slice(&lag.to_le_bytes());
+        fixed[28] = self.kind as u8;
+        fixed[29] = flags;
+        fixed[30..32].copy_from_slice(&subject_len.to_le_bytes());
+        let start = out.len();
+        out.extend_from_slice(&fixed);
+        if flags & TERM != 0 {
+            out.extend_from_slice(&self.term.0.to_le_bytes());
+        }
+        if let Some(previous) = previous {
+            out.extend_from_slice(&previous.to_le_bytes());
+        }
+        if headers_len > 0 {
+            out.extend_from_slice(&headers_len.to_le_bytes());
+        }
+        if self.ttl_s != 0 {
+            out.extend_from_slice(&self.ttl_s.to_le_bytes());
+        }
+        out.extend_from_slice(self.subject);
+        out.extend_from_slice(self.headers);
+        out.extend_from_slice(self.payload);
+        let crc = crc32c::crc32c_append(seed, &out[start + 8..]);
+        out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
+        Some(crc)
+    }
+
+    /// Reads the record at the front of `bytes`, which may go on behind it, and checks it against
+    /// its checksum.
+    #[inline]
+    pub fn decode(
+        bytes: &'a [u8],
+        header: &SegmentHeader,
+        seed: u32,
+    ) -> Result<Record<'a>, RecordFault> {
+        let len = record_len(bytes)?;
+        let bytes = bytes.get(..len).ok_or(RecordFault::Short)?;
+        if u32_at(bytes, 4) != Some(crc32c::crc32c_append(seed, &bytes[8..])) {
+            return Err(RecordFault::Checksum);
+        }
+        Record::fields(bytes, header).ok_or(RecordFault::Invalid)
+    }
+
+    /// Reads a whole record without looking at its checksum.
+    #[inline]
+    pub fn fields(bytes: &'a [u8], header: &SegmentHeader) -> Option<Record<'a>> {
+        let index = header.first_index.0.checked_add(u32_at(bytes, 8)?.into())?;
+        let sequence = header
+            .base_sequence
+            .0
+            .checked_add(u32_at(bytes, 12)?.into())?;
+        let lag = u64::from(u32_at(bytes, 24)?);
+        let kind = Kind::of(*bytes.get(28)?)?;
+        let flags = *bytes.get(29)?;
+        if flags & !FLAGS != 0 {
+            return None;
+        }
+        let mut at = FIXED_LEN;
+        let mut option = |flag: u8| -> Option<Option<u32>> {
+            if flags & flag == 0 {
+                return Some(None);
+            }
+            at += 4;
+            u32_at(bytes, at - 4).map(Some)
+        };
+        let term = option(TERM)?.map_or(header.term, Term);
+        let previous = option(PREVIOUS)?.unwrap_or(0);
+        let headers_len = option(HEADERS)?.unwrap_or(0) as usize;
+        let ttl_s = option(TTL)?.unwrap_or(0);
+        let (subject, headers, payload) = {
+            let parts = split(bytes, at, usize::from(u16_at(bytes, 30)?), headers_len)?;
+            (
+                bytes.get(parts.0)?,
+                bytes.get(parts.1)?,
+                bytes.get(parts.2)?,
+            )
+        };
+        let previous = match previous {
+            0 => 0,
+            delta => sequence.checked_sub(delta.into())?,
+        };
+        Some(Record {
+            kind,
+            index: Index(index),
+            term,
+            sequence: Sequence(sequence),
+            timestamp: Timestamp(i64_at(bytes, 16)?),
+            durable: Index(index.saturating_sub(lag)),
+            previous: Sequence(previous),
+            ttl_s,
+            erased: flags & ERASED != 0,
+            subject,
+            headers,
+            payload,
+        })
+    }
+}
+
+type Parts = (Range<usize>, Range<usize>, Range<usize>);
+
+/// Where subject, headers and payload stand in a record.
+fn split(bytes: &[u8], at: usize, subject: usize, headers: usize) -> Option<Parts> {
+    let subject_end = at.checked_add(subject)?;
+    let headers_end = subject_end.checked_add(headers)?;
+    let parts = (
+        at..subject_end,
+        subject_end..headers_end,
+        headers_end..bytes.len(),
+    );
+    (headers_end <= bytes.len()).then_some(parts)
+}
+
+/// The length of the record at the front of `bytes`, as it claims.
+#[inline]
+pub fn record_len(bytes: &[u8]) -> Result<usize, RecordFault> {
+    match u32_at(bytes, 0).map(|len| len as usize) {
+        None => Err(RecordFault::Short),
+        Some(0) => Err(RecordFault::End),
+        Some(len) if (FIXED_LEN..=RECORD_MAX).contains(&len) => Ok(len),
+        Some(_) => Err(RecordFault::Length),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::header::tests::any_header;
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Debug, Clone)]
+    struct Owned {
+        kind: u8,
+        numbers: (u32, u32, u32, u32, u32),
+        timestamp: i64,
+        erased: bool,
+        parts: (Vec<u8>, Vec<u8>, Vec<u8>),
+    }
+
+    fn any_record() -> impl Strategy<Value = Owned> {
+        let part = |max| prop::collection::vec(any::<u8>(), 0..max);
+        (
+            1..=8u8,
+            any::<(u32, u32, u32, u32, u32)>(),
+            any::<i64>(),
+            any::<bool>(),
+            (part(100), part(100), part(300)),
+        )
+            .prop_map(|(kind, numbers, timestamp, erased, parts)| Owned {
+                kind,
+                numbers,
+                timestamp,
+                erased,
+                parts,
+            })
+    }
+
+    fn record<'a>(owned: &'a Owned, header: &SegmentHeader) -> Record<'a> {
+        let (ordinal, sequence, durable, previous, small) = owned.numbers;
+        let index = header.first_index.0 + u64::from(ordinal);
+        let sequence = header.base_sequence.0 + u64::from(sequence);
+        Record {
+            kind: Kind::of(owned.kind).unwrap(),
+            index: Index(index),
+            term: Term(if small % 2 == 0 { small } else { header.term.0 }),
+            sequence: Sequence(sequence),
+            timestamp: Timestamp(owned.timestamp),
+            durable: Index(index.saturating_sub(durable.into())),
+            previous: Sequence(sequence.saturating_sub(previous.into()) * u64::from(small % 3)),
+            ttl_s: small % 5,
+            erased: owned.erased,
+            subject: &owned.parts.0,
+            headers: &owned.parts.1,
+            payload: &owned.parts.2,
+        }
+    }
+
+    fn small(mut header: SegmentHeader) -> SegmentHeader {
+        header.first_index.0 >>= 1;
+        header.base_sequence.0 >>= 1;
+        header
+    }
+
+    proptest! {
+        #[test]
+        fn records_come_back(header in any_header(), owned in any_record(), garbage in any::<u64>()) {
+            let header = small(header);
+            let mut record = record(&owned, &header);
+            if record.previous.0 >= record.sequence.0 {
+                record.previous = Sequence(0);
+            }
+            let mut out = vec![1, 2, 3];
+            let crc = record.encode(&header, header.seed(), &mut out).unwrap();
+            prop_assert_eq!(u32_at(&out, 7), Some(crc));
+            prop_assert_eq!(out.len() - 3, record.len(&header));
+            out.extend_from_slice(&garbage.to_le_bytes());
+            prop_assert_eq!(Record::decode(&out[3..], &header, header.seed()), Ok(record));
+        }
+
+        #[test]
+        fn no_flipped_bit_stays_unseen(owned in any_record(), header in any_header(), bit in any::<usize>()) {
+            let header = small(header);
+            let mut out = vec![];
+            record(&owned, &header).encode(&header, header.seed(), &mut out).unwrap();
+            let bit = bit % (out.len() * 8);
+            out[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(Record::decode(&out, &header, header.seed()).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_a_panic(
+            header in any_header(),
+            mut bytes in prop::collection::vec(any::<u8>(), 0..300),
+            honest in any::<bool>(),
+        ) {
+            if honest && bytes.len() >= 4 {
+                let len = u32::try_from(bytes.len()).unwrap();
+                bytes[..4].copy_from_slice(&len.to_le_bytes());
+            }
+            let _ = Record::decode(&bytes, &header, header.seed());
+            let _ = Record::fields(&bytes, &header);
+        }
+    }
+
+    #[test]
+    fn a_small_message_costs_32_bytes_and_4_more_on_a_known_subject() {
+        let header = SegmentHeader {
+            stream: crate::store::StreamId::new("A", "S", [0; 16]),
+            number: 1,
+            first_index: Index(1),
+            base_sequence: Sequence(0),
+            term: Term(0),
+            generation: 0,
+            chain: 0,
+            key_salt: [0; 16],
+        };
+        let mut record = Record {
+            kind: Kind::Message,
+            index: Index(9),
+            term: Term(0),
+            sequence: Sequence(9),
+            timestamp: Timestamp(1),
+            durable: Index(8),
+            previous: Sequence(0),
+            ttl_s: 0,
+            erased: false,
+            subject: b"orders",
+            headers: b"",
+            payload: b"abc",
+        };
+        assert_eq!(record.len(&header), 32 + 6 + 3);
+        record.previous = Sequence(3);
+        assert_eq!(record.len(&header), 36 + 6 + 3);
+        // A message of another segment is none of this one.
+        let mut out = vec![];
+        record.encode(&header, header.seed(), &mut out).unwrap();
+        let other = SegmentHeader {
+            number: 2,
+            ..header
+        };
+        assert_eq!(
+            Record::decode(&out, &other, other.seed()),
+            Err(RecordFault::Checksum)
+        );
+        record.index = Index(0);
+        assert_eq!(record.encode(&header, 0, &mut vec![]), None);
+    }
+}

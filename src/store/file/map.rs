@@ -1,0 +1,193 @@
+//! Memory that is a file, to be read only, and memory that stands for a file.
+//!
+//! The home of the store's `unsafe`. What makes it sound:
+//!
+//! - Memory is shared between a map and its writer. Nobody looks at bytes that are being written:
+//!   readers stay below the length that the log has published, which it raises after the write,
+//!   and what is published is overwritten only when nobody holds a slice of it (see
+//!   `log/erase.rs`).
+//! - A file is never made shorter by us while it is mapped. If somebody else does it, the kernel
+//!   raises SIGBUS at the first touch of what is gone.
+
+#![allow(
+    unsafe_code,
+    reason = "maps are made and given back by calls of the system, and memory that is written \
+              while it is shared cannot be a slice"
+)]
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The first bytes of a file, to be read.
+#[derive(Clone, Debug)]
+pub struct Map(Arc<Region>);
+
+impl Map {
+    /// Maps the first `len` bytes of a file, which may be shorter still.
+    #[cfg(unix)]
+    pub(crate) fn of_file(file: &File, len: usize) -> io::Result<Option<Map>> {
+        use std::os::fd::AsRawFd;
+
+        let region = Region::map(len, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd())?;
+        Ok(Some(Map(Arc::new(region))))
+    }
+
+    /// Maps that go past the end of the file do not exist on this system.
+    #[cfg(not(unix))]
+    pub(crate) fn of_file(_file: &File, _len: usize) -> io::Result<Option<Map>> {
+        Ok(None)
+    }
+
+    /// Bytes of the map.
+    pub fn len(&self) -> usize {
+        self.0.len
+    }
+
+    /// Whether it is of no bytes at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.len == 0
+    }
+
+    /// Some bytes; `None` if they are not all in the map. The caller knows that they were written
+    /// and published.
+    #[inline]
+    pub fn get(&self, range: Range<usize>) -> Option<&[u8]> {
+        if range.start > range.end || range.end > self.0.len {
+            return None;
+        }
+        // SAFETY: the range lies in the region, which lives as long as `self`.
+        let start = unsafe { self.0.start.add(range.start) };
+        // SAFETY: as above; and the bytes are published, so that nobody writes them meanwhile (see
+        // the module).
+        Some(unsafe { std::slice::from_raw_parts(start, range.len()) })
+    }
+
+    /// How many maps and slices of maps share this memory.
+    pub fn shares(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+}
+
+/// Memory that stands for a file: zeros at first, which take no room until they are written.
+#[derive(Clone, Debug)]
+pub struct Anonymous(Arc<Region>);
+
+impl Anonymous {
+    /// `len` bytes of zeros.
+    #[cfg(unix)]
+    pub(crate) fn new(len: usize) -> io::Result<Anonymous> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        let region = Region::map(len, libc::PROT_READ | libc::PROT_WRITE, flags, -1)?;
+        Ok(Anonymous(Arc::new(region)))
+    }
+
+    /// `len` bytes of zeros.
+    #[cfg(not(unix))]
+    pub(crate) fn new(len: usize) -> io::Result<Anonymous> {
+        Region::allocate(len).map(|r| Anonymous(Arc::new(r)))
+    }
+
+    /// Copies `bytes` to `at`; an error if they do not fit.
+    pub(crate) fn write(&self, bytes: &[u8], at: usize) -> io::Result<()> {
+        let end = at.checked_add(bytes.len());
+        if end.is_none_or(|end| end > self.0.len) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        // SAFETY: the range lies in the region.
+        let to = unsafe { self.0.start.add(at) };
+        // SAFETY: as above, and `bytes` is no part of it that anybody could have got for writing.
+        // Nobody looks at these bytes meanwhile (see the module).
+        unsafe { std::ptr::copy(bytes.as_ptr(), to, bytes.len()) };
+        Ok(())
+    }
+
+    /// The same memory, to be read.
+    pub(crate) fn map(&self) -> Map {
+        Map(self.0.clone())
+    }
+}
+
+#[derive(Debug)]
+struct Region {
+    start: *mut u8,
+    len: usize,
+}
+
+// SAFETY: the memory belongs to no thread, and who writes and reads when is the module's promise.
+unsafe impl Send for Region {}
+// SAFETY: as above.
+unsafe impl Sync for Region {}
+
+#[cfg(unix)]
+impl Region {
+    fn map(len: usize, rights: i32, flags: i32, file: i32) -> io::Result<Region> {
+        if len == 0 {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        // SAFETY: a new map at an address of the system's choice touches no other memory.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), len, rights, flags, file, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = start.cast();
+        Ok(Region { start, len })
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: this is the map that was made, and nobody has a part of it any more: slices
+        // borrow from what holds the region.
+        unsafe { libc::munmap(self.start.cast(), self.len) };
+    }
+}
+
+#[cfg(not(unix))]
+impl Region {
+    fn layout(len: usize) -> io::Result<std::alloc::Layout> {
+        let layout = std::alloc::Layout::from_size_align(len.max(1), 4096);
+        layout.map_err(|_| io::ErrorKind::InvalidInput.into())
+    }
+
+    fn allocate(len: usize) -> io::Result<Region> {
+        // SAFETY: the layout is not of zero size.
+        let start = unsafe { std::alloc::alloc_zeroed(Region::layout(len)?) };
+        if start.is_null() {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        Ok(Region { start, len })
+    }
+}
+
+#[cfg(not(unix))]
+impl Drop for Region {
+    fn drop(&mut self) {
+        if let Ok(layout) = Region::layout(self.len) {
+            // SAFETY: this is what was allocated, with the same layout.
+            unsafe { std::alloc::dealloc(self.start, layout) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_zero_then_what_was_written_and_bounded() {
+        let memory = Anonymous::new(10_000).unwrap();
+        let map = memory.map();
+        assert_eq!(map.get(9_990..10_000), Some(&[0; 10][..]));
+        memory.write(b"abc", 9_997).unwrap();
+        assert_eq!(map.get(9_996..10_000), Some(&b"\0abc"[..]));
+        assert!(memory.write(b"abc", 9_998).is_err());
+        assert!(memory.write(b"abc", usize::MAX).is_err());
+        assert_eq!(map.get(5..10_001), None);
+        assert_eq!(map.shares(), 2);
+        drop(memory);
+        assert_eq!(map.get(9_997..10_000), Some(&b"abc"[..]));
+    }
+}

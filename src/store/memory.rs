@@ -1,0 +1,135 @@
+//! A disk in memory, for streams that are not to outlive the process: the same log, with nothing
+//! to sync.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::disk::{Disk, DiskFile, Entry, LockGuard};
+use super::file::map::{Anonymous, Map};
+
+/// Files that are memory. They take room as they are written, and give it back when they are
+/// removed and nobody reads them any more.
+#[derive(Debug, Default)]
+pub struct MemoryDisk {
+    files: Mutex<BTreeMap<PathBuf, Arc<MemoryFile>>>,
+}
+
+impl MemoryDisk {
+    /// A disk without files.
+    pub fn new() -> MemoryDisk {
+        MemoryDisk::default()
+    }
+
+    fn files(&self) -> std::sync::MutexGuard<'_, BTreeMap<PathBuf, Arc<MemoryFile>>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Disk for MemoryDisk {
+    fn create_dir(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for (path, file) in self.files().iter() {
+            let name = path.file_name().and_then(|name| name.to_str());
+            if let Some(name) = name.filter(|_| path.parent() == Some(dir)) {
+                entries.push(Entry {
+                    name: name.to_owned(),
+                    len: file.len()?,
+                });
+            }
+        }
+        Ok(entries)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let file = self.files().get(path).cloned();
+        Ok(file.ok_or(io::ErrorKind::NotFound)?)
+    }
+
+    fn create(&self, path: &Path, capacity: usize) -> io::Result<Arc<dyn DiskFile>> {
+        let file = Arc::new(MemoryFile {
+            memory: Anonymous::new(capacity)?,
+            len: AtomicU64::new(0),
+        });
+        self.files().insert(path.to_owned(), file.clone());
+        Ok(file)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut files = self.files();
+        let file = files.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        files.insert(to.to_owned(), file);
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let removed = self.files().remove(path);
+        removed.map(drop).ok_or(io::ErrorKind::NotFound.into())
+    }
+
+    fn remove_dir(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn lock(&self, _path: &Path) -> io::Result<Option<LockGuard>> {
+        Ok(Some(Box::new(())))
+    }
+
+    fn likes_zeros(&self) -> bool {
+        false
+    }
+
+    fn is_volatile(&self) -> bool {
+        true
+    }
+}
+
+#[derive(Debug)]
+struct MemoryFile {
+    memory: Anonymous,
+    /// Bytes that were written, gaps included.
+    len: AtomicU64,
+}
+
+impl DiskFile for MemoryFile {
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        let start = usize::try_from(at).map_err(|_| io::ErrorKind::StorageFull)?;
+        self.memory.write(bytes, start)?;
+        let end = at + bytes.len() as u64;
+        self.len.fetch_max(end, Ordering::Release);
+        Ok(())
+    }
+
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        let map = self.memory.map();
+        let len = self.len.load(Ordering::Acquire);
+        let end = len.min(at.saturating_add(buf.len() as u64));
+        let range = |n: u64| usize::try_from(n).map_err(|_| io::ErrorKind::InvalidInput);
+        let bytes = map.get(range(at.min(end))?..range(end)?);
+        let bytes = bytes.unwrap_or_default();
+        buf[..bytes.len()].copy_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.len.load(Ordering::Acquire))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn map(&self, _len: usize) -> io::Result<Option<Map>> {
+        Ok(Some(self.memory.map()))
+    }
+}

@@ -1,0 +1,28 @@
+//! The store: one log per stream, on disk or in memory, that loses nothing that was acknowledged.
+//!
+//! ```text
+//!  StreamStore     messages, limits, deletes, purges, reads          stream/
+//!      │
+//!      ├─ indexes  subject -> first, last, count; deletes; ages      index/
+//!      │
+//!  Log             records by index and term, in segments            file/
+//!      │
+//!  Disk            files: real, in memory, or faulty for tests       disk.rs, memory.rs
+//! ```
+//!
+//! Nothing here knows sockets, clocks or the JetStream API. All access to files goes through one
+//! trait, [`disk::Disk`]. The log is a state machine: it says what is to be synced, somebody runs
+//! that wherever it may take its time ([`sync_pool`] is the usual place), and tells the log the
+//! outcome. The bytes on disk are described in `file/FORMAT.md`.
+
+pub mod disk;
+pub mod error;
+pub mod file;
+pub mod memory;
+pub mod types;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{LogError, Reason};
+pub use types::{Index, Sequence, StreamId, Term, Timestamp};

@@ -1,0 +1,3 @@
+//! Tests of the store as a whole, and the disk that fails for them.
+
+mod faulty;

@@ -1,0 +1,102 @@
+//! The numbers of the store. They are distinct types, so that none is taken for another.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+/// The place of a record in a stream's log; the first is 1, and 0 means none. Every record has
+/// one, whatever it says.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Index(pub u64);
+
+/// The number of a message in its stream, as clients see it; the first is 1, and 0 means none.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Sequence(pub u64);
+
+/// The term of the leader that made a record; 0 where nobody is elected.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Term(pub u32);
+
+/// A point in time: nanoseconds since 1970, UTC.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Timestamp(pub i64);
+
+impl Index {
+    /// The index after this one.
+    #[must_use]
+    pub const fn next(self) -> Index {
+        Index(self.0 + 1)
+    }
+
+    /// The index before this one; 0 has none and stays.
+    #[must_use]
+    pub const fn before(self) -> Index {
+        Index(self.0.saturating_sub(1))
+    }
+}
+
+impl Sequence {
+    /// The sequence after this one.
+    #[must_use]
+    pub const fn next(self) -> Sequence {
+        Sequence(self.0 + 1)
+    }
+
+    /// The sequence before this one; 0 has none and stays.
+    #[must_use]
+    pub const fn before(self) -> Sequence {
+        Sequence(self.0.saturating_sub(1))
+    }
+}
+
+impl fmt::Display for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Which stream some bytes on disk belong to: its name, and which of all streams that ever had
+/// that name. Every file carries it, so that a foreign one is recognised.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct StreamId {
+    /// Half of a hash of account and stream name.
+    pub name: [u8; 16],
+    /// Random, made when the stream was created.
+    pub incarnation: [u8; 16],
+}
+
+impl StreamId {
+    /// The identity of a stream of an account. `incarnation` is to be random.
+    pub fn new(account: &str, stream: &str, incarnation: [u8; 16]) -> StreamId {
+        let mut hash = Sha256::new();
+        hash.update((account.len() as u64).to_le_bytes());
+        hash.update(account.as_bytes());
+        hash.update(stream.as_bytes());
+        let mut name = [0; 16];
+        name.copy_from_slice(&hash.finalize()[..16]);
+        StreamId { name, incarnation }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_tell_accounts_streams_and_incarnations_apart() {
+        let id = StreamId::new("A", "S", [1; 16]);
+        assert_eq!(id, StreamId::new("A", "S", [1; 16]));
+        assert_ne!(id, StreamId::new("A", "S", [2; 16]));
+        assert_ne!(id, StreamId::new("B", "S", [1; 16]));
+        assert_ne!(
+            StreamId::new("AB", "C", [1; 16]),
+            StreamId::new("A", "BC", [1; 16])
+        );
+    }
+}
