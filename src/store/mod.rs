@@ -25,4 +25,4 @@ pub mod types;
 mod tests;
 
 pub use error::{LogError, Reason};
-pub use types::{Index, Sequence, StreamId, Term, Timestamp};
+pub use types::{Index, StreamId, StreamSeq, Term, Timestamp};

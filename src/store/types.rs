@@ -11,15 +11,15 @@ pub struct Index(pub u64);
 
 /// The number of a message in its stream, as clients see it; the first is 1, and 0 means none.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Sequence(pub u64);
+pub struct StreamSeq(pub u64);
 
 /// The term of the leader that made a record; 0 where nobody is elected.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Term(pub u32);
 
-/// A point in time: nanoseconds since 1970, UTC.
+/// A point in time: nanoseconds since the start of 1970, UTC.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Timestamp(pub i64);
+pub struct Timestamp(pub u64);
 
 impl Index {
     /// The index after this one.
@@ -35,17 +35,17 @@ impl Index {
     }
 }
 
-impl Sequence {
+impl StreamSeq {
     /// The sequence after this one.
     #[must_use]
-    pub const fn next(self) -> Sequence {
-        Sequence(self.0 + 1)
+    pub const fn next(self) -> StreamSeq {
+        StreamSeq(self.0 + 1)
     }
 
     /// The sequence before this one; 0 has none and stays.
     #[must_use]
-    pub const fn before(self) -> Sequence {
-        Sequence(self.0.saturating_sub(1))
+    pub const fn previous(self) -> StreamSeq {
+        StreamSeq(self.0.saturating_sub(1))
     }
 }
 
@@ -55,7 +55,7 @@ impl fmt::Display for Index {
     }
 }
 
-impl fmt::Display for Sequence {
+impl fmt::Display for StreamSeq {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

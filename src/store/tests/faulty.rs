@@ -4,7 +4,7 @@
 //! Every call of a [`FaultyDisk`] is counted. At the call that the test has chosen it fails, or
 //! the power goes, from which on nothing works until [`FaultyDisk::restart`].
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,7 +39,7 @@ struct State {
     dead: bool,
     /// How often the power went: files of before are of no use afterwards.
     life: u64,
-    files: HashMap<u64, Inode>,
+    files: BTreeMap<u64, Inode>,
     next_file: u64,
     /// The names as the running system sees them, and as they are on the disk.
     names: BTreeMap<PathBuf, u64>,
@@ -68,7 +68,7 @@ impl FaultyDisk {
             full: false,
             dead: false,
             life: 0,
-            files: HashMap::new(),
+            files: BTreeMap::new(),
             next_file: 0,
             names: BTreeMap::new(),
             durable: BTreeMap::new(),
@@ -92,10 +92,6 @@ impl FaultyDisk {
         let mut state = self.state();
         state.plan = None;
         state.full = false;
-    }
-
-    pub(crate) fn calls(&self) -> u64 {
-        self.state().calls
     }
 
     pub(crate) fn is_dead(&self) -> bool {

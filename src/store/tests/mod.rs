@@ -1,3 +1,5 @@
 //! Tests of the store as a whole, and the disk that fails for them.
 
 mod faulty;
+mod log_faults;
+mod seeds;

@@ -21,13 +21,6 @@ pub fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(*bytes))
 }
 
-/// The number at `at`; `None` past the end.
-#[inline]
-pub(super) fn i64_at(bytes: &[u8], at: usize) -> Option<i64> {
-    let bytes = bytes.get(at..)?.first_chunk::<8>()?;
-    Some(i64::from_le_bytes(*bytes))
-}
-
 /// The sixteen bytes at `at`; `None` past the end.
 pub(super) fn id_at(bytes: &[u8], at: usize) -> Option<[u8; 16]> {
     bytes.get(at..)?.first_chunk::<16>().copied()

@@ -1,9 +1,9 @@
 //! What stands at the end of a sealed segment: where its records are, and what is in it.
 
-use super::bytes::{i64_at, put, u16_at, u32_at, u64_at};
+use super::bytes::{put, u16_at, u32_at, u64_at};
 use super::header::{HEADER_LEN, SegmentHeader};
 use super::{FIRST_RECORD, FormatError, VERSION};
-use crate::store::types::{Sequence, Term, Timestamp};
+use crate::store::types::{StreamSeq, Term, Timestamp};
 
 /// Bytes of a footer, without the tables that it points to.
 pub const FOOTER_LEN: usize = 256;
@@ -27,7 +27,7 @@ pub struct Footer {
     /// there is none, because the records are all messages in a row.
     pub sequences_at: u32,
     pub sequences_crc: u32,
-    pub last_sequence: Sequence,
+    pub last_sequence: StreamSeq,
     /// The oldest and newest time of a message.
     pub first_time: Timestamp,
     pub last_time: Timestamp,
@@ -90,9 +90,9 @@ impl Footer {
             offsets_crc: u32_at(bytes, AT + 28)?,
             sequences_at: u32_at(bytes, AT + 32)?,
             sequences_crc: u32_at(bytes, AT + 36)?,
-            last_sequence: Sequence(u64_at(bytes, AT + 40)?),
-            first_time: Timestamp(i64_at(bytes, AT + 48)?),
-            last_time: Timestamp(i64_at(bytes, AT + 56)?),
+            last_sequence: StreamSeq(u64_at(bytes, AT + 40)?),
+            first_time: Timestamp(u64_at(bytes, AT + 48)?),
+            last_time: Timestamp(u64_at(bytes, AT + 56)?),
             chain: u64_at(bytes, AT + 64)?,
             messages: u32_at(bytes, AT + 72)?,
             last_term: Term(u32_at(bytes, AT + 76)?),
@@ -123,7 +123,7 @@ mod tests {
         #[test]
         fn footers_come_back_and_any_flipped_bit_is_seen(
             header in any_header(),
-            numbers in any::<(u64, i64, i64, u32, u32, u32)>(),
+            numbers in any::<(u64, u64, u64, u32, u32, u32)>(),
             records in 0..1000u32,
             dense in any::<bool>(),
             bit in 0..FOOTER_LEN * 8,

@@ -2,7 +2,7 @@
 
 use super::bytes::{id_at, put, u16_at, u32_at, u64_at};
 use super::{FormatError, VERSION};
-use crate::store::types::{Index, Sequence, StreamId, Term};
+use crate::store::types::{Index, StreamId, StreamSeq, Term};
 
 /// Bytes of a header.
 pub const HEADER_LEN: usize = 128;
@@ -24,7 +24,7 @@ pub struct SegmentHeader {
     /// The index of the first record.
     pub first_index: Index,
     /// The last sequence before this segment.
-    pub base_sequence: Sequence,
+    pub base_sequence: StreamSeq,
     /// The term of records that do not name one.
     pub term: Term,
     /// How often the segment was written anew, to leave out what is dead.
@@ -86,7 +86,7 @@ impl SegmentHeader {
             },
             number: u64_at(bytes, 48)?,
             first_index: Index(u64_at(bytes, 56)?),
-            base_sequence: Sequence(u64_at(bytes, 64)?),
+            base_sequence: StreamSeq(u64_at(bytes, 64)?),
             term: Term(u32_at(bytes, 72)?),
             generation: u32_at(bytes, 76)?,
             chain: u64_at(bytes, 80)?,
@@ -116,7 +116,7 @@ pub(super) mod tests {
                 stream: StreamId { name, incarnation },
                 number: n.0,
                 first_index: Index(n.1),
-                base_sequence: Sequence(n.2),
+                base_sequence: StreamSeq(n.2),
                 chain: n.3,
                 term: Term(m.0),
                 generation: m.1,
@@ -148,7 +148,7 @@ pub(super) mod tests {
             stream: StreamId::new("A", "S", [0; 16]),
             number: 1,
             first_index: Index(1),
-            base_sequence: Sequence(0),
+            base_sequence: StreamSeq(0),
             term: Term(0),
             generation: 0,
             chain: 0,

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::bytes::{i64_at, u16_at, u32_at};
+use super::bytes::{u16_at, u32_at, u64_at};
 use super::header::SegmentHeader;
-use crate::store::types::{Index, Sequence, Term, Timestamp};
+use crate::store::types::{Index, StreamSeq, Term, Timestamp};
 
 /// Bytes of a record before its optional fields.
 pub const FIXED_LEN: usize = 32;
@@ -64,13 +64,13 @@ pub struct Record<'a> {
     pub index: Index,
     pub term: Term,
     /// The message's own, or the last one of the stream for what is no message.
-    pub sequence: Sequence,
+    pub sequence: StreamSeq,
     pub timestamp: Timestamp,
     /// The last record that was known to be on the disk for good when this one was written.
     pub durable: Index,
     /// The sequence of the message before this one on the same subject; 0 if there is none, or
     /// none that is known.
-    pub previous: Sequence,
+    pub previous: StreamSeq,
     /// Seconds after `timestamp` at which the message goes by itself; 0 for never.
     pub ttl_s: u32,
     /// The contents were overwritten on request; the subject is empty then, too.
@@ -228,10 +228,10 @@ impl<'a> Record<'a> {
             kind,
             index: Index(index),
             term,
-            sequence: Sequence(sequence),
-            timestamp: Timestamp(i64_at(bytes, 16)?),
+            sequence: StreamSeq(sequence),
+            timestamp: Timestamp(u64_at(bytes, 16)?),
             durable: Index(index.saturating_sub(lag)),
-            previous: Sequence(previous),
+            previous: StreamSeq(previous),
             ttl_s,
             erased: flags & ERASED != 0,
             subject,
@@ -276,7 +276,7 @@ mod tests {
     struct Owned {
         kind: u8,
         numbers: (u32, u32, u32, u32, u32),
-        timestamp: i64,
+        timestamp: u64,
         erased: bool,
         parts: (Vec<u8>, Vec<u8>, Vec<u8>),
     }
@@ -286,7 +286,7 @@ mod tests {
         (
             1..=8u8,
             any::<(u32, u32, u32, u32, u32)>(),
-            any::<i64>(),
+            any::<u64>(),
             any::<bool>(),
             (part(100), part(100), part(300)),
         )
@@ -307,10 +307,10 @@ mod tests {
             kind: Kind::of(owned.kind).unwrap(),
             index: Index(index),
             term: Term(if small % 2 == 0 { small } else { header.term.0 }),
-            sequence: Sequence(sequence),
+            sequence: StreamSeq(sequence),
             timestamp: Timestamp(owned.timestamp),
             durable: Index(index.saturating_sub(durable.into())),
-            previous: Sequence(sequence.saturating_sub(previous.into()) * u64::from(small % 3)),
+            previous: StreamSeq(sequence.saturating_sub(previous.into()) * u64::from(small % 3)),
             ttl_s: small % 5,
             erased: owned.erased,
             subject: &owned.parts.0,
@@ -331,7 +331,7 @@ mod tests {
             let header = small(header);
             let mut record = record(&owned, &header);
             if record.previous.0 >= record.sequence.0 {
-                record.previous = Sequence(0);
+                record.previous = StreamSeq(0);
             }
             let mut out = vec![1, 2, 3];
             let crc = record.encode(&header, header.seed(), &mut out).unwrap();
@@ -372,7 +372,7 @@ mod tests {
             stream: crate::store::StreamId::new("A", "S", [0; 16]),
             number: 1,
             first_index: Index(1),
-            base_sequence: Sequence(0),
+            base_sequence: StreamSeq(0),
             term: Term(0),
             generation: 0,
             chain: 0,
@@ -382,10 +382,10 @@ mod tests {
             kind: Kind::Message,
             index: Index(9),
             term: Term(0),
-            sequence: Sequence(9),
+            sequence: StreamSeq(9),
             timestamp: Timestamp(1),
             durable: Index(8),
-            previous: Sequence(0),
+            previous: StreamSeq(0),
             ttl_s: 0,
             erased: false,
             subject: b"orders",
@@ -393,7 +393,7 @@ mod tests {
             payload: b"abc",
         };
         assert_eq!(record.len(&header), 32 + 6 + 3);
-        record.previous = Sequence(3);
+        record.previous = StreamSeq(3);
         assert_eq!(record.len(&header), 36 + 6 + 3);
         // A message of another segment is none of this one.
         let mut out = vec![];

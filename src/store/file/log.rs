@@ -1,0 +1,697 @@
+//! The log of one stream: a row of records, each with an index, of which none that was
+//! acknowledged is ever lost.
+//!
+//! ```text
+//!  append ─> pending ─ commit ─> written ─ sync ─> durable
+//!            (memory)            (file)            (disk, for good)
+//! ```
+//!
+//! [`Log::append`] numbers a record and keeps it; [`Log::commit`] writes all that were kept in one
+//! piece; [`Log::poll_sync`] says what to sync, and [`Log::handle_synced`] takes the outcome, after
+//! which [`Log::acknowledged`] may have grown. Appending goes on while a sync is under way, and one
+//! sync covers all that was written before it began.
+//!
+//! Want of room is an error of the call that needs it, and of no other: blocks are made sure of,
+//! with zeros, before a record is taken. After any other failure of a write, and of every sync, the
+//! log is read-only: what the disk holds then is known only by opening it again.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::format::{FIRST_RECORD, FOOTER_LEN, Kind, RECORD_MAX, Record, SegmentHeader};
+use super::open_segment::{DIRECT_MIN, OpenSegment};
+use super::options::{LogOptions, SyncMode};
+use super::read::{ReadBuffer, ReadFault, SHARE_MIN, SegmentFile, Stored};
+use super::sealed::Sealed;
+use super::sync::{SyncDone, SyncJob};
+use crate::base::clock::Mono;
+use crate::store::disk::{Disk, LockGuard};
+use crate::store::error::{LogError, Reason, is_full};
+use crate::store::types::{Index, StreamId, StreamSeq, Term, Timestamp};
+
+/// A stream's log.
+#[derive(Debug)]
+pub struct Log {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) dir: PathBuf,
+    pub(super) stream: StreamId,
+    pub(super) options: LogOptions,
+    pub(super) sealed: Vec<Sealed>,
+    /// Those without a footer; the last one is appended to. There is always one.
+    pub(super) open: VecDeque<OpenSegment>,
+    pub(super) durable: Index,
+    pub(super) failed: Option<Reason>,
+    /// When the last sync was begun.
+    pub(super) synced_at: Mono,
+    pub(super) reads: u64,
+    pub(super) _lock: LockGuard,
+}
+
+/// A record that is to be appended; its index follows from the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Draft<'a> {
+    pub kind: Kind,
+    pub term: Term,
+    /// A message's sequence is behind all before; of what is no message it is the last one.
+    pub sequence: StreamSeq,
+    pub timestamp: Timestamp,
+    /// The message before on the same subject, or 0.
+    pub previous: StreamSeq,
+    /// Seconds until the message goes; 0 for never.
+    pub ttl_s: u32,
+    pub subject: &'a [u8],
+    pub headers: &'a [u8],
+    pub payload: &'a [u8],
+}
+
+/// Where a segment is in the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    Sealed(usize),
+    Open(usize),
+}
+
+/// Where a [`Log::walk`] ended.
+#[derive(Debug)]
+pub enum Walk<'b> {
+    /// At this record, which was wanted.
+    Found(Stored<'b>),
+    /// At a record that is damaged, and whose sequence is not behind this one.
+    Damaged(Index, StreamSeq),
+    /// Before this record: as many as were allowed were looked at.
+    Paused(Index),
+    /// At the end.
+    End,
+}
+
+impl Log {
+    /// The index of the last record, written or not.
+    pub fn last_index(&self) -> Index {
+        self.active().last_index()
+    }
+
+    /// The last sequence that a record has.
+    pub fn last_sequence(&self) -> StreamSeq {
+        self.active().last_sequence()
+    }
+
+    /// The term of the last record.
+    pub fn last_term(&self) -> Term {
+        self.active().contents.last_term
+    }
+
+    /// The index of the first record that is still there.
+    pub fn first_index(&self) -> Index {
+        match self.sealed.first() {
+            Some(sealed) => sealed.first_index(),
+            None => self.open[0].header.first_index,
+        }
+    }
+
+    /// The last record that is on the disk for good, with all before it.
+    pub fn durable(&self) -> Index {
+        self.durable
+    }
+
+    /// The last record that counts as stored, as the [`SyncMode`] has it.
+    pub fn acknowledged(&self) -> Index {
+        match self.options.sync {
+            SyncMode::Always => self.durable,
+            SyncMode::Interval(_) if self.failed.is_some() => self.durable,
+            SyncMode::Interval(_) => match self.active() {
+                active if active.pending.is_empty() => active.last_index(),
+                active => self.durable.max(active.first_pending().before()),
+            },
+        }
+    }
+
+    /// Why nothing can be appended, if so.
+    pub fn failure(&self) -> Option<&Reason> {
+        self.failed.as_ref()
+    }
+
+    /// Bytes of all segments.
+    pub fn file_bytes(&self) -> u64 {
+        let sealed: u64 = self.sealed.iter().map(|s| s.file_len).sum();
+        let open: u64 = self.open.iter().map(|s| u64::from(s.reserved)).sum();
+        sealed + open
+    }
+
+    /// Appends a record, which is not written before [`Log::commit`], and gives its index.
+    ///
+    /// # Errors
+    /// Nothing is appended then. After [`LogError::Full`] and [`LogError::TooLarge`] the log is as
+    /// it was before.
+    pub fn append(&mut self, draft: &Draft<'_>) -> Result<Index, LogError> {
+        self.check()?;
+        let record = self.record_of(draft)?;
+        let len = record.len(&self.active().header);
+        if len > RECORD_MAX || draft.subject.len() > usize::from(u16::MAX) {
+            let max = RECORD_MAX;
+            return Err(LogError::TooLarge { bytes: len, max });
+        }
+        if !self.active().fits(&record) {
+            self.roll(record.term, len)?;
+        }
+        let needs_zeros = self.disk.likes_zeros();
+        let active = self.active_mut();
+        let len = record.len(&active.header);
+        let direct = needs_zeros && len >= DIRECT_MIN;
+        let reserved = match (direct, needs_zeros) {
+            (false, true) => {
+                let end = active.end() as usize + len;
+                active.reserve(u32::try_from(end).unwrap_or(u32::MAX))
+            }
+            // What was taken before has its room, and is written before the room is tried that
+            // this record needs.
+            _ => Ok(()),
+        };
+        if let Err(error) = reserved {
+            return Err(self.write_failed(&error));
+        }
+        if direct {
+            self.commit()?;
+        }
+        let active = self.active_mut();
+        let before = active.contents.clone_marks();
+        active.push(&record);
+        if direct && let Err(error) = active.flush() {
+            active.pending.clear();
+            active.contents.restore(before);
+            return Err(self.write_failed(&error));
+        }
+        Ok(record.index)
+    }
+
+    /// Writes what was appended. [`Log::poll_sync`] has something to do then.
+    pub fn commit(&mut self) -> Result<(), LogError> {
+        self.check()?;
+        let active = self.active_mut();
+        if let Err(error) = active.flush() {
+            let reason = Reason::new("write", &active.path, &error);
+            self.failed = Some(reason.clone());
+            return Err(LogError::Io(reason));
+        }
+        if self.disk.is_volatile() {
+            self.durable = self.last_index();
+            for segment in &mut self.open {
+                segment.synced = segment.last_index();
+            }
+            self.seal_synced();
+        }
+        Ok(())
+    }
+
+    /// The next sync to run, if there is one that is due. Call again until there is none.
+    pub fn poll_sync(&mut self, now: Mono) -> Option<SyncJob> {
+        if self.failed.is_some() || self.disk.is_volatile() {
+            return None;
+        }
+        if let SyncMode::Interval(interval) = self.options.sync
+            && now.since(self.synced_at) < interval
+        {
+            return None;
+        }
+        self.next_sync(now)
+    }
+
+    /// The next sync to run, due or not.
+    pub(super) fn next_sync(&mut self, now: Mono) -> Option<SyncJob> {
+        for segment in &mut self.open {
+            let upto = segment.written_index();
+            if segment.in_flight || segment.synced >= upto {
+                continue;
+            }
+            segment.in_flight = true;
+            self.synced_at = now;
+            return Some(SyncJob {
+                segment: segment.header.number,
+                upto,
+                file: segment.file.file.clone(),
+                path: segment.path.clone(),
+                directory: (!segment.named).then(|| self.disk.clone()),
+            });
+        }
+        None
+    }
+
+    /// Takes the outcome of a sync. After one that failed the log is read-only.
+    pub fn handle_synced(&mut self, done: SyncDone) {
+        let number = done.segment;
+        let segment = self.open.iter_mut().find(|s| s.header.number == number);
+        if let Some(segment) = segment {
+            segment.in_flight = false;
+            if self.failed.is_some() {
+                return;
+            }
+            match done.result {
+                Ok(()) => {
+                    segment.synced = segment.synced.max(done.upto);
+                    segment.named = true;
+                }
+                Err(reason) => {
+                    self.failed = Some(reason);
+                    return;
+                }
+            }
+        }
+        for segment in &self.open {
+            self.durable = self.durable.max(segment.synced);
+            if segment.synced < segment.last_index() {
+                break;
+            }
+        }
+        self.seal_synced();
+    }
+
+    /// Syncs all that was appended, here and now.
+    pub fn sync(&mut self) -> Result<(), LogError> {
+        self.commit()?;
+        let now = self.synced_at;
+        while self.durable < self.last_index() {
+            let Some(job) = self.next_sync(now) else {
+                break;
+            };
+            self.handle_synced(job.run());
+            self.check()?;
+        }
+        Ok(())
+    }
+
+    /// Reads the record with this index.
+    pub fn read<'b>(
+        &mut self,
+        index: Index,
+        buffer: &'b mut ReadBuffer,
+    ) -> Result<Stored<'b>, LogError> {
+        let place = self.place_of_index(index).ok_or(LogError::Absent)?;
+        let stored = match place {
+            Place::Sealed(at) => {
+                self.open_sealed(at)?;
+                let sealed = &self.sealed[at];
+                let ordinal = ordinal(index, sealed.first_index());
+                sealed
+                    .record(ordinal, buffer)
+                    .map(|s| s.ok_or(LogError::Absent))
+            }
+            Place::Open(at) => {
+                let segment = &self.open[at];
+                let ordinal = ordinal(index, segment.header.first_index);
+                segment.record(ordinal, buffer).map(Ok)
+            }
+        };
+        stored.map_err(|fault| self.read_failed(place, fault))?
+    }
+
+    /// Reads the message with this sequence. [`LogError::Damaged`] if it may have been lost.
+    pub fn read_message<'b>(
+        &mut self,
+        sequence: StreamSeq,
+        buffer: &'b mut ReadBuffer,
+    ) -> Result<Stored<'b>, LogError> {
+        let (index, doubtful) = self.index_of(sequence)?;
+        let missing = match doubtful {
+            true => LogError::Damaged,
+            false => LogError::Absent,
+        };
+        let stored = match self.read(index, buffer) {
+            Err(LogError::Absent) => return Err(missing),
+            other => other?,
+        };
+        let record = &stored.record;
+        let right = record.kind == Kind::Message && record.sequence == sequence;
+        right.then_some(stored).ok_or(missing)
+    }
+
+    /// The first record with this sequence or a higher one, and whether one before it is damaged
+    /// that may have had it.
+    pub fn index_of(&mut self, sequence: StreamSeq) -> Result<(Index, bool), LogError> {
+        let place = self.place_of_sequence(sequence).ok_or(LogError::Absent)?;
+        match place {
+            Place::Sealed(at) => {
+                self.open_sealed(at)?;
+                let sealed = &self.sealed[at];
+                let ordinal = sealed.position(sequence);
+                let lost = ordinal > 0 && sealed.is_lost(ordinal - 1);
+                Ok((Index(sealed.first_index().0 + u64::from(ordinal)), lost))
+            }
+            Place::Open(at) => {
+                let segment = &self.open[at];
+                let base = segment.header.base_sequence.0;
+                let distances = &segment.contents.sequences;
+                let ordinal = distances.partition_point(|d| base + u64::from(*d) < sequence.0);
+                let index = segment.header.first_index.0 + ordinal as u64;
+                Ok((Index(index), false))
+            }
+        }
+    }
+
+    /// Looks at the records from `from` on, `budget` of them at most, until one is wanted, and
+    /// reads that. What `wants` sees of large records was not checked yet.
+    pub fn walk<'b>(
+        &mut self,
+        from: Index,
+        budget: &mut usize,
+        mut wants: impl FnMut(&Record<'_>) -> bool,
+        buffer: &'b mut ReadBuffer,
+    ) -> Result<Walk<'b>, LogError> {
+        let mut index = from.max(self.first_index());
+        loop {
+            let Some(place) = self.place_of_index(index) else {
+                match self.first_index_after(index) {
+                    Some(next) => {
+                        index = next;
+                        continue;
+                    }
+                    None => return Ok(Walk::End),
+                }
+            };
+            let flow = match place {
+                Place::Sealed(at) => {
+                    self.open_sealed(at)?;
+                    let sealed = &self.sealed[at];
+                    sealed.walk(index, budget, &mut wants)
+                }
+                Place::Open(at) => self.open[at].walk(index, budget, &mut wants, buffer),
+            };
+            match flow {
+                ControlFlow::Continue(next) => index = next,
+                ControlFlow::Break(Stop::Paused(at)) => return Ok(Walk::Paused(at)),
+                ControlFlow::Break(Stop::Wanted(at)) => {
+                    // The record is there; only damage can keep it back, which is told apart.
+                    let last = self.sequence_before(at);
+                    return match self.read(at, buffer) {
+                        Ok(stored) => Ok(Walk::Found(stored)),
+                        Err(LogError::Damaged) => Ok(Walk::Damaged(at, last)),
+                        Err(error) => Err(error),
+                    };
+                }
+            }
+        }
+    }
+
+    /// The sequence that a record has at least, by its place.
+    fn sequence_before(&self, index: Index) -> StreamSeq {
+        match self.place_of_index(index) {
+            Some(Place::Sealed(at)) => {
+                let sealed = &self.sealed[at];
+                let ordinal = ordinal(index, sealed.first_index());
+                sealed.sequence(ordinal)
+            }
+            Some(Place::Open(at)) => {
+                let segment = &self.open[at];
+                let ordinal = ordinal(index, segment.header.first_index) as usize;
+                let delta = segment.contents.sequences.get(ordinal).copied();
+                let base = segment.header.base_sequence.0;
+                StreamSeq(base + u64::from(delta.unwrap_or(0)))
+            }
+            None => StreamSeq(0),
+        }
+    }
+
+    pub(super) fn active(&self) -> &OpenSegment {
+        self.open.back().expect("there is always an open segment")
+    }
+
+    pub(super) fn active_mut(&mut self) -> &mut OpenSegment {
+        let last = self.open.back_mut();
+        last.expect("there is always an open segment")
+    }
+
+    fn check(&self) -> Result<(), LogError> {
+        match &self.failed {
+            None => Ok(()),
+            Some(reason) => Err(LogError::ReadOnly(reason.clone())),
+        }
+    }
+
+    fn record_of<'a>(&self, draft: &Draft<'a>) -> Result<Record<'a>, LogError> {
+        let last = self.last_sequence();
+        let follows = match draft.kind {
+            Kind::Message | Kind::Skip => draft.sequence > last,
+            _ => draft.sequence == last,
+        };
+        if !follows || draft.term < self.last_term() {
+            return Err(LogError::Disorder);
+        }
+        Ok(Record {
+            kind: draft.kind,
+            index: self.last_index().next(),
+            term: draft.term,
+            sequence: draft.sequence,
+            timestamp: draft.timestamp,
+            durable: self.durable,
+            previous: draft.previous,
+            ttl_s: draft.ttl_s,
+            erased: false,
+            subject: draft.subject,
+            headers: draft.headers,
+            payload: draft.payload,
+        })
+    }
+
+    /// A failed write to blocks that nothing was in yet. Want of room changes nothing.
+    fn write_failed(&mut self, error: &io::Error) -> LogError {
+        if is_full(error) {
+            return LogError::Full;
+        }
+        let reason = Reason::new("write", &self.active().path, error);
+        self.failed = Some(reason.clone());
+        LogError::Io(reason)
+    }
+
+    fn read_failed(&self, place: Place, fault: ReadFault) -> LogError {
+        match fault {
+            ReadFault::Damaged => LogError::Damaged,
+            ReadFault::Io(error) => LogError::Io(Reason::new("read", &self.path_of(place), &error)),
+        }
+    }
+
+    /// Begins a new segment, for a record of `len` bytes among others.
+    fn roll(&mut self, term: Term, len: usize) -> Result<(), LogError> {
+        self.commit()?;
+        let active = self.active();
+        let header = SegmentHeader {
+            stream: self.stream,
+            number: active.header.number + 1,
+            first_index: active.last_index().next(),
+            base_sequence: active.last_sequence(),
+            term,
+            generation: 0,
+            chain: active.contents.chain,
+            key_salt: [0; 16],
+        };
+        match self.create(header, len) {
+            Ok(segment) => self.open.push_back(segment),
+            Err(error) if is_full(&error) => return Err(LogError::Full),
+            Err(error) => {
+                let path = segment_path(&self.dir, header.number);
+                let reason = Reason::new("create", &path, &error);
+                self.failed = Some(reason.clone());
+                return Err(LogError::Io(reason));
+            }
+        }
+        self.seal_synced();
+        Ok(())
+    }
+
+    /// Makes the file of a segment which is to take a record of `len` bytes.
+    pub(super) fn create(&self, header: SegmentHeader, len: usize) -> io::Result<OpenSegment> {
+        let least = FIRST_RECORD as usize + len + 16 + FOOTER_LEN;
+        let capacity = least.max(self.options.segment_bytes as usize);
+        let path = segment_path(&self.dir, header.number);
+        let file = SegmentFile::new(self.disk.create(&path, capacity)?, capacity)?;
+        let capacity = u32::try_from(capacity).unwrap_or(u32::MAX);
+        OpenSegment::create(header, path, file, capacity)
+    }
+
+    /// Writes the footers of segments that are complete and on the disk for good. That it fails
+    /// costs memory, and time at the next opening, and is tried again.
+    fn seal_synced(&mut self) {
+        while self.open.len() > 1 {
+            let first = &self.open[0];
+            if first.synced < first.last_index() || first.in_flight || !first.pending.is_empty() {
+                break;
+            }
+            let seal = first.seal();
+            if seal.write(&*first.file.file).is_err() {
+                break;
+            }
+            self.sealed.push(Sealed::new(seal.footer, seal.file_len));
+            self.open.pop_front();
+        }
+    }
+
+    fn path_of(&self, place: Place) -> PathBuf {
+        match place {
+            Place::Sealed(at) => segment_path(&self.dir, self.sealed[at].number()),
+            Place::Open(at) => self.open[at].path.clone(),
+        }
+    }
+
+    fn place_of_index(&self, index: Index) -> Option<Place> {
+        let at = self.sealed.partition_point(|s| s.last_index() < index);
+        if let Some(sealed) = self.sealed.get(at) {
+            return (sealed.first_index() <= index).then_some(Place::Sealed(at));
+        }
+        let at = self.open.iter().position(|s| s.last_index() >= index)?;
+        (self.open[at].header.first_index <= index).then_some(Place::Open(at))
+    }
+
+    /// The first index that a segment has behind `index`, which none has.
+    fn first_index_after(&self, index: Index) -> Option<Index> {
+        let sealed = self.sealed.iter().map(Sealed::first_index);
+        let open = self.open.iter().filter(|s| !s.contents.offsets.is_empty());
+        let mut firsts = sealed.chain(open.map(|s| s.header.first_index));
+        firsts.find(|first| *first > index)
+    }
+
+    fn place_of_sequence(&self, sequence: StreamSeq) -> Option<Place> {
+        let at = self
+            .sealed
+            .partition_point(|s| s.footer.last_sequence < sequence);
+        if self.sealed.get(at).is_some() {
+            return Some(Place::Sealed(at));
+        }
+        let at = self
+            .open
+            .iter()
+            .position(|s| s.last_sequence() >= sequence)?;
+        Some(Place::Open(at))
+    }
+
+    /// Opens a sealed segment, and closes the one that was read longest ago if there are too many.
+    fn open_sealed(&mut self, at: usize) -> Result<(), LogError> {
+        self.reads += 1;
+        self.sealed[at].used = self.reads;
+        if self.sealed[at].handle.is_some() {
+            return Ok(());
+        }
+        let path = self.path_of(Place::Sealed(at));
+        let (disk, handles) = (&*self.disk, &self.options.handles);
+        let many = self.sealed[at].open(disk, &path, handles);
+        let many = many.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => LogError::Damaged,
+            _ => LogError::Io(Reason::new("open", &path, &error)),
+        })?;
+        if many {
+            let others = self.sealed.iter_mut().enumerate();
+            let opened = others.filter(|(i, s)| *i != at && s.handle.is_some());
+            if let Some((_, oldest)) = opened.min_by_key(|(_, s)| s.used) {
+                oldest.handle = None;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a walk stops in a segment.
+pub(super) enum Stop {
+    Wanted(Index),
+    Paused(Index),
+}
+
+/// The file of a segment.
+pub(super) fn segment_path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:016x}.seg"))
+}
+
+/// The number of the segment that a file name stands for.
+pub(super) fn segment_number(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".seg")?;
+    let number = u64::from_str_radix(digits, 16).ok()?;
+    (digits.len() == 16 && number > 0).then_some(number)
+}
+
+/// The place of an index in a segment that has it.
+fn ordinal(index: Index, first: Index) -> u32 {
+    u32::try_from(index.0 - first.0).unwrap_or(u32::MAX)
+}
+
+impl OpenSegment {
+    /// The last record that is in the file.
+    fn written_index(&self) -> Index {
+        match self.pending.is_empty() {
+            true => self.last_index(),
+            false => self.first_pending().before(),
+        }
+    }
+
+    /// The first record that is not in the file yet.
+    fn first_pending(&self) -> Index {
+        let written = self.written;
+        let ordinal = self.contents.offsets.partition_point(|at| *at < written);
+        Index(self.header.first_index.0 + ordinal as u64)
+    }
+
+    fn walk(
+        &self,
+        from: Index,
+        budget: &mut usize,
+        wants: &mut impl FnMut(&Record<'_>) -> bool,
+        buffer: &mut ReadBuffer,
+    ) -> ControlFlow<Stop, Index> {
+        let last = self.last_index();
+        let mut index = from;
+        while index <= last {
+            if *budget == 0 {
+                return ControlFlow::Break(Stop::Paused(index));
+            }
+            *budget -= 1;
+            let stored = self.record(ordinal(index, self.header.first_index), buffer);
+            match stored {
+                Ok(stored) if !wants(&stored.record) => index = index.next(),
+                _ => return ControlFlow::Break(Stop::Wanted(index)),
+            }
+        }
+        ControlFlow::Continue(index)
+    }
+}
+
+impl Sealed {
+    /// The sequence that a record has at least. The segment must be open.
+    fn sequence(&self, ordinal: u32) -> StreamSeq {
+        let distance = self.distance(ordinal).unwrap_or(0);
+        StreamSeq(self.footer.header.base_sequence.0 + u64::from(distance))
+    }
+
+    fn walk(
+        &self,
+        from: Index,
+        budget: &mut usize,
+        wants: &mut impl FnMut(&Record<'_>) -> bool,
+    ) -> ControlFlow<Stop, Index> {
+        let last = self.last_index();
+        let mut buffer = ReadBuffer::default();
+        let mut index = from;
+        while index <= last {
+            if *budget == 0 {
+                return ControlFlow::Break(Stop::Paused(index));
+            }
+            *budget -= 1;
+            let ordinal = ordinal(index, self.first_index());
+            let Some((file, at, end)) = self.place(ordinal) else {
+                if self.is_lost(ordinal) {
+                    return ControlFlow::Break(Stop::Wanted(index));
+                }
+                index = index.next();
+                continue;
+            };
+            let passed = match file.peek((&self.footer.header, self.seed), at, end, SHARE_MIN) {
+                Some(record) => record.index == index && !wants(&record),
+                None => match self.record(ordinal, &mut buffer) {
+                    Ok(Some(stored)) => !wants(&stored.record),
+                    _ => false,
+                },
+            };
+            if !passed {
+                return ControlFlow::Break(Stop::Wanted(index));
+            }
+            index = index.next();
+        }
+        ControlFlow::Continue(index)
+    }
+}

@@ -1,0 +1,319 @@
+//! A segment that has no footer yet: the one that is appended to, and those before it whose last
+//! records are still on their way to the disk.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::format::{FIRST_RECORD, FOOTER_LEN, Footer, Kind, Record, SegmentHeader, chain};
+use super::read::{ReadBuffer, ReadFault, SegmentFile, Stored};
+use crate::store::disk::DiskFile;
+use crate::store::types::{Index, StreamSeq, Term, Timestamp};
+
+/// Stands in the table of offsets for a record that was damaged.
+pub(super) const LOST: u32 = 1;
+
+/// Zeros written ahead at a time, at least and at most.
+const AHEAD_MIN: u32 = 4 << 10;
+const AHEAD_MAX: u32 = 256 << 10;
+
+/// Bytes of a record from which on it is written at once, without zeros before.
+pub(super) const DIRECT_MIN: usize = 64 << 10;
+
+static ZEROS: [u8; AHEAD_MAX as usize] = [0; AHEAD_MAX as usize];
+
+#[derive(Debug)]
+pub(super) struct OpenSegment {
+    pub(super) header: SegmentHeader,
+    pub(super) seed: u32,
+    pub(super) path: PathBuf,
+    pub(super) file: SegmentFile,
+    /// Bytes that the file may have, footer and tables included.
+    pub(super) capacity: u32,
+    /// Where records that were written end.
+    pub(super) written: u32,
+    /// Bytes of the file that are surely there, so that writing to them needs no room.
+    pub(super) reserved: u32,
+    /// Records that are not written yet.
+    pub(super) pending: Vec<u8>,
+    pub(super) contents: Contents,
+    /// The last record that a sync has covered.
+    pub(super) synced: Index,
+    pub(super) in_flight: bool,
+    /// Whether the file's name is on the disk for good.
+    pub(super) named: bool,
+}
+
+/// What the records of a segment are, all of them.
+#[derive(Clone, Debug)]
+pub(super) struct Contents {
+    pub(super) offsets: Vec<u32>,
+    /// Distances from the base sequence.
+    pub(super) sequences: Vec<u32>,
+    /// Whether all records are messages in a row.
+    pub(super) dense: bool,
+    pub(super) messages: u32,
+    pub(super) first_time: Timestamp,
+    pub(super) last_time: Timestamp,
+    pub(super) chain: u64,
+    pub(super) last_term: Term,
+}
+
+impl Contents {
+    pub(super) fn new(header: &SegmentHeader) -> Contents {
+        Contents {
+            offsets: vec![],
+            sequences: vec![],
+            dense: true,
+            messages: 0,
+            first_time: Timestamp(u64::MAX),
+            last_time: Timestamp(0),
+            chain: header.chain,
+            last_term: header.term,
+        }
+    }
+
+    /// Takes note of a record with this checksum at this place.
+    pub(super) fn add(&mut self, record: &Record<'_>, base: StreamSeq, at: u32, crc: u32) {
+        let delta = u32::try_from(record.sequence.0.saturating_sub(base.0)).unwrap_or(u32::MAX);
+        let row = u32::try_from(self.offsets.len()).unwrap_or(u32::MAX);
+        self.dense &= record.kind == Kind::Message && delta == row.saturating_add(1);
+        self.offsets.push(at);
+        self.sequences.push(delta);
+        self.chain = chain(self.chain, crc);
+        self.last_term = record.term;
+        if record.kind == Kind::Message {
+            self.messages += 1;
+            self.first_time = self.first_time.min(record.timestamp);
+            self.last_time = self.last_time.max(record.timestamp);
+        }
+    }
+
+    /// Takes note of `records` that are lost.
+    pub(super) fn add_lost(&mut self, records: u32) {
+        self.add_gone(records, LOST);
+    }
+
+    /// Takes note of `records` that were taken out.
+    pub(super) fn add_removed(&mut self, records: u32) {
+        self.add_gone(records, 0);
+    }
+
+    fn add_gone(&mut self, records: u32, mark: u32) {
+        let last = self.sequences.last().copied().unwrap_or(0);
+        for _ in 0..records {
+            self.offsets.push(mark);
+            self.sequences.push(last);
+        }
+        self.dense &= records == 0;
+    }
+
+    /// What [`Contents::restore`] needs to take the next record back.
+    pub(super) fn clone_marks(&self) -> Contents {
+        Contents {
+            offsets: vec![],
+            sequences: vec![],
+            ..*self
+        }
+    }
+
+    /// Takes the last record back.
+    pub(super) fn restore(&mut self, before: Contents) {
+        let mut offsets = std::mem::take(&mut self.offsets);
+        let mut sequences = std::mem::take(&mut self.sequences);
+        offsets.pop();
+        sequences.pop();
+        *self = Contents {
+            offsets,
+            sequences,
+            ..before
+        };
+    }
+
+    /// Keeps the first `records` only. The running hash and the times stay those of all.
+    pub(super) fn truncate(&mut self, records: usize) {
+        self.offsets.truncate(records);
+        self.sequences.truncate(records);
+    }
+
+    pub(super) fn records(&self) -> u32 {
+        u32::try_from(self.offsets.len()).unwrap_or(u32::MAX)
+    }
+}
+
+impl OpenSegment {
+    /// An empty segment in a file that was just created.
+    pub(super) fn create(
+        header: SegmentHeader,
+        path: PathBuf,
+        file: SegmentFile,
+        capacity: u32,
+    ) -> io::Result<OpenSegment> {
+        file.file.write_at(&header.encode().repeat(2), 0)?;
+        Ok(OpenSegment {
+            seed: header.seed(),
+            path,
+            file,
+            capacity,
+            written: FIRST_RECORD,
+            reserved: FIRST_RECORD,
+            pending: vec![],
+            contents: Contents::new(&header),
+            synced: header.first_index.before(),
+            in_flight: false,
+            named: false,
+            header,
+        })
+    }
+
+    /// Where the next record goes.
+    pub(super) fn end(&self) -> u32 {
+        // A segment has 32 bits; `fits` keeps to that.
+        self.written + u32::try_from(self.pending.len()).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn last_index(&self) -> Index {
+        Index(self.header.first_index.0 - 1 + u64::from(self.contents.records()))
+    }
+
+    pub(super) fn last_sequence(&self) -> StreamSeq {
+        let delta = self.contents.sequences.last().copied().unwrap_or(0);
+        StreamSeq(self.header.base_sequence.0 + u64::from(delta))
+    }
+
+    /// Whether `record` can be here, together with the tables.
+    pub(super) fn fits(&self, record: &Record<'_>) -> bool {
+        let tables = 8 * (self.contents.offsets.len() + 1) + FOOTER_LEN;
+        let end = self.end() as usize + record.len(&self.header) + tables;
+        let distance = record.sequence.0 - self.header.base_sequence.0;
+        end <= self.capacity as usize && u32::try_from(distance).is_ok()
+    }
+
+    /// Makes sure that bytes up to `to` exist in the file.
+    pub(super) fn reserve(&mut self, to: u32) -> io::Result<()> {
+        if to <= self.reserved {
+            return Ok(());
+        }
+        let ahead = self.end().clamp(AHEAD_MIN, AHEAD_MAX);
+        let goal = (to + ahead).next_multiple_of(AHEAD_MIN);
+        let goal = goal.min(self.capacity).max(to);
+        while self.reserved < goal {
+            let len = (goal - self.reserved).min(AHEAD_MAX);
+            let zeros = &ZEROS[..len as usize];
+            self.file.file.write_at(zeros, self.reserved.into())?;
+            self.reserved += len;
+        }
+        Ok(())
+    }
+
+    /// Adds a record to those that are not written yet.
+    pub(super) fn push(&mut self, record: &Record<'_>) {
+        let at = self.end();
+        let crc = record.encode(&self.header, self.seed, &mut self.pending);
+        let crc = crc.expect("it was checked that the record fits");
+        let base = self.header.base_sequence;
+        self.contents.add(record, base, at, crc);
+    }
+
+    /// Writes what is not written yet.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        self.file
+            .file
+            .write_at(&self.pending, self.written.into())?;
+        self.written = self.end();
+        self.reserved = self.reserved.max(self.written);
+        self.pending.clear();
+        if self.pending.capacity() > 4 * AHEAD_MAX as usize {
+            self.pending = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Reads one of its records.
+    pub(super) fn record<'b>(
+        &self,
+        ordinal: u32,
+        buffer: &'b mut ReadBuffer,
+    ) -> Result<Stored<'b>, ReadFault>
+    where
+        Self: 'b,
+    {
+        let at = self.contents.offsets.get(ordinal as usize);
+        let at = at.copied().filter(|at| *at != LOST);
+        let at = at.ok_or(ReadFault::Damaged)?;
+        if at < self.written {
+            let by = (&self.header, self.seed);
+            return self.file.record(by, at, self.written, buffer);
+        }
+        let bytes = self.pending.get((at - self.written) as usize..);
+        let bytes = bytes.ok_or(ReadFault::Damaged)?;
+        let record = buffer.decode_copy(bytes, &self.header, self.seed);
+        record.ok_or(ReadFault::Damaged)
+    }
+
+    /// What completes the segment when it is [written](Seal::write). All of it must have been
+    /// synced.
+    pub(super) fn seal(&self) -> Seal {
+        Seal::new(self.header, &self.contents, self.written, self.reserved)
+    }
+}
+
+/// The end of a complete segment.
+#[derive(Debug)]
+pub(super) struct Seal {
+    pub(super) footer: Footer,
+    tables: Vec<u8>,
+    /// Bytes of the file with all of it.
+    pub(super) file_len: u64,
+}
+
+impl Seal {
+    /// Tables and footer for a file of `file_len` bytes whose records end at `data_end`.
+    fn new(header: SegmentHeader, contents: &Contents, data_end: u32, file_len: u32) -> Seal {
+        let mut tables = Vec::with_capacity(8 * contents.offsets.len() + FOOTER_LEN);
+        let mut table = |numbers: &[u32]| {
+            let start = tables.len();
+            tables.extend(numbers.iter().flat_map(|n| n.to_le_bytes()));
+            let at = data_end + u32::try_from(start).unwrap_or(u32::MAX);
+            (at, crc32c::crc32c(&tables[start..]))
+        };
+        let (offsets_at, offsets_crc) = table(&contents.offsets);
+        let (sequences_at, sequences_crc) = match contents.dense {
+            true => (0, 0),
+            false => table(&contents.sequences),
+        };
+        let last = contents.sequences.last().copied().unwrap_or(0);
+        let footer = Footer {
+            header,
+            records: contents.records(),
+            data_end,
+            offsets_at,
+            offsets_crc,
+            sequences_at,
+            sequences_crc,
+            last_sequence: StreamSeq(header.base_sequence.0 + u64::from(last)),
+            first_time: contents.first_time,
+            last_time: contents.last_time,
+            chain: contents.chain,
+            messages: contents.messages,
+            last_term: contents.last_term,
+        };
+        // The footer is the end of the file, which may go on behind the tables.
+        let tables_end = u64::from(data_end) + tables.len() as u64;
+        let file_len = u64::from(file_len).max(tables_end + FOOTER_LEN as u64);
+        Seal {
+            footer,
+            tables,
+            file_len,
+        }
+    }
+
+    /// Writes it to the segment's file.
+    pub(super) fn write(&self, file: &dyn DiskFile) -> io::Result<()> {
+        file.write_at(&self.tables, self.footer.data_end.into())?;
+        let at = self.file_len - FOOTER_LEN as u64;
+        file.write_at(&self.footer.encode(), at)
+    }
+}

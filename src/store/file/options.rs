@@ -1,0 +1,73 @@
+//! What is the same for all logs of a server.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::format::SEGMENT_BYTES;
+
+/// How a log is kept.
+#[derive(Clone, Debug)]
+pub struct LogOptions {
+    pub sync: SyncMode,
+    /// Bytes of a segment, unless one record needs more; [`SEGMENT_BYTES`] but in tests.
+    pub segment_bytes: u32,
+    pub handles: Arc<Handles>,
+}
+
+/// When a record counts as stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SyncMode {
+    /// When it is on the disk for good.
+    Always,
+    /// When it was written; it is on the disk for good after this time at most.
+    Interval(Duration),
+}
+
+impl LogOptions {
+    /// Records are safe when they are acknowledged.
+    pub fn new(handles: Arc<Handles>) -> LogOptions {
+        LogOptions {
+            sync: SyncMode::Always,
+            segment_bytes: SEGMENT_BYTES,
+            handles,
+        }
+    }
+}
+
+/// How many sealed segments all logs together may have open and mapped: the system has a bound for
+/// both.
+#[derive(Debug)]
+pub struct Handles {
+    open: AtomicUsize,
+    max: usize,
+}
+
+impl Handles {
+    /// `max` at once; each log may have one beyond that.
+    pub fn new(max: usize) -> Handles {
+        let open = AtomicUsize::new(0);
+        Handles { open, max }
+    }
+
+    /// How many there are now.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Takes one, whether or not there are too many then; says whether there are.
+    pub(super) fn take(self: &Arc<Handles>) -> (HandleCount, bool) {
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        (HandleCount(self.clone()), before >= self.max)
+    }
+}
+
+/// One open segment.
+#[derive(Debug)]
+pub(super) struct HandleCount(Arc<Handles>);
+
+impl Drop for HandleCount {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}

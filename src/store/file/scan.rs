@@ -1,0 +1,144 @@
+//! Reads a segment that has no footer, or whose footer is no help: finds its records, and what is
+//! damaged between them.
+//!
+//! The log below decides what damage means. Here it is only found: after bytes that are no record,
+//! the next place is looked for at which one stands that can follow, which its number and its
+//! checksum tell. Neither can be forged by who writes messages: the checksums of a segment start
+//! from its header, which holds the stream's random incarnation.
+
+use super::format::{FIRST_RECORD, Kind, Record, RecordFault, SegmentHeader, record_len, u32_at};
+use super::open_segment::Contents;
+use crate::store::types::{Index, StreamSeq};
+
+/// What is in a segment.
+#[derive(Clone, Debug)]
+pub(super) struct Scan {
+    /// The records, lost ones included.
+    pub(super) contents: Contents,
+    pub(super) holes: Vec<Hole>,
+    /// Where the last record ends.
+    pub(super) end: u32,
+    /// Where bytes end that are not zero.
+    pub(super) used: u32,
+    /// The highest index of which a record says that it was on the disk for good.
+    pub(super) durable: Index,
+    /// Whether records that were found are no longer in `contents`, whose sums are not right then.
+    pub(super) is_cut: bool,
+}
+
+/// Records that are damaged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Hole {
+    /// The first of them, counted in the segment, and how many there are.
+    pub(super) ordinal: u32,
+    pub(super) records: u32,
+    /// Where it begins in the file.
+    pub(super) at: u32,
+    /// Messages that are lost with them have sequences between these two.
+    pub(super) after: StreamSeq,
+    pub(super) before: StreamSeq,
+}
+
+/// Reads the records of a segment whose file has these bytes, the header included.
+pub(super) fn scan(bytes: &[u8], header: &SegmentHeader) -> Scan {
+    let seed = header.seed();
+    let used = bytes.len() - bytes.iter().rev().take_while(|b| **b == 0).count();
+    let mut found = Scan {
+        contents: Contents::new(header),
+        holes: vec![],
+        end: FIRST_RECORD,
+        used: u32::try_from(used).unwrap_or(u32::MAX),
+        durable: Index(0),
+        is_cut: false,
+    };
+    let mut sequence = header.base_sequence;
+    let mut at = FIRST_RECORD as usize;
+    while at < used {
+        let next = found.contents.records();
+        let here = follows(bytes, at, header, seed, next, sequence);
+        let (start, record) = match here {
+            Some(record) => (at, record),
+            None => match search(bytes, at + 1..used, header, seed, next, sequence) {
+                Some(found) => found,
+                None => break,
+            },
+        };
+        let missed = ordinal(&record, header) - next;
+        if start == at && header.generation > 0 {
+            found.contents.add_removed(missed);
+        } else if start > at || missed > 0 {
+            found.holes.push(Hole {
+                ordinal: next,
+                records: missed,
+                at: u32::try_from(at).unwrap_or(u32::MAX),
+                after: sequence,
+                before: match record.kind {
+                    Kind::Message => record.sequence,
+                    _ => record.sequence.next(),
+                },
+            });
+            found.contents.add_lost(missed);
+        }
+        let crc = u32_at(bytes, start + 4).unwrap_or_default();
+        let place = u32::try_from(start).unwrap_or(u32::MAX);
+        let base = header.base_sequence;
+        found.contents.add(&record, base, place, crc);
+        found.durable = found.durable.max(record.durable);
+        sequence = record.sequence;
+        at = start + record_len(&bytes[start..]).unwrap_or(bytes.len());
+        found.end = u32::try_from(at).unwrap_or(u32::MAX);
+    }
+    found
+}
+
+fn ordinal(record: &Record<'_>, header: &SegmentHeader) -> u32 {
+    u32::try_from(record.index.0 - header.first_index.0).unwrap_or(u32::MAX)
+}
+
+/// The record at `at`, if there is one that can stand behind `next` others and this sequence.
+fn follows<'a>(
+    bytes: &'a [u8],
+    at: usize,
+    header: &SegmentHeader,
+    seed: u32,
+    next: u32,
+    sequence: StreamSeq,
+) -> Option<Record<'a>> {
+    let bytes = bytes.get(at..)?;
+    let ordinal = u32_at(bytes, 8)?;
+    if ordinal < next {
+        return None;
+    }
+    match Record::decode(bytes, header, seed) {
+        Ok(record) => Some(record).filter(|r| r.sequence >= sequence),
+        Err(
+            RecordFault::End
+            | RecordFault::Short
+            | RecordFault::Length
+            | RecordFault::Checksum
+            | RecordFault::Invalid,
+        ) => None,
+    }
+}
+
+/// The next record after damage. Records have 32 bytes at least, which bounds what its number can
+/// be.
+fn search<'a>(
+    bytes: &'a [u8],
+    range: std::ops::Range<usize>,
+    header: &SegmentHeader,
+    seed: u32,
+    next: u32,
+    sequence: StreamSeq,
+) -> Option<(usize, Record<'a>)> {
+    let start = range.start;
+    range
+        .filter(|at| {
+            let rest = &bytes[*at..];
+            let most = (at - start) / super::format::FIXED_LEN + 1;
+            let number = u32_at(rest, 8).map(|n| n.wrapping_sub(next) as usize);
+            let len = record_len(rest).unwrap_or(usize::MAX);
+            number.is_some_and(|n| n <= most) && len <= rest.len()
+        })
+        .find_map(|at| Some((at, follows(bytes, at, header, seed, next, sequence)?)))
+}

@@ -1,0 +1,234 @@
+//! A segment that is complete: its footer says where its records are.
+
+use std::io;
+use std::path::Path;
+
+use super::format::{Footer, u32_at};
+use super::open_segment::LOST;
+use super::options::{HandleCount, Handles};
+use super::read::{ReadBuffer, ReadFault, SegmentFile, Stored};
+use super::scan::{Scan, scan};
+use crate::store::disk::{Disk, read_file};
+use crate::store::types::{Index, StreamSeq};
+use std::sync::Arc;
+
+/// A complete segment. What is kept of it in memory does not depend on the number of its records,
+/// unless it is open and its tables had to be made again.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    pub(super) footer: Footer,
+    pub(super) seed: u32,
+    pub(super) file_len: u64,
+    pub(super) handle: Option<Handle>,
+    /// When it was read last, in reads of the log.
+    pub(super) used: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Handle {
+    pub(super) file: SegmentFile,
+    tables: Tables,
+    _count: HandleCount,
+}
+
+#[derive(Debug)]
+enum Tables {
+    /// They are read where they stand.
+    Mapped,
+    /// There is no map, or the tables in the file are damaged.
+    Own {
+        offsets: Vec<u32>,
+        sequences: Vec<u32>,
+    },
+}
+
+impl Sealed {
+    pub(super) fn new(footer: Footer, file_len: u64) -> Sealed {
+        Sealed {
+            seed: footer.header.seed(),
+            footer,
+            file_len,
+            handle: None,
+            used: 0,
+        }
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.footer.header.number
+    }
+
+    pub(super) fn first_index(&self) -> Index {
+        self.footer.header.first_index
+    }
+
+    pub(super) fn last_index(&self) -> Index {
+        Index(self.first_index().0 - 1 + u64::from(self.footer.records))
+    }
+
+    /// Opens the file, unless it is open. Says whether there are too many open ones now.
+    pub(super) fn open(
+        &mut self,
+        disk: &dyn Disk,
+        path: &Path,
+        handles: &Arc<Handles>,
+    ) -> io::Result<bool> {
+        if self.handle.is_some() {
+            return Ok(false);
+        }
+        let len = usize::try_from(self.file_len).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let file = SegmentFile::new(disk.open(path)?, len)?;
+        // A file that somebody cut must not be touched through a map.
+        if file.file.len()? < self.file_len {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the file is shorter than it was",
+            ));
+        }
+        let tables = match self.tables(&file)? {
+            Some(tables) => tables,
+            None => self.make_tables(disk, path)?,
+        };
+        let (count, many) = handles.take();
+        self.handle = Some(Handle {
+            file,
+            tables,
+            _count: count,
+        });
+        Ok(many)
+    }
+
+    /// The tables of the file, if they are sound.
+    fn tables(&self, file: &SegmentFile) -> io::Result<Option<Tables>> {
+        let footer = &self.footer;
+        let len = 4 * footer.records as usize;
+        let parts = [
+            (footer.offsets_at, footer.offsets_crc, true),
+            (
+                footer.sequences_at,
+                footer.sequences_crc,
+                footer.sequences_at != 0,
+            ),
+        ];
+        let mut own = [vec![], vec![]];
+        for ((at, crc, is_there), own) in parts.into_iter().zip(&mut own) {
+            if !is_there {
+                continue;
+            }
+            let at = at as usize;
+            let sound = match &file.map {
+                Some(map) => map.get(at..at + len).map(crc32c::crc32c) == Some(crc),
+                None => {
+                    let mut bytes = vec![0; len];
+                    let read = file.file.read_at(&mut bytes, at as u64)?;
+                    *own = numbers(&bytes);
+                    read == len && crc32c::crc32c(&bytes) == crc
+                }
+            };
+            if !sound {
+                return Ok(None);
+            }
+        }
+        let [offsets, sequences] = own;
+        Ok(Some(match file.map {
+            Some(_) => Tables::Mapped,
+            None => Tables::Own { offsets, sequences },
+        }))
+    }
+
+    /// Makes the tables from the records.
+    fn make_tables(&self, disk: &dyn Disk, path: &Path) -> io::Result<Tables> {
+        let mut bytes = read_file(disk, path)?.unwrap_or_default();
+        bytes.truncate(self.footer.data_end as usize);
+        let Scan { mut contents, .. } = scan(&bytes, &self.footer.header);
+        let missing = self.footer.records.saturating_sub(contents.records());
+        contents.add_lost(missing);
+        contents.truncate(self.footer.records as usize);
+        Ok(Tables::Own {
+            offsets: contents.offsets,
+            sequences: contents.sequences,
+        })
+    }
+
+    fn offset(&self, ordinal: u32) -> Option<u32> {
+        let handle = self.handle.as_ref()?;
+        match (&handle.tables, &handle.file.map) {
+            (Tables::Own { offsets, .. }, _) => offsets.get(ordinal as usize).copied(),
+            (Tables::Mapped, Some(map)) => number(map, self.footer.offsets_at, ordinal),
+            (Tables::Mapped, None) => None,
+        }
+    }
+
+    /// The sequence of a record, as a distance from the base sequence.
+    pub(super) fn distance(&self, ordinal: u32) -> Option<u32> {
+        if self.footer.sequences_at == 0 {
+            return Some(ordinal + 1);
+        }
+        let handle = self.handle.as_ref()?;
+        match (&handle.tables, &handle.file.map) {
+            (Tables::Own { sequences, .. }, _) => sequences.get(ordinal as usize).copied(),
+            (Tables::Mapped, Some(map)) => number(map, self.footer.sequences_at, ordinal),
+            (Tables::Mapped, None) => None,
+        }
+    }
+
+    /// The first record whose sequence is `sequence` or more; the number of records if there is
+    /// none. The segment must be open.
+    pub(super) fn position(&self, sequence: StreamSeq) -> u32 {
+        let base = self.footer.header.base_sequence.0;
+        let (mut low, mut high) = (0, self.footer.records);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let distance = self.distance(middle).unwrap_or(u32::MAX);
+            if base + u64::from(distance) < sequence.0 {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    /// Whether a record is known to be damaged. The segment must be open.
+    pub(super) fn is_lost(&self, ordinal: u32) -> bool {
+        self.offset(ordinal) == Some(LOST)
+    }
+
+    /// Reads a record; `None` if it was taken out. The segment must be open.
+    pub(super) fn record<'b>(
+        &self,
+        ordinal: u32,
+        buffer: &'b mut ReadBuffer,
+    ) -> Result<Option<Stored<'b>>, ReadFault> {
+        let at = self.offset(ordinal).ok_or(ReadFault::Damaged)?;
+        let handle = self.handle.as_ref().ok_or(ReadFault::Damaged)?;
+        let by = (&self.footer.header, self.seed);
+        match at {
+            0 => Ok(None),
+            LOST => Err(ReadFault::Damaged),
+            at => {
+                let end = self.footer.data_end;
+                let stored = handle.file.record(by, at, end, buffer)?;
+                // A whole record of another place is as good as none.
+                let index = self.first_index().0 + u64::from(ordinal);
+                let right = stored.record.index.0 == index;
+                right.then_some(Some(stored)).ok_or(ReadFault::Damaged)
+            }
+        }
+    }
+
+    /// Where a record is, if it is there, to be looked at in passing.
+    pub(super) fn place(&self, ordinal: u32) -> Option<(&SegmentFile, u32, u32)> {
+        let at = self.offset(ordinal).filter(|at| *at > LOST)?;
+        Some((&self.handle.as_ref()?.file, at, self.footer.data_end))
+    }
+}
+
+fn number(map: &super::map::Map, table: u32, at: u32) -> Option<u32> {
+    let start = table as usize + 4 * at as usize;
+    u32_at(map.get(start..start + 4)?, 0)
+}
+
+fn numbers(bytes: &[u8]) -> Vec<u32> {
+    let (chunks, _) = bytes.as_chunks::<4>();
+    chunks.iter().map(|c| u32::from_le_bytes(*c)).collect()
+}

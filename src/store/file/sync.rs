@@ -1,0 +1,43 @@
+//! What is to be synced, as a thing to hand over: the log makes it, any thread runs it, and the
+//! log is told the outcome.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::store::disk::{Disk, DiskFile};
+use crate::store::error::Reason;
+use crate::store::types::Index;
+
+/// A sync of one segment.
+#[derive(Debug)]
+pub struct SyncJob {
+    pub(super) segment: u64,
+    pub(super) upto: Index,
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) path: PathBuf,
+    /// The disk, if the file is new and its directory is to be synced, too.
+    pub(super) directory: Option<Arc<dyn Disk>>,
+}
+
+/// The outcome of a [`SyncJob`].
+#[derive(Debug)]
+pub struct SyncDone {
+    pub(super) segment: u64,
+    pub(super) upto: Index,
+    pub(super) result: Result<(), Reason>,
+}
+
+impl SyncJob {
+    /// Syncs; this may take long.
+    pub fn run(self) -> SyncDone {
+        let result = self.file.sync().and_then(|()| {
+            let directory = self.directory.as_ref().zip(self.path.parent());
+            directory.map_or(Ok(()), |(disk, dir)| disk.sync_dir(dir))
+        });
+        SyncDone {
+            segment: self.segment,
+            upto: self.upto,
+            result: result.map_err(|e| Reason::new("sync", &self.path, &e)),
+        }
+    }
+}
