@@ -18,7 +18,7 @@
 //! | loops: the only place where sockets are read and written | [`loops`] |
 //! | mechanism | [`os`], [`logging`], [`net`] |
 //! | decisions, without I/O | [`options`], [`accounts`], [`auth`], [`conn`], [`routing`], [`broker`] |
-//! | forms | [`proto`], [`subject`], [`nkey`], [`config`] |
+//! | forms | [`proto`], [`subject`], [`nkey`], [`config`], [`store`] |
 //! | ground | [`base`] |
 
 #![cfg_attr(
@@ -46,4 +46,5 @@ pub mod os;
 pub mod proto;
 pub mod routing;
 pub mod server;
+pub mod store;
 pub mod subject;

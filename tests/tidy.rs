@@ -21,6 +21,7 @@ const MODULES: &[Module] = &[
     ("subject", 1, &[]),
     ("nkey", 1, &[]),
     ("config", 1, &[]),
+    ("store", 1, &["subject"]),
     ("options", 2, &[]),
     ("accounts", 2, &["options"]),
     ("auth", 2, &["options", "accounts"]),

@@ -1,0 +1,3 @@
+//! The message store: one log for each stream, and what is derived from it.
+
+pub mod index;
