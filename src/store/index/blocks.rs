@@ -4,7 +4,7 @@
 //! | what | how |
 //! |---|---|
 //! | from | bytes: the block has all subjects from here on, up to where the next one begins |
-//! | as of | number: the caller's, see [`BlockMap`] |
+//! | as of | number: the last record of the log that it has seen, see [`BlockMap`] |
 //! | subjects | number |
 //! | for each of them | |
 //! | - shared | number: bytes in common with the subject before; 0 for the first |
@@ -22,7 +22,7 @@ use super::entry::{Bound, SubjectEntry};
 use super::filter::Filters;
 use super::scan::Cursor;
 use super::subjects::{SubjectIndex, common};
-use super::units::{SUBJECT_BYTES_MAX, StreamSeq};
+use super::units::{LogIndex, SUBJECT_BYTES_MAX, StreamSeq};
 use super::varint::{self, Malformed, Reader};
 
 /// Writes a block of the subjects from the cursor on, which moves behind them: as many as fill
@@ -33,12 +33,12 @@ use super::varint::{self, Malformed, Reader};
 pub fn encode_block(
     index: &SubjectIndex,
     cursor: &mut Cursor,
-    as_of: u64,
+    as_of: LogIndex,
     len: usize,
     out: &mut Vec<u8>,
 ) {
     varint::put_bytes(out, cursor.position());
-    varint::put(out, as_of);
+    varint::put(out, as_of.0);
     let (mut body, mut subjects) = (Vec::new(), 0);
     let (mut last_key, mut last_seq) = (Vec::new(), 0);
     index.scan(&Filters::all(), cursor, usize::MAX, |key, entry| {
@@ -79,7 +79,7 @@ fn put_subject(out: &mut Vec<u8>, shared: usize, rest: &[u8], entry: &SubjectEnt
 /// A block, read from bytes that nobody vouches for.
 pub struct Block<'a> {
     from: &'a [u8],
-    as_of: u64,
+    as_of: LogIndex,
     left: u64,
     started: bool,
     key: Vec<u8>,
@@ -96,7 +96,7 @@ impl<'a> Block<'a> {
         let mut reader = Reader::new(bytes);
         // A cursor behind the longest subject has one byte more.
         let from = reader.bytes(SUBJECT_BYTES_MAX + 1, "block: start")?;
-        let as_of = reader.number("block: as of")?;
+        let as_of = LogIndex(reader.number("block: as of")?);
         let left = reader.number("block: subjects")?;
         let (key, last_seq, started) = (Vec::new(), 0, false);
         Ok(Block {
@@ -115,8 +115,8 @@ impl<'a> Block<'a> {
         self.from
     }
 
-    /// What the block's writer said of it.
-    pub fn as_of(&self) -> u64 {
+    /// The last record that the block has seen.
+    pub fn as_of(&self) -> LogIndex {
         self.as_of
     }
 
@@ -196,13 +196,13 @@ impl Builder {
 /// What each block of a checkpoint has seen.
 ///
 /// A checkpoint that is written in parts, between which the index changes, has no one point of the
-/// log to which it belongs. Each of its blocks has: the caller's number, such as the last index of
-/// the log that was applied when the block was written. Whoever replays the log from the oldest of
+/// log to which it belongs. Each of its blocks has: the last record that was applied when the block
+/// was written. Whoever replays the log from the oldest of
 /// these points on asks, for each record, whether the record's subject has seen it already.
 #[derive(Clone, Debug, Default)]
 pub struct BlockMap {
     /// Where the ranges begin, in order, and what they have seen. Neighbours differ.
-    ranges: Vec<(Box<[u8]>, u64)>,
+    ranges: Vec<(Box<[u8]>, LogIndex)>,
 }
 
 impl BlockMap {
@@ -223,17 +223,18 @@ impl BlockMap {
     }
 
     /// What the block has seen to which a subject belongs; 0 if there is none.
-    pub fn as_of(&self, subject: &[u8]) -> u64 {
+    pub fn as_of(&self, subject: &[u8]) -> LogIndex {
         let behind = self.ranges.partition_point(|(from, _)| **from <= *subject);
-        behind.checked_sub(1).map_or(0, |i| self.ranges[i].1)
+        let range = behind.checked_sub(1).map(|i| self.ranges[i].1);
+        range.unwrap_or_default()
     }
 
     /// The oldest of what the blocks have seen: from here on the log has to be replayed.
-    pub fn oldest(&self) -> u64 {
+    pub fn oldest(&self) -> LogIndex {
         self.ranges
             .iter()
             .map(|(_, as_of)| *as_of)
             .min()
-            .unwrap_or(0)
+            .unwrap_or_default()
     }
 }

@@ -17,6 +17,7 @@ mod subjects;
 mod tests;
 mod units;
 pub mod varint;
+mod wheel;
 
 pub use blocks::{Block, BlockMap, encode_block};
 pub use builder::Builder;
@@ -25,4 +26,5 @@ pub use filter::{Filters, InvalidFilter, as_literal};
 pub use scan::{Cursor, Tally};
 pub use sequence_set::SequenceSet;
 pub use subjects::{AppendError, SubjectIndex};
-pub use units::{SUBJECT_BYTES_MAX, StreamSeq, Timestamp};
+pub use units::{LogIndex, SUBJECT_BYTES_MAX, StreamSeq, Timestamp};
+pub use wheel::{ExpiryWheel, Sweep};

@@ -25,6 +25,10 @@ impl fmt::Display for StreamSeq {
     }
 }
 
+/// The place of a record in its log: 1 for the first one ever written.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct LogIndex(pub u64);
+
 /// A point in time: nanoseconds since the start of 1970 (UTC), up to the year 2554.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Timestamp(pub u64);
