@@ -15,9 +15,11 @@
 //! that wherever it may take its time ([`sync_pool`] is the usual place), and tells the log the
 //! outcome. The bytes on disk are described in `file/FORMAT.md`.
 
+pub mod consumer;
 pub mod disk;
 pub mod error;
 pub mod file;
+pub mod index;
 pub mod memory;
 pub mod types;
 

@@ -4,22 +4,16 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
+pub use super::index::{StreamSeq, Timestamp};
+
 /// The place of a record in a stream's log; the first is 1, and 0 means none. Every record has
 /// one, whatever it says.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Index(pub u64);
 
-/// The number of a message in its stream, as clients see it; the first is 1, and 0 means none.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct StreamSeq(pub u64);
-
 /// The term of the leader that made a record; 0 where nobody is elected.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Term(pub u32);
-
-/// A point in time: nanoseconds since the start of 1970, UTC.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Timestamp(pub u64);
 
 impl Index {
     /// The index after this one.
@@ -35,27 +29,7 @@ impl Index {
     }
 }
 
-impl StreamSeq {
-    /// The sequence after this one.
-    #[must_use]
-    pub const fn next(self) -> StreamSeq {
-        StreamSeq(self.0 + 1)
-    }
-
-    /// The sequence before this one; 0 has none and stays.
-    #[must_use]
-    pub const fn previous(self) -> StreamSeq {
-        StreamSeq(self.0.saturating_sub(1))
-    }
-}
-
 impl fmt::Display for Index {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Display for StreamSeq {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
