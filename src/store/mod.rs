@@ -21,10 +21,12 @@ pub mod error;
 pub mod file;
 pub mod index;
 pub mod memory;
+pub mod stream;
+pub mod sync_pool;
 pub mod types;
 
 #[cfg(test)]
 mod tests;
 
 pub use error::{LogError, Reason};
-pub use types::{Index, StreamId, StreamSeq, Term, Timestamp};
+pub use types::{LogIndex, StreamId, StreamSeq, Term, Timestamp};

@@ -1,39 +1,12 @@
 //! The numbers of the store. They are distinct types, so that none is taken for another.
 
-use std::fmt;
-
 use sha2::{Digest, Sha256};
 
-pub use super::index::{StreamSeq, Timestamp};
-
-/// The place of a record in a stream's log; the first is 1, and 0 means none. Every record has
-/// one, whatever it says.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Index(pub u64);
+pub use super::index::{LogIndex, StreamSeq, Timestamp};
 
 /// The term of the leader that made a record; 0 where nobody is elected.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Term(pub u32);
-
-impl Index {
-    /// The index after this one.
-    #[must_use]
-    pub const fn next(self) -> Index {
-        Index(self.0 + 1)
-    }
-
-    /// The index before this one; 0 has none and stays.
-    #[must_use]
-    pub const fn before(self) -> Index {
-        Index(self.0.saturating_sub(1))
-    }
-}
-
-impl fmt::Display for Index {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// Which stream some bytes on disk belong to: its name, and which of all streams that ever had
 /// that name. Every file carries it, so that a foreign one is recognised.

@@ -30,7 +30,7 @@ use super::sync::{SyncDone, SyncJob};
 use crate::base::clock::Mono;
 use crate::store::disk::{Disk, LockGuard};
 use crate::store::error::{LogError, Reason, is_full};
-use crate::store::types::{Index, StreamId, StreamSeq, Term, Timestamp};
+use crate::store::types::{LogIndex, StreamId, StreamSeq, Term, Timestamp};
 
 /// A stream's log.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub struct Log {
     pub(super) sealed: Vec<Sealed>,
     /// Those without a footer; the last one is appended to. There is always one.
     pub(super) open: VecDeque<OpenSegment>,
-    pub(super) durable: Index,
+    pub(super) durable: LogIndex,
     pub(super) failed: Option<Reason>,
     /// When the last sync was begun.
     pub(super) synced_at: Mono,
@@ -80,16 +80,16 @@ pub enum Walk<'b> {
     /// At this record, which was wanted.
     Found(Stored<'b>),
     /// At a record that is damaged, and whose sequence is not behind this one.
-    Damaged(Index, StreamSeq),
+    Damaged(LogIndex, StreamSeq),
     /// Before this record: as many as were allowed were looked at.
-    Paused(Index),
+    Paused(LogIndex),
     /// At the end.
     End,
 }
 
 impl Log {
     /// The index of the last record, written or not.
-    pub fn last_index(&self) -> Index {
+    pub fn last_index(&self) -> LogIndex {
         self.active().last_index()
     }
 
@@ -104,7 +104,7 @@ impl Log {
     }
 
     /// The index of the first record that is still there.
-    pub fn first_index(&self) -> Index {
+    pub fn first_index(&self) -> LogIndex {
         match self.sealed.first() {
             Some(sealed) => sealed.first_index(),
             None => self.open[0].header.first_index,
@@ -112,18 +112,18 @@ impl Log {
     }
 
     /// The last record that is on the disk for good, with all before it.
-    pub fn durable(&self) -> Index {
+    pub fn durable(&self) -> LogIndex {
         self.durable
     }
 
     /// The last record that counts as stored, as the [`SyncMode`] has it.
-    pub fn acknowledged(&self) -> Index {
+    pub fn acknowledged(&self) -> LogIndex {
         match self.options.sync {
             SyncMode::Always => self.durable,
             SyncMode::Interval(_) if self.failed.is_some() => self.durable,
             SyncMode::Interval(_) => match self.active() {
                 active if active.pending.is_empty() => active.last_index(),
-                active => self.durable.max(active.first_pending().before()),
+                active => self.durable.max(active.first_pending().previous()),
             },
         }
     }
@@ -145,7 +145,7 @@ impl Log {
     /// # Errors
     /// Nothing is appended then. After [`LogError::Full`] and [`LogError::TooLarge`] the log is as
     /// it was before.
-    pub fn append(&mut self, draft: &Draft<'_>) -> Result<Index, LogError> {
+    pub fn append(&mut self, draft: &Draft<'_>) -> Result<LogIndex, LogError> {
         self.check()?;
         let record = self.record_of(draft)?;
         let len = record.len(&self.active().header);
@@ -284,7 +284,7 @@ impl Log {
     /// Reads the record with this index.
     pub fn read<'b>(
         &mut self,
-        index: Index,
+        index: LogIndex,
         buffer: &'b mut ReadBuffer,
     ) -> Result<Stored<'b>, LogError> {
         let place = self.place_of_index(index).ok_or(LogError::Absent)?;
@@ -328,7 +328,7 @@ impl Log {
 
     /// The first record with this sequence or a higher one, and whether one before it is damaged
     /// that may have had it.
-    pub fn index_of(&mut self, sequence: StreamSeq) -> Result<(Index, bool), LogError> {
+    pub fn index_of(&mut self, sequence: StreamSeq) -> Result<(LogIndex, bool), LogError> {
         let place = self.place_of_sequence(sequence).ok_or(LogError::Absent)?;
         match place {
             Place::Sealed(at) => {
@@ -336,7 +336,7 @@ impl Log {
                 let sealed = &self.sealed[at];
                 let ordinal = sealed.position(sequence);
                 let lost = ordinal > 0 && sealed.is_lost(ordinal - 1);
-                Ok((Index(sealed.first_index().0 + u64::from(ordinal)), lost))
+                Ok((LogIndex(sealed.first_index().0 + u64::from(ordinal)), lost))
             }
             Place::Open(at) => {
                 let segment = &self.open[at];
@@ -344,7 +344,7 @@ impl Log {
                 let distances = &segment.contents.sequences;
                 let ordinal = distances.partition_point(|d| base + u64::from(*d) < sequence.0);
                 let index = segment.header.first_index.0 + ordinal as u64;
-                Ok((Index(index), false))
+                Ok((LogIndex(index), false))
             }
         }
     }
@@ -353,7 +353,7 @@ impl Log {
     /// reads that. What `wants` sees of large records was not checked yet.
     pub fn walk<'b>(
         &mut self,
-        from: Index,
+        from: LogIndex,
         budget: &mut usize,
         mut wants: impl FnMut(&Record<'_>) -> bool,
         buffer: &'b mut ReadBuffer,
@@ -394,7 +394,7 @@ impl Log {
     }
 
     /// The sequence that a record has at least, by its place.
-    fn sequence_before(&self, index: Index) -> StreamSeq {
+    fn sequence_before(&self, index: LogIndex) -> StreamSeq {
         match self.place_of_index(index) {
             Some(Place::Sealed(at)) => {
                 let sealed = &self.sealed[at];
@@ -532,7 +532,7 @@ impl Log {
         }
     }
 
-    fn place_of_index(&self, index: Index) -> Option<Place> {
+    fn place_of_index(&self, index: LogIndex) -> Option<Place> {
         let at = self.sealed.partition_point(|s| s.last_index() < index);
         if let Some(sealed) = self.sealed.get(at) {
             return (sealed.first_index() <= index).then_some(Place::Sealed(at));
@@ -542,7 +542,7 @@ impl Log {
     }
 
     /// The first index that a segment has behind `index`, which none has.
-    fn first_index_after(&self, index: Index) -> Option<Index> {
+    fn first_index_after(&self, index: LogIndex) -> Option<LogIndex> {
         let sealed = self.sealed.iter().map(Sealed::first_index);
         let open = self.open.iter().filter(|s| !s.contents.offsets.is_empty());
         let mut firsts = sealed.chain(open.map(|s| s.header.first_index));
@@ -590,8 +590,8 @@ impl Log {
 
 /// Why a walk stops in a segment.
 pub(super) enum Stop {
-    Wanted(Index),
-    Paused(Index),
+    Wanted(LogIndex),
+    Paused(LogIndex),
 }
 
 /// The file of a segment.
@@ -607,33 +607,33 @@ pub(super) fn segment_number(name: &str) -> Option<u64> {
 }
 
 /// The place of an index in a segment that has it.
-fn ordinal(index: Index, first: Index) -> u32 {
+fn ordinal(index: LogIndex, first: LogIndex) -> u32 {
     u32::try_from(index.0 - first.0).unwrap_or(u32::MAX)
 }
 
 impl OpenSegment {
     /// The last record that is in the file.
-    fn written_index(&self) -> Index {
+    fn written_index(&self) -> LogIndex {
         match self.pending.is_empty() {
             true => self.last_index(),
-            false => self.first_pending().before(),
+            false => self.first_pending().previous(),
         }
     }
 
     /// The first record that is not in the file yet.
-    fn first_pending(&self) -> Index {
+    fn first_pending(&self) -> LogIndex {
         let written = self.written;
         let ordinal = self.contents.offsets.partition_point(|at| *at < written);
-        Index(self.header.first_index.0 + ordinal as u64)
+        LogIndex(self.header.first_index.0 + ordinal as u64)
     }
 
     fn walk(
         &self,
-        from: Index,
+        from: LogIndex,
         budget: &mut usize,
         wants: &mut impl FnMut(&Record<'_>) -> bool,
         buffer: &mut ReadBuffer,
-    ) -> ControlFlow<Stop, Index> {
+    ) -> ControlFlow<Stop, LogIndex> {
         let last = self.last_index();
         let mut index = from;
         while index <= last {
@@ -660,10 +660,10 @@ impl Sealed {
 
     fn walk(
         &self,
-        from: Index,
+        from: LogIndex,
         budget: &mut usize,
         wants: &mut impl FnMut(&Record<'_>) -> bool,
-    ) -> ControlFlow<Stop, Index> {
+    ) -> ControlFlow<Stop, LogIndex> {
         let last = self.last_index();
         let mut buffer = ReadBuffer::default();
         let mut index = from;
@@ -693,5 +693,119 @@ impl Sealed {
             index = index.next();
         }
         ControlFlow::Continue(index)
+    }
+}
+
+impl Log {
+    /// The last sequence that was used before the first record that is there.
+    pub fn first_sequence(&self) -> StreamSeq {
+        match self.sealed.first() {
+            Some(sealed) => sealed.footer.header.base_sequence,
+            None => self.open[0].header.base_sequence,
+        }
+    }
+
+    /// The number of the first segment.
+    pub fn first_segment(&self) -> u64 {
+        match self.sealed.first() {
+            Some(sealed) => sealed.number(),
+            None => self.open[0].header.number,
+        }
+    }
+
+    /// Bytes of records in all segments.
+    pub fn written_bytes(&self) -> u64 {
+        let sealed: u64 = self.sealed.iter().map(|s| s.file_len).sum();
+        let open: u64 = self.open.iter().map(|s| u64::from(s.written)).sum();
+        sealed + open
+    }
+
+    /// The last sequence that was used when the record with this index was written.
+    pub fn sequence_at(&self, index: LogIndex) -> StreamSeq {
+        if index >= self.last_index() {
+            return self.last_sequence();
+        }
+        for segment in self.open.iter().rev() {
+            if index < segment.header.first_index {
+                continue;
+            }
+            let at = ordinal(index, segment.header.first_index) as usize;
+            let distance = segment.contents.sequences.get(at).copied().unwrap_or(0);
+            return StreamSeq(segment.header.base_sequence.0 + u64::from(distance));
+        }
+        // Sealed segments are acknowledged as a whole.
+        self.sealed
+            .last()
+            .map_or(StreamSeq(0), |s| s.footer.last_sequence)
+    }
+
+    /// The sequence of the first message from `from` on that is wanted. What is damaged is passed
+    /// over.
+    pub fn find(
+        &mut self,
+        from: StreamSeq,
+        mut wants: impl FnMut(&Record<'_>) -> bool,
+        buffer: &mut ReadBuffer,
+    ) -> Option<StreamSeq> {
+        let (mut index, _) = self.index_of(from).ok()?;
+        loop {
+            let mut budget = usize::MAX;
+            match self.walk(index, &mut budget, &mut wants, buffer).ok()? {
+                Walk::Found(stored) => return Some(stored.record.sequence),
+                Walk::Damaged(at, _) | Walk::Paused(at) => index = at.next(),
+                Walk::End => return None,
+            }
+        }
+    }
+
+    /// Bytes of sealed segments at the front that have no message from `first` on.
+    pub fn bytes_before(&self, first: StreamSeq) -> u64 {
+        let dead = self
+            .sealed
+            .iter()
+            .take_while(|s| s.footer.last_sequence < first);
+        dead.map(|s| s.file_len).sum()
+    }
+
+    /// Removes sealed segments at the front that have no message from `first` on. The state that
+    /// follows from their records must be kept elsewhere, on the disk.
+    ///
+    /// # Errors
+    /// Those that could not be removed are tried again the next time.
+    pub fn drop_segments_before(&mut self, first: StreamSeq) -> Result<(), LogError> {
+        while let Some(sealed) = self.sealed.first() {
+            if sealed.footer.last_sequence >= first || sealed.last_index() > self.durable {
+                break;
+            }
+            let path = segment_path(&self.dir, sealed.number());
+            match self.disk.remove(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(LogError::Io(Reason::new("remove", &path, &error)));
+                }
+                _ => {}
+            }
+            self.sealed.remove(0);
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Draft<'a> {
+    /// The record that this becomes under an index.
+    pub(in crate::store) fn at(&self, index: LogIndex) -> Record<'a> {
+        Record {
+            kind: self.kind,
+            index,
+            term: self.term,
+            sequence: self.sequence,
+            timestamp: self.timestamp,
+            durable: LogIndex(0),
+            previous: self.previous,
+            ttl_s: self.ttl_s,
+            erased: false,
+            subject: self.subject,
+            headers: self.headers,
+            payload: self.payload,
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::format::{FIRST_RECORD, FOOTER_LEN, Footer, Kind, Record, SegmentHeader, chain};
 use super::read::{ReadBuffer, ReadFault, SegmentFile, Stored};
 use crate::store::disk::DiskFile;
-use crate::store::types::{Index, StreamSeq, Term, Timestamp};
+use crate::store::types::{LogIndex, StreamSeq, Term, Timestamp};
 
 /// Stands in the table of offsets for a record that was damaged.
 pub(super) const LOST: u32 = 1;
@@ -37,7 +37,7 @@ pub(super) struct OpenSegment {
     pub(super) pending: Vec<u8>,
     pub(super) contents: Contents,
     /// The last record that a sync has covered.
-    pub(super) synced: Index,
+    pub(super) synced: LogIndex,
     pub(super) in_flight: bool,
     /// Whether the file's name is on the disk for good.
     pub(super) named: bool,
@@ -158,7 +158,7 @@ impl OpenSegment {
             reserved: FIRST_RECORD,
             pending: vec![],
             contents: Contents::new(&header),
-            synced: header.first_index.before(),
+            synced: header.first_index.previous(),
             in_flight: false,
             named: false,
             header,
@@ -171,8 +171,8 @@ impl OpenSegment {
         self.written + u32::try_from(self.pending.len()).unwrap_or(u32::MAX)
     }
 
-    pub(super) fn last_index(&self) -> Index {
-        Index(self.header.first_index.0 - 1 + u64::from(self.contents.records()))
+    pub(super) fn last_index(&self) -> LogIndex {
+        LogIndex(self.header.first_index.0 - 1 + u64::from(self.contents.records()))
     }
 
     pub(super) fn last_sequence(&self) -> StreamSeq {

@@ -16,7 +16,7 @@
 //! log is opened costs nothing.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::format::{FIRST_RECORD, FOOTER_LEN, Footer, FormatError, HEADER_LEN, SegmentHeader};
@@ -29,20 +29,20 @@ use super::sealed::Sealed;
 use crate::base::clock::Mono;
 use crate::store::disk::{Disk, Entry};
 use crate::store::error::{LogError, Reason, is_full};
-use crate::store::types::{Index, StreamId, StreamSeq, Term};
+use crate::store::types::{LogIndex, StreamId, StreamSeq, Term};
 
 /// What is known of a log from other files.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Known {
     /// A record that was on the disk for good, and its sequence.
-    pub durable: Index,
+    pub durable: LogIndex,
     pub sequence: StreamSeq,
     /// Where the log began: segments before this number were given up, those from it on are to be
     /// there. 0 if that is not known.
     pub first_segment: u64,
     /// Nothing behind this record is to be trusted, because a sync failed: what looks like it is
     /// only in the memory of the system.
-    pub trust_upto: Option<Index>,
+    pub trust_upto: Option<LogIndex>,
 }
 
 /// What was found and done when a log was opened.
@@ -63,8 +63,8 @@ pub struct Recovery {
 /// Records in a row that are lost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LostRun {
-    pub first: Index,
-    pub last: Index,
+    pub first: LogIndex,
+    pub last: LogIndex,
     /// Lost messages have sequences between these two, of which neither is lost.
     pub after: StreamSeq,
     pub before: StreamSeq,
@@ -184,13 +184,13 @@ enum FoundKind {
 }
 
 impl Found {
-    fn last_index(&self) -> Index {
+    fn last_index(&self) -> LogIndex {
         let records = match &self.kind {
             FoundKind::Sealed(footer) => footer.records,
             FoundKind::Open { scan, .. } => scan.contents.records(),
             _ => 0,
         };
-        Index(self.header.first_index.0 - 1 + u64::from(records))
+        LogIndex(self.header.first_index.0 - 1 + u64::from(records))
     }
 
     /// Whether there is a header and nothing else.
@@ -225,9 +225,9 @@ struct Plan {
     torn: Vec<Found>,
     /// Segments that the log has given up before.
     old: Vec<String>,
-    evidence: Index,
+    evidence: LogIndex,
     /// Where the log ends, and what goes on from there.
-    end: Index,
+    end: LogIndex,
     sequence: StreamSeq,
     number: u64,
     /// Whether the last segment may be appended to.
@@ -239,12 +239,12 @@ struct Kept {
     open: Vec<OpenSegment>,
     /// The segment that is to be made to go on with.
     next: Option<SegmentHeader>,
-    durable: Index,
+    durable: LogIndex,
 }
 
 /// The state of the judgement between two segments.
 struct Course {
-    end: Index,
+    end: LogIndex,
     sequence: StreamSeq,
     /// `None` after damage, which leaves it unknown.
     chain: Option<u64>,
@@ -290,7 +290,7 @@ impl Opening<'_> {
         SegmentHeader {
             stream: self.stream,
             number: 1,
-            first_index: Index(1),
+            first_index: LogIndex(1),
             base_sequence: StreamSeq(0),
             term: Term(0),
             generation: 0,
@@ -382,7 +382,7 @@ impl Opening<'_> {
                 plan.dropped.push(one);
                 continue;
             }
-            let end = course.as_ref().map_or(Index(0), |c| c.end);
+            let end = course.as_ref().map_or(LogIndex(0), |c| c.end);
             match one.kind {
                 // This is what a crash leaves of a new segment.
                 FoundKind::Empty => {
@@ -421,7 +421,7 @@ impl Opening<'_> {
                 }
                 self.report.lost.push(LostRun {
                     first: course.end.next(),
-                    last: first.before(),
+                    last: first.previous(),
                     after: course.sequence,
                     before: one.header.base_sequence.next(),
                 });
@@ -442,12 +442,12 @@ impl Opening<'_> {
 
     /// Cuts off what is behind a hole above the evidence, or beyond what can be trusted; reports
     /// holes below. Says whether something was cut.
-    fn judge_holes(&mut self, one: &mut Found, evidence: Index) -> bool {
+    fn judge_holes(&mut self, one: &mut Found, evidence: LogIndex) -> bool {
         let first = one.header.first_index.0;
         let FoundKind::Open { scan, .. } = &mut one.kind else {
             return false;
         };
-        let index_at = |ordinal: u32| Index(first + u64::from(ordinal));
+        let index_at = |ordinal: u32| LogIndex(first + u64::from(ordinal));
         let mut cut = None;
         let torn = scan.holes.iter().find(|h| index_at(h.ordinal) > evidence);
         if let Some(hole) = torn {
@@ -471,7 +471,7 @@ impl Opening<'_> {
         for hole in scan.holes.iter().filter(|h| h.records > 0) {
             self.report.lost.push(LostRun {
                 first: index_at(hole.ordinal),
-                last: Index(first + u64::from(hole.ordinal + hole.records) - 1),
+                last: LogIndex(first + u64::from(hole.ordinal + hole.records) - 1),
                 after: hole.after,
                 before: hole.before,
             });
@@ -479,14 +479,14 @@ impl Opening<'_> {
         cut.is_some()
     }
 
-    fn evidence(&self, found: &[Found]) -> Index {
+    fn evidence(&self, found: &[Found]) -> LogIndex {
         if let Some(trusted) = self.known.trust_upto {
             return trusted;
         }
         let of = |one: &Found| match &one.kind {
             FoundKind::Sealed(_) => one.last_index(),
             FoundKind::Open { scan, .. } => scan.durable,
-            _ => Index(0),
+            _ => LogIndex(0),
         };
         let files = found.iter().map(of).max().unwrap_or_default();
         files.max(self.known.durable)
@@ -496,7 +496,7 @@ impl Opening<'_> {
     fn start(first: &Found) -> Course {
         let header = &first.header;
         Course {
-            end: header.first_index.before(),
+            end: header.first_index.previous(),
             sequence: header.base_sequence,
             chain: Some(header.chain),
             whole: None,
@@ -505,9 +505,9 @@ impl Opening<'_> {
     }
 
     /// Where the log goes on.
-    fn conclude(&mut self, mut plan: Plan, course: Option<Course>, evidence: Index) -> Plan {
+    fn conclude(&mut self, mut plan: Plan, course: Option<Course>, evidence: LogIndex) -> Plan {
         let course = course.unwrap_or(Course {
-            end: Index(0),
+            end: LogIndex(0),
             sequence: StreamSeq(0),
             chain: Some(0),
             whole: None,
@@ -638,7 +638,7 @@ impl Opening<'_> {
         &self,
         (header, name, file_len): (SegmentHeader, &str, u64),
         (scan, bad_header): (Scan, bool),
-        evidence: Index,
+        evidence: LogIndex,
     ) -> io::Result<OpenSegment> {
         let path = self.dir.join(name);
         let least = self.segment_bytes.max(scan.end);
@@ -667,7 +667,7 @@ impl Opening<'_> {
             }
             // After a sync that failed, in this process or one before, what is read may be in memory
             // only, and be taken there for what the disk has. What nothing proves is written again.
-            let proven = evidence.0.saturating_sub(header.first_index.before().0);
+            let proven = evidence.0.saturating_sub(header.first_index.previous().0);
             let proven = usize::try_from(proven).unwrap_or(usize::MAX);
             if let Some(from) = contents.offsets.iter().skip(proven).find(|at| **at != LOST) {
                 file.file
@@ -685,7 +685,7 @@ impl Opening<'_> {
             reserved: reserved.max(scan.end),
             pending: vec![],
             contents,
-            synced: Index(0),
+            synced: LogIndex(0),
             in_flight: false,
             named: true,
             header,

@@ -8,7 +8,7 @@
 
 use super::format::{FIRST_RECORD, Kind, Record, RecordFault, SegmentHeader, record_len, u32_at};
 use super::open_segment::Contents;
-use crate::store::types::{Index, StreamSeq};
+use crate::store::types::{LogIndex, StreamSeq};
 
 /// What is in a segment.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Scan {
     /// Where bytes end that are not zero.
     pub(super) used: u32,
     /// The highest index of which a record says that it was on the disk for good.
-    pub(super) durable: Index,
+    pub(super) durable: LogIndex,
     /// Whether records that were found are no longer in `contents`, whose sums are not right then.
     pub(super) is_cut: bool,
 }
@@ -48,7 +48,7 @@ pub(super) fn scan(bytes: &[u8], header: &SegmentHeader) -> Scan {
         holes: vec![],
         end: FIRST_RECORD,
         used: u32::try_from(used).unwrap_or(u32::MAX),
-        durable: Index(0),
+        durable: LogIndex(0),
         is_cut: false,
     };
     let mut sequence = header.base_sequence;

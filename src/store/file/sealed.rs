@@ -9,7 +9,7 @@ use super::options::{HandleCount, Handles};
 use super::read::{ReadBuffer, ReadFault, SegmentFile, Stored};
 use super::scan::{Scan, scan};
 use crate::store::disk::{Disk, read_file};
-use crate::store::types::{Index, StreamSeq};
+use crate::store::types::{LogIndex, StreamSeq};
 use std::sync::Arc;
 
 /// A complete segment. What is kept of it in memory does not depend on the number of its records,
@@ -57,12 +57,12 @@ impl Sealed {
         self.footer.header.number
     }
 
-    pub(super) fn first_index(&self) -> Index {
+    pub(super) fn first_index(&self) -> LogIndex {
         self.footer.header.first_index
     }
 
-    pub(super) fn last_index(&self) -> Index {
-        Index(self.first_index().0 - 1 + u64::from(self.footer.records))
+    pub(super) fn last_index(&self) -> LogIndex {
+        LogIndex(self.first_index().0 - 1 + u64::from(self.footer.records))
     }
 
     /// Opens the file, unless it is open. Says whether there are too many open ones now.

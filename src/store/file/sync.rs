@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use crate::store::disk::{Disk, DiskFile};
 use crate::store::error::Reason;
-use crate::store::types::Index;
+use crate::store::types::LogIndex;
 
 /// A sync of one segment.
 #[derive(Debug)]
 pub struct SyncJob {
     pub(super) segment: u64,
-    pub(super) upto: Index,
+    pub(super) upto: LogIndex,
     pub(super) file: Arc<dyn DiskFile>,
     pub(super) path: PathBuf,
     /// The disk, if the file is new and its directory is to be synced, too.
@@ -23,7 +23,7 @@ pub struct SyncJob {
 #[derive(Debug)]
 pub struct SyncDone {
     pub(super) segment: u64,
-    pub(super) upto: Index,
+    pub(super) upto: LogIndex,
     pub(super) result: Result<(), Reason>,
 }
 

@@ -12,7 +12,7 @@ use crate::store::file::format::{Kind, SegmentHeader};
 use crate::store::file::{
     Draft, Handles, Known, Log, LogOptions, ReadBuffer, Recovery, SyncJob, SyncMode,
 };
-use crate::store::types::{Index, StreamId, StreamSeq, Term, Timestamp};
+use crate::store::types::{LogIndex, StreamId, StreamSeq, Term, Timestamp};
 use crate::store::{LogError, Reason};
 
 /// What was given to the log under some index.
@@ -35,7 +35,7 @@ struct Run {
     /// Given when the log failed: it may be there or not.
     doubtful: Option<Given>,
     /// The last index that was acknowledged.
-    acked: Index,
+    acked: LogIndex,
     next: u8,
 }
 
@@ -64,7 +64,7 @@ impl Run {
             jobs: vec![],
             given: vec![],
             doubtful: None,
-            acked: Index(0),
+            acked: LogIndex(0),
             next: 0,
         }
     }
@@ -76,7 +76,7 @@ impl Run {
     }
 
     /// Opens the log whatever happens meanwhile, and checks what is in it.
-    fn recover(&mut self, trust_upto: Option<Index>) {
+    fn recover(&mut self, trust_upto: Option<LogIndex>) {
         self.log = None;
         self.jobs.clear();
         let mut trust_upto = trust_upto;
@@ -126,7 +126,7 @@ impl Run {
         let log = self.log.as_mut().unwrap();
         let mut buffer = ReadBuffer::default();
         for (i, given) in self.given.iter().enumerate() {
-            let stored = log.read(Index(i as u64 + 1), &mut buffer);
+            let stored = log.read(LogIndex(i as u64 + 1), &mut buffer);
             let stored = stored.unwrap_or_else(|e| panic!("record {}: {e}", i + 1));
             let record = stored.record;
             assert!(record.payload == given.payload, "record {}", i + 1);
@@ -137,7 +137,7 @@ impl Run {
                 assert!(message.record.payload == given.payload);
             }
         }
-        let end = Index(self.given.len() as u64 + 1);
+        let end = LogIndex(self.given.len() as u64 + 1);
         assert!(matches!(log.read(end, &mut buffer), Err(LogError::Absent)));
     }
 
@@ -296,9 +296,9 @@ fn segments(disk: &FaultyDisk) -> Vec<PathBuf> {
 }
 
 /// Opens the log and says which records cannot be read; all others must be as they were given.
-fn unreadable(run: &mut Run) -> (Vec<Index>, Recovery) {
+fn unreadable(run: &mut Run) -> (Vec<LogIndex>, Recovery) {
     let known = Known {
-        durable: Index(run.given.len() as u64),
+        durable: LogIndex(run.given.len() as u64),
         sequence: run.given.last().unwrap().sequence,
         ..Known::default()
     };
@@ -309,7 +309,7 @@ fn unreadable(run: &mut Run) -> (Vec<Index>, Recovery) {
     let mut buffer = ReadBuffer::default();
     let mut bad = vec![];
     for (i, given) in run.given.iter().enumerate() {
-        let index = Index(i as u64 + 1);
+        let index = LogIndex(i as u64 + 1);
         match log.read(index, &mut buffer) {
             Ok(stored) => assert!(stored.record.payload == given.payload, "record {index}"),
             Err(LogError::Damaged | LogError::Absent) => bad.push(index),
@@ -319,7 +319,7 @@ fn unreadable(run: &mut Run) -> (Vec<Index>, Recovery) {
     (bad, report)
 }
 
-fn is_reported(report: &Recovery, index: Index) -> bool {
+fn is_reported(report: &Recovery, index: LogIndex) -> bool {
     let lost = &report.lost;
     lost.iter()
         .any(|run| (run.first..=run.last).contains(&index))
@@ -422,7 +422,7 @@ fn foreign_and_older_segments_are_set_aside() {
                 };
                 let bytes = other.disk.bytes(path);
                 // Nothing tells apart two beginnings.
-                if SegmentHeader::decode(&bytes).unwrap().first_index == Index(1) {
+                if SegmentHeader::decode(&bytes).unwrap().first_index == LogIndex(1) {
                     return;
                 }
                 run.disk.put(&paths[at], bytes);
@@ -492,14 +492,14 @@ fn a_log_that_failed_says_why_and_takes_nothing() {
         text.starts_with("sync /streams/s/0000000000000001.seg: "),
         "{text}"
     );
-    assert_eq!(log.acknowledged(), Index(0));
+    assert_eq!(log.acknowledged(), LogIndex(0));
     let given = run.given[0].clone();
     let refused = log.append(&draft(&given)).unwrap_err();
     assert!(matches!(refused, LogError::ReadOnly(_)));
     assert!(matches!(log.commit(), Err(LogError::ReadOnly(_))));
     assert!(log.poll_sync(Mono::ZERO).is_none());
     // What was acknowledged can still be read; here that is nothing, and what was written is.
-    assert!(log.read(Index(1), &mut ReadBuffer::default()).is_ok());
+    assert!(log.read(LogIndex(1), &mut ReadBuffer::default()).is_ok());
 }
 
 #[test]
@@ -523,7 +523,7 @@ fn want_of_room_is_an_error_of_the_call_and_passes() {
         run.append();
     }
     assert_eq!(run.given.len(), before + 20);
-    run.acked = Index(run.given.len() as u64);
+    run.acked = LogIndex(run.given.len() as u64);
     run.log.as_mut().unwrap().sync().unwrap();
     run.disk.restart();
     run.recover(None);
@@ -537,6 +537,6 @@ fn a_directory_of_other_files_is_an_empty_log() {
     disk.put(&Path::new("/streams/s").join("1.seg"), b"nor this".to_vec());
     let options = LogOptions::new(Arc::new(Handles::new(1)));
     let (log, report) = open(&disk, &options, Known::default()).unwrap();
-    assert!(report.is_sound() && log.last_index() == Index(0));
+    assert!(report.is_sound() && log.last_index() == LogIndex(0));
     assert_eq!(disk.bytes(&notes), b"not a segment");
 }

@@ -3,3 +3,4 @@
 mod faulty;
 mod log_faults;
 mod seeds;
+mod stream_model;

@@ -2,7 +2,7 @@
 
 use super::bytes::{id_at, put, u16_at, u32_at, u64_at};
 use super::{FormatError, VERSION};
-use crate::store::types::{Index, StreamId, StreamSeq, Term};
+use crate::store::types::{LogIndex, StreamId, StreamSeq, Term};
 
 /// Bytes of a header.
 pub const HEADER_LEN: usize = 128;
@@ -22,7 +22,7 @@ pub struct SegmentHeader {
     /// Counts the segments of a log, from 1.
     pub number: u64,
     /// The index of the first record.
-    pub first_index: Index,
+    pub first_index: LogIndex,
     /// The last sequence before this segment.
     pub base_sequence: StreamSeq,
     /// The term of records that do not name one.
@@ -85,7 +85,7 @@ impl SegmentHeader {
                 incarnation: id_at(bytes, 32)?,
             },
             number: u64_at(bytes, 48)?,
-            first_index: Index(u64_at(bytes, 56)?),
+            first_index: LogIndex(u64_at(bytes, 56)?),
             base_sequence: StreamSeq(u64_at(bytes, 64)?),
             term: Term(u32_at(bytes, 72)?),
             generation: u32_at(bytes, 76)?,
@@ -115,7 +115,7 @@ pub(super) mod tests {
             .prop_map(|((name, incarnation, key_salt), n, m)| SegmentHeader {
                 stream: StreamId { name, incarnation },
                 number: n.0,
-                first_index: Index(n.1),
+                first_index: LogIndex(n.1),
                 base_sequence: StreamSeq(n.2),
                 chain: n.3,
                 term: Term(m.0),
@@ -147,7 +147,7 @@ pub(super) mod tests {
         let header = SegmentHeader {
             stream: StreamId::new("A", "S", [0; 16]),
             number: 1,
-            first_index: Index(1),
+            first_index: LogIndex(1),
             base_sequence: StreamSeq(0),
             term: Term(0),
             generation: 0,

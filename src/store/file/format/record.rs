@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::bytes::{u16_at, u32_at, u64_at};
 use super::header::SegmentHeader;
-use crate::store::types::{Index, StreamSeq, Term, Timestamp};
+use crate::store::types::{LogIndex, StreamSeq, Term, Timestamp};
 
 /// Bytes of a record before its optional fields.
 pub const FIXED_LEN: usize = 32;
@@ -61,13 +61,13 @@ const FLAGS: u8 = TERM | PREVIOUS | HEADERS | TTL | ERASED;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Record<'a> {
     pub kind: Kind,
-    pub index: Index,
+    pub index: LogIndex,
     pub term: Term,
     /// The message's own, or the last one of the stream for what is no message.
     pub sequence: StreamSeq,
     pub timestamp: Timestamp,
     /// The last record that was known to be on the disk for good when this one was written.
-    pub durable: Index,
+    pub durable: LogIndex,
     /// The sequence of the message before this one on the same subject; 0 if there is none, or
     /// none that is known.
     pub previous: StreamSeq,
@@ -226,11 +226,11 @@ impl<'a> Record<'a> {
         };
         Some(Record {
             kind,
-            index: Index(index),
+            index: LogIndex(index),
             term,
             sequence: StreamSeq(sequence),
             timestamp: Timestamp(u64_at(bytes, 16)?),
-            durable: Index(index.saturating_sub(lag)),
+            durable: LogIndex(index.saturating_sub(lag)),
             previous: StreamSeq(previous),
             ttl_s,
             erased: flags & ERASED != 0,
@@ -305,11 +305,11 @@ mod tests {
         let sequence = header.base_sequence.0 + u64::from(sequence);
         Record {
             kind: Kind::of(owned.kind).unwrap(),
-            index: Index(index),
+            index: LogIndex(index),
             term: Term(if small % 2 == 0 { small } else { header.term.0 }),
             sequence: StreamSeq(sequence),
             timestamp: Timestamp(owned.timestamp),
-            durable: Index(index.saturating_sub(durable.into())),
+            durable: LogIndex(index.saturating_sub(durable.into())),
             previous: StreamSeq(sequence.saturating_sub(previous.into()) * u64::from(small % 3)),
             ttl_s: small % 5,
             erased: owned.erased,
@@ -371,7 +371,7 @@ mod tests {
         let header = SegmentHeader {
             stream: crate::store::StreamId::new("A", "S", [0; 16]),
             number: 1,
-            first_index: Index(1),
+            first_index: LogIndex(1),
             base_sequence: StreamSeq(0),
             term: Term(0),
             generation: 0,
@@ -380,11 +380,11 @@ mod tests {
         };
         let mut record = Record {
             kind: Kind::Message,
-            index: Index(9),
+            index: LogIndex(9),
             term: Term(0),
             sequence: StreamSeq(9),
             timestamp: Timestamp(1),
-            durable: Index(8),
+            durable: LogIndex(8),
             previous: StreamSeq(0),
             ttl_s: 0,
             erased: false,
@@ -406,7 +406,7 @@ mod tests {
             Record::decode(&out, &other, other.seed()),
             Err(RecordFault::Checksum)
         );
-        record.index = Index(0);
+        record.index = LogIndex(0);
         assert_eq!(record.encode(&header, 0, &mut vec![]), None);
     }
 }

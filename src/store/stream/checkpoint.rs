@@ -1,0 +1,277 @@
+//! The state of a stream, kept in two files in turns, so that opening a stream takes the log's
+//! tail only.
+
+use std::path::{Path, PathBuf};
+
+use super::StreamStore;
+use super::jobs::{CheckpointDone, CheckpointJob, Job};
+use super::orders::{Limits, Purge};
+use super::purge::Purging;
+use super::state::State;
+use crate::store::disk::{Disk, read_file};
+use crate::store::error::{LogError, Reason};
+use crate::store::file::format::{Container, ContainerKind, FormatError, Section};
+use crate::store::index::varint::{self, Malformed, Reader};
+use crate::store::index::{Block, Builder, Cursor, ExpiryWheel, SequenceSet, encode_block};
+use crate::store::types::{LogIndex, StreamId, StreamSeq, Timestamp};
+
+/// Bytes of the log behind a checkpoint that another one is written for, at least.
+const TAIL_MIN: u64 = 64 << 20;
+
+/// Bytes of dead segments that a checkpoint is written for, at least.
+const DEAD_MIN: u64 = 1;
+
+/// Bytes of a block of subjects.
+const BLOCK_BYTES: usize = 4 << 10;
+
+const CORE: u32 = 1;
+const LIMITS: u32 = 2;
+const DELETED: u32 = 3;
+const LOST: u32 = 4;
+const SUBJECTS: u32 = 5;
+const EXPIRY: u32 = 6;
+const PURGES: u32 = 7;
+
+/// What is known of the two copies.
+#[derive(Debug)]
+pub(super) struct Checkpoints {
+    stream: StreamId,
+    /// Of the newest copy.
+    generation: u64,
+    /// What the newest copy was made at, and its bytes.
+    applied: LogIndex,
+    len: u64,
+    /// Bytes of the log at that time.
+    log_bytes: u64,
+    first_segment: u64,
+    /// A copy is being written: its generation, and the first segment then.
+    in_flight: Option<(u64, u64, u64)>,
+}
+
+impl Checkpoints {
+    /// Reads the copies, and gives the newer of those that are whole.
+    pub(super) fn open(
+        disk: &dyn Disk,
+        dir: &Path,
+        stream: StreamId,
+    ) -> Result<(Checkpoints, Option<State>), LogError> {
+        let mut newest: Option<(u64, State, u64, u64)> = None;
+        let mut highest = 0;
+        for generation in 0..2 {
+            let path = path(dir, generation);
+            let failed = |e| LogError::Io(Reason::new("read", &path, &e));
+            let Some(bytes) = read_file(disk, &path).map_err(failed)? else {
+                continue;
+            };
+            let (container, state, first_segment) = match decode(&bytes, stream) {
+                Ok(decoded) => decoded,
+                Err(error @ FormatError::Version(_)) => {
+                    return Err(LogError::Format { file: path, error });
+                }
+                // It can be made again.
+                Err(_) => continue,
+            };
+            highest = highest.max(container.generation);
+            if newest
+                .as_ref()
+                .is_none_or(|(g, ..)| *g < container.generation)
+            {
+                let len = bytes.len() as u64;
+                newest = Some((container.generation, state, len, first_segment));
+            }
+        }
+        let mut checkpoints = Checkpoints {
+            stream,
+            generation: highest,
+            applied: LogIndex(0),
+            len: 0,
+            log_bytes: 0,
+            first_segment: 0,
+            in_flight: None,
+        };
+        let state = newest.map(|(_, state, len, first_segment)| {
+            checkpoints.applied = state.applied;
+            checkpoints.len = len;
+            checkpoints.first_segment = first_segment;
+            state
+        });
+        Ok((checkpoints, state))
+    }
+
+    /// The number of the log's first segment when the newest copy was written; 0 if there is none.
+    pub(super) fn first_segment(&self) -> u64 {
+        self.first_segment
+    }
+
+    /// Takes the outcome of writing one; gives the first message that it knows.
+    pub(super) fn handle_done(&mut self, done: CheckpointDone) -> Result<StreamSeq, LogError> {
+        let in_flight = self.in_flight.take();
+        done.result.map_err(LogError::Io)?;
+        if let Some((generation, first_segment, log_bytes)) = in_flight {
+            self.generation = generation;
+            self.first_segment = first_segment;
+            self.log_bytes = log_bytes;
+        }
+        self.applied = done.applied;
+        self.len = done.len;
+        Ok(done.first)
+    }
+}
+
+fn path(dir: &Path, generation: u64) -> PathBuf {
+    dir.join(["checkpoint.a", "checkpoint.b"][usize::from(generation % 2 == 1)])
+}
+
+impl StreamStore {
+    /// Whether the log's tail is so long, or so much of the log is dead, that it is worth a
+    /// checkpoint, and one can be made.
+    pub(super) fn is_checkpoint_due(&self) -> bool {
+        let saved = &self.checkpoints;
+        if saved.in_flight.is_some() || self.log.durable() < self.state.applied {
+            return false;
+        }
+        let tail = self.log.written_bytes().saturating_sub(saved.log_bytes);
+        let dead = self.reclaimable();
+        self.state.applied > saved.applied
+            && (tail >= TAIL_MIN.max(2 * saved.len) || dead >= DEAD_MIN.max(2 * saved.len))
+    }
+
+    /// A checkpoint of the state as it is, which must be durable; `None` if there is one.
+    pub(super) fn checkpoint_job(&mut self) -> Option<Job> {
+        let saved = &mut self.checkpoints;
+        if saved.in_flight.is_some() || self.log.durable() < self.state.applied {
+            return None;
+        }
+        if saved.generation > 0 && saved.applied == self.state.applied {
+            return None;
+        }
+        let generation = saved.generation + 1;
+        let first_segment = self.log.first_segment();
+        let container = Container {
+            kind: ContainerKind::Checkpoint,
+            stream: saved.stream,
+            generation,
+        };
+        let mut bytes = vec![];
+        encode(&self.state, container, first_segment, &mut bytes);
+        saved.in_flight = Some((generation, first_segment, self.log.written_bytes()));
+        Some(Job::Checkpoint(CheckpointJob {
+            disk: self.disk.clone(),
+            path: path(&self.dir, generation),
+            bytes,
+            applied: self.state.applied,
+            first: self.state.first,
+        }))
+    }
+}
+
+fn encode(state: &State, container: Container, first_segment: u64, out: &mut Vec<u8>) {
+    let mut sections = container.start(out);
+    sections.add(CORE, |out| {
+        let numbers = [
+            state.applied.0,
+            state.first.0,
+            state.last.0,
+            state.last_time.0,
+            state.messages,
+            state.bytes,
+            first_segment,
+            u64::from(state.deferring),
+        ];
+        numbers.into_iter().for_each(|n| varint::put(out, n));
+    });
+    sections.add(LIMITS, |out| state.limits.encode(out));
+    sections.add(DELETED, |out| state.deleted.encode(out));
+    sections.add(LOST, |out| state.lost.encode(out));
+    let mut cursor = Cursor::start();
+    let mut block = vec![];
+    while !cursor.is_done() {
+        sections.add(SUBJECTS, |out| {
+            // Blocks share a section up to a size at which a checksum is worth its while.
+            let start = out.len();
+            while !cursor.is_done() && out.len() - start < 64 * BLOCK_BYTES {
+                block.clear();
+                let as_of = state.applied;
+                encode_block(&state.subjects, &mut cursor, as_of, BLOCK_BYTES, &mut block);
+                varint::put_bytes(out, &block);
+            }
+        });
+    }
+    sections.add(EXPIRY, |out| state.expiry.encode(out));
+    sections.add(PURGES, |out| {
+        state.purges.iter().for_each(|p| p.purge.encode(out));
+    });
+    sections.finish();
+}
+
+/// Reads a checkpoint of this stream, with the number of the log's first segment then.
+pub(super) fn decode(
+    bytes: &[u8],
+    stream: StreamId,
+) -> Result<(Container, State, u64), FormatError> {
+    let (container, sections) = Container::decode(bytes, ContainerKind::Checkpoint)?;
+    if container.stream != stream {
+        return Err(FormatError::Foreign);
+    }
+    let state = state(&sections).map_err(|_| FormatError::Invalid)?;
+    let (state, first_segment) = state;
+    Ok((container, state, first_segment))
+}
+
+fn state(sections: &[Section<'_>]) -> Result<(State, u64), Malformed> {
+    let mut state = State::new(Limits::default());
+    let mut subjects = Builder::new();
+    let mut first_segment = 0;
+    let mut core = false;
+    let mut purges = vec![];
+    for section in sections {
+        let mut reader = Reader::new(section.bytes);
+        match section.tag {
+            CORE => {
+                let mut number = || reader.number("state");
+                state.applied = LogIndex(number()?);
+                state.first = StreamSeq(number()?);
+                state.last = StreamSeq(number()?);
+                state.last_time = Timestamp(number()?);
+                state.messages = number()?;
+                state.bytes = number()?;
+                first_segment = number()?;
+                state.deferring = number()? != 0;
+                core = true;
+            }
+            LIMITS => state.limits = Limits::decode(section.bytes)?,
+            DELETED => state.deleted = SequenceSet::decode(&mut reader)?,
+            LOST => state.lost = SequenceSet::decode(&mut reader)?,
+            SUBJECTS => {
+                while !reader.is_empty() {
+                    let mut block = Block::read(reader.bytes(usize::MAX, "block of subjects")?)?;
+                    subjects.push_block(&mut block)?;
+                }
+            }
+            EXPIRY => state.expiry = ExpiryWheel::decode(&mut reader)?,
+            PURGES => {
+                while !reader.is_empty() {
+                    purges.push(Purge::decode(&mut reader)?);
+                }
+            }
+            // Of a later version that this one can read.
+            _ => {}
+        }
+    }
+    state.subjects = subjects.finish();
+    if state.deferring {
+        state.defer();
+    }
+    for purge in purges {
+        let purging = Purging::new(purge, &state);
+        state.purges.extend(purging);
+    }
+    let sound = core
+        && state.first.0 > 0
+        && state.first <= state.last.next()
+        && state.messages == state.subjects.messages();
+    match sound {
+        true => Ok((state, first_segment)),
+        false => Err(Malformed("state")),
+    }
+}

@@ -1,0 +1,76 @@
+//! What a stream has to do on the disk and may take its time, to be done elsewhere.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::store::disk::Disk;
+use crate::store::error::Reason;
+use crate::store::file::{SyncDone, SyncJob};
+use crate::store::types::{LogIndex, StreamSeq};
+
+/// Something to be done. Run it anywhere, and give the outcome to the store it came from.
+#[derive(Debug)]
+pub enum Job {
+    Sync(SyncJob),
+    Checkpoint(CheckpointJob),
+}
+
+/// The outcome of a [`Job`].
+#[derive(Debug)]
+pub enum JobDone {
+    Sync(SyncDone),
+    Checkpoint(CheckpointDone),
+}
+
+impl Job {
+    /// Does it.
+    pub fn run(self) -> JobDone {
+        match self {
+            Job::Sync(job) => JobDone::Sync(job.run()),
+            Job::Checkpoint(job) => JobDone::Checkpoint(job.run()),
+        }
+    }
+}
+
+/// A checkpoint that is to be written.
+#[derive(Debug)]
+pub struct CheckpointJob {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) path: PathBuf,
+    pub(super) bytes: Vec<u8>,
+    pub(super) applied: LogIndex,
+    pub(super) first: StreamSeq,
+}
+
+/// The outcome of a [`CheckpointJob`].
+#[derive(Debug)]
+pub struct CheckpointDone {
+    pub(super) applied: LogIndex,
+    pub(super) first: StreamSeq,
+    pub(super) len: u64,
+    pub(super) result: Result<(), Reason>,
+}
+
+impl CheckpointJob {
+    fn run(self) -> CheckpointDone {
+        let result = self.write();
+        CheckpointDone {
+            applied: self.applied,
+            first: self.first,
+            len: self.bytes.len() as u64,
+            result: result.map_err(|e| Reason::new("write", &self.path, &e)),
+        }
+    }
+
+    /// Writes the copy that is older, whose bytes are of no use any more.
+    fn write(&self) -> io::Result<()> {
+        let file = self.disk.create(&self.path, self.bytes.len())?;
+        file.write_at(&self.bytes, 0)?;
+        file.sync()?;
+        match self.path.parent() {
+            Some(dir) => self.disk.sync_dir(dir),
+            None => Ok(()),
+        }
+    }
+}

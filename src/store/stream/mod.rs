@@ -1,0 +1,333 @@
+//! The messages of one stream: a [`Log`] of everything that happened to them, and what follows
+//! from it.
+//!
+//! Every change is a record first. [`State::apply`] makes the change of the record, now and again
+//! when the log is replayed, so that what is opened is what was left. A checkpoint keeps the state
+//! at some record, and the log from there on does the rest.
+//!
+//! What limits remove follows from the records too, and is not recorded; what goes because time
+//! has passed is recorded, as a delete. Work that may be long (a purge, a limit that was lowered)
+//! is done in parts, by [`StreamStore::work`].
+
+mod checkpoint;
+mod jobs;
+mod orders;
+mod purge;
+mod read;
+mod removal;
+mod state;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use jobs::{Job, JobDone};
+pub use orders::{Limits, Purge};
+pub use read::{Found, Message};
+pub use removal::Expired;
+pub use state::StreamState;
+
+use self::checkpoint::Checkpoints;
+use self::state::State;
+use super::disk::Disk;
+use super::error::LogError;
+use super::file::format::Kind;
+use super::file::log::Walk;
+use super::file::{Draft, Known, Log, LogOptions, Progress, ReadBuffer, Recovery};
+use super::types::{LogIndex, StreamId, StreamSeq, Term, Timestamp};
+use crate::base::clock::Mono;
+
+/// Seconds that stand for a message that never goes by its age.
+pub const TTL_NEVER: u32 = u32::MAX;
+
+/// The messages of one stream.
+#[derive(Debug)]
+pub struct StreamStore {
+    log: Log,
+    state: State,
+    checkpoints: Checkpoints,
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    buffer: ReadBuffer,
+    scratch: Vec<u8>,
+}
+
+/// How a stream is kept.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    pub log: LogOptions,
+    /// What the stream may hold, if nothing in its files says so.
+    pub limits: Limits,
+}
+
+/// A message that is to be stored.
+#[derive(Clone, Copy, Debug)]
+pub struct NewMessage<'a> {
+    pub subject: &'a [u8],
+    pub headers: &'a [u8],
+    pub payload: &'a [u8],
+    /// Not before that of the last message; an earlier one is taken for the same.
+    pub timestamp: Timestamp,
+    /// Seconds until it goes; 0 for as long as the limits let it, [`TTL_NEVER`] for longer than
+    /// they say.
+    pub ttl_s: u32,
+}
+
+/// What was found and done when a stream was opened.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Opened {
+    pub log: Recovery,
+    /// Records that were applied on top of the checkpoint.
+    pub replayed: u64,
+    /// Whether there was no checkpoint that could be used, in a log that had records.
+    pub rebuilt: bool,
+}
+
+impl StreamStore {
+    /// Opens the stream in `dir`, or begins one there. `trust_upto` is for a store that failed, and
+    /// says what was [durable](Log::durable) then: nothing behind it is believed.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        stream: StreamId,
+        options: &StoreOptions,
+        trust_upto: Option<LogIndex>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(StreamStore, Opened), LogError> {
+        let (checkpoints, saved) = Checkpoints::open(&*disk, dir, stream)?;
+        let known = saved.as_ref().map_or_else(Known::default, |s| Known {
+            durable: s.applied,
+            sequence: s.last,
+            first_segment: checkpoints.first_segment(),
+            trust_upto: None,
+        });
+        let known = Known {
+            trust_upto,
+            ..known
+        };
+        let log_options = options.log.clone();
+        let (log, report) = Log::open(disk.clone(), dir, stream, log_options, known, progress)?;
+        let mut store = StreamStore {
+            log,
+            state: State::new(options.limits),
+            checkpoints,
+            disk,
+            dir: dir.to_owned(),
+            buffer: ReadBuffer::default(),
+            scratch: vec![],
+        };
+        let mut opened = Opened {
+            log: report,
+            ..Opened::default()
+        };
+        store.restore(saved, &mut opened, progress)?;
+        Ok((store, opened))
+    }
+
+    /// Makes the state of before from a checkpoint, if it is of use, and the log.
+    fn restore(
+        &mut self,
+        saved: Option<State>,
+        opened: &mut Opened,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), LogError> {
+        let first = self.log.first_index();
+        // A checkpoint that counts what is lost is no help, nor is one from which records are
+        // missing up to the first that is there.
+        let is_useful = |s: &State| {
+            let lost = opened.log.lost.iter().any(|run| run.first <= s.applied);
+            s.applied.next() >= first && s.applied <= self.log.last_index() && !lost
+        };
+        let had_records = self.log.last_index().next() > first;
+        match saved.filter(is_useful) {
+            Some(saved) => self.state = saved,
+            None => {
+                opened.rebuilt = had_records;
+                self.state
+                    .start(first.previous(), self.log.first_sequence());
+            }
+        }
+        let of = self.log.last_index().0 - self.state.applied.0;
+        let mut from = self.state.applied.next();
+        let mut lost = std::mem::take(&mut opened.log.lost).into_iter().peekable();
+        let mut runs = vec![];
+        let mut buffer = ReadBuffer::default();
+        loop {
+            let mut budget = 1 << 16;
+            let walk = self.log.walk(from, &mut budget, |_| true, &mut buffer)?;
+            let (index, record) = match walk {
+                Walk::Found(stored) => (stored.record.index, Some(stored.record)),
+                Walk::Damaged(index, sequence) => {
+                    self.state.lose(sequence);
+                    (index, None)
+                }
+                Walk::Paused(index) => {
+                    from = index;
+                    continue;
+                }
+                Walk::End => break,
+            };
+            while let Some(run) = lost.next_if(|run| run.first < index) {
+                self.state.lose_between(run.after, run.before);
+                runs.push(run);
+            }
+            if let Some(record) = record {
+                self.state.apply(&record, &mut self.log, &mut self.buffer);
+            }
+            self.state.applied = index;
+            opened.replayed += 1;
+            if opened.replayed % (1 << 16) == 0 {
+                let done = opened.replayed;
+                progress(Progress { done, of });
+            }
+            from = index.next();
+        }
+        for run in lost {
+            self.state.lose_between(run.after, run.before);
+            runs.push(run);
+        }
+        opened.log.lost = runs;
+        self.state.applied = self.log.last_index();
+        self.state.catch_up(self.log.last_sequence());
+        while self.work(usize::MAX) {}
+        if self.log.failure().is_none() {
+            self.log.commit()?;
+        }
+        Ok(())
+    }
+
+    /// Stores a message, and gives its sequence and the index whose
+    /// [acknowledgement](StreamStore::acknowledged) is that of the message. Nothing is written
+    /// before [`StreamStore::commit`].
+    ///
+    /// # Errors
+    /// The message is not stored then; see [`Log::append`].
+    pub fn append(&mut self, message: &NewMessage<'_>) -> Result<(StreamSeq, LogIndex), LogError> {
+        let sequence = self.state.last.next();
+        let previous = self.state.previous_on(message.subject);
+        let draft = Draft {
+            kind: Kind::Message,
+            term: Term(0),
+            sequence,
+            timestamp: message.timestamp.max(self.state.last_time),
+            previous,
+            ttl_s: message.ttl_s,
+            subject: message.subject,
+            headers: message.headers,
+            payload: message.payload,
+        };
+        let index = self.append_record(&draft)?;
+        Ok((sequence, index))
+    }
+
+    /// Lets the next message have the sequence behind `last`: those up to it are taken as deleted.
+    pub fn skip_to(&mut self, last: StreamSeq) -> Result<LogIndex, LogError> {
+        let draft = self.order(Kind::Skip, &[]);
+        self.append_record(&Draft {
+            sequence: last,
+            ..draft
+        })
+    }
+
+    /// Sets what the stream may hold. What is too much goes in [`StreamStore::work`].
+    pub fn set_limits(&mut self, limits: &Limits) -> Result<LogIndex, LogError> {
+        let mut payload = vec![];
+        limits.encode(&mut payload);
+        let draft = self.order(Kind::Config, &payload);
+        self.append_record(&draft)
+    }
+
+    /// What is no message, at the end of the log.
+    fn order<'a>(&self, kind: Kind, payload: &'a [u8]) -> Draft<'a> {
+        Draft {
+            kind,
+            term: Term(0),
+            sequence: self.state.last,
+            timestamp: self.state.last_time,
+            previous: StreamSeq(0),
+            ttl_s: 0,
+            subject: b"",
+            headers: b"",
+            payload,
+        }
+    }
+
+    fn append_record(&mut self, draft: &Draft<'_>) -> Result<LogIndex, LogError> {
+        let index = self.log.append(draft)?;
+        let record = draft.at(index);
+        self.state.apply(&record, &mut self.log, &mut self.buffer);
+        self.state.applied = index;
+        Ok(index)
+    }
+
+    /// Writes what was appended.
+    pub fn commit(&mut self) -> Result<(), LogError> {
+        self.log.commit()
+    }
+
+    /// Writes and syncs what was appended, here and now.
+    pub fn sync(&mut self) -> Result<(), LogError> {
+        self.log.sync()
+    }
+
+    /// Syncs everything and keeps the state, so that opening takes no time. The store is as before
+    /// if this fails.
+    pub fn close(&mut self) -> Result<(), LogError> {
+        self.log.sync()?;
+        if let Some(job) = self.checkpoint_job() {
+            self.handle_done(job.run())?;
+        }
+        Ok(())
+    }
+
+    /// The last record that counts as stored.
+    pub fn acknowledged(&self) -> LogIndex {
+        self.log.acknowledged()
+    }
+
+    /// The last message that counts as stored, and may be shown: those behind it may still be lost.
+    pub fn visible(&self) -> StreamSeq {
+        self.log.sequence_at(self.log.acknowledged())
+    }
+
+    /// The log, to be looked at.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// What there is to be told of the stream.
+    pub fn state(&self) -> StreamState {
+        self.state.summary(self.log.file_bytes())
+    }
+
+    /// What is to be done where it may take its time, if something is due.
+    pub fn poll_job(&mut self, now: Mono) -> Option<Job> {
+        if let Some(sync) = self.log.poll_sync(now) {
+            return Some(Job::Sync(sync));
+        }
+        if self.is_checkpoint_due() {
+            return self.checkpoint_job();
+        }
+        None
+    }
+
+    /// Takes the outcome of a job.
+    ///
+    /// # Errors
+    /// If a checkpoint, or the removal of segments, failed: then it is tried again later, and
+    /// nothing is lost. That a sync failed is told by [`Log::failure`].
+    pub fn handle_done(&mut self, done: JobDone) -> Result<(), LogError> {
+        match done {
+            JobDone::Sync(done) => {
+                self.log.handle_synced(done);
+                Ok(())
+            }
+            JobDone::Checkpoint(done) => {
+                let first = self.checkpoints.handle_done(done)?;
+                self.reclaim(first)
+            }
+        }
+    }
+}

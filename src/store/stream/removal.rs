@@ -1,0 +1,217 @@
+//! What makes messages go: deletes, purges, age, limits; and what makes their bytes go.
+
+use std::ops::ControlFlow;
+
+use super::state::State;
+use super::{Purge, StreamStore, TTL_NEVER};
+use crate::store::error::LogError;
+use crate::store::file::format::{Kind, encode_runs};
+use crate::store::file::{Log, ReadBuffer};
+use crate::store::index::{Cursor, Filters};
+use crate::store::types::{LogIndex, StreamSeq, Timestamp};
+
+/// Messages that one record says to have expired, at most.
+const EXPIRE_MAX: usize = 4096;
+
+/// What expired.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Expired {
+    /// Messages that are gone, in order.
+    pub messages: Vec<StreamSeq>,
+    /// Whether there may be more.
+    pub more: bool,
+}
+
+impl StreamStore {
+    /// Removes a message, when all other [work](StreamStore::work) is done; gives the index of the record that says so, or `None` if there is no
+    /// such message.
+    pub fn delete(&mut self, sequence: StreamSeq) -> Result<Option<LogIndex>, LogError> {
+        if !self.state.has(sequence) {
+            return Ok(None);
+        }
+        self.delete_all(&[sequence]).map(Some)
+    }
+
+    /// Records that messages, which are in order and there, are removed.
+    fn delete_all(&mut self, sequences: &[StreamSeq]) -> Result<LogIndex, LogError> {
+        let mut payload = std::mem::take(&mut self.scratch);
+        payload.clear();
+        payload.push(0);
+        encode_runs(runs(sequences), &mut payload);
+        let draft = self.order(Kind::Delete, &payload);
+        let result = self.append_record(&draft);
+        self.scratch = payload;
+        result
+    }
+
+    /// Orders a purge, which [`StreamStore::work`] does in parts, and gives the index of the order.
+    pub fn purge(&mut self, purge: &Purge) -> Result<LogIndex, LogError> {
+        let mut payload = vec![];
+        purge.encode(&mut payload);
+        let draft = self.order(Kind::Purge, &payload);
+        self.append_record(&draft)
+    }
+
+    /// Does a part of what is to be done, looking at about `budget` messages, and says whether
+    /// there is more. Limits do not remove anything while a purge is under way. When all is done,
+    /// that is a record of its own; without room for it, it is tried again the next time.
+    pub fn work(&mut self, budget: usize) -> bool {
+        if !self.state.deferring {
+            return false;
+        }
+        let (log, buffer) = (&mut self.log, &mut self.buffer);
+        if self.state.work(budget, log, buffer) {
+            return true;
+        }
+        let done = self.order(Kind::Noop, &[]);
+        let _ = self.append_record(&done);
+        false
+    }
+
+    /// Whether [`StreamStore::work`] has something to do.
+    pub fn has_work(&self) -> bool {
+        self.state.deferring
+    }
+
+    /// Removes messages whose time has passed, some thousand at most. It is an order as others:
+    /// they are gone for good when its record is acknowledged.
+    /// Nothing goes while there is [work](StreamStore::work) to do, which comes first.
+    pub fn expire(&mut self, now: Timestamp) -> Result<Expired, LogError> {
+        if self.has_work() {
+            return Ok(Expired {
+                messages: vec![],
+                more: true,
+            });
+        }
+        let mut due = vec![];
+        let all = self.state.expiry.expire(now, EXPIRE_MAX, &mut due);
+        due.retain(|sequence| self.state.has(*sequence));
+        let aged = self.aged(now, EXPIRE_MAX.saturating_sub(due.len()), &mut due);
+        due.sort_unstable();
+        due.dedup();
+        if !due.is_empty()
+            && let Err(error) = self.delete_all(&due)
+        {
+            // What came out of the wheel has to come again.
+            for sequence in due {
+                self.state.expiry.insert(sequence, now);
+            }
+            return Err(error);
+        }
+        Ok(Expired {
+            messages: due,
+            more: !(all && aged),
+        })
+    }
+
+    /// Finds messages that are older than the limit allows; they are the first ones, save those
+    /// that go at no time. Says whether all were found.
+    fn aged(&mut self, now: Timestamp, budget: usize, due: &mut Vec<StreamSeq>) -> bool {
+        let age = self.state.limits.age_nanos();
+        if age == 0 {
+            return true;
+        }
+        let mut at = self.state.first.max(self.state.aged);
+        for _ in 0..budget {
+            let Some(next) = self.state.deleted.next_absent(at) else {
+                return true;
+            };
+            if next > self.state.last {
+                return true;
+            }
+            at = next.next();
+            let Ok(stored) = self.log.read_message(next, &mut self.buffer) else {
+                continue;
+            };
+            let record = &stored.record;
+            if record.timestamp.0.saturating_add(age) > now.0 {
+                return true;
+            }
+            if record.ttl_s == TTL_NEVER {
+                if due.is_empty() {
+                    self.state.aged = next.next();
+                }
+            } else {
+                due.push(next);
+            }
+        }
+        false
+    }
+
+    /// Removes segments in which nothing is any more, up to the first message of a checkpoint that
+    /// is on the disk.
+    pub(super) fn reclaim(&mut self, first: StreamSeq) -> Result<(), LogError> {
+        self.log.drop_segments_before(first)
+    }
+
+    /// Bytes of segments that a checkpoint would free.
+    pub(super) fn reclaimable(&self) -> u64 {
+        self.log.bytes_before(self.state.first)
+    }
+}
+
+impl State {
+    /// Does a part of what is under way, and says whether there is more.
+    pub(super) fn work(&mut self, budget: usize, log: &mut Log, buffer: &mut ReadBuffer) -> bool {
+        self.purge(budget, log, buffer)
+            || self.sweep_subjects(budget, log, buffer)
+            || self.trim(budget, log, buffer)
+    }
+
+    /// Goes on looking for subjects that have too many messages, and removes the oldest of them.
+    /// Says whether there may be more.
+    fn sweep_subjects(&mut self, budget: usize, log: &mut Log, buffer: &mut ReadBuffer) -> bool {
+        let (limit, mut left) = (self.limits.per_subject, budget);
+        while let Some(mut cursor) = self.sweep.take().filter(|_| limit > 0) {
+            if left == 0 {
+                self.sweep = Some(cursor);
+                return true;
+            }
+            let mut found = None;
+            let mut seen = 0;
+            self.subjects
+                .scan(&Filters::all(), &mut cursor, left, |subject, entry| {
+                    seen += 1;
+                    match entry.count() > limit {
+                        true => {
+                            found = Some(subject.to_vec());
+                            ControlFlow::Break(())
+                        }
+                        false => ControlFlow::Continue(()),
+                    }
+                });
+            // Looking at a subject costs a part of what a removal does, and is counted the same.
+            left = left.saturating_sub(seen.max(1));
+            if let Some(subject) = found {
+                self.trim_subject(&subject, log, buffer);
+                let still = self
+                    .subjects
+                    .get(&subject)
+                    .is_some_and(|e| e.count() > limit);
+                if still {
+                    cursor = Cursor::at(&subject);
+                }
+            }
+            self.sweep = (!cursor.is_done()).then_some(cursor);
+        }
+        false
+    }
+
+    fn is_over_limit(limit: u64, is: u64) -> bool {
+        limit > 0 && is > limit
+    }
+
+    /// Whether there are more messages, or bytes, than there may be.
+    pub(super) fn is_over(&self) -> bool {
+        self.messages > 0
+            && (State::is_over_limit(self.limits.messages, self.messages)
+                || State::is_over_limit(self.limits.bytes, self.bytes))
+    }
+}
+
+/// Sequences in order, as runs.
+fn runs(sequences: &[StreamSeq]) -> impl Iterator<Item = (u64, u64)> {
+    sequences
+        .chunk_by(|a, b| a.next() == *b)
+        .filter_map(|run| Some((run.first()?.0, run.last()?.0)))
+}

@@ -1,0 +1,446 @@
+//! What follows from the records of a stream.
+
+use std::collections::VecDeque;
+
+use super::TTL_NEVER;
+use super::orders::{Limits, Purge};
+use super::purge::Purging;
+use crate::store::file::format::{Kind, Record, decode_runs};
+use crate::store::file::{Log, ReadBuffer};
+use crate::store::index::varint::Reader;
+use crate::store::index::{Bound, Cursor, ExpiryWheel, SequenceSet, SubjectIndex};
+use crate::store::types::{LogIndex, StreamSeq, Timestamp};
+
+/// Messages that go at once when one comes that is too many. More go in parts.
+const EVICT_AT_ONCE: usize = 16;
+
+/// Messages of a subject up to which they are followed back one by one to find the first; the log
+/// is searched otherwise.
+const FOLLOW_MAX: u64 = 256;
+
+/// The state of a stream at some record.
+#[derive(Debug)]
+pub(super) struct State {
+    /// The last record that this follows from.
+    pub(super) applied: LogIndex,
+    /// The first message there is, or what the next one will be if there is none.
+    pub(super) first: StreamSeq,
+    /// The last sequence that was used.
+    pub(super) last: StreamSeq,
+    pub(super) last_time: Timestamp,
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
+    /// Sequences from the first to the last that are no messages (any more).
+    pub(super) deleted: SequenceSet,
+    /// Sequences of messages that were damaged.
+    pub(super) lost: SequenceSet,
+    pub(super) subjects: SubjectIndex,
+    /// Messages that go at a time of their own.
+    pub(super) expiry: ExpiryWheel,
+    /// Messages before this one are younger than the limit allows, or go at no time.
+    pub(super) aged: StreamSeq,
+    pub(super) limits: Limits,
+    /// Whether limits are left alone, since something is under way that takes long. Both ends of
+    /// such a time are records, so that a replay comes to the same end.
+    pub(super) deferring: bool,
+    /// Where to go on looking for subjects that have too many messages, if there may be some.
+    pub(super) sweep: Option<Cursor>,
+    /// Those that are not done yet.
+    pub(super) purges: VecDeque<Purging>,
+}
+
+/// What there is to be told of a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct StreamState {
+    pub messages: u64,
+    /// Bytes of the messages as the reference counts them, see [`StreamState::message_bytes`].
+    pub bytes: u64,
+    /// The first message there is, or the next one there will be.
+    pub first: StreamSeq,
+    pub last: StreamSeq,
+    pub last_time: Timestamp,
+    pub subjects: u64,
+    /// Sequences between the first and the last that are no messages.
+    pub deleted: u64,
+    /// Messages that were damaged, and are counted as deleted.
+    pub lost: u64,
+    /// Bytes of the files.
+    pub file_bytes: u64,
+}
+
+impl StreamState {
+    /// Bytes of a message, as the reference counts them in its files.
+    pub fn message_bytes(subject: usize, headers: usize, payload: usize) -> u64 {
+        let headers = if headers == 0 { 0 } else { headers + 4 };
+        (subject + headers + payload + 30) as u64
+    }
+}
+
+impl State {
+    pub(super) fn new(limits: Limits) -> State {
+        State {
+            applied: LogIndex(0),
+            first: StreamSeq(1),
+            last: StreamSeq(0),
+            last_time: Timestamp(0),
+            messages: 0,
+            bytes: 0,
+            deleted: SequenceSet::new(),
+            lost: SequenceSet::new(),
+            subjects: SubjectIndex::new(),
+            expiry: ExpiryWheel::new(Timestamp(0)),
+            aged: StreamSeq(0),
+            limits,
+            deferring: false,
+            sweep: None,
+            purges: VecDeque::new(),
+        }
+    }
+
+    /// The state before the first record that is there.
+    pub(super) fn start(&mut self, applied: LogIndex, last: StreamSeq) {
+        *self = State {
+            applied,
+            last,
+            first: last.next(),
+            ..State::new(self.limits)
+        };
+    }
+
+    pub(super) fn summary(&self, file_bytes: u64) -> StreamState {
+        StreamState {
+            messages: self.messages,
+            bytes: self.bytes,
+            first: self.first,
+            last: self.last,
+            last_time: self.last_time,
+            subjects: self.subjects.len() as u64,
+            deleted: self.deleted.len(),
+            lost: self.lost.len(),
+            file_bytes,
+        }
+    }
+
+    /// The last message on a subject; 0 if there is none that is known.
+    pub(super) fn previous_on(&self, subject: &[u8]) -> StreamSeq {
+        let entry = self.subjects.get(subject);
+        let exact = entry.and_then(|e| e.last().exact());
+        exact.unwrap_or_default()
+    }
+
+    /// Whether there is a message with this sequence.
+    pub(super) fn has(&self, sequence: StreamSeq) -> bool {
+        (self.first..=self.last).contains(&sequence) && !self.deleted.contains(sequence)
+    }
+
+    /// Makes the change that a record tells. Records that make no sense change nothing: their
+    /// checksum was right, so they were written like that.
+    pub(super) fn apply(&mut self, record: &Record<'_>, log: &mut Log, buffer: &mut ReadBuffer) {
+        if !matches!(record.kind, Kind::Message | Kind::Skip) {
+            self.settle(log, buffer);
+        }
+        match record.kind {
+            Kind::Message => self.add(record, log, buffer),
+            Kind::Delete => {
+                let bytes = record.payload.get(1..).unwrap_or_default();
+                let _ = decode_runs(bytes, |first, last| {
+                    let first = first.max(self.first.0);
+                    for sequence in first..=last.min(self.last.0) {
+                        self.remove(StreamSeq(sequence), log, buffer);
+                    }
+                });
+            }
+            Kind::Purge => {
+                if let Ok(purge) = Purge::decode(&mut Reader::new(record.payload)) {
+                    self.begin_purge(purge);
+                }
+            }
+            Kind::Config => {
+                if let Ok(limits) = Limits::decode(record.payload) {
+                    self.defer();
+                    self.limits = limits;
+                    self.aged = StreamSeq(0);
+                }
+            }
+            Kind::Skip => self.catch_up(record.sequence),
+            Kind::Consumer | Kind::Noop | Kind::Membership => {}
+        }
+    }
+
+    fn add(&mut self, record: &Record<'_>, log: &mut Log, buffer: &mut ReadBuffer) {
+        let sequence = record.sequence;
+        if sequence <= self.last {
+            return;
+        }
+        self.catch_up(sequence.previous());
+        self.last = sequence;
+        self.last_time = self.last_time.max(record.timestamp);
+        if record.erased || self.subjects.append(record.subject, sequence).is_err() {
+            self.drop_sequence(sequence);
+            return;
+        }
+        self.messages += 1;
+        self.bytes += size(record);
+        if record.ttl_s != 0 && record.ttl_s != TTL_NEVER {
+            let ttl = u64::from(record.ttl_s) * 1_000_000_000;
+            let deadline = record.timestamp.0.saturating_add(ttl);
+            self.expiry.insert(sequence, Timestamp(deadline));
+        }
+        if !self.deferring {
+            self.trim_subject(record.subject, log, buffer);
+            if self.trim(EVICT_AT_ONCE, log, buffer) {
+                self.defer();
+            }
+        }
+    }
+
+    /// Leaves the limits to [`State::settle`].
+    pub(super) fn defer(&mut self) {
+        self.deferring = true;
+        self.sweep = Some(Cursor::start());
+    }
+
+    /// Does all that is under way.
+    pub(super) fn settle(&mut self, log: &mut Log, buffer: &mut ReadBuffer) {
+        while self.work(usize::MAX, log, buffer) {}
+        self.deferring = false;
+    }
+
+    /// Sequences up to `last` are used, and no messages.
+    pub(super) fn catch_up(&mut self, last: StreamSeq) {
+        if last <= self.last {
+            return;
+        }
+        if self.messages == 0 {
+            self.first = last.next();
+        } else {
+            self.deleted.insert_range(self.last.next(), last);
+        }
+        self.last = last;
+    }
+
+    /// Messages with sequences between these two are lost, those that there were.
+    pub(super) fn lose_between(&mut self, after: StreamSeq, before: StreamSeq) {
+        let (first, last) = (after.next().max(self.first), before.previous());
+        if first > last {
+            return;
+        }
+        self.lost.insert_range(first, last);
+        for sequence in first.0..=last.0.min(self.last.0) {
+            self.lose(StreamSeq(sequence));
+        }
+        self.catch_up(last);
+    }
+
+    /// A message is lost, if there was one.
+    pub(super) fn lose(&mut self, sequence: StreamSeq) {
+        if self.has(sequence) {
+            self.lost.insert(sequence);
+            self.messages = self.messages.saturating_sub(1);
+            self.drop_sequence(sequence);
+        }
+    }
+
+    /// Removes a message, if it is there. One that cannot be read is lost: what the index knows of
+    /// its subject stays until somebody looks for it.
+    pub(super) fn remove(&mut self, sequence: StreamSeq, log: &mut Log, buffer: &mut ReadBuffer) {
+        if !self.has(sequence) {
+            return;
+        }
+        let Ok(stored) = log.read_message(sequence, buffer) else {
+            self.lose(sequence);
+            return;
+        };
+        let record = &stored.record;
+        let _ = self.subjects.remove(record.subject, sequence);
+        self.messages = self.messages.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(size(record));
+        self.drop_sequence(sequence);
+    }
+
+    /// A sequence is no message any more.
+    fn drop_sequence(&mut self, sequence: StreamSeq) {
+        if sequence > self.first {
+            self.deleted.insert(sequence);
+            return;
+        }
+        if sequence == self.first {
+            let next = self.deleted.next_absent(sequence.next());
+            let first = next.unwrap_or(self.last.next()).min(self.last.next());
+            self.deleted.remove_range(sequence, first.previous());
+            self.first = first;
+        }
+    }
+
+    /// Removes the oldest messages while there are too many, `budget` at most. Says whether there
+    /// are still too many.
+    pub(super) fn trim(
+        &mut self,
+        mut budget: usize,
+        log: &mut Log,
+        buffer: &mut ReadBuffer,
+    ) -> bool {
+        while self.is_over() {
+            if budget == 0 {
+                return true;
+            }
+            budget -= 1;
+            self.remove(self.first, log, buffer);
+        }
+        false
+    }
+
+    /// Removes the oldest messages of a subject while it has too many.
+    pub(super) fn trim_subject(&mut self, subject: &[u8], log: &mut Log, buffer: &mut ReadBuffer) {
+        let limit = self.limits.per_subject;
+        if limit == 0 {
+            return;
+        }
+        for _ in 0..EVICT_AT_ONCE {
+            match self.subjects.get(subject) {
+                Some(entry) if entry.count() > limit => {}
+                _ => return,
+            }
+            let Some(first) = self.first_on(subject, log, buffer) else {
+                return;
+            };
+            self.remove(first, log, buffer);
+        }
+    }
+
+    /// The first message on a subject.
+    pub(super) fn first_on(
+        &mut self,
+        subject: &[u8],
+        log: &mut Log,
+        buffer: &mut ReadBuffer,
+    ) -> Option<StreamSeq> {
+        let entry = self.subjects.get(subject)?;
+        let bound = match entry.first() {
+            Bound::Exact(first) => return Some(first),
+            Bound::Inexact(bound) => bound,
+        };
+        let mut found = None;
+        if entry.count() <= FOLLOW_MAX {
+            found = self.follow_back(subject, bound, log, buffer);
+        }
+        let found = match found {
+            Some(first) => Some(first),
+            None => self.search(subject, bound, log, buffer),
+        };
+        match found {
+            Some(first) => {
+                self.subjects.settle_first(subject, first);
+                Some(first)
+            }
+            // All that the index counts are lost.
+            None => {
+                self.subjects.remove_subject(subject);
+                None
+            }
+        }
+    }
+
+    /// The last message on a subject that is not behind `upto`.
+    pub(super) fn last_on(
+        &mut self,
+        subject: &[u8],
+        upto: StreamSeq,
+        log: &mut Log,
+        buffer: &mut ReadBuffer,
+    ) -> Option<StreamSeq> {
+        let entry = self.subjects.get(subject)?;
+        let mut at = entry.last().seq();
+        while at > upto || !self.has(at) || entry.last().exact() != Some(at) {
+            // Either it is there, or it says what was before it.
+            let Ok(stored) = log.read_message(at, buffer) else {
+                return self.search_back(subject, at.previous().min(upto), log, buffer);
+            };
+            let record = &stored.record;
+            let is_it = record.subject == subject;
+            if is_it && at <= upto && self.has(at) {
+                break;
+            }
+            if !is_it || record.previous.0 == 0 {
+                return self.search_back(subject, at.previous().min(upto), log, buffer);
+            }
+            at = record.previous;
+        }
+        Some(at).filter(|at| *at >= self.first)
+    }
+
+    /// Follows a subject's messages back to the first that is not before `bound`. `None` if one of
+    /// them does not know what was before it.
+    fn follow_back(
+        &self,
+        subject: &[u8],
+        bound: StreamSeq,
+        log: &mut Log,
+        buffer: &mut ReadBuffer,
+    ) -> Option<StreamSeq> {
+        let entry = self.subjects.get(subject)?;
+        let mut left = entry.count();
+        let mut at = entry.last().exact()?;
+        loop {
+            let stored = log.read_message(at, buffer).ok()?;
+            if stored.record.subject != subject {
+                return None;
+            }
+            left -= u64::from(self.has(at));
+            if left == 0 {
+                return Some(at).filter(|at| *at >= bound);
+            }
+            at = stored.record.previous;
+            if at < bound || at.0 == 0 {
+                return None;
+            }
+        }
+    }
+
+    /// Searches the log for a subject's first message from `from` on.
+    fn search(
+        &self,
+        subject: &[u8],
+        from: StreamSeq,
+        log: &mut Log,
+        buffer: &mut ReadBuffer,
+    ) -> Option<StreamSeq> {
+        let wants = |record: &Record<'_>| {
+            record.kind == Kind::Message
+                && record.sequence >= from
+                && record.subject == subject
+                && self.has(record.sequence)
+        };
+        log.find(from, wants, buffer)
+    }
+
+    /// Searches for a subject's last message up to `upto`, back from there.
+    fn search_back(
+        &self,
+        subject: &[u8],
+        upto: StreamSeq,
+        log: &mut Log,
+        buffer: &mut ReadBuffer,
+    ) -> Option<StreamSeq> {
+        let least = self.subjects.get(subject)?.first().seq().max(self.first);
+        let mut at = upto.min(self.last);
+        while at >= least && at.0 > 0 {
+            at = self.deleted.previous_absent(at)?;
+            if at < least {
+                return None;
+            }
+            let stored = log.read_message(at, buffer);
+            if stored.is_ok_and(|stored| stored.record.subject == subject) {
+                return Some(at);
+            }
+            at = at.previous();
+        }
+        None
+    }
+}
+
+/// Bytes of a message that count.
+fn size(record: &Record<'_>) -> u64 {
+    let (subject, headers) = (record.subject.len(), record.headers.len());
+    StreamState::message_bytes(subject, headers, record.payload.len())
+}

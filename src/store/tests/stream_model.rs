@@ -1,0 +1,644 @@
+//! The stream's store beside one that is as simple as can be, with the same orders: on real disks
+//! and in memory, and on a disk that fails, where after each crash the store must be as it was
+//! after some order, the last that was acknowledged or a later one.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::faulty::{Fault, FaultyDisk};
+use super::log_faults::stream;
+use super::seeds::for_seeds;
+use crate::base::clock::Mono;
+use crate::base::rng::Rng;
+use crate::store::LogError;
+use crate::store::disk::{Disk, OsDisk};
+use crate::store::file::{Handles, LogOptions, Payload, ReadBuffer};
+use crate::store::index::{Cursor, Filters};
+use crate::store::memory::MemoryDisk;
+use crate::store::stream::{
+    Found, Job, Limits, NewMessage, Opened, Purge, StoreOptions, StreamState, StreamStore,
+    TTL_NEVER,
+};
+use crate::store::types::{LogIndex, StreamSeq, Timestamp};
+
+const SECOND: u64 = 1_000_000_000;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Message {
+    subject: String,
+    headers: Vec<u8>,
+    payload: Vec<u8>,
+    time: u64,
+    ttl_s: u32,
+}
+
+impl Message {
+    fn bytes(&self) -> u64 {
+        StreamState::message_bytes(self.subject.len(), self.headers.len(), self.payload.len())
+    }
+}
+
+/// What the store must be.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Model {
+    messages: BTreeMap<u64, Message>,
+    /// The first sequence that may be a message.
+    first: u64,
+    last: u64,
+    limits: Limits,
+    deferring: bool,
+}
+
+impl Model {
+    fn add(&mut self, message: Message) {
+        self.last += 1;
+        let subject = message.subject.clone();
+        self.messages.insert(self.last, message);
+        if !self.deferring {
+            self.trim_subject(&subject);
+            self.trim();
+        }
+    }
+
+    fn settle(&mut self) {
+        if std::mem::take(&mut self.deferring) {
+            for subject in self.subjects() {
+                self.trim_subject(&subject);
+            }
+            self.trim();
+        }
+    }
+
+    fn trim_subject(&mut self, subject: &str) {
+        let limit = self.limits.per_subject;
+        let on: Vec<u64> = self.on(|s| s == subject);
+        if limit > 0 && on.len() as u64 > limit {
+            let many = on.len() - usize::try_from(limit).unwrap();
+            on[..many]
+                .iter()
+                .for_each(|s| drop(self.messages.remove(s)));
+        }
+    }
+
+    fn trim(&mut self) {
+        let over = |limit: u64, is: u64| limit > 0 && is > limit;
+        while over(self.limits.messages, self.messages.len() as u64)
+            || !self.messages.is_empty() && over(self.limits.bytes, self.bytes())
+        {
+            self.messages.pop_first();
+        }
+    }
+
+    fn set_limits(&mut self, limits: Limits) {
+        self.settle();
+        self.limits = limits;
+        self.deferring = true;
+    }
+
+    fn subjects(&self) -> Vec<String> {
+        let mut subjects: Vec<String> = self.messages.values().map(|m| m.subject.clone()).collect();
+        subjects.sort();
+        subjects.dedup();
+        subjects
+    }
+
+    fn on(&self, wants: impl Fn(&str) -> bool) -> Vec<u64> {
+        let wanted = self.messages.iter().filter(|(_, m)| wants(&m.subject));
+        wanted.map(|(s, _)| *s).collect()
+    }
+
+    fn purge(&mut self, purge: &Purge) {
+        self.settle();
+        self.deferring = !(purge.filter.is_empty() && purge.keep == 0 && purge.upto.0 >= self.last);
+        let mut gone = match purge.filter.is_empty() {
+            true => self.on(|_| true),
+            false => {
+                let filters = Filters::new([&purge.filter[..]]).unwrap();
+                self.on(|s| filters.matches(s.as_bytes()))
+            }
+        };
+        gone.retain(|s| *s <= purge.upto.0);
+        let many = gone
+            .len()
+            .saturating_sub(usize::try_from(purge.keep).unwrap());
+        gone[..many]
+            .iter()
+            .for_each(|s| drop(self.messages.remove(s)));
+    }
+
+    /// Removes what has expired, which must be all that was due a while ago, and nothing that is not.
+    fn expire(&mut self, now: u64, gone: &[u64]) {
+        let age = u64::try_from(self.limits.age.as_nanos()).unwrap();
+        let is_due = |m: &Message, now: u64| {
+            let ttl = u64::from(m.ttl_s) * SECOND;
+            m.ttl_s != TTL_NEVER
+                && (ttl > 0 && m.time + ttl <= now || age > 0 && m.time + age <= now)
+        };
+        for (sequence, message) in &self.messages {
+            let is_gone = gone.contains(sequence);
+            assert!(!is_gone || is_due(message, now), "{sequence} went early");
+            assert!(
+                is_gone || !is_due(message, now - SECOND / 2),
+                "{sequence} is late"
+            );
+        }
+        assert!(gone.iter().all(|s| self.messages.remove(s).is_some()));
+    }
+
+    fn bytes(&self) -> u64 {
+        self.messages.values().map(Message::bytes).sum()
+    }
+
+    fn summary(&self) -> (u64, u64, u64, u64, u64) {
+        let first = self
+            .messages
+            .keys()
+            .next()
+            .copied()
+            .unwrap_or(self.last + 1);
+        let subjects = self.subjects().len() as u64;
+        (
+            self.messages.len() as u64,
+            self.bytes(),
+            first,
+            self.last,
+            subjects,
+        )
+    }
+}
+
+struct Run {
+    rng: Rng,
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    options: StoreOptions,
+    store: Option<StreamStore>,
+    model: Model,
+    /// The model as it was at each index of the log.
+    past: BTreeMap<u64, Model>,
+    now: u64,
+}
+
+fn subject(rng: &mut Rng) -> String {
+    let tokens = ["a", "b", "c"];
+    let mut subject = tokens[rng.below(3)].to_owned();
+    for _ in 0..rng.below(3) {
+        subject.push('.');
+        subject.push_str(tokens[rng.below(3)]);
+    }
+    subject
+}
+
+fn filter(rng: &mut Rng) -> String {
+    match rng.below(6) {
+        0 => ">".to_owned(),
+        1 => "a.*".to_owned(),
+        2 => "*.b".to_owned(),
+        3 => "b.>".to_owned(),
+        _ => subject(rng),
+    }
+}
+
+impl Run {
+    fn new(seed: u64, disk: Arc<dyn Disk>, dir: PathBuf) -> Run {
+        let mut rng = Rng::new(seed);
+        let mut log = LogOptions::new(Arc::new(Handles::new(2)));
+        log.segment_bytes = [1500, 4000, 30_000][rng.below(3)];
+        let limits = limits(&mut rng);
+        let model = Model {
+            limits,
+            ..Model::default()
+        };
+        Run {
+            rng,
+            disk,
+            dir,
+            options: StoreOptions { log, limits },
+            store: None,
+            past: BTreeMap::from([(0, model.clone())]),
+            model,
+            now: SECOND,
+        }
+    }
+
+    fn open(&mut self, trust_upto: Option<LogIndex>) -> Result<Opened, LogError> {
+        let (store, opened) = StreamStore::open(
+            self.disk.clone(),
+            &self.dir,
+            stream(),
+            &self.options,
+            trust_upto,
+            &mut |_| {},
+        )?;
+        self.store = Some(store);
+        Ok(opened)
+    }
+
+    fn store(&mut self) -> &mut StreamStore {
+        self.store.as_mut().unwrap()
+    }
+
+    /// Gives an order to both. Fails as the store does.
+    fn order(&mut self) -> Result<(), LogError> {
+        let index = match self.rng.below(20) {
+            0..12 => self.append()?,
+            12..14 => {
+                let sequence = 1 + self
+                    .rng
+                    .below(usize::try_from(self.model.last).unwrap() + 2)
+                    as u64;
+                let index = self.store().delete(StreamSeq(sequence))?;
+                if index.is_some() {
+                    self.model.settle();
+                }
+                let was = self.model.messages.remove(&sequence).is_some();
+                assert!(index.is_some() || !was);
+                index.unwrap_or(LogIndex(0))
+            }
+            14 => {
+                let last = self.model.last;
+                let filter = match self.rng.below(2) {
+                    0 => vec![],
+                    _ => filter(&mut self.rng).into_bytes(),
+                };
+                let purge = match self.rng.below(3) {
+                    0 => Purge {
+                        upto: StreamSeq(last),
+                        keep: self.rng.below(4) as u64,
+                        filter,
+                    },
+                    _ => Purge {
+                        upto: StreamSeq(last.saturating_sub(self.rng.below(10) as u64)),
+                        keep: 0,
+                        filter,
+                    },
+                };
+                let index = self.store().purge(&purge)?;
+                self.model.purge(&purge);
+                index
+            }
+            15 => {
+                let limits = limits(&mut self.rng);
+                let index = self.store().set_limits(&limits)?;
+                self.model.set_limits(limits);
+                index
+            }
+            16 => {
+                let last = self.model.last + 1 + self.rng.below(5) as u64;
+                let index = self.store().skip_to(StreamSeq(last))?;
+                self.model.last = last;
+                index
+            }
+            _ => {
+                self.now += self.rng.below(5) as u64 * SECOND;
+                self.settle();
+                if self.store().has_work() {
+                    return Ok(());
+                }
+                let now = Timestamp(self.now);
+                let mut gone = vec![];
+                loop {
+                    let expired = self.store().expire(now)?;
+                    gone.extend(expired.messages.iter().map(|s| s.0));
+                    if !expired.more {
+                        break;
+                    }
+                }
+                self.model.expire(self.now, &gone);
+                self.store().log().last_index()
+            }
+        };
+        if index.0 > 0 {
+            assert_eq!(index, self.store().log().last_index());
+            self.past.insert(index.0, self.model.clone());
+        }
+        Ok(())
+    }
+
+    fn append(&mut self) -> Result<LogIndex, LogError> {
+        self.now += self.rng.below(SECOND as usize) as u64;
+        let rng = &mut self.rng;
+        let len = match rng.below(30) {
+            0 => rng.below(40_000),
+            _ => rng.below(100),
+        };
+        let message = Message {
+            subject: subject(rng),
+            headers: vec![b'h'; rng.below(2) * rng.below(30)],
+            payload: vec![rng.below(256) as u8; len],
+            time: self.now,
+            ttl_s: [0, 0, 0, 2, 10, TTL_NEVER][rng.below(6)],
+        };
+        let new = NewMessage {
+            subject: message.subject.as_bytes(),
+            headers: &message.headers,
+            payload: &message.payload,
+            timestamp: Timestamp(message.time),
+            ttl_s: message.ttl_s,
+        };
+        let (sequence, index) = self.store().append(&new)?;
+        self.model.add(message);
+        assert_eq!(sequence.0, self.model.last);
+        Ok(index)
+    }
+
+    fn settle(&mut self) {
+        let budget = 1 + self.rng.below(20);
+        while self.store().work(budget) {}
+        self.settled();
+    }
+
+    /// The end of work is a record, unless there is no room for it.
+    fn settled(&mut self) {
+        self.model.settle();
+        if self.store().has_work() {
+            self.model.deferring = true;
+        } else {
+            let index = self.store().log().last_index().0;
+            self.past.insert(index, self.model.clone());
+        }
+    }
+
+    fn check(&mut self) {
+        let state = self.store().state();
+        let is = (
+            state.messages,
+            state.bytes,
+            state.first.0,
+            state.last.0,
+            state.subjects,
+        );
+        assert_eq!(is, self.model.summary());
+        let model = self.model.clone();
+        let mut buffer = ReadBuffer::default();
+        for sequence in 0..=model.last + 1 {
+            let read = self.store().read(StreamSeq(sequence), &mut buffer);
+            match (read, model.messages.get(&sequence)) {
+                (Ok(stored), Some(message)) => {
+                    let record = stored.record;
+                    assert_eq!(record.subject, message.subject.as_bytes());
+                    assert!(record.payload == message.payload && record.headers == message.headers);
+                    assert_eq!(record.timestamp.0, message.time);
+                    assert_eq!(record.ttl_s, message.ttl_s);
+                    match stored.payload() {
+                        Payload::Copied(bytes) => assert!(bytes == message.payload),
+                        Payload::Shared(bytes) => assert!(bytes == message.payload),
+                    }
+                }
+                (Err(LogError::Absent), None) => {}
+                (read, message) => panic!("{sequence}: {read:?}, and {:?}", message.is_some()),
+            }
+        }
+        let gone: u64 = self.store().deleted().map(|(a, b)| b.0 - a.0 + 1).sum();
+        let between = model.last + 1 - is.2 - is.0;
+        assert_eq!(gone, between, "deleted between first and last");
+        self.check_searches(&model);
+    }
+
+    fn check_searches(&mut self, model: &Model) {
+        let mut buffer = ReadBuffer::default();
+        let upto = StreamSeq(model.last.saturating_sub(self.rng.below(4) as u64));
+        for _ in 0..4 {
+            let text = filter(&mut self.rng);
+            let filters = Filters::new([text.as_bytes()]).unwrap();
+            let from = self.rng.below(usize::try_from(model.last).unwrap() + 2) as u64;
+            let matching = model.on(|s| filters.matches(s.as_bytes()));
+            let mut want: Vec<u64> = matching.clone();
+            want.retain(|s| *s >= from && *s <= upto.0);
+            let (mut at, mut found) = (StreamSeq(from), vec![]);
+            loop {
+                let mut budget = 1 + self.rng.below(20);
+                let next = self
+                    .store()
+                    .next(&filters, at, upto, &mut budget, &mut buffer);
+                match next.unwrap() {
+                    Found::Message(stored) => {
+                        found.push(stored.record.sequence.0);
+                        at = stored.record.sequence.next();
+                    }
+                    Found::Paused(from) => {
+                        assert!(from > at);
+                        at = from;
+                    }
+                    Found::End => break,
+                }
+            }
+            assert_eq!(found, want, "{text} from {from} up to {upto}");
+            let tally = self.store().count(&filters, StreamSeq(from));
+            let exact = matching.iter().filter(|s| **s >= from).count() as u64;
+            assert!(tally.messages <= exact && exact <= tally.messages + tally.unsure_messages);
+
+            let mut lasts: Vec<u64> = vec![];
+            for subject in model.subjects() {
+                let last = model
+                    .on(|s| s == subject)
+                    .into_iter()
+                    .rfind(|s| *s <= upto.0);
+                let read = self.store().last_on(subject.as_bytes(), upto, &mut buffer);
+                let read = read.ok().map(|stored| stored.record.sequence.0);
+                assert_eq!(read, last, "{subject} up to {upto}");
+                if filters.matches(subject.as_bytes()) {
+                    lasts.extend(last);
+                }
+            }
+            lasts.sort_unstable();
+            let each = self.store().last_on_each(&filters, upto, 1000).unwrap();
+            assert_eq!(each.iter().map(|s| s.0).collect::<Vec<_>>(), lasts);
+
+            let time = self.rng.below(usize::try_from(self.now).unwrap() + 2) as u64;
+            let first = model.messages.iter().find(|(_, m)| m.time >= time);
+            let first = first.map_or(model.last + 1, |(s, _)| *s);
+            assert_eq!(self.store().first_at(Timestamp(time)).unwrap().0, first);
+        }
+        let mut counted = vec![];
+        let mut cursor = Cursor::start();
+        self.store().subjects(
+            &Filters::all(),
+            &mut cursor,
+            usize::MAX,
+            |subject, count| {
+                counted.push((String::from_utf8(subject.to_vec()).unwrap(), count));
+                std::ops::ControlFlow::Continue(())
+            },
+        );
+        let want: Vec<_> = model
+            .subjects()
+            .into_iter()
+            .map(|subject| {
+                let count = model.on(|s| s == subject).len() as u64;
+                (subject, count)
+            })
+            .collect();
+        assert_eq!(counted, want);
+    }
+
+    fn do_jobs(&mut self) {
+        while let Some(job) = self.store().poll_job(Mono::ZERO) {
+            let done = job.run();
+            let _ = self.store().handle_done(done);
+        }
+    }
+}
+
+fn limits(rng: &mut Rng) -> Limits {
+    let mut limit = |n: u64| n * (rng.below(3) / 2) as u64;
+    Limits {
+        messages: limit(20),
+        bytes: limit(5000),
+        per_subject: limit(3),
+        age: Duration::from_secs(limit(10)),
+    }
+}
+
+fn faultless(seed: u64, disk: Arc<dyn Disk>, dir: PathBuf) {
+    let volatile = disk.is_volatile();
+    let mut run = Run::new(seed, disk, dir);
+    run.open(None).unwrap();
+    for step in 0..150 {
+        run.order().unwrap();
+        if run.rng.below(3) > 0 {
+            run.settle();
+        }
+        match run.rng.below(12) {
+            0..3 => {
+                run.store().commit().unwrap();
+                run.do_jobs();
+                assert_eq!(run.store().acknowledged(), run.store().log().last_index());
+                assert_eq!(run.store().visible().0, run.model.last);
+            }
+            3 if !volatile => {
+                match run.rng.below(2) {
+                    0 => run.store().close().unwrap(),
+                    _ => run.store().sync().unwrap(),
+                }
+                run.store = None;
+                let opened = run.open(None).unwrap();
+                assert!(opened.log.is_sound(), "{opened:?}");
+                run.settled();
+            }
+            _ => {}
+        }
+        if step % 10 == 0 {
+            run.settle();
+            run.check();
+        }
+    }
+    run.settle();
+    run.check();
+}
+
+#[test]
+fn a_stream_in_memory_is_what_it_should_be() {
+    for_seeds("memory model", 60, |seed| {
+        faultless(seed, Arc::new(MemoryDisk::new()), PathBuf::from("/m"));
+    });
+}
+
+#[test]
+fn a_stream_on_a_disk_is_what_it_should_be() {
+    for_seeds("disk model", 6, |seed| {
+        let name = format!("nats-store-{}-{seed}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_dir_all(&dir);
+        faultless(seed, Arc::new(OsDisk), dir.clone());
+        std::fs::remove_dir_all(&dir).unwrap();
+    });
+}
+
+/// After each crash the store is as it was at some index, not before the last acknowledged one.
+fn faults(seed: u64) {
+    let disk = FaultyDisk::new(seed ^ 0x5eed);
+    let mut run = Run::new(
+        seed,
+        Arc::new(disk.clone()),
+        Path::new("/streams/s").to_owned(),
+    );
+    let mut acked = LogIndex(0);
+    let mut trust = None;
+    for _ in 0..5 {
+        run.store = None;
+        for attempt in 0.. {
+            if attempt < 3 && run.rng.below(3) == 0 {
+                let fault = [Fault::Crash, Fault::Eio, Fault::Full][run.rng.below(3)];
+                disk.plan(1 + run.rng.below(10) as u64, fault);
+            }
+            match run.open(trust) {
+                Ok(opened) => {
+                    assert!(opened.log.is_sound(), "{opened:?}");
+                    break;
+                }
+                Err(error) => {
+                    assert!(attempt < 3, "{error}");
+                    if disk.is_dead() {
+                        disk.restart();
+                        trust = None;
+                    }
+                    disk.free();
+                }
+            }
+        }
+        disk.free();
+        let last = run.store().log().last_index();
+        assert!(last >= acked, "{last} of {acked}");
+        assert!(!run.store().has_work());
+        run.model = run.past.range(..=last.0).next_back().unwrap().1.clone();
+        run.model.settle();
+        run.past.retain(|index, _| *index <= last.0);
+        run.settle();
+        run.check();
+        acked = last;
+        if run.rng.below(4) > 0 {
+            let fault = [Fault::Crash, Fault::Crash, Fault::Eio, Fault::Full][run.rng.below(4)];
+            disk.plan(1 + run.rng.below(60) as u64, fault);
+        }
+        let mut jobs: Vec<Job> = vec![];
+        for _ in 0..run.rng.below(80) {
+            if disk.is_dead() {
+                break;
+            }
+            match run.order() {
+                Ok(()) | Err(LogError::Full) => {}
+                Err(LogError::Io(_) | LogError::ReadOnly(_)) => break,
+                Err(error) => panic!("{error}"),
+            }
+            if run.rng.below(3) == 0 {
+                let _ = run.store().commit();
+                jobs.extend(run.store().poll_job(Mono::ZERO));
+            }
+            if run.rng.below(10) == 0 && !disk.is_dead() {
+                let budget = run.rng.below(10);
+                if !run.store().work(budget) {
+                    run.settled();
+                }
+            }
+            if !jobs.is_empty() && run.rng.below(2) == 0 {
+                let at = run.rng.below(jobs.len());
+                let done = jobs.swap_remove(at).run();
+                let _ = run.store().handle_done(done);
+            }
+            if run.rng.below(30) == 0 {
+                let _ = run.store().close();
+            }
+            acked = acked.max(run.store().acknowledged());
+        }
+        // An order that failed half way may be there.
+        let next = run.store().log().last_index().next();
+        run.past.entry(next.0).or_insert_with(|| run.model.clone());
+        trust = None;
+        let failed = run.store().log().failure().is_some();
+        let durable = run.store().log().durable();
+        match run.rng.below(3) {
+            0 if failed && !disk.is_dead() => trust = Some(durable),
+            1 if !failed && !disk.is_dead() => disk.kill(),
+            _ => disk.restart(),
+        }
+        disk.free();
+    }
+}
+
+#[test]
+fn a_stream_is_after_a_crash_what_it_was_after_an_order() {
+    for_seeds("stream faults", 200, faults);
+}
