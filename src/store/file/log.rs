@@ -705,12 +705,10 @@ impl Log {
         }
     }
 
-    /// The number of the first segment.
-    pub fn first_segment(&self) -> u64 {
-        match self.sealed.first() {
-            Some(sealed) => sealed.number(),
-            None => self.open[0].header.number,
-        }
+    /// The number of the first segment that has a message from `first` on, or may get one.
+    pub fn first_segment(&self, first: StreamSeq) -> u64 {
+        let alive = self.sealed.iter().find(|s| s.footer.last_sequence >= first);
+        alive.map_or(self.open[0].header.number, Sealed::number)
     }
 
     /// Bytes of records in all segments.
@@ -773,8 +771,9 @@ impl Log {
     /// # Errors
     /// Those that could not be removed are tried again the next time.
     pub fn drop_segments_before(&mut self, first: StreamSeq) -> Result<(), LogError> {
+        let mut removed = false;
         while let Some(sealed) = self.sealed.first() {
-            if sealed.footer.last_sequence >= first || sealed.last_index() > self.durable {
+            if sealed.footer.last_sequence >= first {
                 break;
             }
             let path = segment_path(&self.dir, sealed.number());
@@ -785,8 +784,13 @@ impl Log {
                 _ => {}
             }
             self.sealed.remove(0);
+            removed = true;
         }
-        Ok(())
+        let synced = match removed {
+            true => self.disk.sync_dir(&self.dir),
+            false => Ok(()),
+        };
+        synced.map_err(|e| LogError::Io(Reason::new("sync", &self.dir, &e)))
     }
 }
 

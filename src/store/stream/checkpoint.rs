@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::StreamStore;
 use super::jobs::{CheckpointDone, CheckpointJob, Job};
-use super::orders::{Limits, Purge};
+use super::orders::Limits;
 use super::purge::Purging;
 use super::state::State;
 use crate::store::disk::{Disk, read_file};
@@ -146,7 +146,7 @@ impl StreamStore {
             return None;
         }
         let generation = saved.generation + 1;
-        let first_segment = self.log.first_segment();
+        let first_segment = self.log.first_segment(self.state.first);
         let container = Container {
             kind: ContainerKind::Checkpoint,
             stream: saved.stream,
@@ -199,7 +199,7 @@ fn encode(state: &State, container: Container, first_segment: u64, out: &mut Vec
     }
     sections.add(EXPIRY, |out| state.expiry.encode(out));
     sections.add(PURGES, |out| {
-        state.purges.iter().for_each(|p| p.purge.encode(out));
+        state.purges.iter().for_each(|p| p.encode(out));
     });
     sections.finish();
 }
@@ -223,7 +223,6 @@ fn state(sections: &[Section<'_>]) -> Result<(State, u64), Malformed> {
     let mut subjects = Builder::new();
     let mut first_segment = 0;
     let mut core = false;
-    let mut purges = vec![];
     for section in sections {
         let mut reader = Reader::new(section.bytes);
         match section.tag {
@@ -251,7 +250,7 @@ fn state(sections: &[Section<'_>]) -> Result<(State, u64), Malformed> {
             EXPIRY => state.expiry = ExpiryWheel::decode(&mut reader)?,
             PURGES => {
                 while !reader.is_empty() {
-                    purges.push(Purge::decode(&mut reader)?);
+                    state.purges.push_back(Purging::decode(&mut reader)?);
                 }
             }
             // Of a later version that this one can read.
@@ -262,14 +261,10 @@ fn state(sections: &[Section<'_>]) -> Result<(State, u64), Malformed> {
     if state.deferring {
         state.defer();
     }
-    for purge in purges {
-        let purging = Purging::new(purge, &state);
-        state.purges.extend(purging);
-    }
     let sound = core
         && state.first.0 > 0
         && state.first <= state.last.next()
-        && state.messages == state.subjects.messages();
+        && state.messages <= state.subjects.messages();
     match sound {
         true => Ok((state, first_segment)),
         false => Err(Malformed("state")),

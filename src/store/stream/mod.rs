@@ -49,6 +49,8 @@ pub struct StreamStore {
     dir: PathBuf,
     buffer: ReadBuffer,
     scratch: Vec<u8>,
+    /// Messages that have expired and could not be removed for want of room.
+    overdue: Vec<StreamSeq>,
 }
 
 /// How a stream is kept.
@@ -76,6 +78,8 @@ pub struct NewMessage<'a> {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Opened {
     pub log: Recovery,
+    /// The last record that was there.
+    pub last: LogIndex,
     /// Records that were applied on top of the checkpoint.
     pub replayed: u64,
     /// Whether there was no checkpoint that could be used, in a log that had records.
@@ -117,6 +121,7 @@ impl StreamStore {
             dir: dir.to_owned(),
             buffer: ReadBuffer::default(),
             scratch: vec![],
+            overdue: vec![],
         };
         let mut opened = Opened {
             log: report,
@@ -189,7 +194,8 @@ impl StreamStore {
             runs.push(run);
         }
         opened.log.lost = runs;
-        self.state.applied = self.log.last_index();
+        opened.last = self.log.last_index();
+        self.state.applied = opened.last;
         self.state.catch_up(self.log.last_sequence());
         while self.work(usize::MAX) {}
         if self.log.failure().is_none() {

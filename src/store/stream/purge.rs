@@ -2,15 +2,16 @@
 
 use std::ops::ControlFlow;
 
-use super::orders::Purge;
+use super::orders::{Limits, Purge};
 use super::state::State;
 use crate::store::file::format::Kind;
 use crate::store::file::{Log, ReadBuffer};
+use crate::store::index::varint::{self, Malformed, Reader};
 use crate::store::index::{Cursor, ExpiryWheel, Filters, as_literal};
 use crate::store::types::{StreamSeq, Timestamp};
 
-/// A purge that is under way. Where it has come to is not kept: it begins anew when the stream is
-/// opened, and comes to the same end.
+/// A purge that is under way. Of where it has come to, checkpoints keep how many messages are
+/// still to be removed if that is known; the rest begins anew and comes to the same end.
 #[derive(Debug)]
 pub(super) struct Purging {
     pub(super) purge: Purge,
@@ -53,6 +54,29 @@ impl Purging {
             filters,
             stage,
         })
+    }
+}
+
+impl Purging {
+    /// Appends the form that [`Purging::decode`] reads.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        self.purge.encode(out);
+        let many = match self.stage {
+            Stage::Oldest(many, _) => many,
+            Stage::BySubject(_) | Stage::All => 0,
+        };
+        varint::put(out, many);
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Purging, Malformed> {
+        let purge = Purge::decode(reader)?;
+        let left = reader.number("purge")?;
+        let begun = Purging::new(purge, &State::new(Limits::default()));
+        let mut purging = begun.ok_or(Malformed("purge"))?;
+        if let Stage::Oldest(many, _) = &mut purging.stage {
+            *many = left;
+        }
+        Ok(purging)
     }
 }
 
@@ -227,6 +251,7 @@ impl State {
             let sequence = *at;
             *at = at.next();
             if !self.has(sequence) {
+                *at = self.deleted.next_absent(*at).unwrap_or(*at).max(self.first);
                 continue;
             }
             let stored = log.read_message(sequence, buffer);

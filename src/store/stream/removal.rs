@@ -83,19 +83,20 @@ impl StreamStore {
                 more: true,
             });
         }
-        let mut due = vec![];
-        let all = self.state.expiry.expire(now, EXPIRE_MAX, &mut due);
-        due.retain(|sequence| self.state.has(*sequence));
+        // Those that could not be removed the last time come first.
+        let mut due = std::mem::take(&mut self.overdue);
+        let budget = EXPIRE_MAX.saturating_sub(due.len());
+        let all = self.state.expiry.expire(now, budget, &mut due);
+        let own_time = due.clone();
         let aged = self.aged(now, EXPIRE_MAX.saturating_sub(due.len()), &mut due);
+        due.retain(|sequence| self.state.has(*sequence));
         due.sort_unstable();
         due.dedup();
         if !due.is_empty()
             && let Err(error) = self.delete_all(&due)
         {
-            // What came out of the wheel has to come again.
-            for sequence in due {
-                self.state.expiry.insert(sequence, now);
-            }
+            // The others are found again, if the limit is still the same then.
+            self.overdue = own_time;
             return Err(error);
         }
         Ok(Expired {

@@ -191,6 +191,9 @@ impl State {
             if self.trim(EVICT_AT_ONCE, log, buffer) {
                 self.defer();
             }
+        } else if self.limits.per_subject > 0 {
+            // The look-out may have passed this subject.
+            self.sweep = Some(Cursor::start());
         }
     }
 
