@@ -3,9 +3,8 @@
 //! The home of the store's `unsafe`. What makes it sound:
 //!
 //! - Memory is shared between a map and its writer. Nobody looks at bytes that are being written:
-//!   readers stay below the length that the log has published, which it raises after the write,
-//!   and what is published is overwritten only when nobody holds a slice of it (see
-//!   `log/erase.rs`).
+//!   readers stay below the length that the log has published, which it raises after the write, and
+//!   what is published is not written again while the log is open.
 //! - A file is never made shorter by us while it is mapped. If somebody else does it, the kernel
 //!   raises SIGBUS at the first touch of what is gone.
 
