@@ -183,7 +183,7 @@ impl StreamStore {
             }
             self.state.applied = index;
             opened.replayed += 1;
-            if opened.replayed % (1 << 16) == 0 {
+            if opened.replayed.is_multiple_of(1 << 16) {
                 let done = opened.replayed;
                 progress(Progress { done, of });
             }

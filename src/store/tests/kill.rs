@@ -38,12 +38,11 @@ fn payload(sequence: u64) -> Vec<u8> {
     sequence.to_le_bytes().repeat(len / 8 + 1)
 }
 
-/// Writes and tells what is stored, until it is killed. Does nothing where it runs as a test.
+/// Writes and tells what is stored, until it is killed.
 #[test]
+#[ignore = "it is the process that another test starts and kills"]
 fn writer() {
-    let Some(dir) = std::env::var_os(DIR).map(PathBuf::from) else {
-        return;
-    };
+    let dir = PathBuf::from(std::env::var_os(DIR).expect("another test starts this one"));
     let mut store = open(&dir);
     let mut rng = Rng::new(store.state().last.0);
     println!("\nopen {}", store.state().last);
@@ -76,7 +75,12 @@ fn what_a_killed_process_has_stored_is_there() {
     for round in 0..ROUNDS {
         let program = std::env::current_exe().unwrap();
         let mut child = Command::new(program)
-            .args(["--exact", "store::tests::kill::writer", "--nocapture"])
+            .args([
+                "--exact",
+                "store::tests::kill::writer",
+                "--ignored",
+                "--nocapture",
+            ])
             .env(DIR, &dir)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -98,14 +102,20 @@ fn what_a_killed_process_has_stored_is_there() {
             }
         }
         // It went on until the signal came.
-        let rest = lines.map_while(Result::ok).filter(|l| l.starts_with("stored "));
+        let rest = lines
+            .map_while(Result::ok)
+            .filter(|l| l.starts_with("stored "));
         stored = rest.filter_map(|l| number(&l)).fold(stored, u64::max);
         child.wait().unwrap();
         assert_eq!(told, stop_after, "round {round}: the writer went by itself");
 
         let mut store = open(&dir);
         let state = store.state();
-        assert!(state.last.0 >= stored && stored > 0, "{} of {stored}", state.last);
+        assert!(
+            state.last.0 >= stored && stored > 0,
+            "{} of {stored}",
+            state.last
+        );
         assert_eq!(state.messages, state.last.0);
         let mut buffer = ReadBuffer::default();
         for sequence in 1..=state.last.0 {
