@@ -13,7 +13,8 @@ use crate::store::index::{LogIndex, StreamSeq};
 pub enum AckPolicy {
     /// Nothing: what is delivered counts as acknowledged.
     None,
-    /// An acknowledgement is for all messages before it, too.
+    /// An acknowledgement is for all messages before it, too. This is also the state of consumers
+    /// whose client acknowledges by answers to flow control.
     All,
     /// Each message is acknowledged.
     Explicit,
@@ -39,7 +40,8 @@ pub enum Outcome {
 }
 
 /// An event that cannot happen in this state: a delivery of a message that is not behind the last
-/// one, or more deliveries than can be counted.
+/// one, an acknowledgement for all before it where each is for itself, or more deliveries than can
+/// be counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Conflict;
 
@@ -138,6 +140,7 @@ impl ConsumerState {
                 changed
             }
             Event::Acked { stream } | Event::Terminated { stream } => self.settle(stream),
+            Event::AckedThrough { .. } if self.policy != AckPolicy::All => return Err(Conflict),
             Event::AckedThrough { stream, consumer } => self.settle_through(stream, consumer),
             Event::Rescheduled { stream, deadline } => self.pending.reschedule(stream, deadline),
             Event::Skipped { stream } => self.skip(stream),
@@ -326,6 +329,9 @@ impl ConsumerState {
                 Event::Redelivered { .. } => at.consumer.0 = next(at.consumer.0)?,
                 Event::Skipped { stream } => at.stream = at.stream.max(stream),
                 Event::Reset { to } => at = to,
+                Event::AckedThrough { .. } if self.policy != AckPolicy::All => {
+                    return Err(ReplayError::Conflict(Conflict));
+                }
                 Event::Acked { .. }
                 | Event::Terminated { .. }
                 | Event::AckedThrough { .. }

@@ -118,6 +118,10 @@ fn one_acknowledgement_may_be_for_all_before_it() {
     assert_eq!(state.apply(through(9, 0)), Ok(Outcome::Changed));
     assert_eq!(state.ack_floor(), position(9, 5));
     state.check_invariants();
+    for policy in [AckPolicy::None, AckPolicy::Explicit] {
+        let mut state = state_after(policy, &[delivered(1)]);
+        assert_eq!(state.apply(through(1, 1)), Err(Conflict));
+    }
 }
 
 #[test]

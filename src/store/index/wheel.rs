@@ -522,10 +522,10 @@ mod tests {
         wheel.insert(StreamSeq(1), at(0));
         wheel.insert(StreamSeq(2), at(u64::MAX));
         assert_eq!(all_due(&mut wheel, NOW), [1]);
-        assert_eq!(all_due(&mut wheel, NOW - 100 * SECOND), []);
+        assert!(all_due(&mut wheel, NOW - 100 * SECOND).is_empty());
         wheel.insert(StreamSeq(3), at(NOW - SECOND));
         assert_eq!(all_due(&mut wheel, NOW), [3]);
-        assert_eq!(all_due(&mut wheel, u64::MAX - TICK_NANOS), []);
+        assert!(all_due(&mut wheel, u64::MAX - TICK_NANOS).is_empty());
         assert_eq!(wheel.len(), 1);
     }
 
