@@ -51,14 +51,9 @@ fn stream(name: &str, sync: SyncMode) -> Dir {
 /// Appends `messages` to one of a hundred subjects each, and writes them in batches.
 fn append(store: &mut StreamStore, messages: usize, batch: usize) {
     for i in 0..messages {
-        let subject = [
-            b'o',
-            b'.',
-            b'0' + (i / 10 % 10) as u8,
-            b'0' + (i % 10) as u8,
-        ];
+        let subject = format!("o.{:02}", i % 100);
         let message = NewMessage {
-            subject: &subject,
+            subject: subject.as_bytes(),
             headers: b"",
             payload: &PAYLOAD,
             timestamp: Timestamp(1),

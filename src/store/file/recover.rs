@@ -373,7 +373,8 @@ impl Opening<'_> {
         let evidence = self.evidence(&found);
         let mut plan = Plan::default();
         let mut course: Option<Course> = None;
-        for mut one in found {
+        let mut found = found.into_iter().peekable();
+        while let Some(mut one) = found.next() {
             if one.number < self.known.first_segment {
                 plan.old.push(one.name);
                 continue;
@@ -389,7 +390,10 @@ impl Opening<'_> {
                     plan.dropped.push(one);
                     continue;
                 }
-                FoundKind::Nameless if end.next() > evidence => {
+                // Where the next one goes on from the one before, there was no record in it.
+                FoundKind::Nameless
+                    if end.next() > evidence || continues(course.as_ref(), found.peek()) =>
+                {
                     plan.torn.push(one);
                     continue;
                 }
@@ -719,6 +723,16 @@ impl Opening<'_> {
         self.disk.sync_dir(self.dir)?;
         Ok(file)
     }
+}
+
+/// Whether a segment is the one that follows, by its index and by what was before it.
+fn continues(course: Option<&Course>, next: Option<&Found>) -> bool {
+    course.zip(next).is_some_and(|(course, next)| {
+        let header = &next.header;
+        matches!(next.kind, FoundKind::Sealed(_) | FoundKind::Open { .. })
+            && header.first_index == course.end.next()
+            && course.chain == Some(header.chain)
+    })
 }
 
 /// A file of which nothing tells what it is.

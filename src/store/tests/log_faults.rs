@@ -439,7 +439,7 @@ fn foreign_and_older_segments_are_set_aside() {
         let (_, report) = unreadable(&mut run);
         assert!(!report.foreign.is_empty(), "{report:?}");
         let name = format!("{}.foreign", paths[at].file_name().unwrap().display());
-        assert_eq!(report.foreign, [name.clone()]);
+        assert_eq!(report.foreign, std::slice::from_ref(&name));
         assert!(run.disk.paths().contains(&dir().join(name)), "it is kept");
         goes_on(&mut run);
     });
