@@ -72,7 +72,7 @@ impl StreamStore {
             .subjects
             .scan(filters, &mut cursor, usize::MAX, |subject, entry| {
                 match entry.last().exact() {
-                    Some(last) if last <= upto => sequences.push(last),
+                    Some(last) if last <= upto && self.state.has(last) => sequences.push(last),
                     _ if entry.first().seq() > upto => {}
                     _ => subjects.push(subject.to_vec()),
                 }

@@ -133,6 +133,12 @@ impl State {
         (self.first..=self.last).contains(&sequence) && !self.deleted.contains(sequence)
     }
 
+    /// The first message with a sequence between these, both included.
+    fn next_in(&self, first: StreamSeq, last: StreamSeq) -> Option<StreamSeq> {
+        let next = self.deleted.next_absent(first.max(self.first))?;
+        (next <= last.min(self.last)).then_some(next)
+    }
+
     /// Makes the change that a record tells. Records that make no sense change nothing: their
     /// checksum was right, so they were written like that.
     pub(super) fn apply(&mut self, record: &Record<'_>, log: &mut Log, buffer: &mut ReadBuffer) {
@@ -144,9 +150,8 @@ impl State {
             Kind::Delete => {
                 let bytes = record.payload.get(1..).unwrap_or_default();
                 let _ = decode_runs(bytes, |first, last| {
-                    let first = first.max(self.first.0);
-                    for sequence in first..=last.min(self.last.0) {
-                        self.remove(StreamSeq(sequence), log, buffer);
+                    while let Some(sequence) = self.next_in(StreamSeq(first), StreamSeq(last)) {
+                        self.remove(sequence, log, buffer);
                     }
                 });
             }
@@ -229,8 +234,8 @@ impl State {
             return;
         }
         self.lost.insert_range(first, last);
-        for sequence in first.0..=last.0.min(self.last.0) {
-            self.lose(StreamSeq(sequence));
+        while let Some(sequence) = self.next_in(first, last) {
+            self.lose(sequence);
         }
         self.catch_up(last);
     }
@@ -311,35 +316,36 @@ impl State {
         }
     }
 
-    /// The first message on a subject.
+    /// The first message on a subject. What the index still counts and is lost is taken out of it.
     pub(super) fn first_on(
         &mut self,
         subject: &[u8],
         log: &mut Log,
         buffer: &mut ReadBuffer,
     ) -> Option<StreamSeq> {
-        let entry = self.subjects.get(subject)?;
-        let bound = match entry.first() {
-            Bound::Exact(first) => return Some(first),
-            Bound::Inexact(bound) => bound,
-        };
-        let mut found = None;
-        if entry.count() <= FOLLOW_MAX {
-            found = self.follow_back(subject, bound, log, buffer);
-        }
-        let found = match found {
-            Some(first) => Some(first),
-            None => self.search(subject, bound, log, buffer),
-        };
-        match found {
-            Some(first) => {
-                self.subjects.settle_first(subject, first);
-                Some(first)
+        loop {
+            let entry = self.subjects.get(subject)?;
+            let first = match entry.first() {
+                Bound::Exact(first) => first,
+                Bound::Inexact(bound) => {
+                    let mut found = None;
+                    if entry.count() <= FOLLOW_MAX {
+                        found = self.follow_back(subject, bound, log, buffer);
+                    }
+                    let found = found.or_else(|| self.search(subject, bound, log, buffer));
+                    let Some(first) = found else {
+                        self.subjects.remove_subject(subject);
+                        return None;
+                    };
+                    self.subjects.settle_first(subject, first);
+                    first
+                }
+            };
+            if self.has(first) {
+                return Some(first);
             }
-            // All that the index counts are lost.
-            None => {
+            if self.subjects.remove(subject, first).is_err() {
                 self.subjects.remove_subject(subject);
-                None
             }
         }
     }

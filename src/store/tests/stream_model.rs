@@ -662,3 +662,48 @@ fn faults(seed: u64) {
 fn a_stream_is_after_a_crash_what_it_was_after_an_order() {
     for_seeds("stream faults", 200, faults);
 }
+
+/// Found by mutated files: a lost message that the index still counted was the first of its subject
+/// for ever, and a lowered limit never came to an end.
+#[test]
+fn limits_of_subjects_with_lost_messages_come_to_an_end() {
+    let disk = FaultyDisk::new(1);
+    let mut run = Run::new(
+        1,
+        Arc::new(disk.clone()),
+        Path::new("/streams/s").to_owned(),
+    );
+    run.options.log.segment_bytes = 1500;
+    run.options.limits = Limits::default();
+    run.open(None).unwrap();
+    let message = NewMessage {
+        subject: b"a",
+        headers: b"",
+        payload: &[1; 100],
+        timestamp: Timestamp(1),
+        ttl_s: 0,
+    };
+    for _ in 0..40 {
+        run.store().append(&message).unwrap();
+    }
+    run.store().close().unwrap();
+    // The disk loses a record under the open stream, and its neighbour goes the usual way.
+    let first = disk
+        .paths()
+        .into_iter()
+        .find(|p| p.extension().is_some_and(|e| e == "seg"));
+    disk.damage(&first.unwrap(), |bytes| bytes[256 + 100] ^= 1);
+    let limits = Limits {
+        per_subject: 5,
+        ..Limits::default()
+    };
+    run.store().set_limits(&limits).unwrap();
+    let mut rounds = 0;
+    while run.store().work(10) {
+        rounds += 1;
+        assert!(rounds < 100);
+    }
+    let state = run.store().state();
+    assert_eq!((state.messages, state.lost), (5, 1));
+    assert_eq!(run.store().count_on(b"a"), 5);
+}
