@@ -198,10 +198,8 @@ impl StreamStore {
         self.state.applied = opened.last;
         self.state.catch_up(self.log.last_sequence());
         while self.work(usize::MAX) {}
-        if self.log.failure().is_none() {
-            self.log.commit()?;
-        }
-        Ok(())
+        // A log that failed meanwhile says so here.
+        self.log.commit()
     }
 
     /// Stores a message, and gives its sequence and the index whose
