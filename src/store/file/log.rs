@@ -28,7 +28,7 @@ use super::read::{ReadBuffer, ReadFault, SHARE_MIN, SegmentFile, Stored};
 use super::sealed::Sealed;
 use super::sync::{SyncDone, SyncJob};
 use crate::base::clock::Mono;
-use crate::store::disk::{Disk, LockGuard};
+use crate::store::disk::{Disk, Entry, LockGuard};
 use crate::store::error::{LogError, Reason, is_full};
 use crate::store::types::{LogIndex, StreamId, StreamSeq, Term, Timestamp};
 
@@ -42,6 +42,8 @@ pub struct Log {
     pub(super) sealed: Vec<Sealed>,
     /// Those without a footer; the last one is appended to. There is always one.
     pub(super) open: VecDeque<OpenSegment>,
+    /// Files of segments before the first one, which are still to be removed.
+    pub(super) given_up: Vec<Entry>,
     pub(super) durable: LogIndex,
     pub(super) failed: Option<Reason>,
     /// When the last sync was begun.
@@ -133,11 +135,17 @@ impl Log {
         self.failed.as_ref()
     }
 
-    /// Bytes of all segments.
+    /// Bytes of all segments, those that are still to be removed included.
     pub fn file_bytes(&self) -> u64 {
         let sealed: u64 = self.sealed.iter().map(|s| s.file_len).sum();
         let open: u64 = self.open.iter().map(|s| u64::from(s.reserved)).sum();
-        sealed + open
+        self.given_up_bytes() + sealed + open
+    }
+
+    /// Bytes of segments that were given up before the log was opened, and that the next
+    /// [`Log::drop_segments_before`] removes.
+    pub fn given_up_bytes(&self) -> u64 {
+        self.given_up.iter().map(|file| file.len).sum()
     }
 
     /// Appends a record, which is not written before [`Log::commit`], and gives its index.
@@ -756,33 +764,33 @@ impl Log {
         }
     }
 
-    /// Bytes of sealed segments at the front that have no message from `first` on.
+    /// Bytes of segments at the front that have no message from `first` on.
     pub fn bytes_before(&self, first: StreamSeq) -> u64 {
         let dead = self
             .sealed
             .iter()
             .take_while(|s| s.footer.last_sequence < first);
-        dead.map(|s| s.file_len).sum()
+        self.given_up_bytes() + dead.map(|s| s.file_len).sum::<u64>()
     }
 
-    /// Removes sealed segments at the front that have no message from `first` on. The state that
-    /// follows from their records must be kept elsewhere, on the disk.
+    /// Removes sealed segments at the front that have no message from `first` on, and those that
+    /// were given up before. The state that follows from their records must be kept elsewhere, on
+    /// the disk: written and synced since the log was opened.
     ///
     /// # Errors
     /// Those that could not be removed are tried again the next time.
     pub fn drop_segments_before(&mut self, first: StreamSeq) -> Result<(), LogError> {
         let mut removed = false;
+        while let Some(file) = self.given_up.first() {
+            self.remove(&self.dir.join(&file.name))?;
+            self.given_up.remove(0);
+            removed = true;
+        }
         while let Some(sealed) = self.sealed.first() {
             if sealed.footer.last_sequence >= first {
                 break;
             }
-            let path = segment_path(&self.dir, sealed.number());
-            match self.disk.remove(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(LogError::Io(Reason::new("remove", &path, &error)));
-                }
-                _ => {}
-            }
+            self.remove(&segment_path(&self.dir, sealed.number()))?;
             self.sealed.remove(0);
             removed = true;
         }
@@ -791,6 +799,15 @@ impl Log {
             false => Ok(()),
         };
         synced.map_err(|e| LogError::Io(Reason::new("sync", &self.dir, &e)))
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), LogError> {
+        match self.disk.remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(LogError::Io(Reason::new("remove", path, &error)))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

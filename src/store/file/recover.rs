@@ -38,7 +38,9 @@ pub struct Known {
     pub durable: LogIndex,
     pub sequence: StreamSeq,
     /// Where the log began: segments before this number were given up, those from it on are to be
-    /// there. 0 if that is not known.
+    /// there. 0 if that is not known. Those before are no part of the log, but stay until
+    /// [`Log::drop_segments_before`]: who says that they are of no use may be in the memory of the
+    /// system only, after a sync that failed, and be gone when the power is.
     pub first_segment: u64,
     /// Nothing behind this record is to be trusted, because a sync failed: what looks like it is
     /// only in the memory of the system.
@@ -131,6 +133,7 @@ impl Log {
             options,
             sealed: kept.sealed,
             open: kept.open.into(),
+            given_up: kept.given_up,
             durable: kept.durable,
             failed: None,
             synced_at: Mono::ZERO,
@@ -223,8 +226,8 @@ struct Plan {
     foreign: Vec<Found>,
     dropped: Vec<Found>,
     torn: Vec<Found>,
-    /// Segments that the log has given up before.
-    old: Vec<String>,
+    /// Segments that the log has given up before, which stay where they are.
+    given_up: Vec<Entry>,
     evidence: LogIndex,
     /// Where the log ends, and what goes on from there.
     end: LogIndex,
@@ -237,6 +240,7 @@ struct Plan {
 struct Kept {
     sealed: Vec<Sealed>,
     open: Vec<OpenSegment>,
+    given_up: Vec<Entry>,
     /// The segment that is to be made to go on with.
     next: Option<SegmentHeader>,
     durable: LogIndex,
@@ -376,7 +380,10 @@ impl Opening<'_> {
         let mut found = found.into_iter().peekable();
         while let Some(mut one) = found.next() {
             if one.number < self.known.first_segment {
-                plan.old.push(one.name);
+                plan.given_up.push(Entry {
+                    name: one.name,
+                    len: one.file_len,
+                });
                 continue;
             }
             if course.as_ref().is_some_and(|c| c.is_cut) {
@@ -603,6 +610,7 @@ impl Opening<'_> {
         Ok(Kept {
             sealed,
             open,
+            given_up: plan.given_up,
             next,
             durable: plan.end,
         })
@@ -613,9 +621,6 @@ impl Opening<'_> {
             self.disk.remove(&self.dir.join(&one.name))?;
             self.report.torn_bytes += one.file_len;
             self.report.dropped.push(one.name.clone());
-        }
-        for name in &plan.old {
-            self.disk.remove(&self.dir.join(name))?;
         }
         for one in &plan.torn {
             self.rename(&one.name, "torn")?;

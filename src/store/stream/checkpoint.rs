@@ -38,7 +38,7 @@ pub(super) struct Checkpoints {
     stream: StreamId,
     /// Of the newest copy.
     generation: u64,
-    /// What the newest copy was made at, and its bytes.
+    /// What the newest copy was made at, 0 if another one is wanted anyway, and its bytes.
     applied: LogIndex,
     len: u64,
     /// Bytes of the log at that time.
@@ -101,6 +101,12 @@ impl Checkpoints {
     /// The number of the log's first segment when the newest copy was written; 0 if there is none.
     pub(super) fn first_segment(&self) -> u64 {
         self.first_segment
+    }
+
+    /// Has the next checkpoint written even if nothing happened since the newest copy: that may be
+    /// in the memory of the system only, and nothing is removed on its word.
+    pub(super) fn distrust(&mut self) {
+        self.applied = LogIndex(0);
     }
 
     /// Takes the outcome of writing one; gives the first message that it knows.

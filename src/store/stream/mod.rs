@@ -100,7 +100,7 @@ impl StreamStore {
         trust_upto: Option<LogIndex>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(StreamStore, Opened), LogError> {
-        let (checkpoints, saved) = Checkpoints::open(&*disk, dir, stream)?;
+        let (mut checkpoints, saved) = Checkpoints::open(&*disk, dir, stream)?;
         let known = saved.as_ref().map_or_else(Known::default, |s| Known {
             durable: s.applied,
             sequence: s.last,
@@ -113,6 +113,9 @@ impl StreamStore {
         };
         let log_options = options.log.clone();
         let (log, report) = Log::open(disk.clone(), dir, stream, log_options, known, progress)?;
+        if log.given_up_bytes() > 0 {
+            checkpoints.distrust();
+        }
         let mut store = StreamStore {
             log,
             state: State::new(options.limits),

@@ -707,3 +707,75 @@ fn limits_of_subjects_with_lost_messages_come_to_an_end() {
     assert_eq!((state.messages, state.lost), (5, 1));
     assert_eq!(run.store().count_on(b"a"), 5);
 }
+
+/// The sync of a checkpoint fails, and the process ends. To the next one the checkpoint looks right, but
+/// the power takes it, and what the older one counts must be there still.
+#[test]
+fn segments_stay_until_a_checkpoint_of_this_life_is_on_the_disk() {
+    for seed in 0..8 {
+        let disk = FaultyDisk::new(seed);
+        let mut run = Run::new(
+            seed,
+            Arc::new(disk.clone()),
+            Path::new("/streams/s").to_owned(),
+        );
+        run.options.log.segment_bytes = 1500;
+        run.options.limits = Limits::default();
+        run.open(None).unwrap();
+        let segments = || {
+            let paths = disk.paths().into_iter();
+            paths
+                .filter(|p| p.extension().is_some_and(|e| e == "seg"))
+                .count()
+        };
+        let message = NewMessage {
+            subject: b"a",
+            headers: b"",
+            payload: &[1; 100],
+            timestamp: Timestamp(1),
+            ttl_s: 0,
+        };
+        for _ in 0..40 {
+            run.store().append(&message).unwrap();
+        }
+        run.store().close().unwrap();
+        let purge = Purge {
+            upto: StreamSeq(30),
+            keep: 0,
+            filter: vec![],
+        };
+        run.store().purge(&purge).unwrap();
+        run.settle();
+        run.store().sync().unwrap();
+        let all = segments();
+        let job = run.store().poll_job(Mono::ZERO).unwrap();
+        assert!(matches!(job, Job::Checkpoint(_)));
+        // It is created and written, and its sync fails.
+        disk.plan(3, Fault::Eio);
+        run.store().handle_done(job.run()).unwrap_err();
+        disk.kill();
+        run.store = None;
+        let opened = run.open(None).unwrap();
+        assert_eq!(opened.replayed, 0, "the checkpoint looks right");
+        assert_eq!(segments(), all);
+
+        disk.restart();
+        run.store = None;
+        run.open(None).unwrap();
+        let is_right = |run: &mut Run| {
+            let state = run.store().state();
+            assert_eq!((state.messages, state.first.0, state.lost), (10, 31, 0));
+            assert_eq!(run.store().count_on(b"a"), 10);
+        };
+        is_right(&mut run);
+
+        // Whichever was loaded, the next one is written and synced now, and they may go.
+        run.store().close().unwrap();
+        assert!(segments() < all);
+        is_right(&mut run);
+        run.store = None;
+        disk.restart();
+        run.open(None).unwrap();
+        is_right(&mut run);
+    }
+}
