@@ -22,6 +22,7 @@ mod permits;
 mod permits_tests;
 mod renew;
 mod reserved;
+pub mod survey;
 #[cfg(test)]
 mod tests;
 

@@ -8,4 +8,5 @@ pub mod headers;
 pub mod info;
 pub mod latency;
 pub mod scan;
+pub mod server_info;
 pub mod trace;

@@ -1,0 +1,286 @@
+//! What a loop can be asked about its clients, and what it answers: plain values, which the
+//! documents of monitoring are made of.
+//!
+//! A loop works on a question a slice a turn (see [`super::surveyor`]), so clients may come and go
+//! meanwhile: figures of different clients need not be of the same moment.
+
+use crate::conn::client::Traffic;
+use crate::proto::error::CloseReason;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, SystemTime};
+
+/// A question to one loop.
+pub struct Survey {
+    pub question: Question,
+    /// Where the answer goes. It is of no consequence if nobody waits for it any more.
+    pub answer: Sender<Report>,
+}
+
+/// What a loop is asked.
+#[derive(Clone, Debug)]
+pub enum Question {
+    Totals,
+    Connections(Arc<ConnectionsQuestion>),
+    Subscriptions(Arc<SubscriptionsQuestion>),
+    /// Who a client is and what it may do.
+    User(ClientName),
+}
+
+/// What a loop answers to the [`Question`] of that name.
+#[derive(Clone, Debug)]
+pub enum Report {
+    Totals(Box<Totals>),
+    Connections(ConnectionsReport),
+    Subscriptions(SubscriptionsReport),
+    /// None: the client is not in this loop.
+    User(Option<Box<UserReport>>),
+}
+
+/// The number of a client, and where it was when it was heard of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientName {
+    pub cid: u64,
+}
+
+/// Figures of a whole loop.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    /// Messages and bytes that clients sent, and that were sent to clients; those that are gone
+    /// included.
+    pub received: Traffic,
+    pub sent: Traffic,
+    /// Clients connected now.
+    pub connections: usize,
+    /// Clients that ever were.
+    pub connections_ever: u64,
+    /// Connections closed as slow consumers, and as stale.
+    pub slow_consumers: u64,
+    pub stale_connections: u64,
+    /// How often a client was not read from for a moment, as all its subscribers were behind.
+    pub stalls: u64,
+    /// By account; those with nothing to tell are left out.
+    pub accounts: Vec<AccountTotals>,
+    pub memory: Memory,
+    pub cache: CacheTotals,
+    pub load: Load,
+}
+
+/// What a loop's clients in one account add up to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AccountTotals {
+    /// The account's number.
+    pub account: u32,
+    pub connections: usize,
+    /// Clients that ever were.
+    pub connections_ever: u64,
+    pub subscriptions: usize,
+    pub received: Traffic,
+    pub sent: Traffic,
+    pub slow_consumers: u64,
+}
+
+/// Bytes that a loop holds, by purpose.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Memory {
+    /// Queues of what is to be written, free chunks included.
+    pub outbound: usize,
+    /// Unfinished commands.
+    pub inbound: usize,
+    /// Subscriptions, about.
+    pub subscriptions: usize,
+    /// Routes in the loop's cache, about.
+    pub routes: usize,
+    /// Read buffers, and those that queued messages refer to.
+    pub read_buffers: usize,
+    /// Connections themselves, about.
+    pub connections: usize,
+    /// What is remembered of closed connections, about.
+    pub closed: usize,
+}
+
+/// How a loop's memory of routes does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CacheTotals {
+    /// Routes that it holds.
+    pub entries: usize,
+    /// Look-ups that found one, and all look-ups.
+    pub hits: u64,
+    pub lookups: u64,
+    /// The most subscriptions of a cached route, and the sum over all of them.
+    pub fan_out_max: usize,
+    pub fan_out_sum: usize,
+}
+
+/// How busy a loop is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Load {
+    /// Turns since the loop began.
+    pub turns: u64,
+    /// Time that it did not sleep, and time since it began.
+    pub busy: Duration,
+    pub lived: Duration,
+    /// What waits in its mailbox.
+    pub mail: usize,
+}
+
+/// Which connections to tell of, and in which order.
+#[derive(Clone, Debug)]
+pub struct ConnectionsQuestion {
+    pub state: State,
+    pub sort: Sort,
+    /// How many of the first in that order are wanted.
+    pub pick: usize,
+    pub cid: Option<u64>,
+    /// The user that a client authenticated as.
+    pub user: Option<String>,
+    /// The account's name.
+    pub account: Option<String>,
+    /// A subject that one of the client's subscriptions must match.
+    pub subject: Option<Vec<u8>>,
+    pub subscriptions: Detail,
+}
+
+/// Which connections count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Open,
+    Closed,
+    All,
+}
+
+/// What is told of a connection's subscriptions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    Nothing,
+    /// Their subjects.
+    Subjects,
+    Everything,
+}
+
+/// The order of connections: by number upwards, by all that is counted and by times downwards
+/// (times of the start and of the end upwards). The names are those of the reference's `SortOpt`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    Cid,
+    Start,
+    Subs,
+    Pending,
+    MsgsTo,
+    MsgsFrom,
+    BytesTo,
+    BytesFrom,
+    Last,
+    Idle,
+    Uptime,
+    Stop,
+    Reason,
+    Rtt,
+}
+
+/// The connections of a loop that were asked for.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionsReport {
+    /// Connections that match, though no more than the first of them are in `rows`.
+    pub matching: usize,
+    /// By `key`, then by number.
+    pub rows: Vec<ConnectionRow>,
+}
+
+/// A connection, open or closed.
+#[derive(Clone, Debug)]
+pub struct ConnectionRow {
+    /// Where the connection is in the order that was asked for: smaller is earlier. Whoever merges
+    /// the rows of several loops goes by this, then by `cid`.
+    pub key: u64,
+    pub cid: u64,
+    pub addr: SocketAddr,
+    pub start: SystemTime,
+    pub last_activity: SystemTime,
+    /// For a closed connection.
+    pub end: Option<(SystemTime, CloseReason)>,
+    /// The last measured round trip.
+    pub rtt: Option<Duration>,
+    pub pending: usize,
+    pub received: Traffic,
+    pub sent: Traffic,
+    pub stalls: u64,
+    pub subscriptions: usize,
+    /// As CONNECT has them; empty without.
+    pub name: String,
+    pub lang: String,
+    pub version: String,
+    pub tls: Option<TlsRow>,
+    /// Who the client authenticated as, as it may be shown; empty if it did not.
+    pub user: String,
+    /// The account's name; empty as long as the client is in none.
+    pub account: String,
+    /// The public key of the proxy that the client came through, if any.
+    pub proxy: String,
+    /// Its subscriptions, if they were asked for.
+    pub list: Vec<SubscriptionRow>,
+}
+
+/// What TLS has made known of a connection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TlsRow {
+    /// `1.2` or `1.3`.
+    pub version: &'static str,
+    pub cipher: &'static str,
+    /// Whether the handshake came before INFO.
+    pub first: bool,
+    /// The subject of the client's certificate, if it showed one.
+    pub peer: Option<PeerCertificate>,
+}
+
+/// A certificate, in hexadecimal SHA-256 digests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerCertificate {
+    pub subject: String,
+    pub spki_sha256: String,
+    pub cert_sha256: String,
+}
+
+/// Which subscriptions to tell of.
+#[derive(Clone, Debug)]
+pub struct SubscriptionsQuestion {
+    /// The account's name; `None`: all accounts.
+    pub account: Option<String>,
+    /// A subject that they must match.
+    pub test: Option<Vec<u8>>,
+    /// How many of the first are wanted.
+    pub pick: usize,
+}
+
+/// The subscriptions of a loop's clients that were asked for.
+#[derive(Clone, Debug, Default)]
+pub struct SubscriptionsReport {
+    /// Subscriptions that match, though no more than the first of them are in `rows`.
+    pub matching: usize,
+    /// In an order that stays the same while subscriptions do.
+    pub rows: Vec<SubscriptionRow>,
+}
+
+/// A subscription.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SubscriptionRow {
+    pub account: Arc<str>,
+    pub subject: String,
+    pub queue: String,
+    pub sid: String,
+    /// Messages delivered.
+    pub msgs: u64,
+    /// Messages after which it ends; 0: it does not.
+    pub max: u64,
+    pub cid: u64,
+}
+
+/// Who a client is, and what it may do.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UserReport {
+    pub user: String,
+    pub account: String,
+    /// As they are configured, if the client may not do everything.
+    pub permissions: Option<Arc<crate::options::security::Permissions>>,
+}
