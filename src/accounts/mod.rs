@@ -70,6 +70,8 @@ pub struct Accounts {
     /// By their numbers.
     tenants: Vec<Option<Arc<Tenant>>>,
     numbers: HashMap<Box<str>, u32>,
+    /// The number of the account that the server itself uses.
+    system: Option<u32>,
     seed: u64,
 }
 
@@ -87,6 +89,7 @@ impl Accounts {
         let mut accounts = Accounts {
             tenants: vec![None; old.map_or(0, |old| old.tenants.len())],
             numbers: HashMap::new(),
+            system: None,
             seed: old.map_or(seed, |old| old.seed),
         };
         let system = options.system_account.as_deref().unwrap_or(SYSTEM);
@@ -107,6 +110,7 @@ impl Accounts {
                 faults.push(fault);
             }
         }
+        accounts.system = system.and_then(|name| accounts.numbers.get(name).copied());
         let account = |name: &str| Some(accounts.named(name)?.account.clone());
         match exchange::build(options, account, accounts.seed) {
             Err(more) => faults.extend(more),
@@ -175,6 +179,11 @@ impl Accounts {
     /// The account of those for whom nothing else is said.
     pub fn global(&self) -> &Arc<Tenant> {
         self.named(GLOBAL).expect("it is always there")
+    }
+
+    /// The account that the server itself uses, if there is one.
+    pub fn system(&self) -> Option<&Arc<Tenant>> {
+        self.tenant(self.system?)
     }
 
     /// All accounts.

@@ -101,6 +101,17 @@ pub const LAST_WORDS_AT_SHUTDOWN: Duration = Duration::from_secs(1);
 /// Subscriptions of closed connections removed a turn.
 pub const REAP_BUDGET: usize = 4096;
 
+/// Connections, or subscriptions, that are looked at a turn for a question about them; and those of
+/// them that are told of in full.
+pub const SURVEY_BUDGET: usize = 512;
+pub const SURVEY_ROWS: usize = 64;
+
+/// Questions that a loop works on or has waiting; more are not answered.
+pub const SURVEYS_MAX: usize = 64;
+
+/// Subscriptions of a closed connection that are remembered.
+pub const CLOSED_SUBSCRIPTIONS: usize = 100;
+
 /// Clients that are sent another INFO a turn, at most.
 pub const INFORM_BUDGET: usize = 256;
 

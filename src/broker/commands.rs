@@ -7,7 +7,7 @@ use crate::accounts::mappings::Mapped;
 use crate::accounts::{Account, Tenant};
 use crate::base::clock::Mono;
 use crate::base::limits::{FLUSH_EARLY, SHARE_MANY, SHARE_ONE};
-use crate::conn::client::{Flags, Traffic};
+use crate::conn::client::{Client, Flags, Traffic};
 use crate::conn::guard::Publishing;
 use crate::proto::client::{Limits, Op, Parsed, Publish, parse};
 use crate::proto::error::{ClientError, CloseReason};
@@ -412,6 +412,20 @@ impl Broker {
 
     /// Sends INFO, the first one or the one that answers CONNECT.
     pub(super) fn send_info(&mut self, slot: u32, answers_connect: bool) {
+        self.write_info(slot, answers_connect, self.lame_duck);
+    }
+
+    /// Tells a client, if it understands that, that it is to go elsewhere.
+    pub(super) fn send_lame_duck(&mut self, slot: u32) -> bool {
+        let client = self.delivery.clients.get(slot);
+        let understands = client.is_some_and(Client::expects_info);
+        if understands {
+            self.write_info(slot, false, true);
+        }
+        understands
+    }
+
+    fn write_info(&mut self, slot: u32, answers_connect: bool, lame_duck: bool) {
         let Some(client) = self.delivery.clients.get(slot) else {
             return;
         };
@@ -444,7 +458,7 @@ impl Broker {
             nonce: directory
                 .challenges()
                 .then(|| str::from_utf8(&nonce).unwrap_or_default()),
-            ldm: self.lame_duck,
+            ldm: lame_duck,
             connect_info: answers_connect,
             remote_account: answers_connect.then_some(&client.account.name),
             acc_is_sys: answers_connect && tenant.is_some_and(|tenant| tenant.is_system),

@@ -2,12 +2,17 @@
 //! loops.
 
 use super::batch::{Batch, Destination, Member};
+use super::closed::{Closed, ClosedClient};
+use super::events::Event;
 use super::message::Message;
+use super::survey::SubscriptionRow;
 use super::{Facts, Flushed, Turn, Wire};
 use crate::accounts::Account;
 use crate::accounts::interest::{Held, LoopId, Target};
 use crate::base::clock::Mono;
-use crate::base::limits::{BATCH_BYTES, FLUSH_EARLY, REAP_BUDGET, WRITE_SLICES};
+use crate::base::limits::{
+    BATCH_BYTES, CLOSED_SUBSCRIPTIONS, FLUSH_EARLY, REAP_BUDGET, WRITE_SLICES,
+};
 use crate::base::pages::Pages;
 use crate::base::rng::Rng;
 use crate::base::text::quoted;
@@ -79,8 +84,15 @@ pub(super) struct Delivery {
     pub(super) interest_bytes: usize,
     /// Closed clients, with the subscriptions they still have.
     graves: VecDeque<(u32, Drain)>,
-    /// What clients that are gone sent and received.
-    past: (Traffic, Traffic),
+    /// The time of this turn.
+    pub(super) now: Mono,
+    pub(super) closed: Closed,
+    /// What has happened that operators may want to be told of.
+    pub(super) events: Vec<Event>,
+    /// Connections that ever were.
+    pub(super) connections_ever: u64,
+    /// How often a client was not read from for a moment.
+    pub(super) stalls: u64,
 }
 
 /// The client that published a message, and the one that does not get it: the same, or nobody.
@@ -114,7 +126,10 @@ impl Delivery {
             stalled: Vec::new(),
             closing: Vec::new(),
             held_back: Vec::new(),
-            outboxes: std::iter::repeat_with(Batch::default).take(loops).collect(),
+            // One more for the loop of the server's own services.
+            outboxes: std::iter::repeat_with(Batch::default)
+                .take(loops + 1)
+                .collect(),
             crossing: Vec::new(),
             trace: false,
             tracing: Tracing::default(),
@@ -127,7 +142,11 @@ impl Delivery {
             rng: Rng::new(!seed),
             interest_bytes: 0,
             graves: VecDeque::new(),
-            past: Default::default(),
+            now: Mono::ZERO,
+            closed: Closed::new(0),
+            events: Vec::new(),
+            connections_ever: 0,
+            stalls: 0,
         };
         delivery.adapt(&facts.options);
         delivery
@@ -143,6 +162,9 @@ impl Delivery {
                 len => len,
             },
         };
+        let loops = self.outboxes.len() - 1;
+        self.closed
+            .set_max(options.max_closed_clients.div_ceil(loops.max(1)));
         self.skip_above = match options.no_fast_producer_stall {
             true => self.behind,
             false => usize::MAX,
@@ -602,6 +624,15 @@ impl Delivery {
         let Some(client) = self.clients.get_mut(slot).filter(|c| !c.is_closed()) else {
             return;
         };
+        let slots = client.sids.slots().take(CLOSED_SUBSCRIPTIONS);
+        let slots: Vec<u32> = slots.collect();
+        let list = self.describe_all(slot, &slots);
+        let Some(client) = self.clients.get_mut(slot) else {
+            return;
+        };
+        let gone = Arc::new(ClosedClient::new(client, list, reason, self.now));
+        self.closed.push(gone.clone());
+        self.events.push(Event::Gone(gone));
         client.phase = Phase::Closed(reason);
         client.inbound = Default::default();
         super::login::leave(client);
@@ -636,8 +667,9 @@ impl Delivery {
             }
             self.forget_output(slot);
             if let Some(client) = self.clients.remove(slot) {
-                self.past.0.add(client.received);
-                self.past.1.add(client.sent);
+                let past = self.closed.of(account.number);
+                past.received.add(client.received);
+                past.sent.add(client.sent);
             }
         }
         false
@@ -689,8 +721,46 @@ impl Delivery {
             .filter(|(_, bytes)| *bytes > 0)
     }
 
+    /// A subscription of a client, as operators are shown it.
+    pub(super) fn describe(
+        &self,
+        sub: &Subscription,
+        client: &Client,
+        account: Arc<str>,
+    ) -> SubscriptionRow {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let mut subject = Vec::new();
+        let queue = client.account.interest.describe(sub.held, &mut subject);
+        SubscriptionRow {
+            account,
+            subject: text(&subject),
+            queue: text(queue.as_deref().unwrap_or_default()),
+            sid: text(sub.sid.text()),
+            msgs: sub.delivered,
+            max: sub.max.into(),
+            cid: client.id.0,
+        }
+    }
+
+    fn describe_all(&self, client: u32, slots: &[u32]) -> Box<[SubscriptionRow]> {
+        let Some(client) = self.clients.get(client) else {
+            return Box::default();
+        };
+        if slots.is_empty() {
+            return Box::default();
+        }
+        let account: Arc<str> = (&*client.account.name).into();
+        let subs = slots.iter().filter_map(|slot| self.subs.get(*slot));
+        subs.map(|sub| self.describe(sub, client, account.clone()))
+            .collect()
+    }
+
     pub(super) fn traffic(&self) -> (Traffic, Traffic) {
-        let mut sum = self.past;
+        let mut sum = (Traffic::default(), Traffic::default());
+        for (_, past) in self.closed.past() {
+            sum.0.add(past.received);
+            sum.1.add(past.sent);
+        }
         for (_, client) in self.clients.iter() {
             sum.0.add(client.received);
             sum.1.add(client.sent);

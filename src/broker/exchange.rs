@@ -8,7 +8,7 @@
 //! any message.
 
 use super::commands::Publisher;
-use super::delivery::{NOBODY, Origin};
+use super::delivery::Origin;
 use super::message::Message;
 use super::{Broker, Source, Turn, Wire};
 use crate::accounts::exchange::ServiceExport;
@@ -58,7 +58,7 @@ impl Default for Waiting {
 }
 
 /// A published message on its way through accounts.
-struct Journey {
+pub(super) struct Journey {
     origin: Origin,
     /// The client that published it; none if the server did.
     client: Option<u32>,
@@ -73,7 +73,7 @@ struct Journey {
 }
 
 impl Journey {
-    fn new(origin: Origin, client: Option<u32>) -> Journey {
+    pub(super) fn new(origin: Origin, client: Option<u32>) -> Journey {
         Journey {
             origin,
             client,
@@ -115,7 +115,7 @@ impl Broker {
 
     /// Delivers a message in an account, and to the accounts that get it from there. Gives the
     /// number of deliveries.
-    fn forward<W: Wire>(
+    pub(super) fn forward<W: Wire>(
         &mut self,
         account: &Arc<Account>,
         publish: &Publish<'_>,
@@ -382,13 +382,14 @@ impl Broker {
         self.waiting.epoch = wall.checked_sub(since).unwrap_or(SystemTime::UNIX_EPOCH);
     }
 
-    fn wall(&self, at: Mono) -> SystemTime {
+    /// The wall clock time at a moment.
+    pub(super) fn wall(&self, at: Mono) -> SystemTime {
         self.waiting.epoch + at.since(Mono::ZERO)
     }
 
     /// What others are told of a client; without `detailed`, only its account and round trip. None
     /// for the server itself.
-    fn client_info(&self, slot: Option<u32>, detailed: bool) -> Option<ClientInfo> {
+    pub(super) fn client_info(&self, slot: Option<u32>, detailed: bool) -> Option<ClientInfo> {
         let client = self.delivery.clients.get(slot?)?;
         let little = ClientInfo {
             account: client.account.name.to_string(),
@@ -516,26 +517,11 @@ impl Broker {
             system: Duration::ZERO,
             total,
         };
-        let mut payload = told.json();
-        payload.extend_from_slice(b"\r\n");
-        let publish = Publish {
-            args: b"",
-            subject: latency.subject.as_bytes(),
-            reply: None,
-            header_len: None,
-            payload: &payload,
-            canonical: None,
-        };
-        let nobody = Origin {
-            slot: NOBODY,
-            skip: NOBODY,
-        };
-        let mut journey = Journey::new(nobody, None);
-        self.forward(&account, &publish, None, &mut journey, turn);
+        self.announce(&account, latency.subject.as_bytes(), told.json(), turn);
     }
 
     /// What names an event: 22 characters.
-    fn event_id(&mut self) -> String {
+    pub(super) fn event_id(&mut self) -> String {
         let mut digit = || char::from(DIGITS[self.rng.below(DIGITS.len())]);
         (0..22).map(|_| digit()).collect()
     }

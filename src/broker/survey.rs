@@ -4,8 +4,10 @@
 //! A loop works on a question a slice a turn (see [`super::surveyor`]), so clients may come and go
 //! meanwhile: figures of different clients need not be of the same moment.
 
+pub use crate::conn::client::PeerCertificate;
 use crate::conn::client::Traffic;
 use crate::proto::error::CloseReason;
+pub use crate::routing::cache::CacheTotals;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -25,7 +27,11 @@ pub enum Question {
     Connections(Arc<ConnectionsQuestion>),
     Subscriptions(Arc<SubscriptionsQuestion>),
     /// Who a client is and what it may do.
-    User(ClientName),
+    User(u64),
+    /// Close a client, for an operator.
+    Kick(u64),
+    /// Tell a client, for an operator, that it should go elsewhere.
+    LameDuck(u64),
 }
 
 /// What a loop answers to the [`Question`] of that name.
@@ -36,12 +42,12 @@ pub enum Report {
     Subscriptions(SubscriptionsReport),
     /// None: the client is not in this loop.
     User(Option<Box<UserReport>>),
-}
-
-/// The number of a client, and where it was when it was heard of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientName {
-    pub cid: u64,
+    /// Whether the client was in this loop, so that something was done.
+    Done(bool),
+    /// The client is in this loop, but cannot be told yet, or does not understand.
+    NotReady,
+    /// The loop has too many questions to answer.
+    Refused,
 }
 
 /// Figures of a whole loop.
@@ -60,6 +66,8 @@ pub struct Totals {
     pub stale_connections: u64,
     /// How often a client was not read from for a moment, as all its subscribers were behind.
     pub stalls: u64,
+    /// Connections closed for each reason.
+    pub closed: Vec<(CloseReason, u64)>,
     /// By account; those with nothing to tell are left out.
     pub accounts: Vec<AccountTotals>,
     pub memory: Memory,
@@ -100,19 +108,6 @@ pub struct Memory {
     pub closed: usize,
 }
 
-/// How a loop's memory of routes does.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CacheTotals {
-    /// Routes that it holds.
-    pub entries: usize,
-    /// Look-ups that found one, and all look-ups.
-    pub hits: u64,
-    pub lookups: u64,
-    /// The most subscriptions of a cached route, and the sum over all of them.
-    pub fan_out_max: usize,
-    pub fan_out_sum: usize,
-}
-
 /// How busy a loop is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Load {
@@ -123,6 +118,14 @@ pub struct Load {
     pub lived: Duration,
     /// What waits in its mailbox.
     pub mail: usize,
+}
+
+/// What the owner of the sockets knows and the broker does not.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LoopFigures {
+    /// Bytes of read buffers.
+    pub read_buffers: usize,
+    pub load: Load,
 }
 
 /// Which connections to tell of, and in which order.
@@ -232,14 +235,6 @@ pub struct TlsRow {
     pub first: bool,
     /// The subject of the client's certificate, if it showed one.
     pub peer: Option<PeerCertificate>,
-}
-
-/// A certificate, in hexadecimal SHA-256 digests.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerCertificate {
-    pub subject: String,
-    pub spki_sha256: String,
-    pub cert_sha256: String,
 }
 
 /// Which subscriptions to tell of.

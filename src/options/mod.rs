@@ -111,6 +111,8 @@ pub struct Options {
     /// Whether publishers are never held back for the sake of subscribers that are far behind;
     /// those then miss messages.
     pub no_fast_producer_stall: bool,
+    /// Connections that are remembered after they were closed.
+    pub max_closed_clients: usize,
     /// Whether clients get no headers and may send none.
     pub no_header_support: bool,
     /// Whether the subscribers of a subject are looked up anew for each message.
@@ -172,6 +174,7 @@ impl Default for Options {
             write_deadline: Duration::from_secs(10),
             write_timeout: WriteTimeout::Retry,
             no_fast_producer_stall: false,
+            max_closed_clients: 10_000,
             no_header_support: false,
             disable_sublist_cache: false,
             lame_duck_duration: Duration::from_secs(120),

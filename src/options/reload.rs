@@ -166,6 +166,7 @@ const FIELDS: &[Field] = &[
     fixed("max_pending_total", "MaxPendingTotal", |o| {
         o.pending_total_max.map_or("auto".into(), |n| n.to_string())
     }),
+    live("max_closed_clients", |o| o.max_closed_clients.to_string()),
     live("write_deadline", |o| GoDuration(o.write_deadline).to_string()),
     fixed("write_timeout", "WriteTimeout", |o| match o.write_timeout {
         WriteTimeout::Close => "close".into(),
@@ -296,6 +297,7 @@ mod tests {
             max_subscriptions: 1,
             max_sub_tokens: 1,
             max_pending: 1,
+            max_closed_clients: 1,
             write_deadline: second,
             write_timeout: WriteTimeout::Close,
             no_fast_producer_stall: true,

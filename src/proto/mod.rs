@@ -4,6 +4,7 @@ pub mod client;
 pub mod client_info;
 pub mod connect;
 pub mod error;
+pub mod events;
 pub mod headers;
 pub mod info;
 pub mod latency;

@@ -23,6 +23,21 @@ pub struct RouteCache {
     /// The route of a subject that is not worth an entry.
     scratch: Arc<Route>,
     matches: Matches<Target>,
+    lookups: u64,
+    hits: u64,
+}
+
+/// How a cache does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CacheTotals {
+    /// Routes that it holds.
+    pub entries: usize,
+    /// Look-ups that found one, and all look-ups.
+    pub hits: u64,
+    pub lookups: u64,
+    /// The most subscriptions of a cached route, and the sum over all of them.
+    pub fan_out_max: usize,
+    pub fan_out_sum: usize,
 }
 
 struct Entry {
@@ -54,7 +69,30 @@ impl RouteCache {
             held: 0,
             scratch: Arc::default(),
             matches: Matches::default(),
+            lookups: 0,
+            hits: 0,
         }
+    }
+
+    /// Bytes that the cache holds, about.
+    pub fn held(&self) -> usize {
+        let sets = self.sets.len() * size_of::<[Option<Box<Entry>>; 2]>();
+        sets + self.doorkeeper.len() * 2 + self.held
+    }
+
+    pub fn totals(&self) -> CacheTotals {
+        let mut totals = CacheTotals {
+            hits: self.hits,
+            lookups: self.lookups,
+            ..CacheTotals::default()
+        };
+        for entry in self.sets.iter().flatten().flatten() {
+            let fan_out = entry.route.fan_out();
+            totals.entries += 1;
+            totals.fan_out_sum += fan_out;
+            totals.fan_out_max = totals.fan_out_max.max(fan_out);
+        }
+        totals
     }
 
     /// The route of `subject` in this account, as of now. Where it leads in other accounts is taken
@@ -65,6 +103,7 @@ impl RouteCache {
         if self.held > HELD_MAX {
             self.clear();
         }
+        self.lookups += 1;
         let hash = interest.hash(subject);
         let set = low(hash) & (SETS - 1);
         let way = self.sets[set]
@@ -76,6 +115,7 @@ impl RouteCache {
                     .as_mut()
                     .expect("the way was found filled");
                 entry.uses = entry.uses.saturating_add(1);
+                self.hits += 1;
                 let generation = interest.generation(entry.bucket);
                 let beyond = entry.route.beyond();
                 if entry.generation != generation || beyond.is_some_and(Beyond::is_outdated) {
@@ -143,7 +183,12 @@ impl RouteCache {
     /// Forgets all routes.
     #[cold]
     pub fn clear(&mut self) {
-        *self = RouteCache::new(self.remembers);
+        let (lookups, hits) = (self.lookups, self.hits);
+        *self = RouteCache {
+            lookups,
+            hits,
+            ..RouteCache::new(self.remembers)
+        };
     }
 }
 

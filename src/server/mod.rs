@@ -161,6 +161,7 @@ impl Server {
             accounts: tenancy.accounts,
             directory: tenancy.directory,
             nonce_key,
+            event_seq: Arc::default(),
             loop_bytes_max: bytes_max / loops,
             options,
         });
@@ -270,6 +271,7 @@ impl Server {
             accounts: tenancy.accounts,
             directory: tenancy.directory,
             nonce_key: self.facts.nonce_key,
+            event_seq: self.facts.event_seq.clone(),
             loop_bytes_max: self.facts.loop_bytes_max,
         });
         let peers = &self.peers;

@@ -38,6 +38,7 @@ impl ClientLoop {
         };
         if !self.is_held(token) && !self.is_verifying(token) {
             self.set_hold(token, Hold::Held);
+            self.broker.note_stall(client);
             self.held.push_back((now + HOLD_BACK, token));
         }
     }

@@ -18,6 +18,7 @@ use crate::accounts::interest::LoopId;
 use crate::base::clock::{self, Mono};
 use crate::base::limits::{LAST_WORDS_AT_SHUTDOWN, TIMER_BUDGET};
 use crate::broker::batch::Batch;
+use crate::broker::survey::{Load, LoopFigures};
 use crate::broker::{Broker, PasswordCheck, Wire};
 use crate::net::buffer::ReadPool;
 use crate::net::listen::Acceptor;
@@ -152,6 +153,12 @@ pub struct ClientLoop {
     lame_duck: Option<LameDuck>,
     /// Whether there are clients to be told what has changed.
     informing: bool,
+    /// Whether there are questions of monitoring to be answered.
+    surveying: bool,
+    /// Turns so far, the time that they took, and when the first began.
+    turns: u64,
+    busy: Duration,
+    began: Mono,
     /// Whether there is work left that was put off for the sake of this turn.
     unfinished: bool,
     ending: bool,
@@ -217,6 +224,10 @@ impl ClientLoop {
             freed: 0,
             lame_duck: None,
             informing: false,
+            surveying: false,
+            turns: 0,
+            busy: Duration::ZERO,
+            began: time_told_at,
             unfinished: false,
             ending: false,
             mail: Vec::new(),
@@ -229,8 +240,11 @@ impl ClientLoop {
     /// Turns until told to shut down.
     pub fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS);
+        let mut awake = clock::mono();
         while !self.ending {
             let timeout = self.timeout();
+            self.busy += clock::mono().since(awake);
+            self.turns += 1;
             if let Err(e) = self.poll.poll(&mut events, timeout)
                 && e.kind() != io::ErrorKind::Interrupted
             {
@@ -239,7 +253,9 @@ impl ClientLoop {
             }
             self.inbox().woken();
             let now = clock::mono();
+            awake = now;
             self.tell_time(now);
+            self.broker.begin_turn(now);
             for event in &events {
                 self.handle_event(event, now);
             }
@@ -272,6 +288,7 @@ impl ClientLoop {
             || !self.due.is_empty()
             || !self.checks.is_empty()
             || self.unfinished
+            || self.surveying
             || self.accepting_now();
         if work || !self.inbox().prepare_sleep() {
             return Some(Duration::ZERO);
@@ -396,6 +413,10 @@ impl ClientLoop {
                     self.broker.renew(facts, now);
                     self.renew_tls(tls);
                 }
+                Mail::Survey(survey) => {
+                    self.broker.ask(survey);
+                    self.surveying = true;
+                }
                 Mail::Shed(count) => self.broker.shed(count),
                 Mail::LameDuck { grace, duration } => self.enter_lame_duck(grace, duration, now),
                 Mail::Shutdown => self.ending = true,
@@ -464,6 +485,9 @@ impl ClientLoop {
         self.ask_verifier();
         self.informing = self.broker.inform();
         self.broker.finish(&mut turn!(self, now));
+        if self.surveying {
+            self.survey(now);
+        }
         self.broker.relieve(self.reads.pinned());
         let mut stalled = std::mem::take(&mut self.slots);
         self.broker.take_stalled(&mut stalled);
@@ -477,6 +501,21 @@ impl ClientLoop {
         self.close_closing(now);
         self.unfinished = self.broker.reap() || self.informing;
         self.trim(now);
+    }
+
+    /// Works on a question of monitoring for a moment.
+    #[cold]
+    fn survey(&mut self, now: Mono) {
+        let figures = LoopFigures {
+            read_buffers: self.reads.held(),
+            load: Load {
+                turns: self.turns,
+                busy: self.busy,
+                lived: now.since(self.began),
+                mail: self.inbox().len(),
+            },
+        };
+        self.surveying = self.broker.survey(now, &figures);
     }
 
     /// Has passwords compared with their hashes.

@@ -227,6 +227,14 @@ impl ServerTls {
         }
     }
 
+    /// The SHA-256 of a certificate's public key information, and that of all of it, in hexadecimal
+    /// digits; none if it cannot be read.
+    pub fn fingerprints(certificate: &CertificateDer<'_>) -> Option<[String; 2]> {
+        let parsed = ParsedCertificate::try_from(certificate).ok()?;
+        let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(&Sha256::digest(bytes));
+        Some([hex(&parsed.subject_public_key_info()), hex(certificate)])
+    }
+
     /// Whether both accept the same keys of clients.
     pub fn has_same_pins(&self, other: &ServerTls) -> bool {
         self.pins == other.pins

@@ -22,7 +22,6 @@ pub(super) const KEYS: &[Key] = &[
     later(&["https"], Listen),
     later(&["https_port"], Int),
     later(&["http_base_path"], Text),
-    later(&["max_closed_clients"], Int),
     later(&["prof_port"], Int),
     later(&["prof_block_rate"], Int),
 

@@ -106,6 +106,9 @@ pub(super) const KEYS: &[Key] = &[
     ready(&["max_pending_total"], "half of the memory", Int(0, i64::MAX, |o, v| {
         o.pending_total_max = Some(size(v)).filter(|n| *n > 0);
     })),
+    ready(&["max_closed_clients"], "10000", Int(0, i64::MAX, |o, v| {
+        o.max_closed_clients = size_or(v, Options::default().max_closed_clients);
+    })),
     ready(&["write_deadline"], "10s", Time(|o, v| {
         o.write_deadline = time_or(v, Options::default().write_deadline);
     })),
