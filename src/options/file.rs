@@ -569,6 +569,7 @@ mod tests {
 
     /// Every key at the top of the reference's files whose feature is missing here.
     const LATER: &str = "http='h:1' http_port=1 monitor_port=1 https=1 https_port=1 \
+        http_base_path=/x prof_port=1 prof_block_rate=1 default_sentinel=x \
         operator=x operators=x root=x roots=x root_operator=x root_operators=x trusted_keys=x \
         trusted=x resolver=MEMORY account_resolver=MEM accounts_resolver=MEM resolver_tls={} \
         resolver_preload={} resolver_pinned_accounts=x proxy_protocol=true ocsp=true \

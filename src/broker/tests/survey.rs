@@ -99,6 +99,8 @@ fn closed_connections_are_remembered_without_their_secrets() {
     });
     let mut gone = Vec::new();
     for (cid, token) in [(1, "s3cret"), (2, "s3cret"), (3, "wrong")] {
+        bench.now = bench.now + Duration::from_secs(1);
+        bench.brokers[0].begin_turn(bench.now);
         let peer = bench.open(0);
         bench.brokers[0]
             .delivery
