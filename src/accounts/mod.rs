@@ -114,11 +114,15 @@ impl Accounts {
         let account = |name: &str| Some(accounts.named(name)?.account.clone());
         match exchange::build(options, account, accounts.seed) {
             Err(more) => faults.extend(more),
-            Ok(exchanges) => {
-                for (number, exchange) in exchanges {
-                    let tenant = accounts.tenants[number as usize].as_mut();
-                    if let Some(tenant) = tenant.and_then(Arc::get_mut) {
-                        tenant.exchange = exchange;
+            Ok(mut exchanges) => {
+                let system = accounts.system().map(|tenant| tenant.account.clone());
+                let tenants = accounts.tenants.iter_mut().flatten();
+                for tenant in tenants.filter_map(Arc::get_mut) {
+                    let own = exchanges.remove(&tenant.account.number);
+                    tenant.exchange = own.unwrap_or_default();
+                    if let Some(system) = &system {
+                        let (exchange, account) = (&mut tenant.exchange, &tenant.account);
+                        exchange::system::import_services(exchange, account, system, accounts.seed);
                     }
                 }
             }

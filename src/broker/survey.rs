@@ -185,7 +185,8 @@ pub enum Sort {
 /// The connections of a loop that were asked for.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionsReport {
-    /// Connections that match, though no more than the first of them are in `rows`.
+    /// Connections in the state and the account that were asked for. `rows` has the first of those
+    /// that are asked for otherwise, too.
     pub matching: usize,
     /// By `key`, then by number.
     pub rows: Vec<ConnectionRow>,

@@ -245,7 +245,10 @@ impl Broker {
                 Next::Open(next) => match self.delivery.clients.at_or_after(next) {
                     Some((slot, client)) => {
                         picking.next = Next::Open(slot + 1);
-                        if !client.is_closed() && self.is_asked_for(&picking.question, client) {
+                        if client.is_closed() || !picking.counts(&client.account) {
+                            continue;
+                        }
+                        if self.is_asked_for(&picking.question, client) {
                             let key = open_key(picking.question.sort, client, now);
                             picking.add(key, client.id.0, || Which::Open(slot));
                         }
@@ -260,6 +263,9 @@ impl Broker {
                         return picking.finish();
                     };
                     picking.next = Next::Closed(nth + 1);
+                    if !picking.counts(&client.account) {
+                        continue;
+                    }
                     if is_asked_for_closed(&picking.question, client) {
                         let key = closed_key(picking.question.sort, client);
                         picking.add(key, client.id.0, || Which::Closed(client.clone()));
@@ -272,14 +278,9 @@ impl Broker {
 
     fn is_asked_for(&self, question: &ConnectionsQuestion, client: &Client) -> bool {
         let ConnectionsQuestion {
-            cid,
-            user,
-            account,
-            subject,
-            ..
+            cid, user, subject, ..
         } = question;
         cid.is_none_or(|cid| cid == client.id.0)
-            && account.as_ref().is_none_or(|a| **a == *client.account.name)
             && user.as_ref().is_none_or(|user| *user == client.who())
             && subject.as_ref().is_none_or(|subject| {
                 let mut own = Vec::new();
@@ -472,8 +473,15 @@ impl Broker {
 }
 
 impl Picking {
+    /// Whether connections of this account are asked for; if so, counts one.
+    fn counts(&mut self, account: &Account) -> bool {
+        let asked = self.question.account.as_ref();
+        let counts = asked.is_none_or(|name| **name == *account.name);
+        self.matching += usize::from(counts);
+        counts
+    }
+
     fn add(&mut self, key: Key, cid: u64, which: impl FnOnce() -> Which) {
-        self.matching += 1;
         let full = self.first.len() >= self.question.pick;
         let last = self.first.peek();
         if full && last.is_none_or(|last| (last.key, last.cid) < (key, cid)) {
@@ -550,11 +558,8 @@ fn tls_row(secured: &Secured) -> TlsRow {
 }
 
 fn is_asked_for_closed(question: &ConnectionsQuestion, client: &ClosedClient) -> bool {
-    let ConnectionsQuestion {
-        cid, user, account, ..
-    } = question;
+    let ConnectionsQuestion { cid, user, .. } = question;
     cid.is_none_or(|cid| cid == client.id.0)
-        && account.as_ref().is_none_or(|a| **a == *client.account.name)
         && user.as_ref().is_none_or(|user| **user == *client.user)
     // As in the reference, a subject says nothing of connections that are gone.
 }

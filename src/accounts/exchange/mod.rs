@@ -6,10 +6,11 @@
 
 mod cycles;
 mod pattern;
+pub(super) mod system;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use super::Account;
+use super::{Account, SYSTEM};
 use crate::base::text::quoted;
 use crate::options::Options;
 use crate::options::security::{
@@ -73,6 +74,9 @@ impl ServiceExport {
 struct Directory<T> {
     values: Vec<T>,
     patterns: Option<Sublist<u32>>,
+    /// The bytes that subjects begin with for which there may be something, a bit each, as most
+    /// subjects are for nobody else.
+    firsts: [u64; 4],
 }
 
 impl<T> Default for Directory<T> {
@@ -80,6 +84,7 @@ impl<T> Default for Directory<T> {
         Directory {
             values: Vec::new(),
             patterns: None,
+            firsts: [0; 4],
         }
     }
 }
@@ -87,6 +92,13 @@ impl<T> Default for Directory<T> {
 impl<T> Directory<T> {
     fn insert(&mut self, pattern: &str, value: T, seed: u64) {
         let at = u32::try_from(self.values.len()).expect("imports are fewer");
+        let first = subject::first_token(pattern.as_bytes());
+        match first.first() {
+            Some(byte) if !subject::is_wildcard_token(first) => {
+                self.firsts[usize::from(*byte >> 6)] |= 1 << (*byte & 63);
+            }
+            _ => self.firsts = [u64::MAX; 4],
+        }
         let patterns = self.patterns.get_or_insert_with(|| Sublist::new(seed));
         let inserted = patterns.insert(pattern.as_bytes(), None, at);
         debug_assert!(inserted.is_ok(), "{pattern} was checked");
@@ -96,7 +108,9 @@ impl<T> Directory<T> {
     /// What is there for a subject, in the order in which it was inserted.
     fn matches(&self, subject: &[u8]) -> impl Iterator<Item = &T> {
         let mut matches = Matches::default();
-        if let Some(patterns) = &self.patterns {
+        let first = subject.first().copied().unwrap_or_default();
+        let may_be = self.firsts[usize::from(first >> 6)] >> (first & 63) & 1 == 1;
+        if let Some(patterns) = self.patterns.as_ref().filter(|_| may_be) {
             patterns.matches(subject, &mut matches);
             matches.plain.sort_unstable();
         }
@@ -212,6 +226,8 @@ struct Builder<'a> {
     stream_edges: (Vec<Edge>, Vec<String>),
     service_edges: (Vec<Edge>, Vec<String>),
     has_system: bool,
+    /// The account that the server itself uses, if it is among these.
+    system: Option<usize>,
     seed: u64,
 }
 
@@ -232,6 +248,7 @@ pub(super) fn build(
         stream_edges: Default::default(),
         service_edges: Default::default(),
         has_system: !options.no_system_account,
+        system: None,
         seed,
     };
     for options in &options.accounts {
@@ -249,6 +266,9 @@ pub(super) fn build(
             });
         }
     }
+    let system = options.system_account.as_deref().unwrap_or(SYSTEM);
+    builder.system = builder.by_name.get(system).copied();
+    builder.system = builder.system.filter(|_| builder.has_system);
     builder.run();
     if !builder.faults.is_empty() {
         return Err(builder.faults);
@@ -267,6 +287,9 @@ impl<'a> Builder<'a> {
             for export in &options.exports {
                 self.export(at, export);
             }
+        }
+        if let Some(party) = self.system.and_then(|at| self.parties.get_mut(at)) {
+            system::export_services(&mut party.services, &party.account);
         }
         for at in 0..self.parties.len() {
             self.check_latencies(at);
