@@ -60,6 +60,8 @@ pub struct Totals {
     pub stale_connections: u64,
     /// How often a client was not read from for a moment, as all its subscribers were behind.
     pub stalls: u64,
+    /// Connections that were closed, by reason; each reason at most once.
+    pub closed: Vec<(CloseReason, u64)>,
     /// By account; those with nothing to tell are left out.
     pub accounts: Vec<AccountTotals>,
     pub memory: Memory,
@@ -76,6 +78,8 @@ pub struct AccountTotals {
     /// Clients that ever were.
     pub connections_ever: u64,
     pub subscriptions: usize,
+    /// Subscriptions that ever were.
+    pub subscriptions_ever: u64,
     pub received: Traffic,
     pub sent: Traffic,
     pub slow_consumers: u64,
@@ -116,6 +120,8 @@ pub struct CacheTotals {
 /// How busy a loop is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Load {
+    /// The loop's number, from 0.
+    pub number: usize,
     /// Turns since the loop began.
     pub turns: u64,
     /// Time that it did not sleep, and time since it began.
@@ -159,8 +165,9 @@ pub enum Detail {
     Everything,
 }
 
-/// The order of connections: by number upwards, by all that is counted and by times downwards
-/// (times of the start and of the end upwards). The names are those of the reference's `SortOpt`.
+/// The order of connections, as in the reference's `SortOpt`: by number, start, reason and uptime
+/// upwards; by all that is counted, the time of the end, of the last activity, and of being idle
+/// downwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sort {
     Cid,
@@ -182,9 +189,10 @@ pub enum Sort {
 /// The connections of a loop that were asked for.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionsReport {
-    /// Connections that match, though no more than the first of them are in `rows`.
+    /// Connections in the state and the account that were asked for, whatever else they have to be
+    /// to be among the rows.
     pub matching: usize,
-    /// By `key`, then by number.
+    /// The first of those that match everything, by `key`, then by number.
     pub rows: Vec<ConnectionRow>,
 }
 
