@@ -84,6 +84,8 @@ pub struct AccountTotals {
     /// Clients that ever were.
     pub connections_ever: u64,
     pub subscriptions: usize,
+    /// Subscriptions that ever were.
+    pub subscriptions_ever: u64,
     pub received: Traffic,
     pub sent: Traffic,
     pub slow_consumers: u64,
@@ -111,6 +113,8 @@ pub struct Memory {
 /// How busy a loop is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Load {
+    /// The loop's number, from 0.
+    pub number: usize,
     /// Turns since the loop began.
     pub turns: u64,
     /// Time that it did not sleep, and time since it began.
@@ -162,8 +166,9 @@ pub enum Detail {
     Everything,
 }
 
-/// The order of connections: by number upwards, by all that is counted and by times downwards
-/// (times of the start and of the end upwards). The names are those of the reference's `SortOpt`.
+/// The order of connections, as in the reference's `SortOpt`: by number, start, reason and uptime
+/// upwards; by all that is counted, the time of the end, of the last activity, and of being idle
+/// downwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sort {
     Cid,
@@ -188,7 +193,7 @@ pub struct ConnectionsReport {
     /// Connections in the state and the account that were asked for. `rows` has the first of those
     /// that are asked for otherwise, too.
     pub matching: usize,
-    /// By `key`, then by number.
+    /// The first of those that match everything, by `key`, then by number.
     pub rows: Vec<ConnectionRow>,
 }
 
