@@ -17,7 +17,7 @@
 //! | program | [`cli`], [`server`] |
 //! | loops: the only place where sockets are read and written | [`loops`] |
 //! | mechanism | [`os`], [`logging`], [`net`] |
-//! | decisions, without I/O | [`options`], [`accounts`], [`auth`], [`conn`], [`routing`], [`broker`] |
+//! | decisions, without I/O | [`options`], [`accounts`], [`auth`], [`conn`], [`routing`], [`broker`], [`monitor`] |
 //! | forms | [`proto`], [`subject`], [`nkey`], [`config`] |
 //! | ground | [`base`] |
 
@@ -39,6 +39,7 @@ pub mod config;
 pub mod conn;
 pub mod logging;
 pub mod loops;
+pub mod monitor;
 pub mod net;
 pub mod nkey;
 pub mod options;

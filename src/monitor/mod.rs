@@ -1,0 +1,3 @@
+//! What an operator sees of the server over HTTP.
+
+pub mod dashboard;
