@@ -29,6 +29,13 @@ pub struct AccountStat {
     slow_consumers: u64,
 }
 
+impl AccountStat {
+    /// Clients and leaf nodes that are connected.
+    pub fn connections(&self) -> usize {
+        self.total_conns
+    }
+}
+
 /// Messages and bytes, and how many of them with other servers.
 #[derive(Clone, Debug, Default, Serialize)]
 struct DataStats {
