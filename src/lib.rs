@@ -48,3 +48,4 @@ pub mod proto;
 pub mod routing;
 pub mod server;
 pub mod subject;
+pub mod system;

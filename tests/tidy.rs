@@ -28,6 +28,7 @@ const MODULES: &[Module] = &[
     ("routing", 2, &["options", "accounts", "auth", "conn"]),
     ("broker", 2, &["options", "accounts", "auth", "conn", "routing"]),
     ("monitor", 2, &["options", "accounts", "auth", "conn", "routing", "broker"]),
+    ("system", 2, &["options", "accounts", "auth", "conn", "routing", "broker", "monitor"]),
     ("net", 3, &[]),
     ("os", 3, &[]),
     ("logging", 3, &["os"]),

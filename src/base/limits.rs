@@ -106,8 +106,17 @@ pub const REAP_BUDGET: usize = 4096;
 pub const SURVEY_BUDGET: usize = 512;
 pub const SURVEY_ROWS: usize = 64;
 
+/// How long monitoring waits for the loops to answer.
+pub const SURVEY_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Questions that a loop works on or has waiting; more are not answered.
 pub const SURVEYS_MAX: usize = 64;
+
+/// Requests of the system account that wait to be answered; more are dropped.
+pub const SYSTEM_REQUESTS: usize = 4096;
+
+/// Requests of the system account at a time whose answers take long.
+pub const SERVICE_THREADS: usize = 4;
 
 /// Subscriptions of a closed connection that are remembered.
 pub const CLOSED_SUBSCRIPTIONS: usize = 100;

@@ -521,7 +521,7 @@ impl Broker {
     }
 
     /// What names an event: 22 characters.
-    pub(super) fn event_id(&mut self) -> String {
+    pub fn event_id(&mut self) -> String {
         let mut digit = || char::from(DIGITS[self.rng.below(DIGITS.len())]);
         (0..22).map(|_| digit()).collect()
     }

@@ -84,7 +84,7 @@ pub struct AccountTotals {
     /// Clients that ever were.
     pub connections_ever: u64,
     pub subscriptions: usize,
-    /// Subscriptions that ever were.
+    /// Subscriptions that were ever made. An account's are told by the first loop, for all loops.
     pub subscriptions_ever: u64,
     pub received: Traffic,
     pub sent: Traffic,
@@ -193,7 +193,7 @@ pub struct ConnectionsReport {
     /// Connections in the state and the account that were asked for. `rows` has the first of those
     /// that are asked for otherwise, too.
     pub matching: usize,
-    /// The first of those that match everything, by `key`, then by number.
+    /// By `key`, then by number.
     pub rows: Vec<ConnectionRow>,
 }
 
@@ -250,6 +250,10 @@ pub struct SubscriptionsQuestion {
     pub account: Option<String>,
     /// A subject that they must match.
     pub test: Option<Vec<u8>>,
+    /// A pattern whose subjects include all of theirs.
+    pub within: Option<Vec<u8>>,
+    /// The queue group that they must be in.
+    pub queue: Option<Vec<u8>>,
     /// How many of the first are wanted.
     pub pick: usize,
 }

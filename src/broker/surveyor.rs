@@ -12,6 +12,7 @@ use super::survey::{
     Survey, TlsRow, Totals, UserReport,
 };
 use crate::accounts::Account;
+use crate::accounts::interest::LoopId;
 use crate::base::clock::Mono;
 use crate::base::limits::{SURVEY_BUDGET, SURVEY_ROWS, SURVEYS_MAX};
 use crate::conn::client::{Client, Secured};
@@ -214,6 +215,15 @@ impl Broker {
             account.sent.add(past.sent);
             account.slow_consumers = past.slow_consumers;
             account.connections_ever = past.admitted;
+        }
+        if self.delivery.me == LoopId(0) {
+            for tenant in self.facts.accounts.iter() {
+                let ever = tenant.account.interest.inserted();
+                if ever > 0 {
+                    let account = accounts.entry(tenant.account.number).or_default();
+                    account.subscriptions_ever = ever;
+                }
+            }
         }
         for (number, account) in accounts.iter_mut() {
             account.account = *number;
@@ -419,12 +429,22 @@ impl Broker {
             if client.is_closed() || asked.is_some_and(|name| **name != *account.name) {
                 continue;
             }
-            let matches = question.test.as_ref().is_none_or(|test| {
-                account.interest.describe(sub.held, &mut subject);
-                pattern::matches(&subject, test)
-            });
-            if !matches {
-                continue;
+            let SubscriptionsQuestion {
+                test,
+                within,
+                queue,
+                ..
+            } = question;
+            if test.is_some() || within.is_some() || queue.is_some() {
+                let own = account.interest.describe(sub.held, &mut subject);
+                let matches = |test: &Vec<u8>| pattern::matches(&subject, test);
+                let inside = |of: &Vec<u8>| pattern::is_subset(&subject, of);
+                if !test.as_ref().is_none_or(matches)
+                    || !within.as_ref().is_none_or(inside)
+                    || queue.as_deref().is_some_and(|q| own.as_deref() != Some(q))
+                {
+                    continue;
+                }
             }
             report.matching += 1;
             if report.rows.len() < question.pick {

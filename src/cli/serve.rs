@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::panic;
 use std::path::Path;
 use std::process::{self, ExitCode};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use log::{error, info, warn};
@@ -17,7 +19,7 @@ use crate::base::clock::{self, Mono};
 use crate::base::text::PlainError;
 use crate::logging;
 use crate::options::{Options, VERSION};
-use crate::os::signals::{Signal, Signals};
+use crate::os::signals::{self, Signal, Signals};
 use crate::os::{interfaces, limits, malloc};
 use crate::server::Server;
 
@@ -73,8 +75,15 @@ fn end_on_panic() {
     }));
 }
 
+/// Where those wait who have asked for a reload.
+type Waiters = Arc<Mutex<Vec<Sender<Result<(), String>>>>>;
+
+/// How long they wait.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(30);
+
 struct Running {
     server: Server,
+    waiters: Waiters,
     args: Args,
     pid_file: Option<PidFile>,
     ports_file: Option<PortsFile>,
@@ -130,9 +139,18 @@ impl Running {
             let written = write_ports(&dir, server.addr());
             written.inspect_err(|e| error!("{e}")).ok()
         });
+        if let Some(UsedFile { digest, .. }) = &file {
+            server.note_config(digest);
+        }
+        let waiters = Waiters::default();
+        server.on_reload({
+            let waiters = waiters.clone();
+            move || ask_for_reload(&waiters)
+        });
         info!("Server is ready");
         Ok(Running {
             server,
+            waiters,
             args,
             pid_file,
             ports_file,
@@ -167,8 +185,14 @@ impl Running {
             // A server on its way out anyway takes its time.
             Signal::Terminate => return self.lame_duck.is_none(),
             Signal::Hangup => {
-                if let Err(reason) = self.reload() {
+                let outcome = self.reload();
+                if let Err(reason) = &outcome {
                     error!("Failed to reload server configuration: {reason}");
+                }
+                let waiters = std::mem::take(&mut *self.waiters.lock().expect(NO_PANIC));
+                for waiter in waiters {
+                    // Who has lost patience does not hear it.
+                    let _ = waiter.send(outcome.clone());
                 }
             }
             Signal::User1 => {
@@ -238,6 +262,7 @@ impl Running {
             info!("Reloaded: {change}");
         }
         let digest = setup.file.map_or(String::new(), |file| file.digest);
+        self.server.note_config(&digest);
         info!("Reloaded server configuration ({digest})");
         Ok(())
     }
@@ -272,6 +297,18 @@ impl Running {
         }
         connections == 0 || passed >= *lame_duck_duration + LAME_DUCK_SLACK
     }
+}
+
+const NO_PANIC: &str = "no holder of this lock panics";
+
+/// Has the main thread read the configuration again, as on SIGHUP, and waits for what comes of it.
+fn ask_for_reload(waiters: &Waiters) -> Result<(), String> {
+    let (waiter, outcome) = channel();
+    waiters.lock().expect(NO_PANIC).push(waiter);
+    signals::raise(Signal::Hangup).map_err(|e| PlainError(&e).to_string())?;
+    outcome
+        .recv_timeout(RELOAD_PATIENCE)
+        .unwrap_or_else(|_| Err("the configuration was not read again in time".into()))
 }
 
 /// Whether two paths, or none, lead to the same file, however they are spelt.

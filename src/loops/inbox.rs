@@ -1,5 +1,6 @@
 //! Where a loop gets what other threads have for it: filled many times, woken once.
 
+use super::system::LateAnswer;
 use crate::accounts::interest::LoopId;
 use crate::base::limits::INBOX_BYTES;
 use crate::broker::Facts;
@@ -53,6 +54,10 @@ pub enum Mail {
     HoldBack(u32),
     /// Go on with other options, and with what they make of TLS.
     Renew(Arc<Facts>, Option<Arc<ServerTls>>),
+    /// Accounts, by number, in which clients came or went, of which somebody wants to be told.
+    Changed(Vec<u32>),
+    /// An answer of a service of the system account that took longer.
+    Late(LateAnswer),
     /// Something that monitoring wants to know of the loop's clients.
     Survey(Survey),
     /// There are so many more connections than may be.

@@ -30,7 +30,7 @@ pub struct AccountStat {
 }
 
 impl AccountStat {
-    /// Clients and leaf nodes that are connected.
+    /// Clients and leafnodes that are connected.
     pub fn connections(&self) -> usize {
         self.total_conns
     }

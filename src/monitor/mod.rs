@@ -12,6 +12,7 @@
 pub mod accountz;
 pub mod accstatz;
 pub mod connz;
+pub mod dashboard;
 mod expvarz;
 pub mod figures;
 mod gatewayz;

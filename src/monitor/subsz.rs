@@ -130,6 +130,8 @@ pub(super) fn document(source: &dyn Source, options: &Options) -> Result<Subsz, 
     };
     if options.subscriptions && !matches!(tenant, Some(None)) {
         let question = SubscriptionsQuestion {
+            within: None,
+            queue: None,
             account: account.map(str::to_owned),
             test: Some(test.as_bytes().to_vec()).filter(|test| !test.is_empty()),
             pick: offset.saturating_add(limit),

@@ -81,6 +81,7 @@ pub(super) fn facts(config: &str) -> Facts {
         accounts,
         directory,
         nonce_key: [0; 32],
+        event_seq: Arc::default(),
         loop_bytes_max: 1 << 20,
         options,
     }
@@ -237,6 +238,7 @@ impl Source for Fake {
                 Question::Connections(q) => Report::Connections(self.told_connections(n, q)),
                 Question::Subscriptions(q) => Report::Subscriptions(self.told_subscriptions(n, q)),
                 Question::User(_) => Report::User(None),
+                Question::Kick(_) | Question::LameDuck(_) => Report::Done(false),
             })
             .collect()
     }

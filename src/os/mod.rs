@@ -10,3 +10,4 @@ pub mod local_time;
 pub mod malloc;
 pub mod processes;
 pub mod signals;
+pub mod vitals;

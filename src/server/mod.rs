@@ -1,5 +1,10 @@
 //! Puts a server together: key, account, loops and listeners; and takes it apart again.
 
+mod figures;
+mod operations;
+
+pub use figures::Figures;
+
 use crate::accounts::Accounts;
 use crate::accounts::interest::LoopId;
 use crate::auth::Directory;
@@ -8,6 +13,7 @@ use crate::base::text::PlainError;
 use crate::broker::{Broker, Facts};
 use crate::loops::client::{ClientLoop, Peers};
 use crate::loops::inbox::{Inbox, Mail};
+use crate::loops::system::SystemLoop;
 use crate::loops::verifier::Verifier;
 use crate::net::listen::{Acceptor, listen};
 use crate::net::tls::{ServerTls, TlsError};
@@ -16,11 +22,13 @@ use crate::options::Options;
 use crate::options::tls::HandshakeFirst;
 use crate::os::limits::lower_priority;
 use log::{info, warn};
+use mio::Poll;
+use operations::Operations;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
 /// A running server.
@@ -28,7 +36,11 @@ pub struct Server {
     addr: SocketAddr,
     facts: Arc<Facts>,
     peers: Arc<Peers>,
+    figures: Arc<Figures>,
+    operations: Arc<Operations>,
     threads: Vec<JoinHandle<()>>,
+    /// The loop of the system account.
+    system: Option<JoinHandle<()>>,
 }
 
 /// Options that a reload goes on with, and what was made of them.
@@ -171,9 +183,12 @@ impl Server {
             polls.push(poll);
             inboxes.push(Inbox::new(waker));
         }
+        let (system_poll, waker) = SystemLoop::poll().map_err(StartError::Loop)?;
         let connections = (0..loops).map(|_| AtomicUsize::new(0)).collect();
         let peers = Arc::new(Peers {
             inboxes,
+            system: Inbox::new(waker),
+            accepted: AtomicU64::new(0),
             connections,
             connections_max,
             verifier: Verifier::default(),
@@ -191,13 +206,19 @@ impl Server {
                 .spawn(work)
                 .map_err(StartError::Loop)?;
         }
+        let figures = Figures::new(peers.clone(), facts.clone(), addr, cores);
         let mut acceptor = Some(Acceptor::new(listener));
         let mut server = Server {
             addr,
             facts: facts.clone(),
             peers: peers.clone(),
+            figures: Arc::new(figures),
+            operations: Arc::default(),
             threads: Vec::new(),
+            system: None,
         };
+        let seed = number(pick_seed).wrapping_sub(1);
+        server.start_system(system_poll, loops, seed)?;
         for (me, poll) in polls.into_iter().enumerate() {
             let owner = LoopId(u16::try_from(me).expect("there are few loops"));
             let seed = number(pick_seed).wrapping_add(me as u64);
@@ -217,6 +238,36 @@ impl Server {
         );
         tell_of_tls(&facts.options);
         Ok(server)
+    }
+
+    fn start_system(&mut self, poll: Poll, loops: usize, seed: u64) -> Result<(), StartError> {
+        let me = LoopId(u16::try_from(loops).expect("there are few loops"));
+        let broker = Broker::new(self.facts.clone(), me, loops, seed);
+        let (figures, operations) = (self.figures.clone(), self.operations.clone());
+        let peers = self.peers.clone();
+        let system = SystemLoop::new((me, poll), peers, broker, &self.facts, figures, operations);
+        let thread = thread::Builder::new()
+            .name("system".into())
+            .spawn(move || system.run())
+            .map_err(StartError::Loop)?;
+        self.system = Some(thread);
+        Ok(())
+    }
+
+    /// What monitoring can ask.
+    pub fn figures(&self) -> &Arc<Figures> {
+        &self.figures
+    }
+
+    /// How the configuration is read again when the system account asks for that. Without this, it
+    /// is refused.
+    pub fn on_reload(&self, reload: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
+        self.operations.set_reload(Box::new(reload));
+    }
+
+    /// A configuration with this digest is in force.
+    pub fn note_config(&self, digest: &str) {
+        self.figures.note_config(digest);
     }
 
     /// The address that clients connect to, with its real port.
@@ -274,6 +325,7 @@ impl Server {
             event_seq: self.facts.event_seq.clone(),
             loop_bytes_max: self.facts.loop_bytes_max,
         });
+        self.figures.renew(self.facts.clone());
         let peers = &self.peers;
         peers
             .connections_max
@@ -297,11 +349,12 @@ impl Server {
     pub fn enter_lame_duck(&self) {
         let grace = self.options().lame_duck_grace_period;
         let duration = self.options().lame_duck_duration;
+        self.figures.note_lame_duck();
         self.tell(|| Mail::LameDuck { grace, duration });
     }
 
     fn tell(&self, mail: impl Fn() -> Mail) {
-        for inbox in &self.peers.inboxes {
+        for inbox in self.peers.inboxes.iter().chain([&self.peers.system]) {
             send(inbox, mail());
         }
     }
@@ -312,7 +365,17 @@ impl Server {
     }
 
     fn stop(&mut self) {
-        self.tell(|| Mail::Shutdown);
+        self.figures.note_end();
+        // First the one that tells of it, so that clients still hear that.
+        if let Some(system) = self.system.take() {
+            send(&self.peers.system, Mail::Shutdown);
+            if system.join().is_err() {
+                log::error!("The loop of the system account ended with a panic");
+            }
+        }
+        for inbox in &self.peers.inboxes {
+            send(inbox, Mail::Shutdown);
+        }
         self.peers.verifier.close();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {

@@ -29,4 +29,5 @@ mod routing;
 #[cfg(unix)]
 mod seeds;
 mod support;
+mod system;
 mod tls;

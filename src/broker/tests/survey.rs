@@ -190,6 +190,8 @@ fn subscriptions_are_listed_by_account_and_test() {
         let question = SubscriptionsQuestion {
             account: account.map(Into::into),
             test: test.map(Into::into),
+            within: None,
+            queue: None,
             pick,
         };
         match bench

@@ -32,7 +32,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 const WAKER: Token = Token(RESERVED);
@@ -47,6 +47,11 @@ const WALL_CLOCK: Duration = Duration::from_secs(1);
 /// What all client loops share: where they get mail, and how many connections each has.
 pub struct Peers {
     pub inboxes: Vec<Inbox>,
+    /// The mailbox of the loop that serves the system account; batches for it name the loop after
+    /// the last one with clients.
+    pub system: Inbox,
+    /// Connections that were ever accepted.
+    pub accepted: AtomicU64,
     pub connections: Vec<AtomicUsize>,
     pub connections_max: AtomicUsize,
     pub verifier: Verifier,
@@ -61,6 +66,15 @@ impl Peers {
             .iter()
             .map(|n| n.load(Ordering::Relaxed))
             .sum()
+    }
+
+    /// Passes a batch on to another loop, and leaves an empty one.
+    pub(super) fn pass(&self, from: LoopId, to: LoopId, batch: &mut Batch) {
+        let inbox = self.inboxes.get(usize::from(to.0)).unwrap_or(&self.system);
+        let full = std::mem::replace(batch, inbox.empty_batch());
+        if let Err(e) = inbox.send(Mail::Batch(from, full)) {
+            error!("Error waking a loop: {e}");
+        }
     }
 
     /// The loop with the fewest connections.
@@ -91,11 +105,7 @@ impl Wire for Ways<'_> {
     }
 
     fn pass(&mut self, to: LoopId, batch: &mut Batch) {
-        let inbox = &self.peers.inboxes[usize::from(to.0)];
-        let full = std::mem::replace(batch, inbox.empty_batch());
-        if let Err(e) = inbox.send(Mail::Batch(self.me, full)) {
-            error!("Error waking a client loop: {e}");
-        }
+        self.peers.pass(self.me, to, batch);
     }
 }
 
@@ -417,6 +427,8 @@ impl ClientLoop {
                     self.broker.ask(survey);
                     self.surveying = true;
                 }
+                // These are for the loop of the system account.
+                Mail::Changed(_) | Mail::Late(_) => {}
                 Mail::Shed(count) => self.broker.shed(count),
                 Mail::LameDuck { grace, duration } => self.enter_lame_duck(grace, duration, now),
                 Mail::Shutdown => self.ending = true,
@@ -488,6 +500,13 @@ impl ClientLoop {
         if self.surveying {
             self.survey(now);
         }
+        let mut changed = Vec::new();
+        self.broker.take_changed(&mut changed);
+        if !changed.is_empty()
+            && let Err(e) = self.peers.system.send(Mail::Changed(changed))
+        {
+            error!("Error waking the system loop: {e}");
+        }
         self.broker.relieve(self.reads.pinned());
         let mut stalled = std::mem::take(&mut self.slots);
         self.broker.take_stalled(&mut stalled);
@@ -509,6 +528,7 @@ impl ClientLoop {
         let figures = LoopFigures {
             read_buffers: self.reads.held(),
             load: Load {
+                number: self.index(),
                 turns: self.turns,
                 busy: self.busy,
                 lived: now.since(self.began),
