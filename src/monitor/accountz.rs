@@ -6,6 +6,7 @@ use super::source::Source;
 use super::subsz::SublistStats;
 use super::{Refused, varz};
 use crate::accounts::Tenant;
+use crate::accounts::exchange::system;
 use crate::broker::Facts;
 use crate::broker::survey::CacheTotals;
 use crate::options::security::{
@@ -106,36 +107,6 @@ fn sampling<S: Serializer>(sampling: &Sampling, to: S) -> Result<S::Ok, S::Error
 const STREAM: &str = "stream";
 const SERVICE: &str = "service";
 
-/// What every account may ask the system account: the subject there, with the account's name where
-/// there is a star, the subject here, and whether the asking client is told.
-const SYSTEM_SERVICES: &[(&str, &str, bool)] = &[
-    (
-        "$SYS.REQ.ACCOUNT.*.CONNZ",
-        "$SYS.REQ.ACCOUNT.PING.CONNZ",
-        false,
-    ),
-    (
-        "$SYS.REQ.ACCOUNT.*.CONNZ",
-        "$SYS.REQ.SERVER.PING.CONNZ",
-        false,
-    ),
-    (
-        "$SYS.REQ.ACCOUNT.*.STATZ",
-        "$SYS.REQ.ACCOUNT.PING.STATZ",
-        false,
-    ),
-    (USER_INFO, "$SYS.REQ.USER.INFO", true),
-];
-const USER_INFO: &str = "$SYS.REQ.USER.*.INFO";
-
-/// What the system account offers to others.
-const SYSTEM_EXPORTS: &[(&str, ResponseType)] = &[
-    ("$SYS.REQ.ACCOUNT.*.CONNZ", ResponseType::Streamed),
-    ("$SYS.REQ.ACCOUNT.*.STATZ", ResponseType::Streamed),
-    ("$SYS.DEBUG.SUBSCRIBERS", ResponseType::Singleton),
-    (USER_INFO, ResponseType::Singleton),
-];
-
 /// The document: all accounts, or the one of that name.
 ///
 /// # Errors
@@ -233,15 +204,19 @@ fn mapped(mapping: &Mapping) -> (String, Vec<MappedTo>) {
 }
 
 fn exports(tenant: &Tenant, options: &AccountOptions) -> Vec<Exported> {
-    let own = options.exports.iter().map(exported);
-    let system = SYSTEM_EXPORTS.iter().filter(|_| tenant.is_system);
-    let system = system.map(|(subject, response_type)| Exported {
-        subject: (*subject).into(),
-        r#type: SERVICE,
-        response_type: type_name(*response_type),
-        ..Exported::default()
-    });
-    own.chain(system).collect()
+    let mut shown: Vec<_> = options.exports.iter().map(exported).collect();
+    let builtin = system::EXPORTS.iter().filter(|_| tenant.is_system);
+    for (subject, response_type, _) in builtin {
+        if !shown.iter().any(|own| own.subject == *subject) {
+            shown.push(Exported {
+                subject: (*subject).into(),
+                r#type: SERVICE,
+                response_type: type_name(*response_type),
+                ..Exported::default()
+            });
+        }
+    }
+    shown
 }
 
 fn exported(export: &Export) -> Exported {
@@ -283,11 +258,17 @@ fn told(latency: &Latency) -> Told {
 
 fn imports(facts: &Facts, tenant: &Tenant, options: &AccountOptions) -> Vec<Imported> {
     let own = options.imports.iter().map(|import| imported(facts, import));
-    let system = varz::system_account(facts);
-    let system = system.into_iter().flat_map(|system| {
-        let services = SYSTEM_SERVICES.iter();
-        let services = services.filter(|(subject, ..)| !tenant.is_system || *subject == USER_INFO);
-        services.map(move |(subject, to, share)| Imported {
+    let mut shown: Vec<_> = own.collect();
+    let Some(system) = varz::system_account(facts) else {
+        return shown;
+    };
+    for (to, export, share) in system::IMPORTS {
+        let own = |own: &Imported| own.account == system && own.local_subject == *to;
+        if (tenant.is_system && *to != system::DIRECT) || shown.iter().any(own) {
+            continue;
+        }
+        let (subject, ..) = system::EXPORTS[*export];
+        shown.push(Imported {
             subject: subject.replacen('*', &tenant.account.name, 1),
             account: system.clone(),
             to: (*to).into(),
@@ -295,9 +276,9 @@ fn imports(facts: &Facts, tenant: &Tenant, options: &AccountOptions) -> Vec<Impo
             r#type: SERVICE,
             share: *share,
             ..Imported::default()
-        })
-    });
-    own.chain(system).collect()
+        });
+    }
+    shown
 }
 
 fn imported(facts: &Facts, import: &Import) -> Imported {

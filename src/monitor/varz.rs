@@ -216,8 +216,7 @@ pub(super) fn document(source: &dyn Source) -> Varz {
 
 /// The name of the account that the server itself uses, if there is one.
 pub(super) fn system_account(facts: &Facts) -> Option<String> {
-    let mut tenants = facts.accounts.iter();
-    let system = tenants.find(|tenant| tenant.is_system)?;
+    let system = facts.accounts.system()?;
     Some(system.account.name.to_string())
 }
 

@@ -6,7 +6,7 @@
 
 mod cycles;
 mod pattern;
-pub(super) mod system;
+pub mod system;
 #[cfg(test)]
 pub(crate) mod tests;
 

@@ -8,21 +8,24 @@ use std::sync::Arc;
 
 /// The services that the system account exports of itself: the subject, how answers come, and
 /// which token must be the importing account's name.
-const EXPORTS: &[(&str, ResponseType, Option<usize>)] = &[
+pub const EXPORTS: &[(&str, ResponseType, Option<usize>)] = &[
     ("$SYS.REQ.ACCOUNT.*.CONNZ", ResponseType::Streamed, Some(4)),
     ("$SYS.REQ.ACCOUNT.*.STATZ", ResponseType::Streamed, Some(4)),
     ("$SYS.DEBUG.SUBSCRIBERS", ResponseType::Singleton, None),
     ("$SYS.REQ.USER.*.INFO", ResponseType::Singleton, None),
 ];
 
-/// The services that every account has of it: the subject of a request, the export, and whether it
-/// is told who asks. The wildcard of the export stands for the account.
-const IMPORTS: &[(&str, usize, bool)] = &[
+/// The services that every account has of it: the subject of a request, the place of the export in
+/// [`EXPORTS`], and whether it is told who asks. The wildcard of the export stands for the account.
+pub const IMPORTS: &[(&str, usize, bool)] = &[
     ("$SYS.REQ.ACCOUNT.PING.CONNZ", 0, false),
     ("$SYS.REQ.SERVER.PING.CONNZ", 0, false),
     ("$SYS.REQ.ACCOUNT.PING.STATZ", 1, false),
     ("$SYS.REQ.USER.INFO", 3, true),
 ];
+
+/// The one that the system account has of itself.
+pub const DIRECT: &str = "$SYS.REQ.USER.INFO";
 
 fn export(system: &Account, at: usize) -> ServiceExport {
     let (subject, response_type, _) = EXPORTS[at];
@@ -58,7 +61,7 @@ pub(in crate::accounts) fn import_services(
 ) {
     let is_system = account.number == system.number;
     for (subject, at, share) in IMPORTS {
-        let direct = *subject == "$SYS.REQ.USER.INFO";
+        let direct = *subject == DIRECT;
         let mut there = exchange.services(subject.as_bytes());
         if (is_system && !direct) || there.any(|import| import.exporter.number == system.number) {
             continue;
