@@ -27,6 +27,7 @@ const MODULES: &[Module] = &[
     ("conn", 2, &["options", "accounts", "auth"]),
     ("routing", 2, &["options", "accounts", "auth", "conn"]),
     ("broker", 2, &["options", "accounts", "auth", "conn", "routing"]),
+    ("monitor", 2, &["options", "accounts", "auth", "conn", "routing", "broker"]),
     ("net", 3, &[]),
     ("os", 3, &[]),
     ("logging", 3, &["os"]),

@@ -3,4 +3,5 @@
 pub mod client;
 pub mod inbox;
 mod link;
+pub mod monitor;
 pub mod verifier;

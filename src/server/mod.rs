@@ -1,5 +1,7 @@
 //! Puts a server together: key, account, loops and listeners; and takes it apart again.
 
+mod monitoring;
+
 use crate::accounts::Accounts;
 use crate::accounts::interest::LoopId;
 use crate::auth::Directory;
@@ -8,6 +10,7 @@ use crate::base::text::PlainError;
 use crate::broker::{Broker, Facts};
 use crate::loops::client::{ClientLoop, Peers};
 use crate::loops::inbox::{Inbox, Mail};
+use crate::loops::monitor::Monitor;
 use crate::loops::verifier::Verifier;
 use crate::net::listen::{Acceptor, listen};
 use crate::net::tls::{ServerTls, TlsError};
@@ -29,6 +32,17 @@ pub struct Server {
     facts: Arc<Facts>,
     peers: Arc<Peers>,
     threads: Vec<JoinHandle<()>>,
+    monitor: Option<Monitor>,
+    monitor_addr: Option<MonitorAddr>,
+}
+
+/// Where monitoring can be reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MonitorAddr {
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The address, with its real port.
+    pub addr: SocketAddr,
 }
 
 /// Options that a reload goes on with, and what was made of them.
@@ -36,6 +50,7 @@ pub struct Prepared {
     options: Options,
     tenancy: Tenancy,
     tls: Option<Arc<ServerTls>>,
+    monitor_tls: Option<Arc<ServerTls>>,
 }
 
 /// The accounts and who may connect to them.
@@ -72,6 +87,8 @@ pub enum StartError {
     Listen(String, io::Error),
     /// The system's source of randomness failed.
     Random(getrandom::Error),
+    /// The address for monitoring, and the system's reason.
+    Monitor(String, io::Error),
     /// A thread or a poll could not be had.
     Loop(io::Error),
     /// What is wrong with accounts and users.
@@ -87,8 +104,15 @@ impl fmt::Display for StartError {
                 let e = PlainError(e);
                 write!(f, "Error listening on port: {at}, \"listen tcp {at}: {e}\"")
             }
+            StartError::Monitor(at, e) => {
+                let e = PlainError(e);
+                write!(
+                    f,
+                    "Can't start monitoring: can't listen to the monitor port: listen tcp {at}: {e}"
+                )
+            }
             StartError::Random(e) => write!(f, "Error getting random numbers: {e}"),
-            StartError::Loop(e) => write!(f, "Error starting a client loop: {e}"),
+            StartError::Loop(e) => write!(f, "Error starting a loop: {e}"),
             StartError::Security(faults) => f.write_str(&faults.join("\n")),
             StartError::Tls(e) => e.fmt(f),
         }
@@ -98,7 +122,7 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            StartError::Listen(_, e) | StartError::Loop(e) => Some(e),
+            StartError::Listen(_, e) | StartError::Monitor(_, e) | StartError::Loop(e) => Some(e),
             StartError::Tls(e) => Some(e),
             StartError::Random(_) | StartError::Security(_) => None,
         }
@@ -111,13 +135,14 @@ const MEMORY_SHARE: usize = 2;
 const MEMORY_MIN: usize = 256 << 20;
 
 impl Server {
-    /// Starts listening and serving; returns once clients can connect.
+    /// Starts listening and serving, first for monitoring; returns once clients can connect.
     ///
     /// # Errors
     /// The address cannot be listened on, a file of TLS does not hold what it should, or the system
     /// lacks what the loops need.
     pub fn start(options: Options) -> Result<Server, StartError> {
         let tls = load_tls(&options).map_err(StartError::Tls)?;
+        let monitor_tls = monitoring::load_tls(&options).map_err(StartError::Tls)?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(StartError::Random)?;
         let id = ServerKey::from_seed(seed).public();
@@ -129,6 +154,7 @@ impl Server {
         info!("  Name:     {name}");
         info!("  ID:       {id}");
 
+        let monitor = monitoring::bind(&options)?;
         let port = match options.port {
             -1 => 0,
             0 => 4222,
@@ -196,7 +222,17 @@ impl Server {
             facts: facts.clone(),
             peers: peers.clone(),
             threads: Vec::new(),
+            monitor: None,
+            monitor_addr: monitor.as_ref().map(monitoring::Bound::addr),
         };
+        if let Some(bound) = monitor {
+            let pages = monitoring::Pages {
+                name: facts.name.clone(),
+            };
+            let base_path = &facts.options.http_base_path;
+            let monitor = monitoring::start(bound, monitor_tls, base_path, Arc::new(pages));
+            server.monitor = Some(monitor.map_err(StartError::Loop)?);
+        }
         for (me, poll) in polls.into_iter().enumerate() {
             let owner = LoopId(u16::try_from(me).expect("there are few loops"));
             let seed = number(pick_seed).wrapping_add(me as u64);
@@ -223,6 +259,11 @@ impl Server {
         self.addr
     }
 
+    /// Where monitoring can be reached, if it is configured.
+    pub fn monitor_addr(&self) -> Option<MonitorAddr> {
+        self.monitor_addr
+    }
+
     /// The options in force.
     pub fn options(&self) -> &Options {
         &self.facts.options
@@ -241,12 +282,14 @@ impl Server {
     /// What is wrong with accounts, users or TLS.
     pub fn prepare(&self, options: Options) -> Result<Prepared, StartError> {
         let tls = load_tls(&options).map_err(StartError::Tls)?;
+        let monitor_tls = monitoring::load_tls(&options).map_err(StartError::Tls)?;
         let old = Some(&self.facts.accounts);
         let tenancy = Tenancy::new(&options, old, 0).map_err(StartError::Security)?;
         Ok(Prepared {
             options,
             tenancy,
             tls,
+            monitor_tls,
         })
     }
 
@@ -257,7 +300,11 @@ impl Server {
             options,
             tenancy,
             tls,
+            monitor_tls,
         } = prepared;
+        if let Some(monitor) = &self.monitor {
+            monitor.renew(monitor_tls);
+        }
         let (host, port) = told_address(&options, self.addr.port());
         let (id, name) = (self.facts.id.clone(), self.facts.name.clone());
         let connections_max = options.max_connections;
@@ -310,6 +357,8 @@ impl Server {
     }
 
     fn stop(&mut self) {
+        // While the others still run: they are asked by whoever answers.
+        self.monitor = None;
         self.tell(|| Mail::Shutdown);
         self.peers.verifier.close();
         for thread in self.threads.drain(..) {
