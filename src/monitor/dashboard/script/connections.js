@@ -42,6 +42,7 @@ class Connections extends View {
     this.kind = kind;
     this.table = new Table({
       label: "Connections",
+      part: true,
       columns,
       empty: "Loading …",
       sort: this.sort,
@@ -214,7 +215,7 @@ class Subscriptions extends View {
         press: (s) => openConnection(s.cid),
       },
     ];
-    this.table = new Table({ label: "Subscriptions", columns, empty: "Loading …" });
+    this.table = new Table({ label: "Subscriptions", part: true, columns, empty: "Loading …" });
     this.table.root.append(this.pager.root);
     this.root.append(this.tiles.root, this.table.root);
   }
