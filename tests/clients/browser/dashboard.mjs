@@ -5,11 +5,12 @@
 //        dashboard.mjs --url URL [--shots DIR]
 //
 // With --url it looks at a server that runs already, which is to take clients without a password at
-// the port that its /varz names, and to have few others; what needs accounts or a server of its own is
-// left out then, and a check that is nothing without is said to be skipped.
+// the port that its /varz names, and to have few others. What needs accounts or a server of its own
+// is left out then, and a check that is nothing without is said to be skipped.
 // With --shots it leaves screenshots in DIR: both themes, idle and under load, large and small.
 //
-// Prints `ok NAME` for each check, or `skipped NAME`; ends with a non-zero status at the first that fails.
+// Prints `ok NAME` or `skipped NAME` for each check; ends with a non-zero status at the first that
+// fails.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -324,6 +325,8 @@ const numbers = (texts) => texts.map(number);
 
 const checks = {
   async opens({ tab, varz }) {
+    await tab.open("__proto__");
+    await tab.page.locator("#view-overview").waitFor();
     await tab.open();
     const text = (id) => tab.page.locator(id).textContent();
     assert.equal(await text("#name"), varz.server_name);
