@@ -64,7 +64,7 @@ families! {
     CONFIG_LOADED = "nats_server_config_load_timestamp_seconds" Gauge []
         "When the configuration in force was read, in seconds since 1970.";
     TLS_EXPIRY = "nats_server_tls_certificate_expiry_timestamp_seconds" Gauge []
-        "When the certificate for clients ends to be valid, in seconds since 1970; only with TLS.";
+        "End of validity of the certificate for clients; only with TLS.";
     LAME_DUCK = "nats_server_lame_duck" Gauge []
         "Whether the server is about to end in lame duck mode: 1 or 0.";
     MESSAGES = "nats_server_messages_total" Counter ["direction"]
@@ -86,7 +86,7 @@ families! {
     STALE = "nats_server_stale_connections_total" Counter ["kind"]
         "Connections closed since they did not answer.";
     STALLS = "nats_server_producer_stalls_total" Counter []
-        "How often a client was not read from for a moment, as all its subscribers were behind.";
+        "How often a client was not read from, as all its subscribers were behind.";
     ACCOUNTS = "nats_server_accounts" Gauge []
         "Accounts.";
     ACCOUNT_CONNECTIONS = "nats_server_account_connections" Gauge ["account"]
@@ -375,4 +375,158 @@ fn escaped(value: &str) -> String {
         .replace('\\', "\\\\")
         .replace('"', "\\\"")
         .replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Fake, at, facts};
+    use super::*;
+    use std::collections::HashSet;
+
+    const PAGE: &str = include_str!("../../man/nats-server.8");
+
+    fn page(fake: &Fake, open_metrics: bool) -> String {
+        let answer = answer(fake, open_metrics);
+        assert_eq!(answer.status, 200);
+        String::from_utf8(answer.body).unwrap()
+    }
+
+    /// The name and the labels of a sample, as they are written, and its value.
+    fn sample(line: &str) -> (&str, &str, f64) {
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        let name = series.find('{').unwrap_or(series.len());
+        (&series[..name], series, value.parse().unwrap())
+    }
+
+    /// The rules of the text formats, of names, and those that `promtool check metrics` has.
+    fn check(text: &str, open_metrics: bool) {
+        let mut seen = HashSet::new();
+        let mut families = HashSet::new();
+        let mut current: Option<(&str, &str)> = None;
+        let lines: Vec<_> = text.lines().collect();
+        assert!(text.ends_with('\n') && !text.contains('\r'));
+        for (at, line) in lines.iter().enumerate() {
+            if let Some(rest) = line.strip_prefix("# HELP ") {
+                let (name, help) = rest.split_once(' ').unwrap();
+                assert!(families.insert(name), "{name} is told twice");
+                assert!(!help.is_empty() && !help.contains('\\'), "{line}");
+                let kind = lines[at + 1]
+                    .strip_prefix(&format!("# TYPE {name} "))
+                    .unwrap();
+                current = Some((name, kind));
+            } else if line.starts_with("# TYPE ") {
+                assert!(lines[at - 1].starts_with("# HELP "), "{line}");
+            } else if *line == "# EOF" {
+                assert!(open_metrics && at + 1 == lines.len());
+            } else {
+                let (name, series, value) = sample(line);
+                let (family, kind) = current.unwrap();
+                let total = if open_metrics { "_total" } else { "" };
+                let want = match kind {
+                    "counter" => format!("{family}{total}"),
+                    _ => family.to_owned(),
+                };
+                assert_eq!(name, want);
+                assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
+                assert!(
+                    name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
+                    "{name}"
+                );
+                assert!(seen.insert(series.to_owned()), "{series} is told twice");
+                assert!(value.is_finite() && value >= 0.0, "{line}");
+            }
+        }
+        assert_eq!(open_metrics, text.ends_with("\n# EOF\n"));
+    }
+
+    #[test]
+    fn both_formats_keep_to_their_rules() {
+        let mut fake = Fake::new();
+        fake.vitals.tls_not_after = Some(at(0));
+        for open_metrics in [false, true] {
+            let text = page(&fake, open_metrics);
+            check(&text, open_metrics);
+            for family in FAMILIES {
+                let samples = text.lines().filter(|l| !l.starts_with('#'));
+                let found = samples.map(sample).any(|(name, ..)| name == family.name);
+                assert!(found, "{} is missing", family.name);
+            }
+        }
+        assert_eq!(answer(&fake, false).content_type, PROMETHEUS);
+        assert_eq!(answer(&fake, true).content_type, OPEN_METRICS);
+    }
+
+    #[test]
+    fn figures_and_labels() {
+        let mut fake = Fake::new();
+        fake.deaf = vec![0];
+        let text = page(&fake, false);
+        for line in [
+            "nats_server_build_info{version=\"2.15.0\",build=\"0.1.0\",server_id=\"NSERVER\",server_name=\"a<b>\"} 1",
+            "process_start_time_seconds 1795629205.5",
+            "process_cpu_seconds_total 1.25",
+            "nats_server_messages_total{direction=\"in\"} 6",
+            "nats_server_bytes_total{direction=\"out\"} 80",
+            "nats_server_connections{kind=\"client\"} 4",
+            "nats_server_connections_closed_total{reason=\"Client Closed\"} 2",
+            "nats_server_connections_closed_total{reason=\"Parse Error\"} 3",
+            "nats_server_slow_consumers_total{kind=\"client\"} 3",
+            "nats_server_account_messages_total{account=\"A\",direction=\"out\"} 4",
+            "nats_server_account_subscriptions{account=\"B\"} 1",
+            "nats_server_loops 3",
+            "nats_server_loops_answered 2",
+            "nats_server_loop_busy_seconds_total{loop=\"2\"} 0.25",
+            "nats_server_loop_mailbox_items{loop=\"1\"} 1",
+            "nats_server_memory_bytes{purpose=\"outbound\"} 2",
+            "nats_server_route_cache_hits_total 2",
+            "nats_server_http_requests_total{path=\"/varz\"} 3",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in {text}");
+        }
+        assert!(!text.contains("loop=\"0\""));
+    }
+
+    #[test]
+    fn hostile_names_are_escaped() {
+        assert_eq!(escaped("a\"b\\c\nd"), r#"a\"b\\c\nd"#);
+        let mut made = facts("");
+        made.name = "x\"} 1\n# EOF\n".into();
+        check(&page(&Fake::with(made), true), true);
+    }
+
+    #[test]
+    fn accounts_are_bounded() {
+        let mut config = String::from("accounts {\n");
+        for n in 0..ACCOUNTS_MAX + 50 {
+            writeln!(config, "T{n} {{}}").unwrap();
+        }
+        config.push('}');
+        let text = page(&Fake::with(facts(&config)), false);
+        let lines = text.lines();
+        let shown = lines.filter(|l| l.starts_with("nats_server_account_connections{"));
+        assert_eq!(shown.count(), ACCOUNTS_MAX);
+        assert!(text.contains(&format!("nats_server_accounts {}\n", ACCOUNTS_MAX + 52)));
+    }
+
+    #[test]
+    fn the_manual_page_lists_all_metrics_and_paths() {
+        let page = PAGE.replace('\n', " ");
+        for family in FAMILIES {
+            let labels = match family.labels {
+                [] => String::new(),
+                labels => format!(" Ar {}", labels.join(" ")),
+            };
+            let kind = match family.kind {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+            };
+            let item = format!(".It Sy {}{labels} Pq {kind} {}", family.name, family.help);
+            assert!(page.contains(&item), "{item}");
+        }
+        for path in super::super::PATHS {
+            let listed = PAGE.lines().filter(|l| l.starts_with(".It Pa /"));
+            let mut listed = listed.flat_map(|l| l.split([' ', ',']));
+            assert!(listed.any(|word| word == *path), "{path}");
+        }
+    }
 }
