@@ -20,6 +20,8 @@ mod errors;
 mod login;
 mod mkpasswd;
 mod monitor_http;
+#[cfg(unix)]
+mod msg_trace;
 mod official;
 #[cfg(target_os = "linux")]
 mod pressure;
