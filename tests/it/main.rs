@@ -21,6 +21,8 @@ mod login;
 mod mkpasswd;
 mod monitor;
 mod monitor_http;
+#[cfg(unix)]
+mod msg_trace;
 mod official;
 #[cfg(target_os = "linux")]
 mod pressure;
