@@ -84,8 +84,6 @@ pub struct AccountTotals {
     /// Clients that ever were.
     pub connections_ever: u64,
     pub subscriptions: usize,
-    /// Subscriptions that were ever made. An account's are told by the first loop, for all loops.
-    pub subscriptions_ever: u64,
     pub received: Traffic,
     pub sent: Traffic,
     pub slow_consumers: u64,

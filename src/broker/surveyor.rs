@@ -13,7 +13,6 @@ use super::survey::{
     Survey, TlsRow, Totals, UserReport,
 };
 use crate::accounts::Account;
-use crate::accounts::interest::LoopId;
 use crate::base::clock::Mono;
 use crate::base::limits::{SURVEY_BUDGET, SURVEY_ROWS, SURVEYS_MAX};
 use crate::conn::client::{Client, Secured};
@@ -216,15 +215,6 @@ impl Broker {
             account.sent.add(past.sent);
             account.slow_consumers = past.slow_consumers;
             account.connections_ever = past.admitted;
-        }
-        if self.delivery.me == LoopId(0) {
-            for tenant in self.facts.accounts.iter() {
-                let ever = tenant.account.interest.inserted();
-                if ever > 0 {
-                    let account = accounts.entry(tenant.account.number).or_default();
-                    account.subscriptions_ever = ever;
-                }
-            }
         }
         for (number, account) in accounts.iter_mut() {
             account.account = *number;

@@ -17,6 +17,8 @@ use crate::broker::events::connections_subjects;
 use crate::broker::{Broker, Facts, Turn, Wire};
 use crate::monitor::Source;
 use crate::monitor::request::RequestError;
+use crate::proto::encoding::{ACCEPT_ENCODING, CONTENT_ENCODING, Encoding};
+use crate::proto::headers;
 use crate::system::heartbeat::Beat;
 use crate::system::services::{Service, table};
 use crate::system::{self, Heartbeat, Reaction, Request};
@@ -287,7 +289,7 @@ impl SystemLoop {
             Reaction::Silence => {}
             Reaction::Answer(payload) => {
                 if let Some(reply) = &asked.reply {
-                    self.publish(reply, payload, now);
+                    self.publish_encoded(reply, &asked.headers, payload, now);
                 }
             }
             Reaction::Connections(stat) => {
@@ -348,6 +350,31 @@ impl SystemLoop {
             let turn = &mut turn!(self, now);
             self.broker.announce(&account, subject, payload, turn);
         }
+    }
+
+    /// Publishes an answer in the encoding that the headers of the request ask for, if they ask for
+    /// any. Where they do, the answer says which one it got.
+    fn publish_encoded(&mut self, subject: &[u8], asked: &[u8], payload: Vec<u8>, now: Mono) {
+        let Some(accepted) = headers::value(asked, ACCEPT_ENCODING) else {
+            return self.publish(subject, payload, now);
+        };
+        let Some(account) = self.account.clone() else {
+            return;
+        };
+        let encoding = Encoding::accepted(accepted);
+        let mut message = Vec::new();
+        headers::replace(
+            &mut message,
+            b"",
+            CONTENT_ENCODING,
+            encoding.name().as_bytes(),
+        );
+        let header_len = Some(message.len());
+        message.extend(encoding.encode(payload));
+        message.extend_from_slice(b"\r\n");
+        let turn = &mut turn!(self, now);
+        self.broker
+            .publish_own(&account, (subject, None), &message, header_len, turn);
     }
 
     /// Whether somebody listens to an event.

@@ -163,11 +163,7 @@ pub fn detail(source: &dyn Source, account: &str) -> Result<Detail, Refused> {
         exports: exports(tenant, options),
         imports: imports(&facts, tenant, options),
         name_tag: account.into(),
-        sublist_stats: SublistStats::new(
-            subscriptions,
-            figures.subscriptions_ever,
-            &CacheTotals::default(),
-        ),
+        sublist_stats: SublistStats::new([tenant], &CacheTotals::default()),
     })
 }
 

@@ -56,7 +56,6 @@ impl Figures {
             sum.connections += account.connections;
             sum.connections_ever += account.connections_ever;
             sum.subscriptions += account.subscriptions;
-            sum.subscriptions_ever += account.subscriptions_ever;
             sum.received.add(account.received);
             sum.sent.add(account.sent);
             sum.slow_consumers += account.slow_consumers;
@@ -69,16 +68,6 @@ impl Figures {
         cache.fan_out_max = cache.fan_out_max.max(totals.cache.fan_out_max);
         cache.fan_out_sum += totals.cache.fan_out_sum;
         self.loads.push(totals.load);
-    }
-
-    /// Subscriptions of clients at present.
-    pub fn subscriptions(&self) -> usize {
-        self.accounts.values().map(|a| a.subscriptions).sum()
-    }
-
-    /// Subscriptions of clients that ever were.
-    pub fn subscriptions_ever(&self) -> u64 {
-        self.accounts.values().map(|a| a.subscriptions_ever).sum()
     }
 
     /// The figures of an account; none of them if nothing was told of it.

@@ -5,6 +5,7 @@ use super::figures::Figures;
 use super::go_json::Stamp;
 use super::query::Query;
 use super::{Refused, Source};
+use crate::accounts::Tenant;
 use crate::broker::survey::{CacheTotals, Question, Report, SubscriptionsQuestion};
 use crate::subject;
 use serde::Serialize;
@@ -68,9 +69,19 @@ pub(super) struct SublistStats {
 }
 
 impl SublistStats {
-    pub(super) fn new(subscriptions: usize, ever: u64, cache: &CacheTotals) -> SublistStats {
-        // Loops tell one after the other, so the one may be a little older than the other.
-        let inserts = ever.max(subscriptions as u64);
+    /// Those of some accounts.
+    pub(super) fn new<'a>(
+        accounts: impl IntoIterator<Item = &'a Arc<Tenant>>,
+        cache: &CacheTotals,
+    ) -> SublistStats {
+        let (mut subscriptions, mut inserts) = (0, 0);
+        for tenant in accounts {
+            let interest = &tenant.account.interest;
+            subscriptions += interest.len();
+            inserts += interest.inserted();
+        }
+        // They change while they are read.
+        let inserts = inserts.max(subscriptions as u64);
         SublistStats {
             num_subscriptions: subscriptions,
             num_cache: cache.entries,
@@ -108,16 +119,8 @@ pub(super) fn document(source: &dyn Source, options: &Options) -> Result<Subsz, 
     let tenant = account.map(|name| facts.accounts.named(name));
     let stats = match tenant {
         Some(None) => SublistStats::default(),
-        Some(Some(tenant)) => {
-            let figures = Figures::of(source).account(tenant.account.number);
-            let (now, ever) = (figures.subscriptions, figures.subscriptions_ever);
-            SublistStats::new(now, ever, &CacheTotals::default())
-        }
-        None => {
-            let figures = Figures::of(source);
-            let (now, ever) = (figures.subscriptions(), figures.subscriptions_ever());
-            SublistStats::new(now, ever, &figures.cache)
-        }
+        Some(Some(tenant)) => SublistStats::new([tenant], &CacheTotals::default()),
+        None => SublistStats::new(facts.accounts.iter(), &Figures::of(source).cache),
     };
     let mut subsz = Subsz {
         server_id: facts.id.clone(),

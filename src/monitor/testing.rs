@@ -308,7 +308,6 @@ fn figures(number: usize, accounts: impl Iterator<Item = u32>) -> Totals {
                 connections: 1,
                 connections_ever: 2,
                 subscriptions: 1,
-                subscriptions_ever: 3,
                 received: traffic(1),
                 sent: traffic(2),
                 slow_consumers: 1,

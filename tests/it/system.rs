@@ -6,6 +6,7 @@ use nats_server::options::Options;
 use nats_server::options::security::{AccountOptions, Login, Permissions, Rules, User};
 use nats_server::server::Server;
 use serde_json::Value;
+use std::io::Read;
 use std::sync::Arc;
 
 const ADMIN: &str = r#""user":"admin","pass":"p""#;
@@ -219,6 +220,40 @@ fn every_document_is_there_for_the_asking() {
     assert!(statz["data"]["account_statz"].is_array(), "{statz}");
     let conns = ask(&mut admin, "$SYS.REQ.ACCOUNT.SYS.CONNS", "");
     assert_eq!((&conns["acc"], &conns["conns"]), (&"SYS".into(), &1.into()));
+}
+
+#[test]
+fn answers_come_in_the_encoding_asked_for() {
+    let server = start(options);
+    let mut admin = log_in(server.addr(), ADMIN);
+    for (accepted, used) in [("gzip", "gzip"), ("s2", "snappy"), ("br", "identity")] {
+        let headers = format!("NATS/1.0\r\nAccept-Encoding: {accepted}\r\n\r\n");
+        let len = headers.len();
+        admin.say("SUB answer 9\r\n");
+        admin.say(format!(
+            "HPUB $SYS.REQ.SERVER.PING.VARZ answer {len} {len}\r\n{headers}\r\n"
+        ));
+        let (line, message) = admin.message();
+        admin.say("UNSUB 9\r\n");
+        let header_len: usize = line.split(' ').nth(3).unwrap().parse().unwrap();
+        let (headers, body) = message.split_at(header_len);
+        let headers = String::from_utf8_lossy(headers);
+        assert!(
+            headers.contains(&format!("Content-Encoding: {used}")),
+            "{headers}"
+        );
+        match used {
+            "gzip" => {
+                let mut text = String::new();
+                flate2::read::GzDecoder::new(body)
+                    .read_to_string(&mut text)
+                    .unwrap();
+                assert!(text.starts_with("{\"server\":"), "{text}");
+            }
+            "snappy" => assert!(body.starts_with(b"\xff\x06\x00\x00sNaPpY")),
+            _ => assert!(body.starts_with(b"{\"server\":")),
+        }
+    }
 }
 
 #[test]
