@@ -216,7 +216,7 @@ pub const MONITOR_RETRY: Duration = Duration::from_secs(1);
 pub const MONITOR_LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Bytes that what is told of one traced message may take, about, and those of its headers that are
-/// told with it. What does not fit is left out, and counted.
+/// told with it. What does not fit is left out.
 pub const TRACE_BYTES: usize = 1 << 20;
 pub const TRACE_HEADER_BYTES: usize = 64 << 10;
 

@@ -154,6 +154,59 @@ fn accounts_are_told_as_far_as_others_allow_it() {
 }
 
 #[test]
+fn the_servers_own_services_are_told_of_as_far_as_one_account_goes() {
+    let site = Site::new("trace-services", "");
+    let mut a = site.listener("a", &["traces.>", "r"]);
+    let subject = "$SYS.REQ.USER.INFO";
+    publish(&mut a, &format!("{subject} r"), DEST, "");
+    let (mut told, mut answered) = (false, false);
+    for _ in 0..2 {
+        let (line, body) = a.message();
+        if line.starts_with("MSG r 1 ") {
+            answered = true;
+        } else {
+            let event: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(
+                steps(&event),
+                [format!("in {subject}"), "si $SYS.REQ.USER.A.INFO".into()]
+            );
+            told = true;
+        }
+    }
+    assert!(told && answered);
+    let only = format!("{DEST}Nats-Trace-Only: true\r\n");
+    publish(&mut a, &format!("{subject} r"), &only, "");
+    for _ in 0..2 {
+        let (line, _) = a.message();
+        let refused = line.starts_with("HMSG r 1 ");
+        assert!(refused || line.starts_with("MSG traces.x 0 "), "{line}");
+    }
+    a.sync();
+}
+
+#[test]
+fn requests_of_operators_are_traced() {
+    let text = "accounts { S { users: [{user: a, password: a}] } }, system_account: S\n";
+    let dir = Dir::new("trace-operators");
+    let path = dir.write("server.conf", text);
+    let server = Process::start(&["-c", &path, "--loops", "2"]);
+    let mut a = log_in(server.addr, "\"user\":\"a\",\"pass\":\"a\"");
+    a.say("SUB traces.> 0\r\nSUB r 1\r\n");
+    a.sync();
+    let subject = "$SYS.REQ.SERVER.PING.IDZ";
+    publish(&mut a, &format!("{subject} r"), DEST, "");
+    let mut lines = [a.message().0, a.message().0];
+    lines.sort();
+    assert!(lines[0].starts_with("MSG r 1 "), "{lines:?}");
+    assert!(lines[1].starts_with("MSG traces.x 0 "), "{lines:?}");
+    // What is only traced is not answered.
+    let only = format!("{DEST}Nats-Trace-Only: true\r\n");
+    publish(&mut a, &format!("{subject} r"), &only, "");
+    assert_eq!(steps(&event(&mut a)), [format!("in {subject}")]);
+    a.sync();
+}
+
+#[test]
 fn a_reload_decides_whether_traces_of_many_programs_are_followed() {
     let site = Site::new("trace-reload", "");
     let mut watch = site.listener("a", &["own.trace"]);
