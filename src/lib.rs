@@ -6,6 +6,7 @@
 //!    ├─ clients-0 ─┐    accept, read, parse, route, deliver, write
 //!    ├─ clients-1 ─┤    the same; batches of messages between them
 //!    │     ...     │
+//!    ├─ monitor    │    those who ask over HTTP how the server is; threads that answer them
 //!    └─ log        │    writes what the others log
 //!         shared: accounts' interest (who listens to what)
 //! ```

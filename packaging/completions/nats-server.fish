@@ -6,6 +6,8 @@ complete -c nats-server -s p -l port -x -d 'Port for clients, -1 for a random on
 complete -c nats-server -s n -l name -l server_name -x -d 'Name of this server (default: its id)'
 complete -c nats-server -s P -l pid -r -F -d 'File to write the process id to'
 complete -c nats-server -l loops -x -d 'Number of client loops (default: by the number of cores)'
+complete -c nats-server -s m -l http_port -x -d 'Port for monitoring over HTTP, -1 for a random one'
+complete -c nats-server -o ms -l https_port -x -d 'Port for monitoring over HTTPS, -1 for a random one'
 complete -c nats-server -s c -l config -r -F -d 'Configuration file to read'
 complete -c nats-server -s t -d 'Check the configuration and exit'
 complete -c nats-server -o sl -l signal -x -a 'ldm stop quit term reopen reload' -d 'Send ldm, stop, quit, term, reopen or reload to a running server'

@@ -5,7 +5,6 @@ use super::batch::{Batch, Destination, Member};
 use super::closed::{Closed, ClosedClient};
 use super::events::Event;
 use super::message::Message;
-use super::survey::SubscriptionRow;
 use super::{Facts, Flushed, Turn, Wire};
 use crate::accounts::Account;
 use crate::accounts::interest::{Held, LoopId, Target};
@@ -719,40 +718,6 @@ impl Delivery {
         let held = open.map(|(slot, c)| (slot, c.held()));
         held.max_by_key(|(_, bytes)| *bytes)
             .filter(|(_, bytes)| *bytes > 0)
-    }
-
-    /// A subscription of a client, as operators are shown it.
-    pub(super) fn describe(
-        &self,
-        sub: &Subscription,
-        client: &Client,
-        account: Arc<str>,
-    ) -> SubscriptionRow {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let mut subject = Vec::new();
-        let queue = client.account.interest.describe(sub.held, &mut subject);
-        SubscriptionRow {
-            account,
-            subject: text(&subject),
-            queue: text(queue.as_deref().unwrap_or_default()),
-            sid: text(sub.sid.text()),
-            msgs: sub.delivered,
-            max: sub.max.into(),
-            cid: client.id.0,
-        }
-    }
-
-    fn describe_all(&self, client: u32, slots: &[u32]) -> Box<[SubscriptionRow]> {
-        let Some(client) = self.clients.get(client) else {
-            return Box::default();
-        };
-        if slots.is_empty() {
-            return Box::default();
-        }
-        let account: Arc<str> = (&*client.account.name).into();
-        let subs = slots.iter().filter_map(|slot| self.subs.get(*slot));
-        subs.map(|sub| self.describe(sub, client, account.clone()))
-            .collect()
     }
 
     pub(super) fn traffic(&self) -> (Traffic, Traffic) {

@@ -6,6 +6,7 @@
 
 use super::Broker;
 use super::closed::ClosedClient;
+use super::delivery::{Delivery, Subscription};
 use super::survey::{
     AccountTotals, ConnectionRow, ConnectionsQuestion, ConnectionsReport, Detail, LoopFigures,
     Question, Report, Sort, State, SubscriptionRow, SubscriptionsQuestion, SubscriptionsReport,
@@ -489,6 +490,42 @@ impl Broker {
             });
         }
         Slice::More(Work::Finding { next })
+    }
+}
+
+impl Delivery {
+    /// A subscription of a client, as operators are shown it.
+    pub(super) fn describe(
+        &self,
+        sub: &Subscription,
+        client: &Client,
+        account: Arc<str>,
+    ) -> SubscriptionRow {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let mut subject = Vec::new();
+        let queue = client.account.interest.describe(sub.held, &mut subject);
+        SubscriptionRow {
+            account,
+            subject: text(&subject),
+            queue: text(queue.as_deref().unwrap_or_default()),
+            sid: text(sub.sid.text()),
+            msgs: sub.delivered,
+            max: sub.max.into(),
+            cid: client.id.0,
+        }
+    }
+
+    pub(super) fn describe_all(&self, client: u32, slots: &[u32]) -> Box<[SubscriptionRow]> {
+        let Some(client) = self.clients.get(client) else {
+            return Box::default();
+        };
+        if slots.is_empty() {
+            return Box::default();
+        }
+        let account: Arc<str> = (&*client.account.name).into();
+        let subs = slots.iter().filter_map(|slot| self.subs.get(*slot));
+        subs.map(|sub| self.describe(sub, client, account.clone()))
+            .collect()
     }
 }
 

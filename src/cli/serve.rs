@@ -1,7 +1,6 @@
 //! A running server: its files, and what signals make of it.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::panic;
 use std::path::Path;
 use std::process::{self, ExitCode};
@@ -136,7 +135,7 @@ impl Running {
         };
         // As in the reference, a server that cannot write this one says so and runs.
         let ports_file = ports_dir.and_then(|dir| {
-            let written = write_ports(&dir, server.addr());
+            let written = write_ports(&dir, &server);
             written.inspect_err(|e| error!("{e}")).ok()
         });
         if let Some(UsedFile { digest, .. }) = &file {
@@ -217,9 +216,21 @@ impl Running {
             .map_err(|error| error.to_string())?;
         let old = self.server.options();
         let mut new = setup.options;
-        // The port that was picked at the start is the one that was asked for.
-        if [-1, i32::from(self.server.addr().port())].contains(&new.port) {
-            new.port = old.port;
+        // Ports that were picked at the start are those that were asked for.
+        let at = self.server.monitor_addr();
+        let at = at.map(|at| i32::from(at.addr.port()));
+        for (old, new, picked) in [
+            (
+                old.port,
+                &mut new.port,
+                Some(i32::from(self.server.addr().port())),
+            ),
+            (old.http_port, &mut new.http_port, at),
+            (old.https_port, &mut new.https_port, at),
+        ] {
+            if old != 0 && [Some(-1), picked].contains(&Some(*new)) {
+                *new = old;
+            }
         }
         let changes = old.changes(&new).map_err(|refused| {
             let texts = refused.iter().map(ToString::to_string);
@@ -241,7 +252,7 @@ impl Running {
         let ports_move = !is_same(old.ports_file_dir.as_deref(), new.ports_file_dir.as_deref());
         let ports_file = match &new.ports_file_dir {
             Some(dir) if ports_move => {
-                Some(write_ports(dir, self.server.addr()).map_err(|e| e.to_string())?)
+                Some(write_ports(dir, &self.server).map_err(|e| e.to_string())?)
             }
             _ => None,
         };
@@ -317,13 +328,16 @@ fn is_same(a: Option<&Path>, b: Option<&Path>) -> bool {
     a == b || real(a).is_some_and(|a| Some(a) == real(b))
 }
 
-fn write_ports(dir: &Path, listening: SocketAddr) -> Result<PortsFile, PortsFileError> {
+fn write_ports(dir: &Path, server: &Server) -> Result<PortsFile, PortsFileError> {
     let interfaces = interfaces::addresses().unwrap_or_else(|e| {
         warn!("Error listing network interfaces: {}", PlainError(&e));
         Vec::new()
     });
+    let monitoring = server.monitor_addr();
+    let monitoring = monitoring.map(|at| urls(at.scheme, at.addr, &interfaces));
     let ports = Ports {
-        nats: urls("nats", listening, &interfaces),
+        nats: urls("nats", server.addr(), &interfaces),
+        monitoring: monitoring.unwrap_or_default(),
         ..Ports::default()
     };
     PortsFile::write(dir, &ports)

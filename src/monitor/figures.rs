@@ -71,12 +71,7 @@ impl Figures {
         self.loads.push(totals.load);
     }
 
-    /// Subscriptions of clients at present.
-    pub fn subscriptions(&self) -> usize {
-        self.accounts.values().map(|a| a.subscriptions).sum()
-    }
-
-    /// Subscriptions of clients that ever were.
+    /// Subscriptions that ever were.
     pub fn subscriptions_ever(&self) -> u64 {
         self.accounts.values().map(|a| a.subscriptions_ever).sum()
     }

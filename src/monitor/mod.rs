@@ -7,10 +7,12 @@
 //! [`request::answer_request`] a request of the system account with its options as JSON;
 //! [`metrics`] makes the same figures readable for Prometheus.
 //!
-//! How requests come in and answers go out, and what stands before the paths, is left to others.
+//! [`head`] and [`body`] read requests over HTTP, [`http`] writes responses, all without sockets;
+//! what is served on them is up to a [`http::Handler`].
 
 pub mod accountz;
 pub mod accstatz;
+pub mod body;
 pub mod connz;
 pub mod dashboard;
 mod expvarz;
@@ -18,12 +20,15 @@ pub mod figures;
 mod gatewayz;
 pub mod go_decode;
 pub mod go_json;
+pub mod head;
 mod healthz;
+pub mod http;
 mod ipqueuesz;
 mod jsz;
 mod leafz;
 pub mod links;
 pub mod metrics;
+pub mod path;
 mod probes;
 mod query;
 mod raftz;

@@ -4,7 +4,7 @@ use super::connz::{SubscriptionDetail, page};
 use super::figures::Figures;
 use super::go_json::Stamp;
 use super::query::Query;
-use super::{Refused, Source};
+use super::{Refused, Source, varz};
 use crate::broker::survey::{CacheTotals, Question, Report, SubscriptionsQuestion};
 use crate::subject;
 use serde::Serialize;
@@ -110,12 +110,12 @@ pub(super) fn document(source: &dyn Source, options: &Options) -> Result<Subsz, 
         Some(None) => SublistStats::default(),
         Some(Some(tenant)) => {
             let figures = Figures::of(source).account(tenant.account.number);
-            let (now, ever) = (figures.subscriptions, figures.subscriptions_ever);
+            let (now, ever) = (tenant.account.interest.len(), figures.subscriptions_ever);
             SublistStats::new(now, ever, &CacheTotals::default())
         }
         None => {
             let figures = Figures::of(source);
-            let (now, ever) = (figures.subscriptions(), figures.subscriptions_ever());
+            let (now, ever) = (varz::subscriptions(&facts), figures.subscriptions_ever());
             SublistStats::new(now, ever, &figures.cache)
         }
     };

@@ -486,6 +486,11 @@ mod tests {
         ("loops", "3"),
         ("pid_file pidfile", "/p"),
         ("ports_file_dir", "/d"),
+        ("http", "'h:1'"),
+        ("http_port monitor_port", "1"),
+        ("https", "1"),
+        ("https_port", "1"),
+        ("http_base_path", "/b"),
         ("authorization", "{token: x}"),
         ("accounts", "[A]"),
         ("mappings maps", "{a: b}"),
@@ -568,8 +573,7 @@ mod tests {
     }
 
     /// Every key at the top of the reference's files whose feature is missing here.
-    const LATER: &str = "http='h:1' http_port=1 monitor_port=1 https=1 https_port=1 \
-        http_base_path=/x prof_port=1 prof_block_rate=1 default_sentinel=x \
+    const LATER: &str = "prof_port=1 prof_block_rate=1 default_sentinel=x \
         operator=x operators=x root=x roots=x root_operator=x root_operators=x trusted_keys=x \
         trusted=x resolver=MEMORY account_resolver=MEM accounts_resolver=MEM resolver_tls={} \
         resolver_preload={} resolver_pinned_accounts=x proxy_protocol=true ocsp=true \
@@ -592,7 +596,7 @@ mod tests {
         let all = super::super::keys::later_names();
         assert_eq!(all, listed.collect::<Vec<_>>());
         // What asks for a feature not to be there has it so.
-        assert!(errors("jetstream: false, http_port: 0, proxy_protocol: no").is_empty());
+        assert!(errors("jetstream: false, prof_port: 0, proxy_protocol: no").is_empty());
     }
 
     #[test]

@@ -72,6 +72,14 @@ pub struct Options {
     /// Names and values that operators attach to a server.
     pub metadata: BTreeMap<String, String>,
     pub log: LogOptions,
+    /// Host name or address to listen on for monitoring and profiling; `host` if `None`.
+    pub http_host: Option<String>,
+    /// Port for monitoring over HTTP. -1 lets the system pick one, 0 is none.
+    pub http_port: i32,
+    /// Port for monitoring over HTTPS, the same way; not together with `http_port`.
+    pub https_port: i32,
+    /// The path that all of monitoring is below, as it is configured.
+    pub http_base_path: String,
     /// Users of the global account, or the secret that everybody has to know.
     pub authorization: Authorization,
     /// The accounts, in the order of the file.
@@ -156,6 +164,10 @@ impl Default for Options {
             tags: Vec::new(),
             metadata: BTreeMap::new(),
             log: LogOptions::default(),
+            http_host: None,
+            http_port: 0,
+            https_port: 0,
+            http_base_path: String::new(),
             authorization: Authorization::default(),
             accounts: Vec::new(),
             mappings: Vec::new(),
@@ -195,6 +207,11 @@ impl Options {
             None => Duration::from_secs(2),
         };
         self.authorization.timeout.unwrap_or(usual)
+    }
+
+    /// The host to listen on for monitoring.
+    pub fn monitor_host(&self) -> &str {
+        self.http_host.as_deref().unwrap_or(&self.host)
     }
 
     /// How many client loops to run on a machine with `cores` cores. Unless told, that is one up

@@ -117,6 +117,11 @@ const FIELDS: &[Field] = &[
     live("pid_file", |o| text(o.pid_file.as_ref().map(|p| p.display()))),
     live("ports_file_dir", |o| text(o.ports_file_dir.as_ref().map(|p| p.display()))),
 
+    fixed("http", "HTTPHost", |o| text(o.http_host.as_ref())),
+    fixed("http_port", "HTTPPort", |o| o.http_port.to_string()),
+    fixed("https_port", "HTTPSPort", |o| o.https_port.to_string()),
+    fixed("http_base_path", "HTTPBasePath", |o| o.http_base_path.clone()),
+
     unseen("authorization", |a, b| a.authorization != b.authorization),
     unseen("accounts", |a, b| a.accounts != b.accounts),
     unseen("mappings", |a, b| a.mappings != b.mappings),
@@ -273,6 +278,10 @@ mod tests {
                 syslog: true,
                 remote_syslog: Some("udp://h".into()),
             },
+            http_host: Some("h".into()),
+            http_port: 1,
+            https_port: 1,
+            http_base_path: "/b".into(),
             authorization: Authorization {
                 token: Some("s3cret".into()),
                 ..Authorization::default()

@@ -103,12 +103,10 @@ impl Figures {
         change(&mut lock(&self.http));
     }
 
-    /// Counts a request over HTTP for a path that there is.
+    /// Counts a request over HTTP, if there is such a path.
     pub(super) fn count_request(&self, path: &str) {
-        let mut http = lock(&self.http);
-        match http.requests.get_mut(path) {
-            Some(count) => *count += 1,
-            None => drop(http.requests.insert(path.into(), 1)),
+        if let Some(count) = lock(&self.http).requests.get_mut(path) {
+            *count += 1;
         }
     }
 

@@ -1,7 +1,9 @@
 //! Puts a server together: key, account, loops and listeners; and takes it apart again.
 
 mod figures;
+mod monitoring;
 mod operations;
+mod site;
 
 pub use figures::Figures;
 
@@ -13,6 +15,7 @@ use crate::base::text::PlainError;
 use crate::broker::{Broker, Facts};
 use crate::loops::client::{ClientLoop, Peers};
 use crate::loops::inbox::{Inbox, Mail};
+use crate::loops::monitor::Monitor;
 use crate::loops::system::SystemLoop;
 use crate::loops::verifier::Verifier;
 use crate::net::listen::{Acceptor, listen};
@@ -24,6 +27,7 @@ use crate::os::limits::lower_priority;
 use log::{info, warn};
 use mio::Poll;
 use operations::Operations;
+use site::Site;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -41,6 +45,17 @@ pub struct Server {
     threads: Vec<JoinHandle<()>>,
     /// The loop of the system account.
     system: Option<JoinHandle<()>>,
+    monitor: Option<Monitor>,
+    monitor_addr: Option<MonitorAddr>,
+}
+
+/// Where monitoring can be reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MonitorAddr {
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The address, with its real port.
+    pub addr: SocketAddr,
 }
 
 /// Options that a reload goes on with, and what was made of them.
@@ -48,6 +63,7 @@ pub struct Prepared {
     options: Options,
     tenancy: Tenancy,
     tls: Option<Arc<ServerTls>>,
+    monitor_tls: Option<Arc<ServerTls>>,
 }
 
 /// The accounts and who may connect to them.
@@ -84,6 +100,8 @@ pub enum StartError {
     Listen(String, io::Error),
     /// The system's source of randomness failed.
     Random(getrandom::Error),
+    /// The address for monitoring, and the system's reason.
+    Monitor(String, io::Error),
     /// A thread or a poll could not be had.
     Loop(io::Error),
     /// What is wrong with accounts and users.
@@ -99,8 +117,15 @@ impl fmt::Display for StartError {
                 let e = PlainError(e);
                 write!(f, "Error listening on port: {at}, \"listen tcp {at}: {e}\"")
             }
+            StartError::Monitor(at, e) => {
+                let e = PlainError(e);
+                write!(
+                    f,
+                    "Can't start monitoring: can't listen to the monitor port: listen tcp {at}: {e}"
+                )
+            }
             StartError::Random(e) => write!(f, "Error getting random numbers: {e}"),
-            StartError::Loop(e) => write!(f, "Error starting a client loop: {e}"),
+            StartError::Loop(e) => write!(f, "Error starting a loop: {e}"),
             StartError::Security(faults) => f.write_str(&faults.join("\n")),
             StartError::Tls(e) => e.fmt(f),
         }
@@ -110,7 +135,7 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            StartError::Listen(_, e) | StartError::Loop(e) => Some(e),
+            StartError::Listen(_, e) | StartError::Monitor(_, e) | StartError::Loop(e) => Some(e),
             StartError::Tls(e) => Some(e),
             StartError::Random(_) | StartError::Security(_) => None,
         }
@@ -123,13 +148,14 @@ const MEMORY_SHARE: usize = 2;
 const MEMORY_MIN: usize = 256 << 20;
 
 impl Server {
-    /// Starts listening and serving; returns once clients can connect.
+    /// Starts listening and serving, first for monitoring; returns once clients can connect.
     ///
     /// # Errors
     /// The address cannot be listened on, a file of TLS does not hold what it should, or the system
     /// lacks what the loops need.
     pub fn start(options: Options) -> Result<Server, StartError> {
         let tls = load_tls(&options).map_err(StartError::Tls)?;
+        let monitor_tls = monitoring::load_tls(&options).map_err(StartError::Tls)?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(StartError::Random)?;
         let id = ServerKey::from_seed(seed).public();
@@ -141,6 +167,7 @@ impl Server {
         info!("  Name:     {name}");
         info!("  ID:       {id}");
 
+        let monitor = monitoring::bind(&options)?;
         let port = match options.port {
             -1 => 0,
             0 => 4222,
@@ -216,9 +243,17 @@ impl Server {
             operations: Arc::default(),
             threads: Vec::new(),
             system: None,
+            monitor: None,
+            monitor_addr: monitor.as_ref().map(monitoring::Bound::addr),
         };
         let seed = number(pick_seed).wrapping_sub(1);
         server.start_system(system_poll, loops, seed)?;
+        if let Some(bound) = monitor {
+            let base_path = &facts.options.http_base_path;
+            let site = Site::new(server.figures.clone(), &facts.options, bound.addr());
+            let monitor = monitoring::start(bound, monitor_tls, base_path, Arc::new(site));
+            server.monitor = Some(monitor.map_err(StartError::Loop)?);
+        }
         for (me, poll) in polls.into_iter().enumerate() {
             let owner = LoopId(u16::try_from(me).expect("there are few loops"));
             let seed = number(pick_seed).wrapping_add(me as u64);
@@ -275,6 +310,11 @@ impl Server {
         self.addr
     }
 
+    /// Where monitoring can be reached, if it is configured.
+    pub fn monitor_addr(&self) -> Option<MonitorAddr> {
+        self.monitor_addr
+    }
+
     /// The options in force.
     pub fn options(&self) -> &Options {
         &self.facts.options
@@ -293,12 +333,14 @@ impl Server {
     /// What is wrong with accounts, users or TLS.
     pub fn prepare(&self, options: Options) -> Result<Prepared, StartError> {
         let tls = load_tls(&options).map_err(StartError::Tls)?;
+        let monitor_tls = monitoring::load_tls(&options).map_err(StartError::Tls)?;
         let old = Some(&self.facts.accounts);
         let tenancy = Tenancy::new(&options, old, 0).map_err(StartError::Security)?;
         Ok(Prepared {
             options,
             tenancy,
             tls,
+            monitor_tls,
         })
     }
 
@@ -309,7 +351,11 @@ impl Server {
             options,
             tenancy,
             tls,
+            monitor_tls,
         } = prepared;
+        if let Some(monitor) = &self.monitor {
+            monitor.renew(monitor_tls);
+        }
         let (host, port) = told_address(&options, self.addr.port());
         let (id, name) = (self.facts.id.clone(), self.facts.name.clone());
         let connections_max = options.max_connections;
@@ -366,7 +412,9 @@ impl Server {
 
     fn stop(&mut self) {
         self.figures.note_end();
-        // First the one that tells of it, so that clients still hear that.
+        // While the others still run: they are asked by whoever answers.
+        self.monitor = None;
+        // Then the one that tells of the end, so that clients still hear that.
         if let Some(system) = self.system.take() {
             send(&self.peers.system, Mail::Shutdown);
             if system.join().is_err() {

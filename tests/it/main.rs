@@ -19,6 +19,7 @@ mod differential;
 mod errors;
 mod login;
 mod mkpasswd;
+mod monitor_http;
 mod official;
 #[cfg(target_os = "linux")]
 mod pressure;

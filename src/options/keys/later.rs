@@ -17,11 +17,6 @@ const NUMBER_OR_TEXT: Takes = Either(&[Int, Text]);
 
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = &[
-    later(&["http"], Listen),
-    later(&["http_port", "monitor_port"], Int),
-    later(&["https"], Listen),
-    later(&["https_port"], Int),
-    later(&["http_base_path"], Text),
     later(&["prof_port"], Int),
     later(&["prof_block_rate"], Int),
 
