@@ -12,7 +12,7 @@ pub mod replies;
 pub mod sampling;
 
 use crate::options::Options;
-use crate::options::security::{AccountLimits, AccountOptions};
+use crate::options::security::{AccountLimits, AccountOptions, TraceDestination};
 use exchange::Exchange;
 use interest::Interest;
 use mappings::Mappings;
@@ -63,6 +63,8 @@ pub struct Tenant {
     pub is_system: bool,
     /// What it has of other accounts, and they of it.
     pub exchange: Exchange,
+    /// Where it is told what became of messages that are part of a trace over many programs.
+    pub trace: Option<TraceDestination>,
 }
 
 /// All accounts as they are configured at present.
@@ -165,6 +167,7 @@ impl Accounts {
             mappings: Mappings::new(&options.mappings, None)?,
             is_system: system == Some(name),
             exchange: Exchange::default(),
+            trace: options.trace.clone(),
         }));
         Ok(())
     }

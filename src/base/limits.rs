@@ -215,6 +215,11 @@ pub const MONITOR_RETRY: Duration = Duration::from_secs(1);
 /// How long requests that are being answered may take when the server shuts down.
 pub const MONITOR_LAST_ANSWERS: Duration = Duration::from_secs(1);
 
+/// Bytes that what is told of one traced message may take, about, and those of its headers that are
+/// told with it. What does not fit is left out, and counted.
+pub const TRACE_BYTES: usize = 1 << 20;
+pub const TRACE_HEADER_BYTES: usize = 64 << 10;
+
 /// Bytes of configuration that are read: all files together, and values of variables.
 pub const CONFIG_BYTES: usize = 64 << 20;
 

@@ -12,6 +12,7 @@ use crate::conn::guard::Publishing;
 use crate::proto::client::{Limits, Op, Parsed, Publish, parse};
 use crate::proto::error::{ClientError, CloseReason};
 use crate::proto::info::{Info, TOOLCHAIN};
+use crate::proto::msg_trace::is_mentioned;
 use crate::proto::trace::redact;
 use crate::subject;
 use log::{error, trace};
@@ -32,7 +33,9 @@ pub(super) struct Publisher {
     pub(super) flags: Flags,
     pub(super) account: Arc<Account>,
     /// The account as it is configured, if it maps subjects.
-    maps: Option<Arc<Tenant>>,
+    pub(super) maps: Option<Arc<Tenant>>,
+    /// Whether messages that are part of a trace over many programs are traced here.
+    follows_traces: bool,
     /// Whether the client may not do everything.
     guarded: bool,
     /// Subscriptions that the client may have; 0 is unlimited.
@@ -61,6 +64,7 @@ impl Publisher {
             flags: client.flags,
             account: client.account.clone(),
             maps: tenant.filter(|tenant| !tenant.mappings.is_empty()).cloned(),
+            follows_traces: tenant.is_some_and(|tenant| tenant.trace.is_some()),
             guarded: client.guard.is_some(),
             subs_max: match (options.max_subscriptions, limits.max_subscriptions) {
                 (server, None) => server,
@@ -134,6 +138,25 @@ impl Broker {
         turn: &mut Turn<'_, W>,
     ) -> usize {
         from.received.count(publish.size());
+        if let Some(len) = publish.header_len
+            && is_mentioned(&publish.payload[..len], from.follows_traces)
+            && self.publish_traced(from, publish, source, turn)
+        {
+            return 0;
+        }
+        self.publish_untraced(from, publish, rest, source, turn)
+    }
+
+    /// Routes a message of which nothing is told.
+    #[inline]
+    pub(super) fn publish_untraced<S: Source, W: Wire>(
+        &mut self,
+        from: &mut Publisher,
+        publish: &Publish<'_>,
+        rest: &[u8],
+        source: &mut S,
+        turn: &mut Turn<'_, W>,
+    ) -> usize {
         if from.maps.is_some() {
             return self.publish_mapped(from, publish, rest, source, turn);
         }
@@ -235,6 +258,23 @@ impl Broker {
     /// Whether a client may publish this; it is told what it is to be told.
     #[inline]
     fn admit(&mut self, from: &Publisher, publish: &Publish<'_>, now: Mono) -> Option<Publishing> {
+        match self.admission(from, publish, now) {
+            Ok(publishing) => Some(publishing),
+            Err(refusal) => {
+                self.deny(from.slot, refusal);
+                None
+            }
+        }
+    }
+
+    /// The same, but that it is not told of a refusal.
+    #[inline(always)]
+    pub(super) fn admission<'p>(
+        &mut self,
+        from: &Publisher,
+        publish: &Publish<'p>,
+        now: Mono,
+    ) -> Result<Publishing, ClientError<'p>> {
         if self.delivery.trace {
             self.trace_publish(from.slot, publish);
         }
@@ -248,17 +288,15 @@ impl Broker {
             publishing = self.publishing(from.slot, hash, publish.subject, now);
         }
         if publishing == Publishing::Denied || reserved::publish_denied(publish.subject) {
-            self.deny(from.slot, ClientError::PublishViolation(publish.subject));
-            return None;
+            return Err(ClientError::PublishViolation(publish.subject));
         }
         if let Some(reply) = publish.reply.filter(|r| reserved::reply_denied(r)) {
-            self.deny(from.slot, ClientError::ReplyViolation(reply));
-            return None;
+            return Err(ClientError::ReplyViolation(reply));
         }
         if from.flags.verbose {
             self.delivery.send(from.slot, b"+OK\r\n", "OK");
         }
-        Some(publishing)
+        Ok(publishing)
     }
 
     /// Tells a client that nobody got its request.
@@ -469,7 +507,7 @@ impl Broker {
     }
 
     #[cold]
-    fn trace_mapping(&self, slot: u32, args: &[u8], to: &[u8]) {
+    pub(super) fn trace_mapping(&self, slot: u32, args: &[u8], to: &[u8]) {
         let from = args.split(|b| matches!(b, b' ' | b'\t'));
         let from = from.into_iter().find(|arg| !arg.is_empty());
         let from = String::from_utf8_lossy(from.unwrap_or_default());

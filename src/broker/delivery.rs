@@ -77,8 +77,8 @@ pub(super) struct Delivery {
     flush_at: usize,
     /// Pending bytes from which a subscriber gets no more messages: all of them, unless it is to
     /// miss some rather than have its publishers wait.
-    skip_above: usize,
-    rng: Rng,
+    pub(super) skip_above: usize,
+    pub(super) rng: Rng,
     /// Bytes that subscriptions take, about.
     pub(super) interest_bytes: usize,
     /// Closed clients, with the subscriptions they still have.
@@ -109,7 +109,7 @@ pub(super) const NOBODY: u32 = u32::MAX;
 pub(super) struct Outcome {
     pub(super) delivered: usize,
     /// How many of those it went to are far behind.
-    behind: usize,
+    pub(super) behind: usize,
     /// Whether it goes to clients of other loops as well.
     pub(super) crosses: bool,
 }
@@ -230,7 +230,7 @@ impl Delivery {
         outcome
     }
 
-    fn hold_if_all_are_behind(&mut self, from: &Origin, outcome: &Outcome) {
+    pub(super) fn hold_if_all_are_behind(&mut self, from: &Origin, outcome: &Outcome) {
         if outcome.behind > 0 && outcome.behind == outcome.delivered {
             self.held_back.push((self.me, from.slot));
         }
@@ -262,13 +262,25 @@ impl Delivery {
                 return true;
             }
         }
+        let Some((owner, pick)) = self.next_loop(members, pick) else {
+            return false;
+        };
+        self.pass_to_member(owner, route, pick, message, from, turn);
+        outcome.delivered += 1;
+        outcome.crosses = true;
+        true
+    }
+
+    /// The loop that looks for a member of a queue group next, when this one has none that is there,
+    /// and the member that it begins with; none if all have looked.
+    pub(super) fn next_loop(&self, members: &[Target], pick: Member) -> Option<(LoopId, Member)> {
         // Loops look in the order of their numbers, so that none is asked twice.
         let mut owners: Vec<LoopId> = members.iter().map(|m| m.owner).collect();
         owners.sort_unstable();
         owners.dedup();
         let attempts = pick.attempts + 1;
         if attempts >= owners.len() {
-            return false;
+            return None;
         }
         let next = owners.partition_point(|owner| *owner <= self.me) % owners.len();
         let owner = owners[next];
@@ -278,10 +290,7 @@ impl Delivery {
             attempts,
             ..pick
         };
-        self.pass_to_member(owner, route, pick, message, from, turn);
-        outcome.delivered += 1;
-        outcome.crosses = true;
-        true
+        Some((owner, pick))
     }
 
     fn pass_to_member<W: Wire>(
@@ -322,6 +331,11 @@ impl Delivery {
                     self.deliver_to_member(route, pick, message, &origin, turn, &mut outcome);
                     !outcome.crosses
                 }
+                Destination::Traced(traced) => {
+                    let outcome = &mut outcome;
+                    self.deliver_traced_record(traced, message, producer, turn, outcome);
+                    false
+                }
             };
             if sole && outcome.behind > 0 && outcome.behind == outcome.delivered {
                 self.held_back.push((from, producer));
@@ -329,7 +343,7 @@ impl Delivery {
         });
     }
 
-    fn outbox<W: Wire>(
+    pub(super) fn outbox<W: Wire>(
         &mut self,
         to: LoopId,
         turn: &mut Turn<'_, W>,
@@ -347,7 +361,7 @@ impl Delivery {
     /// Queues a message for one subscription, unless that is gone or its client is `skip`; says
     /// whether it did.
     #[inline]
-    fn hand_over<W: Wire>(
+    pub(super) fn hand_over<W: Wire>(
         &mut self,
         target: Target,
         message: &Message<'_>,
@@ -773,7 +787,7 @@ fn receiver<'a>(
 
 /// Whether a client with permissions may get a message.
 #[cold]
-fn receives(client: &mut Client, sub: u32, message: &Message<'_>, now: Mono) -> bool {
+pub(super) fn receives(client: &mut Client, sub: u32, message: &Message<'_>, now: Mono) -> bool {
     let hash = |reply| (reply, client.account.interest.hash(reply));
     let reply = message.reply.map(hash);
     let guard = client.guard.as_deref_mut();

@@ -28,6 +28,7 @@ pub mod survey;
 mod surveyor;
 #[cfg(test)]
 mod tests;
+mod tracing;
 
 use crate::accounts::Accounts;
 use crate::accounts::interest::LoopId;
@@ -576,6 +577,7 @@ impl Broker {
         turn: &mut Turn<'_, W>,
     ) {
         self.delivery.deliver_batch(from, batch, turn);
+        self.end_traces(batch, turn);
         batch.clear();
     }
 

@@ -2,6 +2,7 @@
 
 mod exchange;
 mod survey;
+mod tracing;
 
 use super::*;
 use crate::base::limits::FIRST_PING;

@@ -12,7 +12,7 @@ use crate::accounts::Account;
 use crate::accounts::interest::{LoopId, Target};
 use crate::base::clock::{self, Mono};
 use crate::base::limits::{SERVICE_THREADS, SYSTEM_REQUESTS};
-use crate::broker::batch::{Batch, Destination};
+use crate::broker::batch::Batch;
 use crate::broker::events::connections_subjects;
 use crate::broker::{Broker, Facts, Turn, Wire};
 use crate::monitor::Source;
@@ -227,6 +227,8 @@ impl SystemLoop {
             match mail {
                 Mail::Batch(_, mut batch) => {
                     self.take_requests(&batch);
+                    let turn = &mut turn!(self, now);
+                    self.broker.end_traces(&mut batch, turn);
                     batch.clear();
                     self.empties.push(batch);
                 }
@@ -250,7 +252,7 @@ impl SystemLoop {
     /// keep up.
     fn take_requests(&mut self, batch: &Batch) {
         batch.for_each(|message, to, _| {
-            let Destination::Plain(route) = to else {
+            let Some(route) = to.plain() else {
                 return;
             };
             for target in route.plain_of(self.me) {

@@ -19,7 +19,10 @@ mod differential;
 mod errors;
 mod login;
 mod mkpasswd;
+mod monitor;
 mod monitor_http;
+#[cfg(unix)]
+mod msg_trace;
 mod official;
 #[cfg(target_os = "linux")]
 mod pressure;

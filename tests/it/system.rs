@@ -1,5 +1,6 @@
 //! The system account: events and services, asked with raw protocol lines.
 
+use super::support::schema::assert_valid;
 use super::support::{Peer, eventually, log_in, refusal, start};
 use nats_server::options::Options;
 use nats_server::options::security::{AccountOptions, Login, Permissions, Rules, User};
@@ -87,6 +88,7 @@ fn clients_that_come_and_go_are_told_of() {
     client.sync();
     let came = event(&mut admin, ".A.CONNECT");
     assert_eq!(came["type"], "io.nats.server.advisory.v1.client_connect");
+    assert_valid("server/advisory/v1/client_connect.json", &came);
     let own = &came["client"];
     assert_eq!(
         (
@@ -132,10 +134,17 @@ fn clients_that_come_and_go_are_told_of() {
         "io.nats.server.advisory.v1.account_connections"
     );
     assert_eq!((&conns["acc"], &conns["conns"]), (&"A".into(), &1.into()));
+    // The reference tells more than its schema knows of.
+    let mut known = conns.clone();
+    for key in ["name", "num_subscriptions"] {
+        assert!(known.as_object_mut().unwrap().remove(key).is_some());
+    }
+    assert_valid("server/advisory/v1/account_connections.json", &known);
     drop(client);
     let gone = event(&mut admin, ".A.DISCONNECT");
     assert_eq!(gone["type"], "io.nats.server.advisory.v1.client_disconnect");
     assert_eq!(gone["reason"], "Client Closed");
+    assert_valid("server/advisory/v1/client_disconnect.json", &gone);
     assert_eq!(gone["sent"]["msgs"], 1);
     assert_eq!(gone["sent"]["bytes"], 5);
     assert_eq!(gone["received"]["msgs"], 0);

@@ -30,7 +30,7 @@ const THRESHOLD: Duration = Duration::from_secs(120);
 /// messages take.
 #[derive(Default)]
 pub struct Exchange {
-    streams: Directory<StreamShare>,
+    streams: Directory<Arc<StreamShare>>,
     services: Directory<Arc<ServiceImport>>,
 }
 
@@ -39,6 +39,20 @@ pub struct StreamShare {
     pub importer: Arc<Account>,
     /// From their subjects to those in the importing account.
     pub mapper: Mapper,
+    /// Whether the exporting account is told who gets the messages that it traces.
+    pub allow_trace: bool,
+    /// The subjects in the importing account, and the way back from them.
+    local: Box<str>,
+    back: Mapper,
+}
+
+impl StreamShare {
+    /// What a subscription of the importing account looks like in the exporting account: the
+    /// pattern of those subjects there that it gets by this import.
+    pub fn there(&self, subscribed: &str) -> Option<String> {
+        let here = pattern::intersection(subscribed, &self.local)?;
+        Some(self.back.map(&here))
+    }
 }
 
 /// A service of another account.
@@ -61,6 +75,8 @@ pub struct ServiceExport {
     /// How long after the request, or between two answers, there may be one.
     pub threshold: Duration,
     pub latency: Option<Latency>,
+    /// Whether who traces a request is told who gets it.
+    pub allow_trace: bool,
 }
 
 impl ServiceExport {
@@ -127,7 +143,7 @@ impl Exchange {
     }
 
     /// Who imports messages on this subject.
-    pub fn streams(&self, subject: &[u8]) -> impl Iterator<Item = &StreamShare> {
+    pub fn streams(&self, subject: &[u8]) -> impl Iterator<Item = &Arc<StreamShare>> {
         self.streams.matches(subject)
     }
 
@@ -322,7 +338,7 @@ impl<'a> Builder<'a> {
                 response_type,
                 response_threshold,
                 latency,
-                ..
+                allow_trace,
             } => {
                 let service = ServiceExport {
                     account: self.parties[at].account.number,
@@ -330,6 +346,7 @@ impl<'a> Builder<'a> {
                     response_type: *response_type,
                     threshold: response_threshold.unwrap_or(THRESHOLD),
                     latency: latency.clone(),
+                    allow_trace: *allow_trace,
                 };
                 ("service", Some(Arc::new(service)))
             }
@@ -395,9 +412,13 @@ impl<'a> Builder<'a> {
 
     fn import(&mut self, at: usize, from: usize, import: &'a Import) {
         let done = match &import.kind {
-            ImportKind::Stream { prefix, to, .. } => {
-                let (prefix, to) = (prefix.as_deref(), to.as_deref());
-                self.import_stream(at, from, &import.subject, prefix, to)
+            ImportKind::Stream {
+                prefix,
+                to,
+                allow_trace,
+            } => {
+                let local = (prefix.as_deref(), to.as_deref());
+                self.import_stream(at, from, &import.subject, local, *allow_trace)
             }
             ImportKind::Service { to, share } => {
                 let to = to.as_deref().filter(|to| !to.is_empty());
@@ -417,8 +438,8 @@ impl<'a> Builder<'a> {
         at: usize,
         from: usize,
         subject: &'a str,
-        prefix: Option<&str>,
-        to: Option<&str>,
+        (prefix, to): (Option<&str>, Option<&str>),
+        allow_trace: bool,
     ) -> Result<(), Fault> {
         let prefix = prefix.filter(|prefix| !prefix.is_empty());
         let to = to.filter(|to| !to.is_empty());
@@ -445,13 +466,15 @@ impl<'a> Builder<'a> {
         if !is_valid(&local) {
             return Err(Fault::reason(INVALID));
         }
-        let mapper = Mapper::forwards(subject, &local).map_err(|e| {
+        let untransformable = |e| {
             let (from, to) = (quoted(subject.as_bytes()), quoted(local.as_bytes()));
             Fault::Reason(format!(
                 "failed to create mapping transform for stream import subject from {from} to \
                  {to}: {e}"
             ))
-        })?;
+        };
+        let mapper = Mapper::forwards(subject, &local).map_err(untransformable)?;
+        let back = Mapper::backwards(&local, subject).map_err(untransformable)?;
         if !self.parties[at].imported.insert((from, subject)) {
             return Err(Fault::reason("stream import already exists"));
         }
@@ -465,9 +488,12 @@ impl<'a> Builder<'a> {
         let share = StreamShare {
             importer: self.parties[at].account.clone(),
             mapper,
+            allow_trace,
+            local: pattern::plain(&local).into(),
+            back,
         };
         let streams = &mut self.parties[from].exchange.streams;
-        streams.insert(subject, share, self.seed);
+        streams.insert(subject, Arc::new(share), self.seed);
         Ok(())
     }
 

@@ -35,6 +35,7 @@ fn export(system: &Account, at: usize) -> ServiceExport {
         response_type,
         threshold: THRESHOLD,
         latency: None,
+        allow_trace: false,
     }
 }
 

@@ -18,7 +18,7 @@ class Connections extends View {
     );
     super("connections", "Connections", filters.root);
     this.filters = filters;
-    this.before = new Map();
+    this.before = this.latest = { time: NaN, rows: new Map() };
     this.place = el("div");
     this.root.append(this.place);
     this.pager = new Pager(() => wake());
@@ -42,6 +42,7 @@ class Connections extends View {
     this.kind = kind;
     this.table = new Table({
       label: "Connections",
+      part: true,
       columns,
       empty: "Loading …",
       sort: this.sort,
@@ -104,9 +105,10 @@ class Connections extends View {
 
   perSecond(row, key, form) {
     if (this.filters.get("figures") === "total") return form(row[key]);
-    const before = this.before.get(row.cid);
-    if (row.stop || !before || !(this.seconds > 0)) return NONE;
-    return (form === bytes ? byteRate : rate)((row[key] - before[key]) / this.seconds);
+    const before = this.before.rows.get(row.cid);
+    const seconds = (this.latest.time - this.before.time) / 1000;
+    if (row.stop || !before || !(seconds > 0)) return NONE;
+    return (form === bytes ? byteRate : rate)((row[key] - before[key]) / seconds);
   }
 
   urls() {
@@ -137,8 +139,6 @@ class Connections extends View {
     if (!connz) return this.table.rows.length > 0 || this.table.set([], "Nothing to show.");
     let rows = list(connz.connections);
     const name = this.filters.get("name");
-    const now = Date.parse(connz.now);
-    this.seconds = (now - this.now) / 1000;
     const searched = rows.length;
     let note = "";
     if (this.filters.get("cid")) {
@@ -158,9 +158,14 @@ class Connections extends View {
     }
     const some = ["acc", "user", "cid", "name"].some((field) => this.filters.get(field));
     const kind = this.filters.get("state") === "closed" ? "closed connection" : "connection";
+    this.keep(rows, Date.parse(connz.now));
     this.table.set(rows, some ? `No ${kind} fits these filters.` : `There is no ${kind}.`);
-    this.before = new Map(rows.map((row) => [row.cid, row]));
-    this.now = now;
+  }
+
+  /** Remembers the rows for the rates, which are those of at least a second. */
+  keep(rows, time) {
+    if (!(time - this.latest.time < 1000)) this.before = this.latest;
+    this.latest = { time, rows: new Map(rows.map((row) => [row.cid, row])) };
   }
 }
 
@@ -214,7 +219,7 @@ class Subscriptions extends View {
         press: (s) => openConnection(s.cid),
       },
     ];
-    this.table = new Table({ label: "Subscriptions", columns, empty: "Loading …" });
+    this.table = new Table({ label: "Subscriptions", part: true, columns, empty: "Loading …" });
     this.table.root.append(this.pager.root);
     this.root.append(this.tiles.root, this.table.root);
   }

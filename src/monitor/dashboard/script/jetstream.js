@@ -146,10 +146,10 @@ class JetStream extends View {
 
 const consumerColumns = [
   { id: "kind", title: "Kind", text: (c) => (c.config?.deliver_subject ? "push" : "pull"), minor: true },
-  number("num_pending", "Unprocessed"),
-  number("num_ack_pending", "Unacknowledged"),
+  number("num_pending", "Pending", count, { hint: "Messages that it is still to get" }),
+  number("num_ack_pending", "Ack pending", count, { hint: "Messages that it got and did not acknowledge" }),
   number("num_redelivered", "Redelivered"),
-  number("num_waiting", "Waiting pulls", count, { minor: true }),
+  number("num_waiting", "Waiting", count, { minor: true }),
   {
     id: "delivered",
     title: "Delivered",

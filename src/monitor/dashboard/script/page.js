@@ -150,7 +150,7 @@ function showHealth(health) {
 
 function show() {
   const wanted = location.hash.slice(1);
-  current = views[wanted] ?? overview;
+  current = Object.hasOwn(views, wanted) ? views[wanted] : overview;
   for (const view of Object.values(views)) {
     view.root.hidden = view !== current;
     setAttribute(view.tab, "aria-current", view === current ? "page" : undefined);

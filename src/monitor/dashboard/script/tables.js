@@ -5,14 +5,16 @@
  *
  * A column has `id`, `title`, `text(row)`, and maybe `value(row)` to sort by, `server` (the name of
  * the server's order), `up` (that order is ascending), `number`, `minor` (left out on phones),
- * `open(row)` (what a press on its cell does) and `hint`.
+ * `press(row)` (what a press on its cell does) and `hint`. With `part`, the rows are a page of a list
+ * that the server keeps.
  */
 class Table {
-  constructor({ label, columns, empty, sort, onSort, onRow, paged = false, mark }) {
+  constructor({ label, columns, empty, sort, onSort, onRow, paged = false, part = false, mark }) {
     Object.assign(this, { label, columns, empty, sort, onSort, onRow, mark, rows: [], pool: [] });
     this.heads = columns.map((column) => {
       const press = el("button", { type: "button", click: () => this.press(column) }, column.title);
-      if (column.hint) press.title = column.hint;
+      const own = part && !column.server ? "Sorts the rows of this page" : "";
+      press.title = [column.hint, own].filter(Boolean).join(". ");
       return el("th", { scope: "col", class: this.kind(column) }, press);
     });
     this.body = el("tbody");
@@ -173,16 +175,17 @@ class Pager {
     const last = Math.min(total, this.offset + this.limit);
     setText(
       this.text,
-      `${total ? `${count(this.offset + 1)}–${count(last)} of ${count(total)}` : "0 of 0"}${note}`,
+      `${total ? `${count(this.offset + 1)}–${count(last)} of ${count(total)}` : "none"}${note}`,
     );
     // The shortest page holds it all: there is nothing to choose.
     for (const node of [this.size, this.back, this.on]) node.hidden = total <= 25;
+    this.root.hidden = total === 0 && note === "";
     this.back.disabled = this.offset === 0;
     this.on.disabled = last >= total;
   }
 }
 
-/** A list of names and values. Pairs whose value is undefined are left out. */
+/** A list of names and values. Pairs whose value is undefined, false or empty are left out. */
 class Facts {
   constructor(title) {
     this.list = el("dl", { class: "facts" });
@@ -191,7 +194,7 @@ class Facts {
   }
 
   set(pairs) {
-    const known = pairs.filter(([, value]) => value !== undefined);
+    const known = pairs.filter(([, value]) => value !== undefined && value !== false && value !== "");
     const names = known.map(([name]) => name).join("\n");
     this.root.hidden = known.length === 0;
     if (names !== this.names) {
