@@ -4,9 +4,9 @@
 //! Who is not live has to be ended and started again; who is not ready gets no new clients; who
 //! has not started is not asked the others.
 
-use super::figures::Figures;
 use super::source::Source;
 use super::{Answer, JSON, go_json};
+use crate::broker::survey::Question;
 use serde::Serialize;
 
 /// The document.
@@ -18,7 +18,7 @@ struct Probe {
 
 /// Live: at least one of the loops that serve clients answers.
 pub(super) fn livez(source: &dyn Source) -> Answer {
-    let answered = Figures::of(source).loads.len();
+    let answered = answering(source);
     let dead = (answered == 0).then(|| "no client loop answers".to_owned());
     answer(dead.into_iter().collect())
 }
@@ -32,7 +32,7 @@ pub(super) fn readyz(source: &dyn Source) -> Answer {
     } else if vitals.listener.is_none() {
         reasons.push(NOT_LISTENING.into());
     }
-    let answered = Figures::of(source).loads.len();
+    let answered = answering(source);
     if answered < vitals.loops {
         let (missing, all) = (vitals.loops - answered, vitals.loops);
         reasons.push(format!("{missing} of {all} client loops do not answer"));
@@ -45,6 +45,12 @@ pub(super) fn startupz(source: &dyn Source) -> Answer {
     let vitals = source.vitals();
     let starting = vitals.listener.is_none() && !vitals.lame_duck;
     answer(starting.then(|| NOT_LISTENING.into()).into_iter().collect())
+}
+
+/// How many loops answer. No client has the number 0, so that nothing but a sign of life is asked
+/// for.
+fn answering(source: &dyn Source) -> usize {
+    source.ask(Question::User(0)).len()
 }
 
 const NOT_LISTENING: &str = "the server does not listen for clients";

@@ -297,7 +297,11 @@ pub fn answer_account(
                     compact(&accstatz::document(source, Some(&names), true))
                 })
         }
-        AccountEndpoint::Conns => connections(source, account).map(|stat| compact(&stat)),
+        // Options that cannot be read are met with silence here, as in the reference.
+        AccountEndpoint::Conns => decode("", options, &mut [])
+            .ok()
+            .and_then(|()| connections(source, account))
+            .map(|stat| compact(&stat)),
     })
 }
 

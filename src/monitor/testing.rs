@@ -274,7 +274,7 @@ fn vitals() -> Vitals {
             port: 8222,
             https_port: 0,
             base_path: "/nats".into(),
-            requests: [("/varz".to_owned(), 3)].into(),
+            requests: [("/varz".to_owned(), 3), ("/jsz".to_owned(), 0)].into(),
         },
         config: ConfigVitals {
             loaded: at(0),

@@ -200,7 +200,7 @@ pub(super) fn document(source: &dyn Source) -> Varz {
         stale_connections: figures.stale_connections,
         stalled_clients: figures.stalls,
         subscriptions: subscriptions(&facts),
-        http_req_stats: vitals.http.requests,
+        http_req_stats: asked(vitals.http.requests),
         config_load_time: Stamp(vitals.config.loaded),
         config_digest: vitals.config.digest,
         tags: options.tags.clone(),
@@ -218,6 +218,12 @@ pub(super) fn document(source: &dyn Source) -> Varz {
 pub(super) fn system_account(facts: &Facts) -> Option<String> {
     let system = facts.accounts.system()?;
     Some(system.account.name.to_string())
+}
+
+/// Paths that were asked for.
+fn asked(mut requests: BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    requests.retain(|_, count| *count > 0);
+    requests
 }
 
 /// Subscriptions in all accounts.
