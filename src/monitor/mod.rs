@@ -5,3 +5,4 @@ pub mod body;
 pub mod head;
 pub mod http;
 pub mod path;
+pub mod pprof;
