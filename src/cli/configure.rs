@@ -129,6 +129,9 @@ fn override_with(options: &mut Options, args: &Args) -> Result<(), UsageError> {
     if let Some(port) = narrow("ms", args.https_port)? {
         options.https_port = port;
     }
+    if let Some(port) = narrow("profile", args.profile)? {
+        options.prof_port = port;
+    }
     if let Some(name) = &args.name {
         options.server_name = text(name);
     }

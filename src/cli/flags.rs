@@ -59,6 +59,7 @@ pub(super) mod key {
     pub(in crate::cli) const PORT: &str = "--port\0";
     pub(in crate::cli) const HTTP_PORT: &str = "--http_port\0";
     pub(in crate::cli) const HTTPS_PORT: &str = "--https_port\0";
+    pub(in crate::cli) const PROFILE: &str = "--profile\0";
     pub(in crate::cli) const NAME: &str = "--name\0";
     pub(in crate::cli) const PID_FILE: &str = "--pid\0";
     pub(in crate::cli) const PORTS_FILE_DIR: &str = "--ports_file_dir\0";
@@ -279,8 +280,8 @@ pub(super) static FLAGS: &[Flag] = &[
     later(&[], &["cluster_listen"], Text("url"), Cluster,
         "URL to listen on for routes"),
 
-    later(&[], &["profile"], Number("port"), Profiling,
-        "Port for profiling over HTTP"),
+    ready(&[], &["profile"], Number("port"), Profiling, &[key::PROFILE],
+        "Port for profiling over HTTP, -1 for a random one"),
 
     ready(&["h"], &["help"], Switch, Common, &[key::HELP],
         "Show this text"),

@@ -20,7 +20,7 @@ use crate::logging;
 use crate::options::{Options, VERSION};
 use crate::os::signals::{self, Signal, Signals};
 use crate::os::{interfaces, limits, malloc};
-use crate::server::Server;
+use crate::server::{HttpAddr, Server};
 
 /// Larger payloads are warned of.
 const PAYLOAD_ADVISED_MAX: usize = 8 << 20;
@@ -217,8 +217,8 @@ impl Running {
         let old = self.server.options();
         let mut new = setup.options;
         // Ports that were picked at the start are those that were asked for.
-        let at = self.server.monitor_addr();
-        let at = at.map(|at| i32::from(at.addr.port()));
+        let port = |at: Option<HttpAddr>| at.map(|at| i32::from(at.addr.port()));
+        let at = port(self.server.monitor_addr());
         for (old, new, picked) in [
             (
                 old.port,
@@ -227,6 +227,11 @@ impl Running {
             ),
             (old.http_port, &mut new.http_port, at),
             (old.https_port, &mut new.https_port, at),
+            (
+                old.prof_port,
+                &mut new.prof_port,
+                port(self.server.profile_addr()),
+            ),
         ] {
             if old != 0 && [Some(-1), picked].contains(&Some(*new)) {
                 *new = old;
@@ -333,11 +338,14 @@ fn write_ports(dir: &Path, server: &Server) -> Result<PortsFile, PortsFileError>
         warn!("Error listing network interfaces: {}", PlainError(&e));
         Vec::new()
     });
-    let monitoring = server.monitor_addr();
-    let monitoring = monitoring.map(|at| urls(at.scheme, at.addr, &interfaces));
+    let http = |at: Option<HttpAddr>| {
+        let urls = at.map(|at| urls(at.scheme, at.addr, &interfaces));
+        urls.unwrap_or_default()
+    };
     let ports = Ports {
         nats: urls("nats", server.addr(), &interfaces),
-        monitoring: monitoring.unwrap_or_default(),
+        monitoring: http(server.monitor_addr()),
+        profile: http(server.profile_addr()),
         ..Ports::default()
     };
     PortsFile::write(dir, &ports)

@@ -29,6 +29,7 @@ mod leafz;
 pub mod links;
 pub mod metrics;
 pub mod path;
+pub mod pprof;
 mod probes;
 mod query;
 mod raftz;

@@ -60,7 +60,7 @@ pub enum OptionError {
     HttpAndHttps(i32, i32),
     /// Monitoring over TLS is to listen, and there is no TLS.
     HttpsWithoutTls,
-    /// The named port for monitoring is no port, nor -1 for a random one.
+    /// The named port for monitoring or profiling is no port, nor -1 for a random one.
     MonitorPort(&'static str, i32),
     /// There is nothing that clients could know the server by.
     NoCertificate,
@@ -223,7 +223,11 @@ impl Options {
     fn check_monitoring(&self) -> Vec<OptionError> {
         let (http, https) = (self.http_port, self.https_port);
         let mut broken = Vec::new();
-        for (name, port) in [("http_port", http), ("https_port", https)] {
+        for (name, port) in [
+            ("http_port", http),
+            ("https_port", https),
+            ("prof_port", self.prof_port),
+        ] {
             if !(-1..=65535).contains(&port) {
                 broken.push(OptionError::MonitorPort(name, port));
             }

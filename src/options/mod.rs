@@ -72,7 +72,7 @@ pub struct Options {
     /// Names and values that operators attach to a server.
     pub metadata: BTreeMap<String, String>,
     pub log: LogOptions,
-    /// Host name or address to listen on for monitoring and profiling; `host` if `None`.
+    /// Host name or address to listen on for monitoring; `host` if `None`.
     pub http_host: Option<String>,
     /// Port for monitoring over HTTP. -1 lets the system pick one, 0 is none.
     pub http_port: i32,
@@ -80,6 +80,8 @@ pub struct Options {
     pub https_port: i32,
     /// The path that all of monitoring is below, as it is configured.
     pub http_base_path: String,
+    /// Port for profiling over HTTP, on `host`. -1 lets the system pick one, 0 is none.
+    pub prof_port: i32,
     /// Users of the global account, or the secret that everybody has to know.
     pub authorization: Authorization,
     /// The accounts, in the order of the file.
@@ -168,6 +170,7 @@ impl Default for Options {
             http_port: 0,
             https_port: 0,
             http_base_path: String::new(),
+            prof_port: 0,
             authorization: Authorization::default(),
             accounts: Vec::new(),
             mappings: Vec::new(),

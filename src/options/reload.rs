@@ -121,6 +121,7 @@ const FIELDS: &[Field] = &[
     fixed("http_port", "HTTPPort", |o| o.http_port.to_string()),
     fixed("https_port", "HTTPSPort", |o| o.https_port.to_string()),
     fixed("http_base_path", "HTTPBasePath", |o| o.http_base_path.clone()),
+    fixed("prof_port", "ProfPort", |o| o.prof_port.to_string()),
 
     unseen("authorization", |a, b| a.authorization != b.authorization),
     unseen("accounts", |a, b| a.accounts != b.accounts),
@@ -282,6 +283,7 @@ mod tests {
             http_port: 1,
             https_port: 1,
             http_base_path: "/b".into(),
+            prof_port: 1,
             authorization: Authorization {
                 token: Some("s3cret".into()),
                 ..Authorization::default()

@@ -3,6 +3,7 @@
 mod figures;
 mod monitoring;
 mod operations;
+mod profiling;
 mod site;
 
 pub use figures::Figures;
@@ -46,12 +47,13 @@ pub struct Server {
     /// The loop of the system account.
     system: Option<JoinHandle<()>>,
     monitor: Option<Monitor>,
-    monitor_addr: Option<MonitorAddr>,
+    monitor_addr: Option<HttpAddr>,
+    profile_addr: Option<HttpAddr>,
 }
 
-/// Where monitoring can be reached.
+/// Where something is served over HTTP.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct MonitorAddr {
+pub struct HttpAddr {
     /// `http` or `https`.
     pub scheme: &'static str,
     /// The address, with its real port.
@@ -102,6 +104,8 @@ pub enum StartError {
     Random(getrandom::Error),
     /// The address for monitoring, and the system's reason.
     Monitor(String, io::Error),
+    /// The address for profiling, and the system's reason.
+    Profiling(String, io::Error),
     /// A thread or a poll could not be had.
     Loop(io::Error),
     /// What is wrong with accounts and users.
@@ -124,6 +128,10 @@ impl fmt::Display for StartError {
                     "Can't start monitoring: can't listen to the monitor port: listen tcp {at}: {e}"
                 )
             }
+            StartError::Profiling(at, e) => {
+                let e = PlainError(e);
+                write!(f, "error starting profiler: listen tcp {at}: {e}")
+            }
             StartError::Random(e) => write!(f, "Error getting random numbers: {e}"),
             StartError::Loop(e) => write!(f, "Error starting a loop: {e}"),
             StartError::Security(faults) => f.write_str(&faults.join("\n")),
@@ -135,7 +143,10 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            StartError::Listen(_, e) | StartError::Monitor(_, e) | StartError::Loop(e) => Some(e),
+            StartError::Listen(_, e)
+            | StartError::Monitor(_, e)
+            | StartError::Profiling(_, e)
+            | StartError::Loop(e) => Some(e),
             StartError::Tls(e) => Some(e),
             StartError::Random(_) | StartError::Security(_) => None,
         }
@@ -155,7 +166,7 @@ impl Server {
     /// lacks what the loops need.
     pub fn start(options: Options) -> Result<Server, StartError> {
         let tls = load_tls(&options).map_err(StartError::Tls)?;
-        let monitor_tls = monitoring::load_tls(&options).map_err(StartError::Tls)?;
+        let http_tls = monitoring::load_tls(&options).map_err(StartError::Tls)?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(StartError::Random)?;
         let id = ServerKey::from_seed(seed).public();
@@ -167,7 +178,11 @@ impl Server {
         info!("  Name:     {name}");
         info!("  ID:       {id}");
 
-        let monitor = monitoring::bind(&options)?;
+        let sites = monitoring::Sites {
+            profiling: monitoring::bind_profiling(&options)?,
+            monitoring: monitoring::bind(&options)?,
+            tls: http_tls,
+        };
         let port = match options.port {
             -1 => 0,
             0 => 4222,
@@ -234,26 +249,27 @@ impl Server {
                 .map_err(StartError::Loop)?;
         }
         let figures = Figures::new(peers.clone(), facts.clone(), addr, cores);
+        let figures = Arc::new(figures);
         let mut acceptor = Some(Acceptor::new(listener));
         let mut server = Server {
             addr,
             facts: facts.clone(),
             peers: peers.clone(),
-            figures: Arc::new(figures),
-            operations: Arc::default(),
+            operations: Arc::new(Operations::new(figures.clone())),
+            figures,
             threads: Vec::new(),
             system: None,
             monitor: None,
-            monitor_addr: monitor.as_ref().map(monitoring::Bound::addr),
+            monitor_addr: sites.monitoring.as_ref().map(|bound| bound.at),
+            profile_addr: sites.profiling.as_ref().map(|bound| bound.at),
         };
         let seed = number(pick_seed).wrapping_sub(1);
         server.start_system(system_poll, loops, seed)?;
-        if let Some(bound) = monitor {
-            let base_path = &facts.options.http_base_path;
-            let site = Site::new(server.figures.clone(), &facts.options, bound.addr());
-            let monitor = monitoring::start(bound, monitor_tls, base_path, Arc::new(site));
-            server.monitor = Some(monitor.map_err(StartError::Loop)?);
-        }
+        let site = Site::new(server.figures.clone(), &facts.options, server.monitor_addr);
+        let figures = server.figures.clone();
+        let memory = Box::new(move || profiling::memory(&*figures));
+        let monitor = sites.start(&facts.options, Arc::new(site), memory);
+        server.monitor = monitor.map_err(StartError::Loop)?;
         for (me, poll) in polls.into_iter().enumerate() {
             let owner = LoopId(u16::try_from(me).expect("there are few loops"));
             let seed = number(pick_seed).wrapping_add(me as u64);
@@ -311,8 +327,13 @@ impl Server {
     }
 
     /// Where monitoring can be reached, if it is configured.
-    pub fn monitor_addr(&self) -> Option<MonitorAddr> {
+    pub fn monitor_addr(&self) -> Option<HttpAddr> {
         self.monitor_addr
+    }
+
+    /// Where profiles can be had, if that is configured.
+    pub fn profile_addr(&self) -> Option<HttpAddr> {
+        self.profile_addr
     }
 
     /// The options in force.

@@ -1,6 +1,7 @@
 //! Binds the listeners for monitoring and starts their loop.
 
-use super::{MonitorAddr, StartError};
+use super::profiling::{MemorySource, Profiles};
+use super::{HttpAddr, StartError};
 use crate::base::address::join;
 use crate::loops::monitor::{Monitor, Site};
 use crate::monitor::http::Handler;
@@ -11,28 +12,26 @@ use crate::options::tls::TlsOptions;
 use log::info;
 use mio::net::TcpListener;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// A listener for monitoring that nobody serves yet. Requests that come in wait.
+/// A listener that nobody serves yet. Requests that come in wait.
 pub(super) struct Bound {
     listener: TcpListener,
-    addr: SocketAddr,
-    /// Whether it speaks TLS.
-    secure: bool,
+    pub(super) at: HttpAddr,
 }
 
-impl Bound {
-    pub(super) fn addr(&self) -> MonitorAddr {
-        MonitorAddr {
-            scheme: scheme(self.secure),
-            addr: self.addr,
-        }
+/// Listens for profiling, if that is configured.
+///
+/// # Errors
+/// The address cannot be listened on.
+pub(super) fn bind_profiling(options: &Options) -> Result<Option<Bound>, StartError> {
+    if options.prof_port == 0 {
+        return Ok(None);
     }
-}
-
-fn scheme(secure: bool) -> &'static str {
-    if secure { "https" } else { "http" }
+    let bound = bind_to("http", &options.host, options.prof_port);
+    let bound = bound.map_err(|(at, e)| StartError::Profiling(at, e))?;
+    info!("profiling port: {}", bound.at.addr.port());
+    Ok(Some(bound))
 }
 
 /// Listens for monitoring, if that is configured.
@@ -40,23 +39,25 @@ fn scheme(secure: bool) -> &'static str {
 /// # Errors
 /// The address cannot be listened on.
 pub(super) fn bind(options: &Options) -> Result<Option<Bound>, StartError> {
-    let (port, secure) = match (options.http_port, options.https_port) {
+    let (port, scheme) = match (options.http_port, options.https_port) {
         (0, 0) => return Ok(None),
-        (0, port) => (port, true),
-        (port, _) => (port, false),
+        (0, port) => (port, "https"),
+        (port, _) => (port, "http"),
     };
     let host = options.monitor_host();
-    let number = u16::try_from(port.max(0)).unwrap_or(0);
-    let failed = |e: io::Error| StartError::Monitor(join(host, number), e);
-    let listener = listen(host, number).map_err(failed)?;
+    let bound = bind_to(scheme, host, port).map_err(|(at, e)| StartError::Monitor(at, e))?;
+    let at = join(host, bound.at.addr.port());
+    info!("Starting {scheme} monitor on {at}");
+    Ok(Some(bound))
+}
+
+fn bind_to(scheme: &'static str, host: &str, port: i32) -> Result<Bound, (String, io::Error)> {
+    let port = u16::try_from(port.max(0)).unwrap_or(0);
+    let failed = |e: io::Error| (join(host, port), e);
+    let listener = listen(host, port).map_err(failed)?;
     let addr = listener.local_addr().map_err(failed)?;
-    let at = join(host, addr.port());
-    info!("Starting {} monitor on {at}", scheme(secure));
-    Ok(Some(Bound {
-        listener,
-        addr,
-        secure,
-    }))
+    let at = HttpAddr { scheme, addr };
+    Ok(Bound { listener, at })
 }
 
 /// TLS as monitoring speaks it, if it does: with the server's own certificates, and without asking
@@ -78,20 +79,41 @@ pub(super) fn load_tls(options: &Options) -> Result<Option<Arc<ServerTls>>, TlsE
     ServerTls::load(&own).map(Arc::new).map(Some)
 }
 
-/// Starts serving what was bound.
-///
-/// # Errors
-/// The system lacks descriptors or threads.
-pub(super) fn start(
-    bound: Bound,
-    tls: Option<Arc<ServerTls>>,
-    base_path: &str,
-    handler: Arc<dyn Handler>,
-) -> io::Result<Monitor> {
-    Monitor::start(vec![Site {
-        listener: bound.listener,
-        tls: tls.filter(|_| bound.secure),
-        base_path: base_path.into(),
-        handler,
-    }])
+/// What is to be served where.
+pub(super) struct Sites {
+    pub(super) monitoring: Option<Bound>,
+    pub(super) profiling: Option<Bound>,
+    /// For monitoring, if it speaks TLS.
+    pub(super) tls: Option<Arc<ServerTls>>,
+}
+
+impl Sites {
+    /// Starts serving what was bound, if anything.
+    ///
+    /// # Errors
+    /// The system lacks descriptors or threads.
+    pub(super) fn start(
+        self,
+        options: &Options,
+        pages: Arc<dyn Handler>,
+        memory: MemorySource,
+    ) -> io::Result<Option<Monitor>> {
+        let monitoring = self.monitoring.map(|bound| Site {
+            listener: bound.listener,
+            tls: self.tls,
+            base_path: options.http_base_path.clone(),
+            handler: pages,
+        });
+        let profiling = self.profiling.map(|bound| Site {
+            listener: bound.listener,
+            tls: None,
+            base_path: String::new(),
+            handler: Arc::new(Profiles { memory }),
+        });
+        let sites = monitoring.into_iter().chain(profiling).collect::<Vec<_>>();
+        if sites.is_empty() {
+            return Ok(None);
+        }
+        Monitor::start(sites).map(Some)
+    }
 }

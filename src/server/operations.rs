@@ -1,18 +1,26 @@
 //! What operators may have done to the whole server by way of the system account.
 
+use super::{Figures, profiling};
 use crate::loops::system::Operator;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 type Reload = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// The ways to have something done.
-#[derive(Default)]
 pub(super) struct Operations {
+    figures: Arc<Figures>,
     reload: OnceLock<Reload>,
 }
 
 impl Operations {
+    pub(super) fn new(figures: Arc<Figures>) -> Operations {
+        Operations {
+            figures,
+            reload: OnceLock::new(),
+        }
+    }
+
     pub(super) fn set_reload(&self, reload: Reload) {
         // Whoever runs the server says it once.
         let _ = self.reload.set(reload);
@@ -27,7 +35,7 @@ impl Operator for Operations {
         }
     }
 
-    fn profile(&self, name: &str, _duration: Duration) -> Result<Vec<u8>, String> {
-        Err(format!("there is no profile {name:?}"))
+    fn profile(&self, name: &str, duration: Duration) -> Result<Vec<u8>, String> {
+        profiling::profile(&*self.figures, name, duration)
     }
 }

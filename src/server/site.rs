@@ -1,7 +1,7 @@
 //! What is served over HTTP: the dashboard, the documents of monitoring, and the figures for
 //! Prometheus.
 
-use super::{Figures, MonitorAddr};
+use super::{Figures, HttpAddr};
 use crate::monitor::dashboard::Page;
 use crate::monitor::http::{HTML, Handler, Request, Response};
 use crate::monitor::{Answer, PATHS, answer, metrics};
@@ -18,15 +18,16 @@ pub(super) struct Site {
 }
 
 impl Site {
-    /// The site of a server that listens there for monitoring.
-    pub(super) fn new(figures: Arc<Figures>, options: &Options, at: MonitorAddr) -> Site {
+    /// The site of a server that listens there for monitoring, if it does.
+    pub(super) fn new(figures: Arc<Figures>, options: &Options, at: Option<HttpAddr>) -> Site {
         let base_path = &options.http_base_path;
         figures.note_http(|http| {
             options.monitor_host().clone_into(&mut http.host);
             http.base_path.clone_from(base_path);
-            match at.scheme {
-                "https" => http.https_port = at.addr.port(),
-                _ => http.port = at.addr.port(),
+            match at {
+                Some(at) if at.scheme == "https" => http.https_port = at.addr.port(),
+                Some(at) => http.port = at.addr.port(),
+                None => {}
             }
             let paths = PATHS.iter().copied().chain(["/", METRICS]);
             http.requests = paths.map(|path| (path.to_owned(), 0)).collect();

@@ -28,6 +28,11 @@ mod official;
 mod pressure;
 #[cfg(unix)]
 mod process;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod profiling;
 mod protocol;
 mod routing;
 #[cfg(unix)]

@@ -248,10 +248,8 @@ impl MonitorLoop {
 
     /// All is sent: closes, once the client has seen it.
     fn finish(&mut self, token: Token, now: Mono) -> Next {
-        let ending = self.ends_at.is_some();
         if let Some(connection) = self.connections.get_mut(token)
             && connection.finish()
-            && !ending
         {
             connection.phase = Phase::Lingering { drained: 0 };
             connection.since = now;

@@ -291,7 +291,9 @@ impl MonitorLoop {
         for token in self.connections.tokens() {
             if let Some(connection) = self.connections.get_mut(token) {
                 connection.closes = true;
-                if connection.is_idle() {
+                // Who lingers may not have read the answer yet.
+                let lingers = matches!(connection.phase, Phase::Lingering { .. });
+                if connection.is_idle() && !lingers {
                     self.forget(token);
                 }
             }

@@ -34,6 +34,8 @@ pub(super) enum What {
     Part(Takes),
     /// It is refused, unless it turns the feature off.
     Later(Takes),
+    /// It is a number, and refused unless it is zero, for this reason.
+    Never(&'static str),
 }
 
 /// What a key's value has to be, and what it sets.
@@ -170,7 +172,7 @@ pub fn documented() -> impl Iterator<Item = Documented> {
             // `listen` and its like stand for a host and a port.
             live: super::reload::is_live(key.name()).unwrap_or(false),
         }),
-        What::Part(_) | What::Later(_) => None,
+        What::Part(_) | What::Later(_) | What::Never(_) => None,
     })
 }
 
@@ -179,6 +181,7 @@ pub fn documented() -> impl Iterator<Item = Documented> {
 pub(super) fn later_names() -> Vec<&'static str> {
     later::KEYS
         .iter()
+        .filter(|key| matches!(key.what, What::Later(_)))
         .flat_map(|key| key.names)
         .copied()
         .collect()
@@ -205,7 +208,7 @@ mod tests {
                         set: Set::Block(takes, _),
                         ..
                     } => nested(takes),
-                    What::Ready { .. } => {}
+                    What::Ready { .. } | What::Never(_) => {}
                 }
             }
         }

@@ -54,6 +54,7 @@ pub(super) const KEYS: &[Key] = &[
     })),
     ready(&["https_port"], "none", Int(-1, 65535, |o, v| o.https_port = port(v))),
     ready(&["http_base_path"], "/", Text(|o, v| o.http_base_path = v)),
+    ready(&["prof_port"], "none", Int(-1, 65535, |o, v| o.prof_port = port(v))),
 
     ready(&["authorization"], "none", Block(Takes::Block(AUTHORIZATION), blocks::authorization)),
     ready(&["accounts"], "none", Block(ACCOUNTS, blocks::accounts)),
