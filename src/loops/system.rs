@@ -208,9 +208,8 @@ impl SystemLoop {
         if work || !self.inbox().prepare_sleep() {
             return Some(Duration::ZERO);
         }
-        if self.account.is_none() {
-            return None;
-        }
+        // Without the account, there is nothing to be told.
+        self.account.as_ref()?;
         let beat = self.heartbeat.next();
         let first = self.broker.expires_at().map_or(beat, |at| at.min(beat));
         Some(first.since(clock::mono()) + Duration::from_micros(999))

@@ -1,7 +1,7 @@
 //! The head of a request: read whole, and refused with the status that says what is wrong with it.
 
 use super::body::Body;
-use super::http::Response;
+use super::http::{Accepted, Response};
 use crate::base::limits::{MONITOR_BODY, MONITOR_HEAD, MONITOR_HEADERS};
 use httparse::{EMPTY_HEADER, Header, Status};
 
@@ -14,7 +14,7 @@ pub struct Head {
     pub path: String,
     /// What stands behind the question mark, still encoded.
     pub query: String,
-    pub accept_encoding: String,
+    pub accepted: Accepted,
     /// Whether the client speaks HTTP/1.0.
     pub old: bool,
     /// Whether the connection may be used again.
@@ -91,7 +91,10 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Fault> {
         head_only: request.method == Some("HEAD"),
         path: path.into(),
         query: query.into(),
-        accept_encoding: headers.first("accept-encoding").unwrap_or_default().into(),
+        accepted: Accepted {
+            encoding: headers.first("accept-encoding").unwrap_or_default().into(),
+            types: headers.first("accept").unwrap_or_default().into(),
+        },
         old,
         keeps_alive: match old {
             true => headers.has_word("connection", "keep-alive"),
@@ -212,7 +215,10 @@ mod tests {
             head_only: false,
             path: "/varz".into(),
             query: "a=1".into(),
-            accept_encoding: "gzip".into(),
+            accepted: Accepted {
+                encoding: "gzip".into(),
+                types: String::new(),
+            },
             old: false,
             keeps_alive: true,
             asks_leave: false,

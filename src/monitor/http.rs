@@ -11,6 +11,17 @@ pub struct Request {
     pub query: Vec<(String, String)>,
     /// The header Accept-Encoding as it came, empty if it did not.
     pub accept_encoding: String,
+    /// The header Accept, likewise.
+    pub accept: String,
+}
+
+/// What a client accepts: its headers as they came, empty if they did not.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Accepted {
+    /// Accept-Encoding.
+    pub encoding: String,
+    /// Accept.
+    pub types: String,
 }
 
 /// What is answered.
@@ -74,12 +85,13 @@ impl Request {
     }
 
     /// Reads what [`Request::target`] has written.
-    pub fn from_target(target: &str, accept_encoding: &str) -> Option<Request> {
+    pub fn from_target(target: &str, accepted: &Accepted) -> Option<Request> {
         let (escaped, query) = target.split_once('?').unwrap_or((target, ""));
         Some(Request {
             path: path::decode(escaped)?,
             query: path::parse_query(query),
-            accept_encoding: accept_encoding.into(),
+            accept_encoding: accepted.encoding.clone(),
+            accept: accepted.types.clone(),
         })
     }
 }
@@ -184,15 +196,20 @@ mod tests {
             path: "/a b/ü%2f?#/".into(),
             query: pairs.map(|(n, v)| (n.into(), v.into())).into(),
             accept_encoding: "gzip".into(),
+            accept: "*/*".into(),
         };
         let target = request.target();
         assert!(target.bytes().all(|b| b.is_ascii_graphic()), "{target}");
-        assert_eq!(Request::from_target(&target, "gzip"), Some(request));
+        let accepted = Accepted {
+            encoding: "gzip".into(),
+            types: "*/*".into(),
+        };
+        assert_eq!(Request::from_target(&target, &accepted), Some(request));
     }
 
     #[test]
     fn the_first_parameter_of_a_name_counts() {
-        let request = Request::from_target("/x?a=1&a=2&b", "").unwrap();
+        let request = Request::from_target("/x?a=1&a=2&b", &Accepted::default()).unwrap();
         let found = ["a", "b", "c"].map(|name| request.parameter(name));
         assert_eq!(found, [Some("1"), Some(""), None]);
     }

@@ -1,6 +1,6 @@
 //! Paths and queries of URLs, read and cleaned as Go's library does.
 
-use super::http::{Request, Response};
+use super::http::{Accepted, Request, Response};
 
 /// Where a request's target leads.
 #[derive(PartialEq, Eq, Debug)]
@@ -14,7 +14,7 @@ pub enum Route {
 /// Finds out where a path, still encoded, and a query lead, for a site below `base`, which is
 /// [`clean`], or empty for one at the top. As in the reference, paths with `//`, `.` or `..` are
 /// redirected, and nothing but the base itself, without a slash behind, is its home page.
-pub fn route(base: &str, escaped: &str, query: &str, accept_encoding: &str) -> Route {
+pub fn route(base: &str, escaped: &str, query: &str, accepted: &Accepted) -> Route {
     let cleaned = clean(escaped);
     if cleaned != escaped {
         let mut location = String::new();
@@ -42,7 +42,8 @@ pub fn route(base: &str, escaped: &str, query: &str, accept_encoding: &str) -> R
     Route::Request(Request {
         path: path.into(),
         query: parse_query(query),
-        accept_encoding: accept_encoding.into(),
+        accept_encoding: accepted.encoding.clone(),
+        accept: accepted.types.clone(),
     })
 }
 
@@ -178,7 +179,7 @@ mod tests {
     }
 
     fn led(base: &str, path: &str) -> String {
-        match route(base, path, "q=1", "") {
+        match route(base, path, "q=1", &Accepted::default()) {
             Route::Request(request) => request.path,
             Route::Answer(response) => match response.headers.first() {
                 Some(("Location", to)) => format!("{} {to}", response.status),

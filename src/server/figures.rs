@@ -9,6 +9,7 @@ use crate::loops::client::Peers;
 use crate::loops::inbox::Mail;
 use crate::monitor::Source;
 use crate::monitor::source::{ConfigVitals, HttpVitals, ThreadVitals, Vitals};
+use crate::net::tls::ServerTls;
 use crate::os::vitals;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +33,7 @@ pub struct Figures {
     http: Mutex<HttpVitals>,
     config: Mutex<ConfigVitals>,
     cpu: Mutex<CpuMeter>,
+    tls_not_after: Mutex<Option<SystemTime>>,
     /// What each loop told last of itself, as sums over all loops must not shrink when one of them
     /// is late with an answer.
     totals: Mutex<Vec<Option<Totals>>>,
@@ -71,6 +73,7 @@ impl Figures {
                 used: Duration::ZERO,
                 percent: 0.0,
             }),
+            tls_not_after: Mutex::default(),
             totals: Mutex::new(vec![None; loops]),
         }
     }
@@ -91,6 +94,11 @@ impl Figures {
     /// Lame duck mode was entered.
     pub(super) fn note_lame_duck(&self) {
         self.lame_duck.store(true, Ordering::Relaxed);
+    }
+
+    /// Clients are served with these certificates, or with none.
+    pub(super) fn note_tls(&self, tls: Option<&ServerTls>) {
+        *lock(&self.tls_not_after) = tls.and_then(ServerTls::not_after);
     }
 
     /// Clients are no longer served.
@@ -151,7 +159,7 @@ impl Source for Figures {
             accepted: self.peers.accepted.load(Ordering::Relaxed),
             http: lock(&self.http).clone(),
             config: lock(&self.config).clone(),
-            tls_not_after: None,
+            tls_not_after: *lock(&self.tls_not_after),
             // Other arguments may be secrets, such as a password.
             command_line: std::env::args().take(1).collect(),
         }

@@ -250,6 +250,7 @@ impl Server {
         }
         let figures = Figures::new(peers.clone(), facts.clone(), addr, cores);
         let figures = Arc::new(figures);
+        figures.note_tls(tls.as_deref());
         let mut acceptor = Some(Acceptor::new(listener));
         let mut server = Server {
             addr,
@@ -393,6 +394,7 @@ impl Server {
             loop_bytes_max: self.facts.loop_bytes_max,
         });
         self.figures.renew(self.facts.clone());
+        self.figures.note_tls(tls.as_deref());
         let peers = &self.peers;
         peers
             .connections_max

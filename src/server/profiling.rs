@@ -150,12 +150,13 @@ const INDEX: &str = "<!doctype html>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::monitor::http::Accepted;
 
     fn got(target: &str) -> Response {
         let profiles = Profiles {
             memory: Box::new(Vec::new),
         };
-        profiles.handle(&Request::from_target(target, "").unwrap())
+        profiles.handle(&Request::from_target(target, &Accepted::default()).unwrap())
     }
 
     #[test]

@@ -53,9 +53,10 @@ impl Site {
 impl Handler for Site {
     fn handle(&self, request: &Request) -> Response {
         self.figures.count_request(&request.path);
+        let open = request.accept.contains("application/openmetrics-text");
         let found = match &*request.path {
             "/" => return self.dashboard(),
-            METRICS => Some(metrics::answer(&*self.figures, false)),
+            METRICS => Some(metrics::answer(&*self.figures, open)),
             path => answer(&*self.figures, path, &request.query),
         };
         let Some(Answer {

@@ -17,6 +17,7 @@ pub use envelope::{
 pub use heartbeat::Heartbeat;
 pub use services::Service;
 
+use crate::base::text::GoDuration;
 use crate::broker::survey::{Question, Report, SubscriptionsQuestion};
 use crate::monitor::Source;
 use crate::monitor::accstatz::AccountStat;
@@ -150,8 +151,8 @@ fn client_command(
     };
     let body: Result<Value, _> = serde_json::from_slice(request.body);
     let body = body.map_err(|e| bad(400, &e.to_string()))?;
-    let cid = body.get("cid").and_then(Value::as_u64);
-    let cid = cid.ok_or_else(|| bad(400, "\"cid\" has to be the number of a client"))?;
+    // There is no client with the number 0.
+    let cid = body.get("cid").and_then(Value::as_u64).unwrap_or(0);
     let (question, nobody) = match service {
         Service::Kick => (Question::Kick(cid), "no such client or leafnode id"),
         _ => (Question::LameDuck(cid), "no such client id"),
@@ -210,33 +211,23 @@ fn subscribers(source: &dyn Source, request: &Request<'_>) -> Reaction {
 
 /// `{"name": "cpu", "duration": nanoseconds}` and a filter.
 fn profile(source: &dyn Source, request: &Request<'_>) -> Reaction {
-    let refused = |code, description: String| {
-        let error = RequestError { code, description };
-        Reaction::Answer(enveloped(source, "data", Err(error)))
-    };
-    match request::filter(request.body) {
+    let options = match request::filter(request.body) {
         Err(error) => return Reaction::Answer(enveloped(source, "data", Err(error))),
         Ok(filter) if !request::applies(&filter, &source.facts()) => return Reaction::Silence,
-        Ok(_) => {}
-    }
-    let options: Value = match request.body {
-        [] => Value::Null,
-        body => match serde_json::from_slice(body) {
-            Ok(options) => options,
-            Err(e) => return refused(400, e.to_string()),
-        },
+        // What is JSON enough for the filter is so here.
+        Ok(_) => serde_json::from_slice(request.body).unwrap_or(Value::Null),
     };
     let name = options.get("name").and_then(Value::as_str).unwrap_or("");
-    let duration = options.get("duration").map_or(Some(0), Value::as_u64);
-    match duration.map(Duration::from_nanos) {
-        _ if name.is_empty() => refused(400, "profile name not specified".into()),
-        Some(duration) if duration <= PROFILE_MAX => Reaction::Profile {
-            name: name.into(),
-            duration,
-        },
-        _ => refused(
-            400,
-            "profile duration has to be from 0 to 15 seconds".into(),
-        ),
-    }
+    let nanos = options.get("duration").and_then(Value::as_u64);
+    let duration = Duration::from_nanos(nanos.unwrap_or(0));
+    let refused = if name.is_empty() {
+        "Profile name not specified".into()
+    } else if name == "cpu" && (duration.is_zero() || duration > PROFILE_MAX) {
+        let duration = GoDuration(duration);
+        format!("Duration {duration} should be between 0s and 15s")
+    } else {
+        let name = name.into();
+        return Reaction::Profile { name, duration };
+    };
+    Reaction::Answer(profile_answer(source, Err(refused)))
 }

@@ -206,7 +206,9 @@ fn clients_over_tls_show_how() {
             .unwrap()
             .starts_with("TLS_")
     );
-    assert_eq!(json(http, "/varz")["tls_required"], true);
+    let varz = json(http, "/varz");
+    assert_eq!(varz["tls_required"], true);
+    assert!(varz["tls_cert_not_after"].is_string());
     drop(peer);
 }
 

@@ -324,6 +324,23 @@ fn operators_send_clients_away() {
     assert_eq!(wrong["error"]["description"], "no such client id");
     let wrong = ask(&mut admin, &kick, "x");
     assert_eq!(wrong["error"]["code"], 400);
+    for (body, error) in [
+        ("", "Profile name not specified"),
+        ("{\"name\":\"x\"}", "Profile \"x\" not found"),
+        (
+            "{\"name\":\"cpu\"}",
+            "Duration 0s should be between 0s and 15s",
+        ),
+    ] {
+        let answer = ask(&mut admin, "$SYS.REQ.SERVER.PING.PROFILEZ", body);
+        assert_eq!(answer["data"]["error"], error);
+    }
+    let heap = ask(
+        &mut admin,
+        "$SYS.REQ.SERVER.PING.PROFILEZ",
+        "{\"name\":\"heap\"}",
+    );
+    assert!(heap["data"]["profile"].is_string(), "{heap}");
     let reload = ask(&mut admin, &format!("$SYS.REQ.SERVER.{id}.RELOAD"), "");
     assert!(reload["error"]["description"].is_string(), "{reload}");
 }

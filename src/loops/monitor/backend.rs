@@ -11,7 +11,7 @@ use super::connection::Ticket;
 use super::mail::Command;
 use crate::base::clock::Mono;
 use crate::base::limits::MONITOR_WORKERS;
-use crate::monitor::http::{Handler, Request, is_header_value};
+use crate::monitor::http::{Accepted, Handler, Request, is_header_value};
 use crate::net::private::{self, Listener, Stream};
 use mio::{Interest, Registry, Token};
 use std::io::{self, Cursor};
@@ -195,9 +195,13 @@ impl Shared {
         let method = if head_only { "HEAD" } else { "GET" };
         let (secret, target) = (&self.secret, request.target());
         let mut written = format!("{method} /{secret}/{site}{target} HTTP/1.1\r\n");
-        let accepted = &request.accept_encoding;
-        if !accepted.is_empty() && is_header_value(accepted) {
-            written.extend(["Accept-Encoding: ", accepted, "\r\n"]);
+        for (name, value) in [
+            ("Accept-Encoding: ", &request.accept_encoding),
+            ("Accept: ", &request.accept),
+        ] {
+            if !value.is_empty() && is_header_value(value) {
+                written.extend([name, value, "\r\n"]);
+            }
         }
         written.push_str("\r\n");
         written.into_bytes()
@@ -209,12 +213,16 @@ impl Shared {
         let rest = rest.strip_prefix(&*self.secret)?.strip_prefix('/')?;
         let (site, _) = rest.split_once('/')?;
         let handler = self.handlers.get(site.parse::<usize>().ok()?)?;
-        let accepted = request
-            .headers()
-            .iter()
-            .find(|header| header.field.equiv("Accept-Encoding"));
-        let accepted = accepted.map_or("", |header| header.value.as_str());
-        let read = Request::from_target(&rest[site.len()..], accepted)?;
+        let header = |name| {
+            let mut headers = request.headers().iter();
+            let found = headers.find(|header| header.field.equiv(name));
+            found.map_or_else(String::new, |header| header.value.as_str().to_owned())
+        };
+        let accepted = Accepted {
+            encoding: header("Accept-Encoding"),
+            types: header("Accept"),
+        };
+        let read = Request::from_target(&rest[site.len()..], &accepted)?;
         Some((&**handler, read))
     }
 

@@ -191,7 +191,7 @@ impl MonitorLoop {
             // The server is about to end.
             return self.answer(token, &unavailable(), head_only, now);
         };
-        match route(&door.base, &head.path, &head.query, &head.accept_encoding) {
+        match route(&door.base, &head.path, &head.query, &head.accepted) {
             Route::Answer(response) => self.answer(token, &response, head_only, now),
             Route::Request(_) if self.waiting.len() >= MONITOR_QUEUE => {
                 self.answer(token, &unavailable(), head_only, now);

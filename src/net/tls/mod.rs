@@ -26,7 +26,9 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
 
 /// TLS as a listener speaks it. Connections that have begun with one keep to it when another takes
 /// its place.
@@ -39,6 +41,7 @@ pub struct ServerTls {
     pins: BTreeSet<String>,
     rate: RateLimit,
     warnings: Vec<String>,
+    not_after: Option<SystemTime>,
 }
 
 /// Why TLS cannot be had.
@@ -163,6 +166,8 @@ impl ServerTls {
         } else {
             builder.with_no_client_auth()
         };
+        let first = certificates.first().and_then(|key| key.cert.first());
+        let not_after = first.and_then(not_after);
         let mut config = builder.with_cert_resolver(Arc::new(Certificates(certificates)));
         config.ignore_client_order = !options.cipher_suites.is_empty();
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -180,8 +185,14 @@ impl ServerTls {
             handshake_first: options.handshake_first,
             pins: options.pinned_certs.clone(),
             rate: RateLimit::new(options.connection_rate_limit),
+            not_after,
             warnings,
         })
+    }
+
+    /// When the first certificate ends to be valid, if that can be read.
+    pub fn not_after(&self) -> Option<SystemTime> {
+        self.not_after
     }
 
     /// What is odd about the files, but not wrong.
@@ -239,6 +250,17 @@ impl ServerTls {
     pub fn has_same_pins(&self, other: &ServerTls) -> bool {
         self.pins == other.pins
     }
+}
+
+fn not_after(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+    let certificate = Certificate::from_der(certificate).ok()?;
+    Some(
+        certificate
+            .tbs_certificate
+            .validity
+            .not_after
+            .to_system_time(),
+    )
 }
 
 fn load_certificates(

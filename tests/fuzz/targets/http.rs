@@ -6,7 +6,7 @@
 use libfuzzer_sys::fuzz_target;
 use nats_server::monitor::body::Body;
 use nats_server::monitor::head::parse;
-use nats_server::monitor::http::Request;
+use nats_server::monitor::http::{Accepted, Request};
 use nats_server::monitor::path::{Route, base, clean, route};
 
 fuzz_target!(|data: &[u8]| {
@@ -26,7 +26,7 @@ fuzz_target!(|data: &[u8]| {
     };
     skip(head.body.clone(), &bytes[len..], cut);
     for base_path in [String::new(), base("/nats"), base(&head.query)] {
-        match route(&base_path, &head.path, &head.query, &head.accept_encoding) {
+        match route(&base_path, &head.path, &head.query, &head.accepted) {
             Route::Request(request) => arrives(&request),
             Route::Answer(answer) => {
                 answer.encode(head.head_only, "", None);
@@ -58,6 +58,10 @@ fn skip(body: Body, bytes: &[u8], cut: usize) {
 fn arrives(request: &Request) {
     let target = request.target();
     assert!(target.bytes().all(|b| b.is_ascii_graphic()), "{target}");
-    let read = Request::from_target(&target, &request.accept_encoding);
+    let accepted = Accepted {
+        encoding: request.accept_encoding.clone(),
+        types: request.accept.clone(),
+    };
+    let read = Request::from_target(&target, &accepted);
     assert_eq!(read.as_ref(), Some(request));
 }
