@@ -6,6 +6,7 @@
 //!    ├─ clients-0 ─┐    accept, read, parse, route, deliver, write
 //!    ├─ clients-1 ─┤    the same; batches of messages between them
 //!    │     ...     │
+//!    ├─ system     │    answers the system account, with what the others report
 //!    ├─ monitor    │    those who ask over HTTP how the server is; threads that answer them
 //!    └─ log        │    writes what the others log
 //!         shared: accounts' interest (who listens to what)
@@ -18,7 +19,7 @@
 //! | program | [`cli`], [`server`] |
 //! | loops: the only place where sockets are read and written | [`loops`] |
 //! | mechanism | [`os`], [`logging`], [`net`] |
-//! | decisions, without I/O | [`options`], [`accounts`], [`auth`], [`conn`], [`routing`], [`broker`], [`monitor`] |
+//! | decisions, without I/O | [`options`], [`accounts`], [`auth`], [`conn`], [`routing`], [`broker`], [`monitor`], [`system`] |
 //! | forms | [`proto`], [`subject`], [`nkey`], [`config`] |
 //! | ground | [`base`] |
 
