@@ -3,6 +3,7 @@
 use crate::support::{Dir, PATIENCE, Peer, Process, Run, eventually, server_binary};
 use std::fs;
 use std::io::{Read, Write};
+use std::iter;
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::thread;
@@ -47,7 +48,11 @@ fn a_profile_names_the_functions_that_work() {
     let mut subscriber = Peer::connect(process.addr);
     subscriber.say("SUB a 1\r\nPING\r\n");
     subscriber.expect("PONG\r\n");
-    let watching = thread::spawn(move || get(addr, "/debug/pprof/profile?seconds=2"));
+    // The other one may have come first.
+    let watching = thread::spawn(move || {
+        let mut tries = iter::repeat_with(|| get(addr, "/debug/pprof/profile?seconds=2"));
+        tries.find(|(status, ..)| *status != 500).unwrap()
+    });
     eventually("another one is refused", || {
         let (status, _, body) = get(addr, "/debug/pprof/profile?seconds=1");
         let text = b"Could not enable CPU profiling: cpu profiling already in use\n";
@@ -73,7 +78,7 @@ fn a_profile_names_the_functions_that_work() {
     ] {
         assert!(holds(&profile, name), "{name}");
     }
-    // The next one may begin at once, and messages go on.
+    // The next one may begin, and messages go on.
     let (status, ..) = get(addr, "/debug/pprof/profile?seconds=1");
     assert_eq!(status, 200);
     subscriber.sync();
