@@ -128,7 +128,7 @@ impl Publisher {
 impl Broker {
     /// Routes a message, and those that follow it in `rest` if they are on the same subject and
     /// many are to get them. Gives the bytes of `rest` that were used.
-    #[inline]
+    #[inline(always)]
     pub(super) fn publish<S: Source, W: Wire>(
         &mut self,
         from: &mut Publisher,
@@ -148,7 +148,7 @@ impl Broker {
     }
 
     /// Routes a message of which nothing is told.
-    #[inline]
+    #[inline(always)]
     pub(super) fn publish_untraced<S: Source, W: Wire>(
         &mut self,
         from: &mut Publisher,

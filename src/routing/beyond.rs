@@ -53,7 +53,7 @@ impl Beyond {
         matches: &mut Matches<Target>,
     ) -> Option<Box<Beyond>> {
         let answers = replies::is_reply(subject);
-        let exchange = exchange.filter(|exchange| !exchange.is_empty());
+        let exchange = exchange.filter(|exchange| exchange.may_concern(subject));
         if exchange.is_none() && !answers {
             return None;
         }

@@ -23,8 +23,8 @@ pub struct RouteCache {
     /// The route of a subject that is not worth an entry.
     scratch: Arc<Route>,
     matches: Matches<Target>,
-    lookups: u64,
     hits: u64,
+    misses: u64,
 }
 
 /// How a cache does.
@@ -69,8 +69,8 @@ impl RouteCache {
             held: 0,
             scratch: Arc::default(),
             matches: Matches::default(),
-            lookups: 0,
             hits: 0,
+            misses: 0,
         }
     }
 
@@ -83,7 +83,7 @@ impl RouteCache {
     pub fn totals(&self) -> CacheTotals {
         let mut totals = CacheTotals {
             hits: self.hits,
-            lookups: self.lookups,
+            lookups: self.hits + self.misses,
             ..CacheTotals::default()
         };
         for entry in self.sets.iter().flatten().flatten() {
@@ -103,7 +103,6 @@ impl RouteCache {
         if self.held > HELD_MAX {
             self.clear();
         }
-        self.lookups += 1;
         let hash = interest.hash(subject);
         let set = low(hash) & (SETS - 1);
         let way = self.sets[set]
@@ -142,6 +141,7 @@ impl RouteCache {
         (accounts, account): (&Accounts, &Account),
         subject: &[u8],
     ) -> &Arc<Route> {
+        self.misses += 1;
         let interest = &account.interest;
         let tag = (hash >> 48) as u16 | 1;
         let door = &mut self.doorkeeper[low(hash >> 20) & (DOORKEEPER - 1)];
@@ -183,10 +183,10 @@ impl RouteCache {
     /// Forgets all routes.
     #[cold]
     pub fn clear(&mut self) {
-        let (lookups, hits) = (self.lookups, self.hits);
+        let (hits, misses) = (self.hits, self.misses);
         *self = RouteCache {
-            lookups,
             hits,
+            misses,
             ..RouteCache::new(self.remembers)
         };
     }

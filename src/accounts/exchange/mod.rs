@@ -124,9 +124,7 @@ impl<T> Directory<T> {
     /// What is there for a subject, in the order in which it was inserted.
     fn matches(&self, subject: &[u8]) -> impl Iterator<Item = &T> {
         let mut matches = Matches::default();
-        let first = subject.first().copied().unwrap_or_default();
-        let may_be = self.firsts[usize::from(first >> 6)] >> (first & 63) & 1 == 1;
-        if let Some(patterns) = self.patterns.as_ref().filter(|_| may_be) {
+        if let Some(patterns) = &self.patterns {
             patterns.matches(subject, &mut matches);
             matches.plain.sort_unstable();
         }
@@ -140,6 +138,15 @@ impl Exchange {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.streams.patterns.is_none() && self.services.patterns.is_none()
+    }
+
+    /// Whether messages on this subject may go to another. Most subjects are settled by their first
+    /// byte.
+    #[inline]
+    pub fn may_concern(&self, subject: &[u8]) -> bool {
+        let first = subject.first().copied().unwrap_or_default();
+        let of = |firsts: &[u64; 4]| firsts[usize::from(first >> 6)] >> (first & 63) & 1 == 1;
+        of(&self.streams.firsts) || of(&self.services.firsts)
     }
 
     /// Who imports messages on this subject.
