@@ -81,7 +81,9 @@ fn lines(at: usize) -> Vec<Line> {
 /// The name of a function with that of its module. A program without full debug information knows
 /// just the last part of the name, but the module can be told from the file.
 fn qualified(name: String, file: &str) -> String {
-    if name.contains("::") {
+    // Behind a bracket are the names of types, which are complete.
+    let own = name.split('<').next().unwrap_or_default();
+    if own.is_empty() || own.contains("::") {
         return name;
     }
     let Some((before, path)) = file
@@ -133,15 +135,15 @@ pub fn memory_uses(listed: Vec<MemoryUse>) -> Vec<MemoryUse> {
         }
     };
     let heap = super::malloc::heap();
-    if let Some(heap) = heap {
-        add(&["heap", "not listed"], heap.used.saturating_sub(known));
-        add(&["heap", "free"], heap.free);
-    }
+    let used = heap.map_or(known, |heap| heap.used.max(known));
+    add(&["heap", "not listed"], used - known);
     if let Some(resident) = super::limits::resident() {
         add(&["files and program"], resident.file);
-        let heap = heap.map_or(known, |heap| heap.used.max(known) + heap.free);
-        let rest = resident.all.saturating_sub(resident.file + heap);
-        add(&["stacks and others"], rest);
+        // The allocator counts free memory that was given back to the system all the same.
+        let rest = resident.all.saturating_sub(resident.file + used);
+        let free = heap.map_or(0, |heap| heap.free.min(rest));
+        add(&["heap", "free"], free);
+        add(&["stacks and others"], rest - free);
     }
     uses
 }
@@ -201,6 +203,8 @@ mod tests {
                 "hash_brown::map::f",
             ),
             ("f", "/r/index-1a/log-1.0.0/src/lib.rs", "log::f"),
+            ("f<a::B>", "src/a.rs", "nats_server::a::f<a::B>"),
+            ("<a::B as C>::f", "src/a.rs", "<a::B as C>::f"),
             ("send", "", "send"),
             ("memcpy", "./string/memcpy.S", "memcpy"),
         ] {
