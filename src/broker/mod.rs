@@ -591,6 +591,11 @@ impl Broker {
         self.delivery.now = now;
     }
 
+    /// Whether something has come up that [`Broker::finish`] has still to tell or to write.
+    pub fn has_news(&self) -> bool {
+        !self.delivery.events.is_empty() || !self.delivery.dirty.is_empty()
+    }
+
     /// Writes to all clients for which something has come up, and passes all batches on.
     pub fn finish<W: Wire>(&mut self, turn: &mut Turn<'_, W>) {
         if !self.delivery.events.is_empty() {

@@ -61,6 +61,9 @@ struct Picking {
     /// The first in the order asked for, the last of them on top.
     first: BinaryHeap<Pick>,
     next: Next,
+    /// A connection that counts if one of these subscriptions does, which are still to be looked
+    /// at.
+    doubtful: Option<(u32, Vec<u32>)>,
 }
 
 /// Which connection is looked at next.
@@ -242,6 +245,18 @@ impl Broker {
 
     fn pick(&mut self, mut picking: Picking, now: Mono) -> Slice {
         for _ in 0..SURVEY_BUDGET {
+            if let Some((slot, mut subs)) = picking.doubtful.take() {
+                match subs.pop() {
+                    Some(sub) if self.overlaps(slot, sub, &picking.question) => {
+                        if let Some(client) = self.delivery.clients.get(slot) {
+                            picking.add_open(slot, client, now);
+                        }
+                    }
+                    Some(_) => picking.doubtful = Some((slot, subs)),
+                    None => {}
+                }
+                continue;
+            }
             match picking.next {
                 Next::Open(next) => match self.delivery.clients.at_or_after(next) {
                     Some((slot, client)) => {
@@ -249,9 +264,14 @@ impl Broker {
                         if client.is_closed() || !picking.counts(&client.account) {
                             continue;
                         }
-                        if self.is_asked_for(&picking.question, client) {
-                            let key = open_key(picking.question.sort, client, now);
-                            picking.add(key, client.id.0, || Which::Open(slot));
+                        if !is_asked_for(&picking.question, client) {
+                            continue;
+                        }
+                        match picking.question.subject {
+                            None => picking.add_open(slot, client, now),
+                            Some(_) => {
+                                picking.doubtful = Some((slot, client.sids.slots().collect()));
+                            }
                         }
                     }
                     None if picking.question.state == State::Open => return picking.finish(),
@@ -277,22 +297,18 @@ impl Broker {
         Slice::More(Work::Picking(picking))
     }
 
-    fn is_asked_for(&self, question: &ConnectionsQuestion, client: &Client) -> bool {
-        let ConnectionsQuestion {
-            cid, user, subject, ..
-        } = question;
-        cid.is_none_or(|cid| cid == client.id.0)
-            && user.as_ref().is_none_or(|user| *user == client.who())
-            && subject.as_ref().is_none_or(|subject| {
-                let mut own = Vec::new();
-                client.sids.slots().any(|slot| {
-                    let sub = self.delivery.subs.get(slot);
-                    sub.is_some_and(|sub| {
-                        client.account.interest.describe(sub.held, &mut own);
-                        pattern::overlaps(&own, subject)
-                    })
-                })
-            })
+    /// Whether a subscription of a client has subjects that are asked for.
+    fn overlaps(&self, client: u32, sub: u32, question: &ConnectionsQuestion) -> bool {
+        let (Some(sub), Some(subject)) = (self.delivery.subs.get(sub), &question.subject) else {
+            return false;
+        };
+        let owner = self.delivery.clients.get(client);
+        let Some(owner) = owner.filter(|owner| sub.client == client && !owner.is_closed()) else {
+            return false;
+        };
+        let mut own = Vec::new();
+        owner.account.interest.describe(sub.held, &mut own);
+        pattern::overlaps(&own, subject)
     }
 
     fn tell_of(&mut self, mut telling: Telling) -> Slice {
@@ -528,6 +544,11 @@ impl Picking {
         counts
     }
 
+    fn add_open(&mut self, slot: u32, client: &Client, now: Mono) {
+        let key = open_key(self.question.sort, client, now);
+        self.add(key, client.id.0, || Which::Open(slot));
+    }
+
     fn add(&mut self, key: Key, cid: u64, which: impl FnOnce() -> Which) {
         let full = self.first.len() >= self.question.pick;
         let last = self.first.peek();
@@ -543,6 +564,8 @@ impl Picking {
 
     fn finish(self) -> Slice {
         let mut picks = self.first.into_sorted_vec();
+        // Who is closed meanwhile moves the others by one place, so that one may be met again.
+        picks.dedup_by_key(|pick| pick.cid);
         picks.reverse();
         Slice::More(Work::Telling(Telling {
             question: self.question,
@@ -565,6 +588,7 @@ fn begin(question: &Question) -> Work {
             question: question.clone(),
             matching: 0,
             first: BinaryHeap::new(),
+            doubtful: None,
             next: match question.state {
                 State::Closed => Next::Closed(0),
                 State::Open | State::All => Next::Open(0),
@@ -602,6 +626,12 @@ fn tls_row(secured: &Secured) -> TlsRow {
         first: secured.first,
         peer: secured.peer.clone(),
     }
+}
+
+fn is_asked_for(question: &ConnectionsQuestion, client: &Client) -> bool {
+    let ConnectionsQuestion { cid, user, .. } = question;
+    cid.is_none_or(|cid| cid == client.id.0)
+        && user.as_ref().is_none_or(|user| *user == client.who())
 }
 
 fn is_asked_for_closed(question: &ConnectionsQuestion, client: &ClosedClient) -> bool {

@@ -320,6 +320,14 @@ fn operators_send_clients_away() {
     assert!(done.get("error").is_none(), "{done}");
     client.expect_eof();
     let ldm = format!("$SYS.REQ.SERVER.{id}.LDM");
+    let mut other = Peer::open(server.addr());
+    other.say(super::support::connect(&format!("{USER},\"protocol\":1")) + "PING\r\n");
+    while !other.line().starts_with("INFO {") {}
+    let info = ask(&mut admin, "$SYS.REQ.ACCOUNT.A.CONNZ", "");
+    let cid = info["data"]["connections"][0]["cid"].as_u64().unwrap();
+    let done = ask(&mut admin, &ldm, &format!("{{\"cid\":{cid}}}"));
+    assert!(done.get("error").is_none(), "{done}");
+    assert!(other.line().contains("\"ldm\":true"));
     let wrong = ask(&mut admin, &ldm, r#"{"cid":4711}"#);
     assert_eq!(wrong["error"]["description"], "no such client id");
     let wrong = ask(&mut admin, &kick, "x");

@@ -299,6 +299,7 @@ impl ClientLoop {
             || !self.checks.is_empty()
             || self.unfinished
             || self.surveying
+            || self.broker.has_news()
             || self.accepting_now();
         if work || !self.inbox().prepare_sleep() {
             return Some(Duration::ZERO);
