@@ -6,6 +6,8 @@
 //!    ├─ clients-0 ─┐    accept, read, parse, route, deliver, write
 //!    ├─ clients-1 ─┤    the same; batches of messages between them
 //!    │     ...     │
+//!    ├─ system     │    answers the system account, with what the others report
+//!    ├─ monitor    │    those who ask over HTTP how the server is; threads that answer them
 //!    └─ log        │    writes what the others log
 //!         shared: accounts' interest (who listens to what)
 //! ```
@@ -17,7 +19,7 @@
 //! | program | [`cli`], [`server`] |
 //! | loops: the only place where sockets are read and written | [`loops`] |
 //! | mechanism | [`os`], [`logging`], [`net`] |
-//! | decisions, without I/O | [`options`], [`accounts`], [`auth`], [`conn`], [`routing`], [`broker`] |
+//! | decisions, without I/O | [`options`], [`accounts`], [`auth`], [`conn`], [`routing`], [`broker`], [`monitor`], [`system`] |
 //! | forms | [`proto`], [`subject`], [`nkey`], [`config`], [`store`] |
 //! | ground | [`base`] |
 
@@ -39,6 +41,7 @@ pub mod config;
 pub mod conn;
 pub mod logging;
 pub mod loops;
+pub mod monitor;
 pub mod net;
 pub mod nkey;
 pub mod options;
@@ -48,3 +51,4 @@ pub mod routing;
 pub mod server;
 pub mod store;
 pub mod subject;
+pub mod system;

@@ -28,6 +28,8 @@ const MODULES: &[Module] = &[
     ("conn", 2, &["options", "accounts", "auth"]),
     ("routing", 2, &["options", "accounts", "auth", "conn"]),
     ("broker", 2, &["options", "accounts", "auth", "conn", "routing"]),
+    ("monitor", 2, &["options", "accounts", "auth", "conn", "routing", "broker"]),
+    ("system", 2, &["options", "accounts", "auth", "conn", "routing", "broker", "monitor"]),
     ("net", 3, &[]),
     ("os", 3, &[]),
     ("logging", 3, &["os"]),

@@ -58,6 +58,7 @@ impl Loops {
             port: 4222,
             directory: Directory::new(&Options::default(), &accounts).expect("nobody is named"),
             nonce_key: [7; 32],
+            event_seq: Arc::default(),
             accounts,
             loop_bytes_max: 1 << 30,
         });

@@ -15,6 +15,8 @@ pub struct Interest {
     /// Counts the changes to subscriptions whose first token falls into a bucket; the last one,
     /// those whose first token is a wildcard.
     generations: Box<[AtomicU64]>,
+    /// Subscriptions that were ever made. Written under the lock.
+    inserted: AtomicU64,
     hashes: HashSeed,
 }
 
@@ -52,6 +54,7 @@ impl Interest {
         Interest {
             list: RwLock::new(Sublist::new(seed)),
             generations: (0..=GENERATIONS).map(|_| AtomicU64::new(0)).collect(),
+            inserted: AtomicU64::new(0),
             hashes: HashSeed::new(seed),
         }
     }
@@ -75,6 +78,8 @@ impl Interest {
         let mut list = self.write();
         let id = list.insert(subject, queue, target)?;
         self.changed(bucket, &list);
+        let inserted = self.inserted.load(Ordering::Relaxed).wrapping_add(1);
+        self.inserted.store(inserted, Ordering::Relaxed);
         Ok(Held { id, bucket })
     }
 
@@ -101,6 +106,11 @@ impl Interest {
     /// How many subscriptions there are.
     pub fn len(&self) -> usize {
         self.read().len()
+    }
+
+    /// How many there ever were.
+    pub fn inserted(&self) -> u64 {
+        self.inserted.load(Ordering::Relaxed)
     }
 
     /// Whether there are no subscriptions.

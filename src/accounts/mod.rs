@@ -12,7 +12,7 @@ pub mod replies;
 pub mod sampling;
 
 use crate::options::Options;
-use crate::options::security::{AccountLimits, AccountOptions};
+use crate::options::security::{AccountLimits, AccountOptions, TraceDestination};
 use exchange::Exchange;
 use interest::Interest;
 use mappings::Mappings;
@@ -63,6 +63,8 @@ pub struct Tenant {
     pub is_system: bool,
     /// What it has of other accounts, and they of it.
     pub exchange: Exchange,
+    /// Where it is told what became of messages that are part of a trace over many programs.
+    pub trace: Option<TraceDestination>,
 }
 
 /// All accounts as they are configured at present.
@@ -70,6 +72,8 @@ pub struct Accounts {
     /// By their numbers.
     tenants: Vec<Option<Arc<Tenant>>>,
     numbers: HashMap<Box<str>, u32>,
+    /// The number of the account that the server itself uses.
+    system: Option<u32>,
     seed: u64,
 }
 
@@ -87,6 +91,7 @@ impl Accounts {
         let mut accounts = Accounts {
             tenants: vec![None; old.map_or(0, |old| old.tenants.len())],
             numbers: HashMap::new(),
+            system: None,
             seed: old.map_or(seed, |old| old.seed),
         };
         let system = options.system_account.as_deref().unwrap_or(SYSTEM);
@@ -107,14 +112,19 @@ impl Accounts {
                 faults.push(fault);
             }
         }
+        accounts.system = system.and_then(|name| accounts.numbers.get(name).copied());
         let account = |name: &str| Some(accounts.named(name)?.account.clone());
         match exchange::build(options, account, accounts.seed) {
             Err(more) => faults.extend(more),
-            Ok(exchanges) => {
-                for (number, exchange) in exchanges {
-                    let tenant = accounts.tenants[number as usize].as_mut();
-                    if let Some(tenant) = tenant.and_then(Arc::get_mut) {
-                        tenant.exchange = exchange;
+            Ok(mut exchanges) => {
+                let system = accounts.system().map(|tenant| tenant.account.clone());
+                let tenants = accounts.tenants.iter_mut().flatten();
+                for tenant in tenants.filter_map(Arc::get_mut) {
+                    let own = exchanges.remove(&tenant.account.number);
+                    tenant.exchange = own.unwrap_or_default();
+                    if let Some(system) = &system {
+                        let (exchange, account) = (&mut tenant.exchange, &tenant.account);
+                        exchange::system::import_services(exchange, account, system, accounts.seed);
                     }
                 }
             }
@@ -157,6 +167,7 @@ impl Accounts {
             mappings: Mappings::new(&options.mappings, None)?,
             is_system: system == Some(name),
             exchange: Exchange::default(),
+            trace: options.trace.clone(),
         }));
         Ok(())
     }
@@ -175,6 +186,11 @@ impl Accounts {
     /// The account of those for whom nothing else is said.
     pub fn global(&self) -> &Arc<Tenant> {
         self.named(GLOBAL).expect("it is always there")
+    }
+
+    /// The account that the server itself uses, if there is one.
+    pub fn system(&self) -> Option<&Arc<Tenant>> {
+        self.tenant(self.system?)
     }
 
     /// All accounts.

@@ -187,6 +187,20 @@ impl Replies {
         Some((name, answer))
     }
 
+    /// The account that expects an answer on a subject, and where; nothing changes by looking.
+    pub fn expected(
+        &self,
+        subject: &[u8],
+        now: Mono,
+        refuses: impl Fn(&ServiceExport) -> bool,
+    ) -> Option<(u32, Box<[u8]>)> {
+        let table = self.lock();
+        let entry = table.pending.get(&Name::of(subject)?)?;
+        let pending = &entry.pending;
+        let open = entry.expires >= now && !refuses(&pending.export);
+        open.then(|| (pending.requestor, pending.reply.clone()))
+    }
+
     /// No answer is expected any more.
     pub fn forget(&self, name: Name) -> Option<Pending> {
         self.lock().remove(name)
@@ -295,6 +309,7 @@ mod tests {
             response_type,
             threshold: Duration::from_secs(10),
             latency: None,
+            allow_trace: false,
         };
         Pending {
             requestor,

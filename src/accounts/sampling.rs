@@ -3,6 +3,7 @@
 use crate::base::rng::Rng;
 use crate::options::security::Sampling;
 use crate::proto::headers::{self, Picked};
+use crate::proto::msg_trace::is_sampled;
 
 const UBER: &str = "Uber-Trace-Id";
 const UBER_CONTEXT: &str = "Uberctx-";
@@ -17,13 +18,18 @@ const TRACE_STATE: &str = "Tracestate";
 /// The headers by which a request is measured, none if it is picked at random; `None`: it is not
 /// measured. `block` are its headers, empty if it has none.
 pub fn sample(sampling: Sampling, block: &[u8], rng: &mut Rng) -> Option<Picked> {
-    // As in the reference, one of a hundred more than is said.
     if let Sampling::Percent(percent) = sampling
-        && (percent >= 100 || rng.below(100) <= usize::from(percent))
+        && is_drawn(percent, rng)
     {
         return Some(Picked::new());
     }
     by_headers(block)
+}
+
+/// Whether one of those is picked of which so many of a hundred are: as in the reference, one more
+/// than is said.
+pub fn is_drawn(percent: u8, rng: &mut Rng) -> bool {
+    percent >= 100 || rng.below(100) <= usize::from(percent)
 }
 
 /// The headers of a request, by which its sender says that it is traced.
@@ -51,11 +57,8 @@ fn by_headers(block: &[u8]) -> Option<Picked> {
         return (!denied).then(|| pick(block, |name| name == B3));
     }
     let parent = text(TRACE_PARENT)?;
-    let parts: Vec<&str> = parent.split('-').collect();
-    let flags = parts.get(3).filter(|f| parts.len() == 4 && f.len() == 2);
-    // A number of eight bits with a sign, as in the reference: from 80 on it is none.
-    let traced = flags.is_some_and(|f| is_odd(f) && i8::from_str_radix(f, 16).is_ok());
-    traced.then(|| pick(block, |name| name == TRACE_PARENT || name == TRACE_STATE))
+    is_sampled(parent.as_bytes())
+        .then(|| pick(block, |name| name == TRACE_PARENT || name == TRACE_STATE))
 }
 
 /// Whether some hexadecimal digits are an odd number.

@@ -16,7 +16,7 @@ pub use directory::Directory;
 use crate::accounts::Account;
 use crate::accounts::permissions::Permissions;
 use crate::base::secret::Secret;
-use crate::options::security::{ConnectionType, Login};
+use crate::options::security::{ConnectionType, Login, Permissions as Configured};
 use crate::proto::connect::Connect;
 use certificate::Identity;
 use std::collections::BTreeSet;
@@ -65,6 +65,8 @@ pub struct Grant {
     pub account: Arc<Account>,
     /// What it may do; `None`: everything.
     pub permissions: Option<Arc<Permissions>>,
+    /// The same as they are configured.
+    pub configured: Option<Arc<Configured>>,
     /// The password or token that it had to know, or its hash.
     secret: Secret,
     connection_types: Option<BTreeSet<ConnectionType>>,

@@ -101,6 +101,26 @@ pub const LAST_WORDS_AT_SHUTDOWN: Duration = Duration::from_secs(1);
 /// Subscriptions of closed connections removed a turn.
 pub const REAP_BUDGET: usize = 4096;
 
+/// Connections, or subscriptions, that are looked at a turn for a question about them; and those of
+/// them that are told of in full.
+pub const SURVEY_BUDGET: usize = 512;
+pub const SURVEY_ROWS: usize = 64;
+
+/// How long monitoring waits for the loops to answer.
+pub const SURVEY_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Questions that a loop works on or has waiting; more are not answered.
+pub const SURVEYS_MAX: usize = 64;
+
+/// Requests of the system account that wait to be answered; more are dropped.
+pub const SYSTEM_REQUESTS: usize = 4096;
+
+/// Requests of the system account at a time whose answers take long.
+pub const SERVICE_THREADS: usize = 4;
+
+/// Subscriptions of a closed connection that are remembered.
+pub const CLOSED_SUBSCRIPTIONS: usize = 100;
+
 /// Clients that are sent another INFO a turn, at most.
 pub const INFORM_BUDGET: usize = 256;
 
@@ -148,6 +168,57 @@ pub const REPLIES_BYTES: usize = 32 << 20;
 pub const REPLIES_CHECK: Duration = Duration::from_secs(1);
 pub const REPLIES_PAUSE: Duration = Duration::from_millis(10);
 pub const REPLIES_BUDGET: usize = 1024;
+
+/// Connections for monitoring. Beyond, the one that has been idle longest is closed for a new one.
+pub const MONITOR_CONNECTIONS: usize = 1024;
+
+/// Bytes of a request's head, and how many headers it may have.
+pub const MONITOR_HEAD: usize = 16 << 10;
+pub const MONITOR_HEADERS: usize = 100;
+
+/// Bytes of a request's body that are read and thrown away; and of a line between its chunks.
+pub const MONITOR_BODY: usize = 64 << 10;
+pub const MONITOR_LINE: usize = 1 << 10;
+
+/// Bytes read at a time from a connection for monitoring.
+pub const MONITOR_READ: usize = 4 << 10;
+
+/// Time within which a request must be complete, and how long a connection may wait for the next.
+/// Scrapers come back every minute or so.
+pub const MONITOR_REQUEST_TIME: Duration = Duration::from_secs(10);
+pub const MONITOR_IDLE_TIME: Duration = Duration::from_secs(120);
+
+/// Requests that are answered at a time, a thread each; requests that wait for one of these
+/// threads, and how long.
+pub const MONITOR_WORKERS: usize = 4;
+pub const MONITOR_QUEUE: usize = 64;
+pub const MONITOR_QUEUE_TIME: Duration = Duration::from_secs(10);
+
+/// Bytes of a response that wait for one client; of all clients together, from where on each may
+/// have only the smaller number.
+pub const MONITOR_AHEAD: usize = 1 << 20;
+pub const MONITOR_AHEAD_TOTAL: usize = 16 << 20;
+pub const MONITOR_AHEAD_MIN: usize = 16 << 10;
+
+/// How long a client may take nothing of a response, and for all of it; and how long it may leave
+/// [`MONITOR_AHEAD`] bytes waiting while others wait for the thread that it holds.
+pub const MONITOR_WRITE_STALL: Duration = Duration::from_secs(10);
+pub const MONITOR_WRITE_TIME: Duration = Duration::from_secs(120);
+pub const MONITOR_HOLD_TIME: Duration = Duration::from_secs(2);
+
+/// Requests of one connection that are answered before the others get their turn.
+pub const MONITOR_TURN: usize = 16;
+
+/// How long after a failure another attempt is made to set up what answers requests.
+pub const MONITOR_RETRY: Duration = Duration::from_secs(1);
+
+/// How long requests that are being answered may take when the server shuts down.
+pub const MONITOR_LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// Bytes that what is told of one traced message may take, about, and those of its headers that are
+/// told with it. What does not fit is left out.
+pub const TRACE_BYTES: usize = 1 << 20;
+pub const TRACE_HEADER_BYTES: usize = 64 << 10;
 
 /// Bytes of configuration that are read: all files together, and values of variables.
 pub const CONFIG_BYTES: usize = 64 << 20;

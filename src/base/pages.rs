@@ -184,6 +184,20 @@ impl<T> Pages<T> {
         })
     }
 
+    /// The value with the lowest index that is not below `index`, and that index.
+    pub fn at_or_after(&self, index: u32) -> Option<(u32, &T)> {
+        let (first, slot) = Self::split(index);
+        let pages = (first..).zip(self.pages.iter().skip(first as usize));
+        pages.into_iter().find_map(|(number, page)| {
+            let start = if number == first { slot } else { 0 };
+            let slots = (start..).zip(page.slots.iter().skip(start as usize));
+            slots.into_iter().find_map(|(slot, content)| match content {
+                Slot::Full(value) => Some((number << Self::SHIFT | slot, value)),
+                Slot::Vacant { .. } => None,
+            })
+        })
+    }
+
     #[inline]
     fn split(index: u32) -> (u32, u32) {
         (index >> Self::SHIFT, index & (Self::SLOTS - 1))

@@ -5,6 +5,7 @@
 //! allocation, and a run of messages on one route holds one reference to it.
 
 use super::message::Message;
+use super::tracing::{Tap, Tracer};
 use crate::routing::route::Route;
 use bytes::Bytes;
 use std::ops::Range;
@@ -19,6 +20,16 @@ pub struct Batch {
     shared: Vec<Bytes>,
     shared_bytes: usize,
     picks: Vec<Pick>,
+    traced: Vec<Traced>,
+    traced_bytes: usize,
+}
+
+/// Where a traced message goes.
+pub struct Traced {
+    pub(super) route: Arc<Route>,
+    /// A member of a queue group; the plain subscriptions if there is none.
+    pub(super) member: Option<Member>,
+    pub(super) tap: Tap,
 }
 
 /// A message for one member of a queue group.
@@ -48,6 +59,8 @@ enum To {
     Route(u32),
     /// A member of a queue group.
     Pick(u32),
+    /// Wherever a traced message goes.
+    Traced(u32),
 }
 
 enum Payload {
@@ -60,6 +73,21 @@ enum Payload {
 pub enum Destination<'a> {
     Plain(&'a Route),
     Member(&'a Arc<Route>, Member),
+    Traced(&'a Traced),
+}
+
+impl Destination<'_> {
+    /// The route to whose plain subscriptions the message goes, unless it is not to arrive.
+    pub fn plain(&self) -> Option<&Route> {
+        match self {
+            Destination::Plain(route) => Some(route),
+            Destination::Traced(traced) => {
+                let arrives = traced.member.is_none() && !traced.tap.tracer.only;
+                arrives.then_some(&traced.route)
+            }
+            Destination::Member(..) => None,
+        }
+    }
 }
 
 /// A member of a queue group of a route, picked to get a message; if it is gone, others of the
@@ -82,7 +110,10 @@ impl Batch {
 
     /// Bytes of memory that it stands for, shared payloads included.
     pub fn weight(&self) -> usize {
-        self.bytes.len() + self.records.len() * size_of::<Record>() + self.shared_bytes
+        self.bytes.len()
+            + self.records.len() * size_of::<Record>()
+            + self.shared_bytes
+            + self.traced_bytes
     }
 
     /// Adds a message for the plain subscriptions of a route.
@@ -114,6 +145,22 @@ impl Batch {
         });
         let to = To::Pick(index(self.picks.len() - 1));
         self.record(message, to, from);
+    }
+
+    /// Adds a traced message, for a member of a queue group or for the plain subscriptions.
+    #[cold]
+    pub(super) fn push_traced(&mut self, message: &Message<'_>, traced: Traced, from: u32) {
+        self.traced_bytes += traced.tap.weight();
+        self.traced.push(traced);
+        let to = To::Traced(index(self.traced.len() - 1));
+        self.record(message, to, from);
+    }
+
+    /// The tracers of the messages, each as often as it is there.
+    pub(super) fn take_tracers(&mut self) -> impl Iterator<Item = Arc<Tracer>> + use<> {
+        std::mem::take(&mut self.traced)
+            .into_iter()
+            .map(|traced| traced.tap.tracer)
     }
 
     fn route(&mut self, route: &Arc<Route>) -> u32 {
@@ -189,6 +236,7 @@ impl Batch {
                     };
                     Destination::Member(&self.routes[pick.route as usize], member)
                 }
+                To::Traced(i) => Destination::Traced(&self.traced[i as usize]),
             };
             each(&message, to, r.from);
         }
@@ -205,6 +253,8 @@ impl Batch {
         self.shared.clear();
         self.shared_bytes = 0;
         self.picks.clear();
+        self.traced.clear();
+        self.traced_bytes = 0;
     }
 }
 

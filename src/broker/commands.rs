@@ -7,11 +7,12 @@ use crate::accounts::mappings::Mapped;
 use crate::accounts::{Account, Tenant};
 use crate::base::clock::Mono;
 use crate::base::limits::{FLUSH_EARLY, SHARE_MANY, SHARE_ONE};
-use crate::conn::client::{Flags, Traffic};
+use crate::conn::client::{Client, Flags, Traffic};
 use crate::conn::guard::Publishing;
 use crate::proto::client::{Limits, Op, Parsed, Publish, parse};
 use crate::proto::error::{ClientError, CloseReason};
 use crate::proto::info::{Info, TOOLCHAIN};
+use crate::proto::msg_trace::is_mentioned;
 use crate::proto::trace::redact;
 use crate::subject;
 use log::{error, trace};
@@ -32,7 +33,9 @@ pub(super) struct Publisher {
     pub(super) flags: Flags,
     pub(super) account: Arc<Account>,
     /// The account as it is configured, if it maps subjects.
-    maps: Option<Arc<Tenant>>,
+    pub(super) maps: Option<Arc<Tenant>>,
+    /// Whether messages that are part of a trace over many programs are traced here.
+    follows_traces: bool,
     /// Whether the client may not do everything.
     guarded: bool,
     /// Subscriptions that the client may have; 0 is unlimited.
@@ -61,6 +64,7 @@ impl Publisher {
             flags: client.flags,
             account: client.account.clone(),
             maps: tenant.filter(|tenant| !tenant.mappings.is_empty()).cloned(),
+            follows_traces: tenant.is_some_and(|tenant| tenant.trace.is_some()),
             guarded: client.guard.is_some(),
             subs_max: match (options.max_subscriptions, limits.max_subscriptions) {
                 (server, None) => server,
@@ -124,7 +128,7 @@ impl Publisher {
 impl Broker {
     /// Routes a message, and those that follow it in `rest` if they are on the same subject and
     /// many are to get them. Gives the bytes of `rest` that were used.
-    #[inline]
+    #[inline(always)]
     pub(super) fn publish<S: Source, W: Wire>(
         &mut self,
         from: &mut Publisher,
@@ -134,6 +138,25 @@ impl Broker {
         turn: &mut Turn<'_, W>,
     ) -> usize {
         from.received.count(publish.size());
+        if let Some(len) = publish.header_len
+            && is_mentioned(&publish.payload[..len], from.follows_traces)
+            && self.publish_traced(from, publish, source, turn)
+        {
+            return 0;
+        }
+        self.publish_untraced(from, publish, rest, source, turn)
+    }
+
+    /// Routes a message of which nothing is told.
+    #[inline(always)]
+    pub(super) fn publish_untraced<S: Source, W: Wire>(
+        &mut self,
+        from: &mut Publisher,
+        publish: &Publish<'_>,
+        rest: &[u8],
+        source: &mut S,
+        turn: &mut Turn<'_, W>,
+    ) -> usize {
         if from.maps.is_some() {
             return self.publish_mapped(from, publish, rest, source, turn);
         }
@@ -235,6 +258,23 @@ impl Broker {
     /// Whether a client may publish this; it is told what it is to be told.
     #[inline]
     fn admit(&mut self, from: &Publisher, publish: &Publish<'_>, now: Mono) -> Option<Publishing> {
+        match self.admission(from, publish, now) {
+            Ok(publishing) => Some(publishing),
+            Err(refusal) => {
+                self.deny(from.slot, refusal);
+                None
+            }
+        }
+    }
+
+    /// The same, but that it is not told of a refusal.
+    #[inline(always)]
+    pub(super) fn admission<'p>(
+        &mut self,
+        from: &Publisher,
+        publish: &Publish<'p>,
+        now: Mono,
+    ) -> Result<Publishing, ClientError<'p>> {
         if self.delivery.trace {
             self.trace_publish(from.slot, publish);
         }
@@ -248,17 +288,15 @@ impl Broker {
             publishing = self.publishing(from.slot, hash, publish.subject, now);
         }
         if publishing == Publishing::Denied || reserved::publish_denied(publish.subject) {
-            self.deny(from.slot, ClientError::PublishViolation(publish.subject));
-            return None;
+            return Err(ClientError::PublishViolation(publish.subject));
         }
         if let Some(reply) = publish.reply.filter(|r| reserved::reply_denied(r)) {
-            self.deny(from.slot, ClientError::ReplyViolation(reply));
-            return None;
+            return Err(ClientError::ReplyViolation(reply));
         }
         if from.flags.verbose {
             self.delivery.send(from.slot, b"+OK\r\n", "OK");
         }
-        Some(publishing)
+        Ok(publishing)
     }
 
     /// Tells a client that nobody got its request.
@@ -412,6 +450,20 @@ impl Broker {
 
     /// Sends INFO, the first one or the one that answers CONNECT.
     pub(super) fn send_info(&mut self, slot: u32, answers_connect: bool) {
+        self.write_info(slot, answers_connect, self.lame_duck);
+    }
+
+    /// Tells a client, if it understands that, that it is to go elsewhere.
+    pub(super) fn send_lame_duck(&mut self, slot: u32) -> bool {
+        let client = self.delivery.clients.get(slot);
+        let understands = client.is_some_and(Client::expects_info);
+        if understands {
+            self.write_info(slot, false, true);
+        }
+        understands
+    }
+
+    fn write_info(&mut self, slot: u32, answers_connect: bool, lame_duck: bool) {
         let Some(client) = self.delivery.clients.get(slot) else {
             return;
         };
@@ -444,7 +496,7 @@ impl Broker {
             nonce: directory
                 .challenges()
                 .then(|| str::from_utf8(&nonce).unwrap_or_default()),
-            ldm: self.lame_duck,
+            ldm: lame_duck,
             connect_info: answers_connect,
             remote_account: answers_connect.then_some(&client.account.name),
             acc_is_sys: answers_connect && tenant.is_some_and(|tenant| tenant.is_system),
@@ -455,7 +507,7 @@ impl Broker {
     }
 
     #[cold]
-    fn trace_mapping(&self, slot: u32, args: &[u8], to: &[u8]) {
+    pub(super) fn trace_mapping(&self, slot: u32, args: &[u8], to: &[u8]) {
         let from = args.split(|b| matches!(b, b' ' | b'\t'));
         let from = from.into_iter().find(|arg| !arg.is_empty());
         let from = String::from_utf8_lossy(from.unwrap_or_default());

@@ -2,12 +2,16 @@
 //! loops.
 
 use super::batch::{Batch, Destination, Member};
+use super::closed::{Closed, ClosedClient};
+use super::events::Event;
 use super::message::Message;
 use super::{Facts, Flushed, Turn, Wire};
 use crate::accounts::Account;
 use crate::accounts::interest::{Held, LoopId, Target};
 use crate::base::clock::Mono;
-use crate::base::limits::{BATCH_BYTES, FLUSH_EARLY, REAP_BUDGET, WRITE_SLICES};
+use crate::base::limits::{
+    BATCH_BYTES, CLOSED_SUBSCRIPTIONS, FLUSH_EARLY, REAP_BUDGET, WRITE_SLICES,
+};
 use crate::base::pages::Pages;
 use crate::base::rng::Rng;
 use crate::base::text::quoted;
@@ -73,14 +77,21 @@ pub(super) struct Delivery {
     flush_at: usize,
     /// Pending bytes from which a subscriber gets no more messages: all of them, unless it is to
     /// miss some rather than have its publishers wait.
-    skip_above: usize,
-    rng: Rng,
+    pub(super) skip_above: usize,
+    pub(super) rng: Rng,
     /// Bytes that subscriptions take, about.
     pub(super) interest_bytes: usize,
     /// Closed clients, with the subscriptions they still have.
     graves: VecDeque<(u32, Drain)>,
-    /// What clients that are gone sent and received.
-    past: (Traffic, Traffic),
+    /// The time of this turn.
+    pub(super) now: Mono,
+    pub(super) closed: Closed,
+    /// What has happened that operators may want to be told of.
+    pub(super) events: Vec<Event>,
+    /// Connections that ever were.
+    pub(super) connections_ever: u64,
+    /// How often a client was not read from for a moment.
+    pub(super) stalls: u64,
 }
 
 /// The client that published a message, and the one that does not get it: the same, or nobody.
@@ -98,7 +109,7 @@ pub(super) const NOBODY: u32 = u32::MAX;
 pub(super) struct Outcome {
     pub(super) delivered: usize,
     /// How many of those it went to are far behind.
-    behind: usize,
+    pub(super) behind: usize,
     /// Whether it goes to clients of other loops as well.
     pub(super) crosses: bool,
 }
@@ -114,7 +125,10 @@ impl Delivery {
             stalled: Vec::new(),
             closing: Vec::new(),
             held_back: Vec::new(),
-            outboxes: std::iter::repeat_with(Batch::default).take(loops).collect(),
+            // One more for the loop of the server's own services.
+            outboxes: std::iter::repeat_with(Batch::default)
+                .take(loops + 1)
+                .collect(),
             crossing: Vec::new(),
             trace: false,
             tracing: Tracing::default(),
@@ -127,7 +141,11 @@ impl Delivery {
             rng: Rng::new(!seed),
             interest_bytes: 0,
             graves: VecDeque::new(),
-            past: Default::default(),
+            now: Mono::ZERO,
+            closed: Closed::new(0),
+            events: Vec::new(),
+            connections_ever: 0,
+            stalls: 0,
         };
         delivery.adapt(&facts.options);
         delivery
@@ -143,6 +161,9 @@ impl Delivery {
                 len => len,
             },
         };
+        let loops = self.outboxes.len() - 1;
+        self.closed
+            .set_max(options.max_closed_clients.div_ceil(loops.max(1)));
         self.skip_above = match options.no_fast_producer_stall {
             true => self.behind,
             false => usize::MAX,
@@ -209,7 +230,7 @@ impl Delivery {
         outcome
     }
 
-    fn hold_if_all_are_behind(&mut self, from: &Origin, outcome: &Outcome) {
+    pub(super) fn hold_if_all_are_behind(&mut self, from: &Origin, outcome: &Outcome) {
         if outcome.behind > 0 && outcome.behind == outcome.delivered {
             self.held_back.push((self.me, from.slot));
         }
@@ -241,13 +262,25 @@ impl Delivery {
                 return true;
             }
         }
+        let Some((owner, pick)) = self.next_loop(members, pick) else {
+            return false;
+        };
+        self.pass_to_member(owner, route, pick, message, from, turn);
+        outcome.delivered += 1;
+        outcome.crosses = true;
+        true
+    }
+
+    /// The loop that looks for a member of a queue group next, when this one has none that is there,
+    /// and the member that it begins with; none if all have looked.
+    pub(super) fn next_loop(&self, members: &[Target], pick: Member) -> Option<(LoopId, Member)> {
         // Loops look in the order of their numbers, so that none is asked twice.
         let mut owners: Vec<LoopId> = members.iter().map(|m| m.owner).collect();
         owners.sort_unstable();
         owners.dedup();
         let attempts = pick.attempts + 1;
         if attempts >= owners.len() {
-            return false;
+            return None;
         }
         let next = owners.partition_point(|owner| *owner <= self.me) % owners.len();
         let owner = owners[next];
@@ -257,10 +290,7 @@ impl Delivery {
             attempts,
             ..pick
         };
-        self.pass_to_member(owner, route, pick, message, from, turn);
-        outcome.delivered += 1;
-        outcome.crosses = true;
-        true
+        Some((owner, pick))
     }
 
     fn pass_to_member<W: Wire>(
@@ -301,6 +331,11 @@ impl Delivery {
                     self.deliver_to_member(route, pick, message, &origin, turn, &mut outcome);
                     !outcome.crosses
                 }
+                Destination::Traced(traced) => {
+                    let outcome = &mut outcome;
+                    self.deliver_traced_record(traced, message, producer, turn, outcome);
+                    false
+                }
             };
             if sole && outcome.behind > 0 && outcome.behind == outcome.delivered {
                 self.held_back.push((from, producer));
@@ -308,7 +343,7 @@ impl Delivery {
         });
     }
 
-    fn outbox<W: Wire>(
+    pub(super) fn outbox<W: Wire>(
         &mut self,
         to: LoopId,
         turn: &mut Turn<'_, W>,
@@ -326,7 +361,7 @@ impl Delivery {
     /// Queues a message for one subscription, unless that is gone or its client is `skip`; says
     /// whether it did.
     #[inline]
-    fn hand_over<W: Wire>(
+    pub(super) fn hand_over<W: Wire>(
         &mut self,
         target: Target,
         message: &Message<'_>,
@@ -602,6 +637,15 @@ impl Delivery {
         let Some(client) = self.clients.get_mut(slot).filter(|c| !c.is_closed()) else {
             return;
         };
+        let slots = client.sids.slots().take(CLOSED_SUBSCRIPTIONS);
+        let slots: Vec<u32> = slots.collect();
+        let list = self.describe_all(slot, &slots);
+        let Some(client) = self.clients.get_mut(slot) else {
+            return;
+        };
+        let gone = Arc::new(ClosedClient::new(client, list, reason, self.now));
+        self.closed.push(gone.clone());
+        self.events.push(Event::Gone(gone));
         client.phase = Phase::Closed(reason);
         client.inbound = Default::default();
         super::login::leave(client);
@@ -636,8 +680,9 @@ impl Delivery {
             }
             self.forget_output(slot);
             if let Some(client) = self.clients.remove(slot) {
-                self.past.0.add(client.received);
-                self.past.1.add(client.sent);
+                let past = self.closed.of(account.number);
+                past.received.add(client.received);
+                past.sent.add(client.sent);
             }
         }
         false
@@ -690,7 +735,11 @@ impl Delivery {
     }
 
     pub(super) fn traffic(&self) -> (Traffic, Traffic) {
-        let mut sum = self.past;
+        let mut sum = (Traffic::default(), Traffic::default());
+        for (_, past) in self.closed.past() {
+            sum.0.add(past.received);
+            sum.1.add(past.sent);
+        }
         for (_, client) in self.clients.iter() {
             sum.0.add(client.received);
             sum.1.add(client.sent);
@@ -738,7 +787,7 @@ fn receiver<'a>(
 
 /// Whether a client with permissions may get a message.
 #[cold]
-fn receives(client: &mut Client, sub: u32, message: &Message<'_>, now: Mono) -> bool {
+pub(super) fn receives(client: &mut Client, sub: u32, message: &Message<'_>, now: Mono) -> bool {
     let hash = |reply| (reply, client.account.interest.hash(reply));
     let reply = message.reply.map(hash);
     let guard = client.guard.as_deref_mut();

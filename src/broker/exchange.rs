@@ -8,8 +8,9 @@
 //! any message.
 
 use super::commands::Publisher;
-use super::delivery::{NOBODY, Origin};
+use super::delivery::Origin;
 use super::message::Message;
+use super::tracing::{Tap, Tracer};
 use super::{Broker, Source, Turn, Wire};
 use crate::accounts::exchange::ServiceExport;
 use crate::accounts::mappings::Mapped;
@@ -24,6 +25,7 @@ use crate::proto::client::Publish;
 use crate::proto::client_info::{ClientInfo, REQUEST_INFO};
 use crate::proto::headers;
 use crate::proto::latency::{Outcome, ServiceLatency};
+use crate::proto::msg_trace::{self, Step};
 use crate::routing::beyond::Call;
 use crate::subject::Matches;
 use bytes::Bytes;
@@ -58,10 +60,12 @@ impl Default for Waiting {
 }
 
 /// A published message on its way through accounts.
-struct Journey {
+pub(super) struct Journey {
     origin: Origin,
     /// The client that published it; none if the server did.
     client: Option<u32>,
+    /// What is told of it, if it is traced.
+    pub(super) tracer: Option<Arc<Tracer>>,
     /// The services that it went by, in either direction, and whether their imports share who
     /// asked.
     passed: Vec<(Arc<ServiceExport>, bool)>,
@@ -69,14 +73,15 @@ struct Journey {
     info: Option<ClientInfo>,
     /// How many more times it may enter an account.
     left: usize,
-    crosses: bool,
+    pub(super) crosses: bool,
 }
 
 impl Journey {
-    fn new(origin: Origin, client: Option<u32>) -> Journey {
+    pub(super) fn new(origin: Origin, client: Option<u32>) -> Journey {
         Journey {
             origin,
             client,
+            tracer: None,
             passed: Vec::new(),
             info: None,
             left: EXCHANGE_CALLS,
@@ -87,6 +92,34 @@ impl Journey {
     /// Whether it went by this service already, or by too many.
     fn refuses(&self, export: &ServiceExport) -> bool {
         self.passed.len() >= EXCHANGE_HOPS || self.passed.iter().any(|(old, _)| old.is(export))
+    }
+
+    /// Notes, if it is traced, that it goes to another account, from a subject to another; it is not
+    /// traced there if that is not `allowed`. Gives the tracer to go on with afterwards. None: it is
+    /// there only to be traced, so it goes no further.
+    fn cross(
+        &mut self,
+        to: &Account,
+        (from, subject): (&[u8], &[u8]),
+        allowed: bool,
+        now: Mono,
+    ) -> Option<Option<Arc<Tracer>>> {
+        let Some(tracer) = self.tracer.clone() else {
+            return Some(None);
+        };
+        tracer.add(Step::ServiceImport {
+            ts: tracer.stamp(now),
+            account: to.name.to_string(),
+            from: msg_trace::text(from),
+            to: msg_trace::text(subject),
+        });
+        if !allowed {
+            if tracer.only {
+                return None;
+            }
+            self.tracer = None;
+        }
+        Some(Some(tracer))
     }
 }
 
@@ -115,7 +148,7 @@ impl Broker {
 
     /// Delivers a message in an account, and to the accounts that get it from there. Gives the
     /// number of deliveries.
-    fn forward<W: Wire>(
+    pub(super) fn forward<W: Wire>(
         &mut self,
         account: &Arc<Account>,
         publish: &Publish<'_>,
@@ -131,16 +164,21 @@ impl Broker {
         let route = self.routes.route(accounts, account, publish.subject);
         let route = route.clone();
         let mut delivered = 0;
-        let mut deliver = |broker: &mut Broker, route, publish: &Publish<'_>| {
+        let mut deliver = |broker: &mut Broker, route, publish: &Publish<'_>, share| {
             let message = Message::new(publish, shared, &mut broker.scratch);
-            let outcome = broker
-                .delivery
-                .deliver(route, &message, &journey.origin, turn);
+            let (delivery, origin) = (&mut broker.delivery, &journey.origin);
+            let outcome = match &journey.tracer {
+                None => delivery.deliver(route, &message, origin, turn),
+                Some(tracer) => {
+                    let tap = Tap::new(tracer, share);
+                    delivery.deliver_traced(route, &message, origin, &tap, turn)
+                }
+            };
             journey.crosses |= outcome.crosses;
             delivered += outcome.delivered;
         };
         if !route.is_empty() {
-            deliver(self, &route, publish);
+            deliver(self, &route, publish, None);
         }
         let Some(beyond) = route.beyond() else {
             return delivered;
@@ -149,7 +187,7 @@ impl Broker {
         if journey.passed.is_empty() {
             for branch in beyond.branches.iter().filter(|b| !b.route.is_empty()) {
                 let there = renamed(publish, &branch.subject, publish.reply);
-                deliver(self, &branch.route, &there);
+                deliver(self, &branch.route, &there, Some(&branch.share));
             }
         }
         for call in &beyond.calls {
@@ -175,7 +213,9 @@ impl Broker {
             return 0;
         }
         let block = &publish.payload[..publish.header_len.unwrap_or(0)];
-        let latency = export.latency.as_ref().filter(|_| journey.client.is_some());
+        let only = journey.tracer.as_ref().is_some_and(|t| t.only);
+        let latency = export.latency.as_ref();
+        let latency = latency.filter(|_| journey.client.is_some() && !only);
         let header = latency.and_then(|latency| sample(latency.sampling, block, &mut self.rng));
         let measured = header.map(|header| {
             Box::new(Measured {
@@ -187,6 +227,7 @@ impl Broker {
         let exporter = &import.exporter;
         let mut expected = None;
         let reply = match publish.reply {
+            _ if only => None,
             Some(reply) if !reply.starts_with(ACK) => {
                 if latency.is_some() {
                     self.measure_round_trip(journey.client, turn.now);
@@ -215,14 +256,22 @@ impl Broker {
             }
         };
         let mapped = self.mapped_for_call(exporter, &call.subject);
+        let subject = mapped.as_deref().unwrap_or(&call.subject);
+        let names = (publish.subject, subject);
+        let Some(tracer) = journey.cross(exporter, names, export.allow_trace, turn.now) else {
+            return 0;
+        };
         let came_before = journey.info.take();
         let info = self.request_info(account, import.share, came_before.clone(), journey);
-        let (payload, header_len) = with_info(publish, &info);
+        let (mut payload, mut header_len) = with_info(publish, &info);
+        if tracer.is_some() {
+            (payload, header_len) = without_trace(&payload, header_len);
+        }
         let payload = Bytes::from(payload);
         let shared = (payload.len() - 2 >= SHARE_MANY).then_some(&payload);
         let there = Publish {
             args: b"",
-            subject: mapped.as_deref().unwrap_or(&call.subject),
+            subject,
             reply: reply.as_deref(),
             header_len: Some(header_len),
             payload: &payload,
@@ -233,6 +282,7 @@ impl Broker {
         let delivered = self.forward(exporter, &there, shared, journey, turn);
         journey.passed.pop();
         journey.info = came_before;
+        journey.tracer = tracer;
         if delivered == 0
             && let Some(pending) = expected.and_then(|name| exporter.replies.forget(name))
         {
@@ -266,6 +316,17 @@ impl Broker {
         let is_last = publish.size() == 0;
         let refuses = |export: &ServiceExport| journey.refuses(export);
         let replies = &account.replies;
+        if journey.tracer.as_ref().is_some_and(|t| t.only) {
+            let expected = replies.expected(publish.subject, turn.now, refuses);
+            let facts = &self.facts;
+            if let Some((requestor, reply)) = expected
+                && let Some(asker) = facts.accounts.tenant(requestor)
+            {
+                let names = (publish.subject, &reply[..]);
+                let _ = journey.cross(&asker.account, names, false, turn.now);
+            }
+            return 0;
+        }
         let Some((name, answer)) = replies.answer(publish.subject, is_last, turn.now, refuses)
         else {
             return 0;
@@ -305,11 +366,23 @@ impl Broker {
             self.expect(asker, pending)
         });
         let back_subject = back.map(|name| name.subject(""));
-        let there = renamed(publish, &reply, back_subject.as_deref());
+        let names = (publish.subject, &reply[..]);
+        let tracer = journey.cross(asker, names, false, turn.now).flatten();
+        let untraced = tracer.as_ref().map(|_| {
+            let (payload, header_len) =
+                without_trace(publish.payload, publish.header_len.unwrap_or(0));
+            (Bytes::from(payload), header_len)
+        });
+        let (mut there, mut shared) = (renamed(publish, &reply, back_subject.as_deref()), shared);
+        if let Some((payload, header_len)) = &untraced {
+            (there.payload, there.header_len) = (payload, Some(*header_len));
+            shared = (payload.len() - 2 >= SHARE_MANY).then_some(payload);
+        }
         journey.passed.push((export, false));
         let came_before = journey.info.take();
         let delivered = self.forward(asker, &there, shared, journey, turn);
         journey.info = came_before;
+        journey.tracer = tracer;
         journey.passed.pop();
         if delivered == 0 {
             replies.forget(name);
@@ -382,13 +455,14 @@ impl Broker {
         self.waiting.epoch = wall.checked_sub(since).unwrap_or(SystemTime::UNIX_EPOCH);
     }
 
-    fn wall(&self, at: Mono) -> SystemTime {
+    /// The wall clock time at a moment.
+    pub(super) fn wall(&self, at: Mono) -> SystemTime {
         self.waiting.epoch + at.since(Mono::ZERO)
     }
 
     /// What others are told of a client; without `detailed`, only its account and round trip. None
     /// for the server itself.
-    fn client_info(&self, slot: Option<u32>, detailed: bool) -> Option<ClientInfo> {
+    pub(super) fn client_info(&self, slot: Option<u32>, detailed: bool) -> Option<ClientInfo> {
         let client = self.delivery.clients.get(slot?)?;
         let little = ClientInfo {
             account: client.account.name.to_string(),
@@ -516,26 +590,11 @@ impl Broker {
             system: Duration::ZERO,
             total,
         };
-        let mut payload = told.json();
-        payload.extend_from_slice(b"\r\n");
-        let publish = Publish {
-            args: b"",
-            subject: latency.subject.as_bytes(),
-            reply: None,
-            header_len: None,
-            payload: &payload,
-            canonical: None,
-        };
-        let nobody = Origin {
-            slot: NOBODY,
-            skip: NOBODY,
-        };
-        let mut journey = Journey::new(nobody, None);
-        self.forward(&account, &publish, None, &mut journey, turn);
+        self.announce(&account, latency.subject.as_bytes(), told.json(), turn);
     }
 
     /// What names an event: 22 characters.
-    fn event_id(&mut self) -> String {
+    pub fn event_id(&mut self) -> String {
         let mut digit = || char::from(DIGITS[self.rng.below(DIGITS.len())]);
         (0..22).map(|_| digit()).collect()
     }
@@ -569,6 +628,23 @@ fn renamed<'a>(publish: &Publish<'a>, subject: &'a [u8], reply: Option<&'a [u8]>
         canonical: None,
         ..*publish
     }
+}
+
+/// Headers and body with a header that says that the message is not traced any more, and the bytes
+/// of the headers: who gets it is not to learn where another account traces its messages, or to have
+/// its own told there.
+pub(super) fn without_trace(payload: &[u8], header_len: usize) -> (Vec<u8>, usize) {
+    let (block, body) = payload.split_at(header_len);
+    let mut out = Vec::with_capacity(payload.len() + 64);
+    headers::replace(
+        &mut out,
+        block,
+        msg_trace::DEST,
+        msg_trace::DISABLED.as_bytes(),
+    );
+    let header_len = out.len();
+    out.extend_from_slice(body);
+    (out, header_len)
 }
 
 /// The headers and the body of a request, with who asks among the headers, and the bytes of these.

@@ -1,5 +1,6 @@
 //! From a CONNECT to a client that is in: the verdict on it, the account, the permissions.
 
+use super::events::Event;
 use super::{Broker, PasswordCheck};
 use crate::accounts::Account;
 use crate::auth::{Attempt, Grant, Refusal, Verdict};
@@ -203,6 +204,9 @@ impl Broker {
             return false;
         }
         client.account = grant.account.clone();
+        self.delivery.closed.of(grant.account.number).admitted += 1;
+        let cid = client.id.0;
+        self.delivery.events.push(Event::Came { slot, cid });
         let seed = self.rng.next_u64();
         let guard = |permissions| Box::new(Guard::new(permissions, seed));
         client.guard = grant.permissions.clone().map(guard);
@@ -244,6 +248,10 @@ impl Broker {
         self.delivery
             .error(slot, ClientError::AuthorizationViolation);
         self.close(slot, reason);
+        if let Some(Event::Gone(client)) = self.delivery.events.last() {
+            let event = Event::TurnedAway(client.clone());
+            self.delivery.events.push(event);
+        }
     }
 }
 

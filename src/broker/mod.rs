@@ -10,8 +10,10 @@
 //! 3. [`Broker::take_stalled`], [`Broker::take_closing`], and then [`Broker::reap`].
 
 pub mod batch;
+mod closed;
 mod commands;
 mod delivery;
+pub mod events;
 mod exchange;
 mod login;
 #[cfg(test)]
@@ -22,8 +24,11 @@ mod permits;
 mod permits_tests;
 mod renew;
 mod reserved;
+pub mod survey;
+mod surveyor;
 #[cfg(test)]
 mod tests;
+mod tracing;
 
 use crate::accounts::Accounts;
 use crate::accounts::interest::LoopId;
@@ -51,6 +56,7 @@ use sha2::{Digest, Sha256};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 /// What all loops of a server know.
@@ -66,6 +72,8 @@ pub struct Facts {
     pub directory: Directory,
     /// What makes nonces unguessable.
     pub nonce_key: [u8; 32],
+    /// Counts what the server tells of itself in events.
+    pub event_seq: Arc<AtomicU64>,
     /// Bytes that a loop may hold for all of its connections.
     pub loop_bytes_max: usize,
 }
@@ -130,6 +138,9 @@ pub struct Broker {
     checks: Vec<PasswordCheck>,
     next_ticket: u64,
     waiting: exchange::Waiting,
+    surveyor: surveyor::Surveyor,
+    /// Accounts in which clients came or went, of which somebody wants to be told.
+    changed: Vec<u32>,
 }
 
 /// A password that is to be compared with a bcrypt hash, off the loop. The answer goes to
@@ -210,6 +221,8 @@ impl Broker {
             checks: Vec::new(),
             next_ticket: 0,
             waiting: exchange::Waiting::default(),
+            surveyor: surveyor::Surveyor::default(),
+            changed: Vec::new(),
             facts,
         }
     }
@@ -248,12 +261,14 @@ impl Broker {
             opened: now,
             id,
             addr,
+            stalls: 0,
             connect: None,
             secured: None,
             first_pong: false,
             label: format!("{addr} - cid:{}", id.0).into(),
         };
         let slot = self.delivery.clients.insert(client);
+        self.delivery.connections_ever += 1;
         debug!("{} - Client connection created", self.delivery.label(slot));
         if let Some(open) = self.facts.directory.open().cloned() {
             self.admit_stranger(slot, open);
@@ -562,6 +577,7 @@ impl Broker {
         turn: &mut Turn<'_, W>,
     ) {
         self.delivery.deliver_batch(from, batch, turn);
+        self.end_traces(batch, turn);
         batch.clear();
     }
 
@@ -570,8 +586,21 @@ impl Broker {
         self.delivery.flush(slot, turn)
     }
 
+    /// A turn begins.
+    pub fn begin_turn(&mut self, now: Mono) {
+        self.delivery.now = now;
+    }
+
+    /// Whether something has come up that [`Broker::finish`] has still to tell or to write.
+    pub fn has_news(&self) -> bool {
+        !self.delivery.events.is_empty() || !self.delivery.dirty.is_empty()
+    }
+
     /// Writes to all clients for which something has come up, and passes all batches on.
     pub fn finish<W: Wire>(&mut self, turn: &mut Turn<'_, W>) {
+        if !self.delivery.events.is_empty() {
+            self.tell_events(turn);
+        }
         for i in 0..self.delivery.dirty.len() {
             let slot = self.delivery.dirty[i];
             // Who is blocked waits for its socket.
@@ -606,6 +635,20 @@ impl Broker {
     /// read from for a moment. The list may name other loops' clients.
     pub fn take_held_back(&mut self, out: &mut Vec<(LoopId, u32)>) {
         out.append(&mut self.delivery.held_back);
+    }
+
+    /// A client was not read from for a moment, as all its subscribers were behind.
+    pub fn note_stall(&mut self, slot: u32) {
+        self.delivery.stalls += 1;
+        if let Some(client) = self.delivery.clients.get_mut(slot) {
+            client.stalls = client.stalls.saturating_add(1);
+        }
+    }
+
+    /// Numbers of accounts in which clients came or went since the last call, of which somebody
+    /// wants to be told.
+    pub fn take_changed(&mut self, out: &mut Vec<u32>) {
+        out.append(&mut self.changed);
     }
 
     /// Clients that published to another loop's clients since the last call.

@@ -4,6 +4,7 @@
 use super::{Broker, Facts};
 use crate::base::clock::Mono;
 use crate::base::limits::INFORM_BUDGET;
+use crate::conn::client::Client;
 use crate::proto::error::{ClientError, CloseReason};
 use log::error;
 use std::sync::Arc;
@@ -50,11 +51,7 @@ impl Broker {
                 return false;
             };
             let client = self.delivery.clients.get(slot);
-            let expects = client.is_some_and(|client| {
-                let connect = client.connect.as_ref();
-                client.first_pong && connect.is_some_and(|connect| connect.protocol >= 1)
-            });
-            if expects {
+            if client.is_some_and(Client::expects_info) {
                 self.send_info(slot, false);
             }
         }

@@ -1,6 +1,8 @@
 //! Whole conversations without a socket.
 
 mod exchange;
+mod survey;
+mod tracing;
 
 use super::*;
 use crate::base::limits::FIRST_PING;
@@ -58,6 +60,7 @@ impl Bench {
         let facts = Arc::new(Facts {
             directory: Directory::new(&options, &accounts).unwrap(),
             nonce_key: [7; 32],
+            event_seq: Arc::default(),
             accounts,
             options,
             id: "NX".into(),
@@ -527,6 +530,7 @@ impl Bench {
             change(&mut options);
             let accounts = Accounts::new(&options, Some(&old.accounts), 0).unwrap();
             let facts = Facts {
+                event_seq: Arc::default(),
                 directory: Directory::new(&options, &accounts).unwrap(),
                 nonce_key: old.nonce_key,
                 accounts,

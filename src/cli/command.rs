@@ -391,8 +391,8 @@ mod tests {
             ("extra help", "nats-server: unrecognized command: \"extra\""),
             ("-D false", "nats-server: unrecognized command: \"false\""),
             (
-                "-D --http_port 8222",
-                "nats-server: flag --http_port is not supported yet",
+                "-D --cluster_name c",
+                "nats-server: flag --cluster_name is not supported yet",
             ),
             (
                 "-n a -js -c x",

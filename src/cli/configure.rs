@@ -123,6 +123,15 @@ fn override_with(options: &mut Options, args: &Args) -> Result<(), UsageError> {
     if let Some(port) = narrow("p", args.port)? {
         options.port = if port == 0 { default.port } else { port };
     }
+    if let Some(port) = narrow("m", args.http_port)? {
+        options.http_port = port;
+    }
+    if let Some(port) = narrow("ms", args.https_port)? {
+        options.https_port = port;
+    }
+    if let Some(port) = narrow("profile", args.profile)? {
+        options.prof_port = port;
+    }
     if let Some(name) = &args.name {
         options.server_name = text(name);
     }

@@ -57,6 +57,9 @@ pub(super) enum Status {
 pub(super) mod key {
     pub(in crate::cli) const HOST: &str = "--addr\0";
     pub(in crate::cli) const PORT: &str = "--port\0";
+    pub(in crate::cli) const HTTP_PORT: &str = "--http_port\0";
+    pub(in crate::cli) const HTTPS_PORT: &str = "--https_port\0";
+    pub(in crate::cli) const PROFILE: &str = "--profile\0";
     pub(in crate::cli) const NAME: &str = "--name\0";
     pub(in crate::cli) const PID_FILE: &str = "--pid\0";
     pub(in crate::cli) const PORTS_FILE_DIR: &str = "--ports_file_dir\0";
@@ -197,10 +200,10 @@ pub(super) static FLAGS: &[Flag] = &[
         "File to write the process id to"),
     ready(&[], &["loops"], Number("n"), Server, &[key::LOOPS],
         "Number of client loops (default: by the number of cores)"),
-    later(&["m"], &["http_port"], Number("port"), Server,
-        "Port for monitoring over HTTP"),
-    later(&["ms"], &["https_port"], Number("port"), Server,
-        "Port for monitoring over HTTPS"),
+    ready(&["m"], &["http_port"], Number("port"), Server, &[key::HTTP_PORT],
+        "Port for monitoring over HTTP, -1 for a random one"),
+    ready(&["ms"], &["https_port"], Number("port"), Server, &[key::HTTPS_PORT],
+        "Port for monitoring over HTTPS, -1 for a random one"),
     ready(&["c"], &["config"], Path("file"), Server, &[key::CONFIG],
         "Configuration file to read"),
     ready(&["t"], &[], Switch, Server, &[key::CHECK],
@@ -277,8 +280,8 @@ pub(super) static FLAGS: &[Flag] = &[
     later(&[], &["cluster_listen"], Text("url"), Cluster,
         "URL to listen on for routes"),
 
-    later(&[], &["profile"], Number("port"), Profiling,
-        "Port for profiling over HTTP"),
+    ready(&[], &["profile"], Number("port"), Profiling, &[key::PROFILE],
+        "Port for profiling over HTTP, -1 for a random one"),
 
     ready(&["h"], &["help"], Switch, Common, &[key::HELP],
         "Show this text"),

@@ -1,10 +1,11 @@
 //! A running server: its files, and what signals make of it.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::panic;
 use std::path::Path;
 use std::process::{self, ExitCode};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use log::{error, info, warn};
@@ -17,9 +18,9 @@ use crate::base::clock::{self, Mono};
 use crate::base::text::PlainError;
 use crate::logging;
 use crate::options::{Options, VERSION};
-use crate::os::signals::{Signal, Signals};
+use crate::os::signals::{self, Signal, Signals};
 use crate::os::{interfaces, limits, malloc};
-use crate::server::Server;
+use crate::server::{HttpAddr, Server};
 
 /// Larger payloads are warned of.
 const PAYLOAD_ADVISED_MAX: usize = 8 << 20;
@@ -73,8 +74,15 @@ fn end_on_panic() {
     }));
 }
 
+/// Where those wait who have asked for a reload.
+type Waiters = Arc<Mutex<Vec<Sender<Result<(), String>>>>>;
+
+/// How long they wait.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(30);
+
 struct Running {
     server: Server,
+    waiters: Waiters,
     args: Args,
     pid_file: Option<PidFile>,
     ports_file: Option<PortsFile>,
@@ -127,12 +135,21 @@ impl Running {
         };
         // As in the reference, a server that cannot write this one says so and runs.
         let ports_file = ports_dir.and_then(|dir| {
-            let written = write_ports(&dir, server.addr());
+            let written = write_ports(&dir, &server);
             written.inspect_err(|e| error!("{e}")).ok()
+        });
+        if let Some(UsedFile { digest, .. }) = &file {
+            server.note_config(digest);
+        }
+        let waiters = Waiters::default();
+        server.on_reload({
+            let waiters = waiters.clone();
+            move || ask_for_reload(&waiters)
         });
         info!("Server is ready");
         Ok(Running {
             server,
+            waiters,
             args,
             pid_file,
             ports_file,
@@ -167,8 +184,14 @@ impl Running {
             // A server on its way out anyway takes its time.
             Signal::Terminate => return self.lame_duck.is_none(),
             Signal::Hangup => {
-                if let Err(reason) = self.reload() {
+                let outcome = self.reload();
+                if let Err(reason) = &outcome {
                     error!("Failed to reload server configuration: {reason}");
+                }
+                let waiters = std::mem::take(&mut *self.waiters.lock().expect(NO_PANIC));
+                for waiter in waiters {
+                    // Who has lost patience does not hear it.
+                    let _ = waiter.send(outcome.clone());
                 }
             }
             Signal::User1 => {
@@ -193,9 +216,26 @@ impl Running {
             .map_err(|error| error.to_string())?;
         let old = self.server.options();
         let mut new = setup.options;
-        // The port that was picked at the start is the one that was asked for.
-        if [-1, i32::from(self.server.addr().port())].contains(&new.port) {
-            new.port = old.port;
+        // Ports that were picked at the start are those that were asked for.
+        let port = |at: Option<HttpAddr>| at.map(|at| i32::from(at.addr.port()));
+        let at = port(self.server.monitor_addr());
+        for (old, new, picked) in [
+            (
+                old.port,
+                &mut new.port,
+                Some(i32::from(self.server.addr().port())),
+            ),
+            (old.http_port, &mut new.http_port, at),
+            (old.https_port, &mut new.https_port, at),
+            (
+                old.prof_port,
+                &mut new.prof_port,
+                port(self.server.profile_addr()),
+            ),
+        ] {
+            if old != 0 && [Some(-1), picked].contains(&Some(*new)) {
+                *new = old;
+            }
         }
         let changes = old.changes(&new).map_err(|refused| {
             let texts = refused.iter().map(ToString::to_string);
@@ -217,7 +257,7 @@ impl Running {
         let ports_move = !is_same(old.ports_file_dir.as_deref(), new.ports_file_dir.as_deref());
         let ports_file = match &new.ports_file_dir {
             Some(dir) if ports_move => {
-                Some(write_ports(dir, self.server.addr()).map_err(|e| e.to_string())?)
+                Some(write_ports(dir, &self.server).map_err(|e| e.to_string())?)
             }
             _ => None,
         };
@@ -238,6 +278,7 @@ impl Running {
             info!("Reloaded: {change}");
         }
         let digest = setup.file.map_or(String::new(), |file| file.digest);
+        self.server.note_config(&digest);
         info!("Reloaded server configuration ({digest})");
         Ok(())
     }
@@ -274,19 +315,37 @@ impl Running {
     }
 }
 
+const NO_PANIC: &str = "no holder of this lock panics";
+
+/// Has the main thread read the configuration again, as on SIGHUP, and waits for what comes of it.
+fn ask_for_reload(waiters: &Waiters) -> Result<(), String> {
+    let (waiter, outcome) = channel();
+    waiters.lock().expect(NO_PANIC).push(waiter);
+    signals::raise(Signal::Hangup).map_err(|e| PlainError(&e).to_string())?;
+    outcome
+        .recv_timeout(RELOAD_PATIENCE)
+        .unwrap_or_else(|_| Err("the configuration was not read again in time".into()))
+}
+
 /// Whether two paths, or none, lead to the same file, however they are spelt.
 fn is_same(a: Option<&Path>, b: Option<&Path>) -> bool {
     let real = |path: Option<&Path>| fs::canonicalize(path?).ok();
     a == b || real(a).is_some_and(|a| Some(a) == real(b))
 }
 
-fn write_ports(dir: &Path, listening: SocketAddr) -> Result<PortsFile, PortsFileError> {
+fn write_ports(dir: &Path, server: &Server) -> Result<PortsFile, PortsFileError> {
     let interfaces = interfaces::addresses().unwrap_or_else(|e| {
         warn!("Error listing network interfaces: {}", PlainError(&e));
         Vec::new()
     });
+    let http = |at: Option<HttpAddr>| {
+        let urls = at.map(|at| urls(at.scheme, at.addr, &interfaces));
+        urls.unwrap_or_default()
+    };
     let ports = Ports {
-        nats: urls("nats", listening, &interfaces),
+        nats: urls("nats", server.addr(), &interfaces),
+        monitoring: http(server.monitor_addr()),
+        profile: http(server.profile_addr()),
         ..Ports::default()
     };
     PortsFile::write(dir, &ports)

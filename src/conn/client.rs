@@ -108,8 +108,21 @@ pub struct Secured {
     /// The version and the cipher suite, as they are shown.
     pub version: &'static str,
     pub cipher: &'static str,
+    /// Whether the handshake came before INFO.
+    pub first: bool,
+    /// The certificate that the client has shown, if it has.
+    pub peer: Option<PeerCertificate>,
     /// The names in the client's certificate, if it has shown one and they can be read.
     pub identity: Option<Identity>,
+}
+
+/// A certificate as operators are shown it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerCertificate {
+    pub subject: String,
+    /// SHA-256 of its public key information and of all of it, in hexadecimal digits.
+    pub spki_sha256: String,
+    pub cert_sha256: String,
 }
 
 /// A client connection.
@@ -143,6 +156,8 @@ pub struct Client {
     pub opened: Mono,
     pub id: ClientId,
     pub addr: SocketAddr,
+    /// How often it was not read from for a moment, as all its subscribers were behind.
+    pub stalls: u32,
     /// The options of the last CONNECT, once there was one.
     pub connect: Option<Box<Connect>>,
     /// Set once a TLS handshake is over.
@@ -176,6 +191,12 @@ impl Client {
             Some(connect) if !connect.auth_token.is_empty() => "[REDACTED]".into(),
             _ => String::new(),
         }
+    }
+
+    /// Whether it may be sent INFO again.
+    pub fn expects_info(&self) -> bool {
+        let connect = self.connect.as_ref();
+        self.first_pong && connect.is_some_and(|connect| connect.protocol >= 1)
     }
 
     #[inline]

@@ -58,6 +58,11 @@ impl Guard {
         Publishing::Denied
     }
 
+    /// Whether the connection may publish on a subject at any time; leave to answer does not count.
+    pub fn may_publish(&mut self, hash: u64, subject: &[u8]) -> bool {
+        self.cache.allowed(&self.permissions, hash, subject)
+    }
+
     /// Whether the connection may subscribe.
     pub fn may_subscribe(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
         self.permissions.may_subscribe(subject, queue)

@@ -79,6 +79,11 @@ impl Keepalive {
         self.next
     }
 
+    /// When a message, a subscription or a PING last came in.
+    pub fn last_in(&self) -> Mono {
+        self.last_in
+    }
+
     /// The last measured round trip.
     pub fn rtt(&self) -> Option<Duration> {
         self.rtt

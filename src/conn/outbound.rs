@@ -232,6 +232,11 @@ impl ChunkPool {
         self.used
     }
 
+    /// Bytes of chunks that wait to be used again.
+    pub fn spare(&self) -> usize {
+        self.small.free.len() * CHUNK_SMALL + self.large.free.len() * CHUNK
+    }
+
     fn shelf(&mut self, size: usize) -> Option<(&mut Shelf, usize)> {
         match size {
             CHUNK_SMALL => Some((&mut self.small, KEPT_SMALL)),

@@ -1,9 +1,11 @@
 //! Where a loop gets what other threads have for it: filled many times, woken once.
 
+use super::system::LateAnswer;
 use crate::accounts::interest::LoopId;
 use crate::base::limits::INBOX_BYTES;
 use crate::broker::Facts;
 use crate::broker::batch::Batch;
+use crate::broker::survey::Survey;
 use crate::conn::client::ClientId;
 use crate::net::tls::ServerTls;
 use mio::Waker;
@@ -52,6 +54,12 @@ pub enum Mail {
     HoldBack(u32),
     /// Go on with other options, and with what they make of TLS.
     Renew(Arc<Facts>, Option<Arc<ServerTls>>),
+    /// Accounts, by number, in which clients came or went, of which somebody wants to be told.
+    Changed(Vec<u32>),
+    /// An answer of a service of the system account that took longer.
+    Late(LateAnswer),
+    /// Something that monitoring wants to know of the loop's clients.
+    Survey(Survey),
     /// There are so many more connections than may be.
     Shed(usize),
     /// Accept no more, tell the clients, and after `grace` disconnect them one after the other
@@ -98,6 +106,16 @@ impl Inbox {
     /// Whether so much waits that those who bring more should slow down.
     pub fn is_overloaded(&self) -> bool {
         self.weight.load(Ordering::Relaxed) > INBOX_BYTES
+    }
+
+    /// How much mail waits.
+    pub fn len(&self) -> usize {
+        self.lock().mail.len()
+    }
+
+    /// Whether no mail waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Takes all mail, and gives back emptied batches.

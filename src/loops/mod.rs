@@ -3,4 +3,6 @@
 pub mod client;
 pub mod inbox;
 mod link;
+pub mod monitor;
+pub mod system;
 pub mod verifier;

@@ -57,6 +57,11 @@ impl ReadPool {
         self.aside.shrink_to_fit();
     }
 
+    /// Bytes of all buffers.
+    pub fn held(&self) -> usize {
+        self.alive.load(Ordering::Relaxed) * READ_BUFFER
+    }
+
     /// Bytes of buffers that payloads may refer to.
     pub fn pinned(&self) -> usize {
         let alive = self.alive.load(Ordering::Relaxed);

@@ -1,7 +1,9 @@
-//! Mechanism without NATS knowledge: connection tables, read buffers, timers, listeners, waking.
+//! Mechanism without NATS knowledge: connection tables, read buffers, timers, listeners, sockets
+//! between parts of this process.
 
 pub mod buffer;
 pub mod listen;
+pub mod private;
 pub mod table;
 pub mod timer;
 pub mod tls;

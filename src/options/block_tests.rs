@@ -116,7 +116,7 @@ fn errors(text: &str) -> Vec<String> {
 const APPLIED: &[&str] = &["authorization", "accounts", "mappings", "proxies", "tls"];
 #[rustfmt::skip]
 const REFUSED: &[&str] = &[
-    "auth_callout", "auth_hook", "msg_trace", "trace_dest", "jetstream", "allow_trace",
+    "auth_callout", "auth_hook", "jetstream",
     "ocsp_peer", "cert_store", "cert_match_by", "cert_match", "ca_certs_match",
     "cert_match_skip_invalid",
 ];

@@ -56,6 +56,12 @@ pub enum OptionError {
     SystemAccount(String),
     /// The latency of the service on this subject is to be told, which takes a system account.
     LatencyWithoutSystem(String),
+    /// Monitoring is to listen twice, on these ports.
+    HttpAndHttps(i32, i32),
+    /// Monitoring over TLS is to listen, and there is no TLS.
+    HttpsWithoutTls,
+    /// The named port for monitoring or profiling is no port, nor -1 for a random one.
+    MonitorPort(&'static str, i32),
     /// There is nothing that clients could know the server by.
     NoCertificate,
 }
@@ -122,6 +128,17 @@ impl Display for OptionError {
                     "Error adding service latency sampling for {subject}: system account not setup"
                 )
             }
+            OptionError::HttpAndHttps(http, https) => write!(
+                f,
+                "Can't start monitoring: can't specify both HTTP ({http}) and HTTPs ({https}) ports"
+            ),
+            OptionError::HttpsWithoutTls => {
+                f.write_str("Can't start monitoring: TLS cert and key required for HTTPS")
+            }
+            OptionError::MonitorPort(name, port) => write!(
+                f,
+                "{name} {port} must be between 1 and 65535, -1 for a random port, or 0 for none"
+            ),
             OptionError::NoCertificate => {
                 f.write_str("tls: 'cert_file' and 'key_file', or 'certs', must be set")
             }
@@ -193,6 +210,7 @@ impl Options {
             max_pending,
         };
         rule(pending_total_max >= max_pending, error);
+        broken.extend(self.check_monitoring());
         broken.extend(self.check_security());
 
         if broken.is_empty() {
@@ -201,10 +219,31 @@ impl Options {
             Err(broken)
         }
     }
+
+    fn check_monitoring(&self) -> Vec<OptionError> {
+        let (http, https) = (self.http_port, self.https_port);
+        let mut broken = Vec::new();
+        for (name, port) in [
+            ("http_port", http),
+            ("https_port", https),
+            ("prof_port", self.prof_port),
+        ] {
+            if !(-1..=65535).contains(&port) {
+                broken.push(OptionError::MonitorPort(name, port));
+            }
+        }
+        if http != 0 && https != 0 {
+            broken.push(OptionError::HttpAndHttps(http, https));
+        } else if https != 0 && self.tls.is_none() {
+            broken.push(OptionError::HttpsWithoutTls);
+        }
+        broken
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::tls::{CertificateFiles, TlsOptions};
     use super::*;
 
     fn texts(options: &Options) -> Vec<String> {
@@ -292,6 +331,39 @@ mod tests {
             texts(&line),
             ["max_control_line (2147483648) cannot be higher than 2147483647"]
         );
+    }
+
+    #[test]
+    fn monitoring_listens_once_and_over_tls_only_with_tls() {
+        let with = |http_port, https_port, tls: bool| {
+            texts(&Options {
+                http_port,
+                https_port,
+                tls: tls.then(|| TlsOptions {
+                    certs: vec![CertificateFiles {
+                        cert_file: "c".into(),
+                        key_file: "k".into(),
+                    }],
+                    ..TlsOptions::default()
+                }),
+                ..Options::default()
+            })
+        };
+        let none = [""; 0];
+        assert_eq!(with(-1, 0, false), none);
+        assert_eq!(with(8222, 0, true), none);
+        assert_eq!(with(0, -1, true), none);
+        assert_eq!(
+            with(-1, 8222, true),
+            ["Can't start monitoring: can't specify both HTTP (-1) and HTTPs (8222) ports"]
+        );
+        assert_eq!(
+            with(0, 8222, false),
+            ["Can't start monitoring: TLS cert and key required for HTTPS"]
+        );
+        let out_of_range =
+            "http_port -2 must be between 1 and 65535, -1 for a random port, or 0 for none";
+        assert_eq!(with(-2, 0, false), [out_of_range]);
     }
 
     #[test]

@@ -86,6 +86,20 @@ impl Check<'_> {
                 self.value(&entry.key, &entry.value, takes, false);
             }
             Some(Key {
+                what: What::Never(why),
+                ..
+            }) => match entry.value.kind {
+                Kind::Int(0) => {}
+                Kind::Int(_) => {
+                    let text = format!("{}: not supported: {why}", entry.key);
+                    self.error(entry.key_at, text);
+                }
+                _ => {
+                    let text = wants(&entry.key, &Takes::Int.wants(), &entry.value);
+                    self.error(entry.key_at, text);
+                }
+            },
+            Some(Key {
                 what:
                     What::Ready {
                         set: Set::Block(takes, read),
@@ -281,7 +295,7 @@ impl Check<'_> {
                     }
                     self.value(&entry.key, &entry.value, takes, false);
                 }
-                Some(What::Ready { .. }) => {}
+                Some(What::Ready { .. } | What::Never(_)) => {}
                 None if entry.used => {}
                 None => self.unknown(entry, keys),
             }
@@ -486,6 +500,12 @@ mod tests {
         ("loops", "3"),
         ("pid_file pidfile", "/p"),
         ("ports_file_dir", "/d"),
+        ("http", "'h:1'"),
+        ("http_port monitor_port", "1"),
+        ("https", "1"),
+        ("https_port", "1"),
+        ("http_base_path", "/b"),
+        ("prof_port", "1"),
         ("authorization", "{token: x}"),
         ("accounts", "[A]"),
         ("mappings maps", "{a: b}"),
@@ -518,6 +538,7 @@ mod tests {
         ("max_sub_tokens max_subscription_tokens", "7"),
         ("max_pending", "7gb"),
         ("max_pending_total", "7gb"),
+        ("max_closed_clients", "7"),
         ("write_deadline", "'3s'"),
         ("write_timeout", "close"),
         ("no_fast_producer_stall", "true"),
@@ -567,8 +588,7 @@ mod tests {
     }
 
     /// Every key at the top of the reference's files whose feature is missing here.
-    const LATER: &str = "http='h:1' http_port=1 monitor_port=1 https=1 https_port=1 \
-        http_base_path=/x max_closed_clients=5 prof_port=1 prof_block_rate=1 default_sentinel=x \
+    const LATER: &str = "default_sentinel=x \
         operator=x operators=x root=x roots=x root_operator=x root_operators=x trusted_keys=x \
         trusted=x resolver=MEMORY account_resolver=MEM accounts_resolver=MEM resolver_tls={} \
         resolver_preload={} resolver_pinned_accounts=x proxy_protocol=true ocsp=true \
@@ -590,8 +610,16 @@ mod tests {
             .map(|pair| pair.split('=').next().unwrap());
         let all = super::super::keys::later_names();
         assert_eq!(all, listed.collect::<Vec<_>>());
+        assert_eq!(
+            errors("\n prof_block_rate: 1"),
+            [
+                "t.conf:2:2: prof_block_rate: not supported: no thread here waits for another, \
+                 which is what it measures"
+            ]
+        );
+        assert!(errors("prof_block_rate: 0").is_empty());
         // What asks for a feature not to be there has it so.
-        assert!(errors("jetstream: false, http_port: 0, proxy_protocol: no").is_empty());
+        assert!(errors("jetstream: false, max_closed_clients: 0, proxy_protocol: no").is_empty());
     }
 
     #[test]

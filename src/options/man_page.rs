@@ -36,6 +36,7 @@ const MENTIONED: &[(&str, &[Key])] = &[
     ("Permissions", blocks::ALLOW_DENY),
     ("Exports", blocks::LATENCY),
     ("Imports", blocks::SOURCE),
+    ("Accounts", blocks::MSG_TRACE),
     ("TLS", blocks::CERTIFICATE),
     ("Users, accounts and TLS", blocks::PROXIES),
     ("Users, accounts and TLS", blocks::PROXY),

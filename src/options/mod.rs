@@ -72,6 +72,16 @@ pub struct Options {
     /// Names and values that operators attach to a server.
     pub metadata: BTreeMap<String, String>,
     pub log: LogOptions,
+    /// Host name or address to listen on for monitoring; `host` if `None`.
+    pub http_host: Option<String>,
+    /// Port for monitoring over HTTP. -1 lets the system pick one, 0 is none.
+    pub http_port: i32,
+    /// Port for monitoring over HTTPS, the same way; not together with `http_port`.
+    pub https_port: i32,
+    /// The path that all of monitoring is below, as it is configured.
+    pub http_base_path: String,
+    /// Port for profiling over HTTP, on `host`. -1 lets the system pick one, 0 is none.
+    pub prof_port: i32,
     /// Users of the global account, or the secret that everybody has to know.
     pub authorization: Authorization,
     /// The accounts, in the order of the file.
@@ -111,6 +121,8 @@ pub struct Options {
     /// Whether publishers are never held back for the sake of subscribers that are far behind;
     /// those then miss messages.
     pub no_fast_producer_stall: bool,
+    /// Connections that are remembered after they were closed.
+    pub max_closed_clients: usize,
     /// Whether clients get no headers and may send none.
     pub no_header_support: bool,
     /// Whether the subscribers of a subject are looked up anew for each message.
@@ -154,6 +166,11 @@ impl Default for Options {
             tags: Vec::new(),
             metadata: BTreeMap::new(),
             log: LogOptions::default(),
+            http_host: None,
+            http_port: 0,
+            https_port: 0,
+            http_base_path: String::new(),
+            prof_port: 0,
             authorization: Authorization::default(),
             accounts: Vec::new(),
             mappings: Vec::new(),
@@ -172,6 +189,7 @@ impl Default for Options {
             write_deadline: Duration::from_secs(10),
             write_timeout: WriteTimeout::Retry,
             no_fast_producer_stall: false,
+            max_closed_clients: 10_000,
             no_header_support: false,
             disable_sublist_cache: false,
             lame_duck_duration: Duration::from_secs(120),
@@ -192,6 +210,11 @@ impl Options {
             None => Duration::from_secs(2),
         };
         self.authorization.timeout.unwrap_or(usual)
+    }
+
+    /// The host to listen on for monitoring.
+    pub fn monitor_host(&self) -> &str {
+        self.http_host.as_deref().unwrap_or(&self.host)
     }
 
     /// How many client loops to run on a machine with `cores` cores. Unless told, that is one up

@@ -117,6 +117,12 @@ const FIELDS: &[Field] = &[
     live("pid_file", |o| text(o.pid_file.as_ref().map(|p| p.display()))),
     live("ports_file_dir", |o| text(o.ports_file_dir.as_ref().map(|p| p.display()))),
 
+    fixed("http", "HTTPHost", |o| text(o.http_host.as_ref())),
+    fixed("http_port", "HTTPPort", |o| o.http_port.to_string()),
+    fixed("https_port", "HTTPSPort", |o| o.https_port.to_string()),
+    fixed("http_base_path", "HTTPBasePath", |o| o.http_base_path.clone()),
+    fixed("prof_port", "ProfPort", |o| o.prof_port.to_string()),
+
     unseen("authorization", |a, b| a.authorization != b.authorization),
     unseen("accounts", |a, b| a.accounts != b.accounts),
     unseen("mappings", |a, b| a.mappings != b.mappings),
@@ -166,6 +172,7 @@ const FIELDS: &[Field] = &[
     fixed("max_pending_total", "MaxPendingTotal", |o| {
         o.pending_total_max.map_or("auto".into(), |n| n.to_string())
     }),
+    live("max_closed_clients", |o| o.max_closed_clients.to_string()),
     live("write_deadline", |o| GoDuration(o.write_deadline).to_string()),
     fixed("write_timeout", "WriteTimeout", |o| match o.write_timeout {
         WriteTimeout::Close => "close".into(),
@@ -272,6 +279,11 @@ mod tests {
                 syslog: true,
                 remote_syslog: Some("udp://h".into()),
             },
+            http_host: Some("h".into()),
+            http_port: 1,
+            https_port: 1,
+            http_base_path: "/b".into(),
+            prof_port: 1,
             authorization: Authorization {
                 token: Some("s3cret".into()),
                 ..Authorization::default()
@@ -296,6 +308,7 @@ mod tests {
             max_subscriptions: 1,
             max_sub_tokens: 1,
             max_pending: 1,
+            max_closed_clients: 1,
             write_deadline: second,
             write_timeout: WriteTimeout::Close,
             no_fast_producer_stall: true,

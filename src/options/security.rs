@@ -119,6 +119,16 @@ pub struct AccountOptions {
     pub imports: Vec<Import>,
     pub mappings: Vec<Mapping>,
     pub limits: AccountLimits,
+    pub trace: Option<TraceDestination>,
+}
+
+/// Where it is told what became of those messages of an account that are part of a trace over many
+/// programs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TraceDestination {
+    pub subject: String,
+    /// How many of a hundred, 1 to 100.
+    pub sampling: u8,
 }
 
 /// What an account may use; `None`: no limit of its own.

@@ -74,11 +74,31 @@ pub fn total_memory() -> Option<u64> {
     machine.into_iter().chain(group).min()
 }
 
+/// Bytes of memory that this process has at hand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Resident {
+    pub all: u64,
+    /// The part that files stand behind, such as the program itself.
+    pub file: u64,
+}
+
+/// What memory this process has at hand; `None` where that cannot be told.
+pub fn resident() -> Option<Resident> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    Some(Resident {
+        all: stated(&status, "VmRSS:")?,
+        file: stated(&status, "RssFile:")?,
+    })
+}
+
 /// The bytes stated by the line `MemTotal:  16318480 kB`.
 fn mem_total(meminfo: &str) -> Option<u64> {
-    let line = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    stated(meminfo, "MemTotal:")
+}
+
+/// The bytes stated by the line that begins with `name`.
+fn stated(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim()
         .strip_suffix(" kB")?
         .trim()
@@ -130,6 +150,13 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn this_machine_has_memory() {
         assert!(total_memory().is_some_and(|bytes| bytes > 16 << 20));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn this_process_has_memory() {
+        let resident = resident().unwrap();
+        assert!(resident.file > 0 && resident.file < resident.all);
     }
 
     #[test]

@@ -36,6 +36,37 @@ pub fn trim() -> bool {
     unsafe { libc::malloc_trim(0) == 1 }
 }
 
+/// Bytes of the heap.
+#[derive(Clone, Copy, Debug)]
+pub struct Heap {
+    /// In use, with what the allocator needs for it.
+    pub used: u64,
+    /// Kept for the next time.
+    pub free: u64,
+}
+
+/// What the heap holds; None if there is no known allocator to tell. Each part of the heap is locked
+/// while it is looked at.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[allow(
+    unsafe_code,
+    reason = "the allocator is asked through the C library only"
+)]
+pub fn heap() -> Option<Heap> {
+    // SAFETY: mallinfo2 takes nothing, locks the allocator's own state, and returns plain numbers.
+    let info = unsafe { libc::mallinfo2() };
+    Some(Heap {
+        used: (info.uordblks + info.hblkhd) as u64,
+        free: info.fordblks as u64,
+    })
+}
+
+/// What the heap holds; None if there is no known allocator to tell.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub fn heap() -> Option<Heap> {
+    None
+}
+
 /// There is no known allocator to tune.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn tune() -> bool {

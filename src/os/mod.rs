@@ -1,5 +1,5 @@
 //! What differs between operating systems: signals, processes, network interfaces, limits, the
-//! allocator, files, local time. The only home of `cfg(target_os)`; every function has a harmless
+//! allocator, files, local time, profiles. The only home of `cfg(target_os)`; every function has a harmless
 //! answer where a system lacks the thing.
 
 pub mod files;
@@ -9,4 +9,7 @@ pub mod limits;
 pub mod local_time;
 pub mod malloc;
 pub mod processes;
+pub mod profile;
+pub mod sampler;
 pub mod signals;
+pub mod vitals;

@@ -1,6 +1,6 @@
 //! Signals as values, waited for by the main thread.
 
-pub use system::Signals;
+pub use system::{Signals, raise};
 
 use std::fmt::{self, Display, Formatter};
 
@@ -77,6 +77,11 @@ mod system {
         }
     }
 
+    /// Sends a signal to this process.
+    pub fn raise(signal: Signal) -> io::Result<()> {
+        signal_hook::low_level::raise(signal.number())
+    }
+
     impl Signals {
         /// Takes over every signal of [`Signal`], even one that the parent process had ignored:
         /// a shell does that with SIGINT for its background jobs.
@@ -119,6 +124,11 @@ mod system {
     use std::io;
 
     use super::Signal;
+
+    /// Signals cannot be sent here.
+    pub fn raise(_signal: Signal) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Stands in for signals: the system's own Ctrl-C handling ends the process.
     #[derive(Debug)]

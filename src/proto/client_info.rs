@@ -38,6 +38,8 @@ pub struct ClientInfo {
     pub server: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub cluster: String,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "time")]
+    pub stop: Option<SystemTime>,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub kind: &'static str,
     #[serde(skip_serializing_if = "str::is_empty")]

@@ -91,7 +91,7 @@ impl fmt::Display for ClientError<'_> {
 }
 
 /// Why a connection was closed, in the words of the logs and the monitoring endpoints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CloseReason {
     ClientClosed,
     AuthenticationTimeout,
@@ -113,9 +113,45 @@ pub enum CloseReason {
     MaxControlLineExceeded,
     ServerShutdown,
     NoRespondersRequiresHeaders,
+    /// By an operator.
+    Kicked,
 }
 
 impl CloseReason {
+    /// All there are.
+    pub const ALL: [CloseReason; 21] = {
+        use CloseReason::*;
+        [
+            ClientClosed,
+            AuthenticationTimeout,
+            AuthenticationViolation,
+            TlsHandshakeFailure,
+            SlowConsumerPendingBytes,
+            SlowConsumerWriteDeadline,
+            WriteError,
+            ReadError,
+            ParseError,
+            StaleConnection,
+            ProtocolViolation,
+            BadClientProtocolVersion,
+            MaxConnectionsExceeded,
+            MaxAccountConnectionsExceeded,
+            ProxyNotTrusted,
+            ProxyRequired,
+            MaxPayloadExceeded,
+            MaxControlLineExceeded,
+            ServerShutdown,
+            NoRespondersRequiresHeaders,
+            Kicked,
+        ]
+    };
+
+    /// Whether the peer took too long to take what it was sent.
+    pub fn is_slow_consumer(self) -> bool {
+        use CloseReason::*;
+        matches!(self, SlowConsumerPendingBytes | SlowConsumerWriteDeadline)
+    }
+
     /// Whether what is still queued for the peer is worth a last write.
     pub fn flushes(self) -> bool {
         use CloseReason::*;
@@ -130,10 +166,11 @@ impl CloseReason {
     }
 }
 
-impl fmt::Display for CloseReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl CloseReason {
+    /// The words themselves.
+    pub fn text(self) -> &'static str {
         use CloseReason::*;
-        f.write_str(match self {
+        match self {
             ClientClosed => "Client Closed",
             AuthenticationTimeout => "Authentication Timeout",
             AuthenticationViolation => "Authentication Failure",
@@ -154,7 +191,14 @@ impl fmt::Display for CloseReason {
             MaxControlLineExceeded => "Maximum Control Line Exceeded",
             ServerShutdown => "Server Shutdown",
             NoRespondersRequiresHeaders => "No Responders Requires Headers",
-        })
+            Kicked => "Kicked",
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
     }
 }
 

@@ -3,9 +3,13 @@
 pub mod client;
 pub mod client_info;
 pub mod connect;
+pub mod encoding;
 pub mod error;
+pub mod events;
 pub mod headers;
 pub mod info;
 pub mod latency;
+pub mod msg_trace;
 pub mod scan;
+pub mod server_info;
 pub mod trace;

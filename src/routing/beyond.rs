@@ -6,8 +6,7 @@
 //! is found out when there is one.
 
 use super::route::Route;
-use crate::accounts::Account;
-use crate::accounts::exchange::{Exchange, ServiceImport};
+use crate::accounts::exchange::{Exchange, ServiceImport, StreamShare};
 use crate::accounts::interest::{Bucket, Target};
 use crate::accounts::replies;
 use crate::subject::Matches;
@@ -27,7 +26,7 @@ pub struct Branch {
     /// The subject there.
     pub subject: Box<[u8]>,
     pub route: Arc<Route>,
-    account: Arc<Account>,
+    pub share: Arc<StreamShare>,
     bucket: Bucket,
     generation: u64,
 }
@@ -54,7 +53,7 @@ impl Beyond {
         matches: &mut Matches<Target>,
     ) -> Option<Box<Beyond>> {
         let answers = replies::is_reply(subject);
-        let exchange = exchange.filter(|exchange| !exchange.is_empty());
+        let exchange = exchange.filter(|exchange| exchange.may_concern(subject));
         if exchange.is_none() && !answers {
             return None;
         }
@@ -66,9 +65,7 @@ impl Beyond {
         for share in exchange.iter().flat_map(|e| e.streams(subject)) {
             there.clear();
             share.mapper.apply(subject, &mut there);
-            beyond
-                .branches
-                .push(Branch::new(&share.importer, &there, matches));
+            beyond.branches.push(Branch::new(share, &there, matches));
         }
         for import in exchange.iter().flat_map(|e| e.services(subject)) {
             there.clear();
@@ -84,7 +81,7 @@ impl Beyond {
 
     /// Whether subscriptions have changed since this was resolved.
     pub(super) fn is_outdated(&self) -> bool {
-        let now = |b: &Branch| b.account.interest.generation(b.bucket);
+        let now = |b: &Branch| b.share.importer.interest.generation(b.bucket);
         self.branches.iter().any(|b| b.generation != now(b))
     }
 
@@ -98,8 +95,8 @@ impl Beyond {
 }
 
 impl Branch {
-    fn new(account: &Arc<Account>, subject: &[u8], matches: &mut Matches<Target>) -> Branch {
-        let interest = &account.interest;
+    fn new(share: &Arc<StreamShare>, subject: &[u8], matches: &mut Matches<Target>) -> Branch {
+        let interest = &share.importer.interest;
         let bucket = interest.bucket(subject);
         let generation = interest.generation(bucket);
         let mut route = Route::default();
@@ -108,7 +105,7 @@ impl Branch {
         Branch {
             subject: subject.into(),
             route: Arc::new(route),
-            account: account.clone(),
+            share: share.clone(),
             bucket,
             generation,
         }

@@ -23,6 +23,21 @@ pub struct RouteCache {
     /// The route of a subject that is not worth an entry.
     scratch: Arc<Route>,
     matches: Matches<Target>,
+    hits: u64,
+    misses: u64,
+}
+
+/// How a cache does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CacheTotals {
+    /// Routes that it holds.
+    pub entries: usize,
+    /// Look-ups that found one, and all look-ups.
+    pub hits: u64,
+    pub lookups: u64,
+    /// The most subscriptions of a cached route, and the sum over all of them.
+    pub fan_out_max: usize,
+    pub fan_out_sum: usize,
 }
 
 struct Entry {
@@ -54,7 +69,30 @@ impl RouteCache {
             held: 0,
             scratch: Arc::default(),
             matches: Matches::default(),
+            hits: 0,
+            misses: 0,
         }
+    }
+
+    /// Bytes that the cache holds, about.
+    pub fn held(&self) -> usize {
+        let sets = self.sets.len() * size_of::<[Option<Box<Entry>>; 2]>();
+        sets + self.doorkeeper.len() * 2 + self.held
+    }
+
+    pub fn totals(&self) -> CacheTotals {
+        let mut totals = CacheTotals {
+            hits: self.hits,
+            lookups: self.hits + self.misses,
+            ..CacheTotals::default()
+        };
+        for entry in self.sets.iter().flatten().flatten() {
+            let fan_out = entry.route.fan_out();
+            totals.entries += 1;
+            totals.fan_out_sum += fan_out;
+            totals.fan_out_max = totals.fan_out_max.max(fan_out);
+        }
+        totals
     }
 
     /// The route of `subject` in this account, as of now. Where it leads in other accounts is taken
@@ -76,6 +114,7 @@ impl RouteCache {
                     .as_mut()
                     .expect("the way was found filled");
                 entry.uses = entry.uses.saturating_add(1);
+                self.hits += 1;
                 let generation = interest.generation(entry.bucket);
                 let beyond = entry.route.beyond();
                 if entry.generation != generation || beyond.is_some_and(Beyond::is_outdated) {
@@ -102,6 +141,7 @@ impl RouteCache {
         (accounts, account): (&Accounts, &Account),
         subject: &[u8],
     ) -> &Arc<Route> {
+        self.misses += 1;
         let interest = &account.interest;
         let tag = (hash >> 48) as u16 | 1;
         let door = &mut self.doorkeeper[low(hash >> 20) & (DOORKEEPER - 1)];
@@ -143,7 +183,12 @@ impl RouteCache {
     /// Forgets all routes.
     #[cold]
     pub fn clear(&mut self) {
-        *self = RouteCache::new(self.remembers);
+        let (hits, misses) = (self.hits, self.misses);
+        *self = RouteCache {
+            hits,
+            misses,
+            ..RouteCache::new(self.remembers)
+        };
     }
 }
 

@@ -1,5 +1,13 @@
 //! Puts a server together: key, account, loops and listeners; and takes it apart again.
 
+mod figures;
+mod monitoring;
+mod operations;
+mod profiling;
+mod site;
+
+pub use figures::Figures;
+
 use crate::accounts::Accounts;
 use crate::accounts::interest::LoopId;
 use crate::auth::Directory;
@@ -8,6 +16,8 @@ use crate::base::text::PlainError;
 use crate::broker::{Broker, Facts};
 use crate::loops::client::{ClientLoop, Peers};
 use crate::loops::inbox::{Inbox, Mail};
+use crate::loops::monitor::Monitor;
+use crate::loops::system::SystemLoop;
 use crate::loops::verifier::Verifier;
 use crate::net::listen::{Acceptor, listen};
 use crate::net::tls::{ServerTls, TlsError};
@@ -16,11 +26,14 @@ use crate::options::Options;
 use crate::options::tls::HandshakeFirst;
 use crate::os::limits::lower_priority;
 use log::{info, warn};
+use mio::Poll;
+use operations::Operations;
+use site::Site;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
 /// A running server.
@@ -28,7 +41,23 @@ pub struct Server {
     addr: SocketAddr,
     facts: Arc<Facts>,
     peers: Arc<Peers>,
+    figures: Arc<Figures>,
+    operations: Arc<Operations>,
     threads: Vec<JoinHandle<()>>,
+    /// The loop of the system account.
+    system: Option<JoinHandle<()>>,
+    monitor: Option<Monitor>,
+    monitor_addr: Option<HttpAddr>,
+    profile_addr: Option<HttpAddr>,
+}
+
+/// Where something is served over HTTP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HttpAddr {
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The address, with its real port.
+    pub addr: SocketAddr,
 }
 
 /// Options that a reload goes on with, and what was made of them.
@@ -36,6 +65,7 @@ pub struct Prepared {
     options: Options,
     tenancy: Tenancy,
     tls: Option<Arc<ServerTls>>,
+    monitor_tls: Option<Arc<ServerTls>>,
 }
 
 /// The accounts and who may connect to them.
@@ -72,6 +102,10 @@ pub enum StartError {
     Listen(String, io::Error),
     /// The system's source of randomness failed.
     Random(getrandom::Error),
+    /// The address for monitoring, and the system's reason.
+    Monitor(String, io::Error),
+    /// The address for profiling, and the system's reason.
+    Profiling(String, io::Error),
     /// A thread or a poll could not be had.
     Loop(io::Error),
     /// What is wrong with accounts and users.
@@ -87,8 +121,19 @@ impl fmt::Display for StartError {
                 let e = PlainError(e);
                 write!(f, "Error listening on port: {at}, \"listen tcp {at}: {e}\"")
             }
+            StartError::Monitor(at, e) => {
+                let e = PlainError(e);
+                write!(
+                    f,
+                    "Can't start monitoring: can't listen to the monitor port: listen tcp {at}: {e}"
+                )
+            }
+            StartError::Profiling(at, e) => {
+                let e = PlainError(e);
+                write!(f, "error starting profiler: listen tcp {at}: {e}")
+            }
             StartError::Random(e) => write!(f, "Error getting random numbers: {e}"),
-            StartError::Loop(e) => write!(f, "Error starting a client loop: {e}"),
+            StartError::Loop(e) => write!(f, "Error starting a loop: {e}"),
             StartError::Security(faults) => f.write_str(&faults.join("\n")),
             StartError::Tls(e) => e.fmt(f),
         }
@@ -98,7 +143,10 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            StartError::Listen(_, e) | StartError::Loop(e) => Some(e),
+            StartError::Listen(_, e)
+            | StartError::Monitor(_, e)
+            | StartError::Profiling(_, e)
+            | StartError::Loop(e) => Some(e),
             StartError::Tls(e) => Some(e),
             StartError::Random(_) | StartError::Security(_) => None,
         }
@@ -111,13 +159,14 @@ const MEMORY_SHARE: usize = 2;
 const MEMORY_MIN: usize = 256 << 20;
 
 impl Server {
-    /// Starts listening and serving; returns once clients can connect.
+    /// Starts listening and serving, first for monitoring; returns once clients can connect.
     ///
     /// # Errors
     /// The address cannot be listened on, a file of TLS does not hold what it should, or the system
     /// lacks what the loops need.
     pub fn start(options: Options) -> Result<Server, StartError> {
         let tls = load_tls(&options).map_err(StartError::Tls)?;
+        let http_tls = monitoring::load_tls(&options).map_err(StartError::Tls)?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(StartError::Random)?;
         let id = ServerKey::from_seed(seed).public();
@@ -129,6 +178,11 @@ impl Server {
         info!("  Name:     {name}");
         info!("  ID:       {id}");
 
+        let sites = monitoring::Sites {
+            profiling: monitoring::bind_profiling(&options)?,
+            monitoring: monitoring::bind(&options)?,
+            tls: http_tls,
+        };
         let port = match options.port {
             -1 => 0,
             0 => 4222,
@@ -161,6 +215,7 @@ impl Server {
             accounts: tenancy.accounts,
             directory: tenancy.directory,
             nonce_key,
+            event_seq: Arc::default(),
             loop_bytes_max: bytes_max / loops,
             options,
         });
@@ -170,9 +225,12 @@ impl Server {
             polls.push(poll);
             inboxes.push(Inbox::new(waker));
         }
+        let (system_poll, waker) = SystemLoop::poll().map_err(StartError::Loop)?;
         let connections = (0..loops).map(|_| AtomicUsize::new(0)).collect();
         let peers = Arc::new(Peers {
             inboxes,
+            system: Inbox::new(waker),
+            accepted: AtomicU64::new(0),
             connections,
             connections_max,
             verifier: Verifier::default(),
@@ -190,13 +248,29 @@ impl Server {
                 .spawn(work)
                 .map_err(StartError::Loop)?;
         }
+        let figures = Figures::new(peers.clone(), facts.clone(), addr, cores);
+        let figures = Arc::new(figures);
+        figures.note_tls(tls.as_deref());
         let mut acceptor = Some(Acceptor::new(listener));
         let mut server = Server {
             addr,
             facts: facts.clone(),
             peers: peers.clone(),
+            operations: Arc::new(Operations::new(figures.clone())),
+            figures,
             threads: Vec::new(),
+            system: None,
+            monitor: None,
+            monitor_addr: sites.monitoring.as_ref().map(|bound| bound.at),
+            profile_addr: sites.profiling.as_ref().map(|bound| bound.at),
         };
+        let seed = number(pick_seed).wrapping_sub(1);
+        server.start_system(system_poll, loops, seed)?;
+        let site = Site::new(server.figures.clone(), &facts.options, server.monitor_addr);
+        let figures = server.figures.clone();
+        let memory = Box::new(move || profiling::memory(&*figures));
+        let monitor = sites.start(&facts.options, Arc::new(site), memory);
+        server.monitor = monitor.map_err(StartError::Loop)?;
         for (me, poll) in polls.into_iter().enumerate() {
             let owner = LoopId(u16::try_from(me).expect("there are few loops"));
             let seed = number(pick_seed).wrapping_add(me as u64);
@@ -218,9 +292,49 @@ impl Server {
         Ok(server)
     }
 
+    fn start_system(&mut self, poll: Poll, loops: usize, seed: u64) -> Result<(), StartError> {
+        let me = LoopId(u16::try_from(loops).expect("there are few loops"));
+        let broker = Broker::new(self.facts.clone(), me, loops, seed);
+        let (figures, operations) = (self.figures.clone(), self.operations.clone());
+        let peers = self.peers.clone();
+        let system = SystemLoop::new((me, poll), peers, broker, &self.facts, figures, operations);
+        let thread = thread::Builder::new()
+            .name("system".into())
+            .spawn(move || system.run())
+            .map_err(StartError::Loop)?;
+        self.system = Some(thread);
+        Ok(())
+    }
+
+    /// What monitoring can ask.
+    pub fn figures(&self) -> &Arc<Figures> {
+        &self.figures
+    }
+
+    /// How the configuration is read again when the system account asks for that. Without this, it
+    /// is refused.
+    pub fn on_reload(&self, reload: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
+        self.operations.set_reload(Box::new(reload));
+    }
+
+    /// A configuration with this digest is in force.
+    pub fn note_config(&self, digest: &str) {
+        self.figures.note_config(digest);
+    }
+
     /// The address that clients connect to, with its real port.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where monitoring can be reached, if it is configured.
+    pub fn monitor_addr(&self) -> Option<HttpAddr> {
+        self.monitor_addr
+    }
+
+    /// Where profiles can be had, if that is configured.
+    pub fn profile_addr(&self) -> Option<HttpAddr> {
+        self.profile_addr
     }
 
     /// The options in force.
@@ -241,12 +355,14 @@ impl Server {
     /// What is wrong with accounts, users or TLS.
     pub fn prepare(&self, options: Options) -> Result<Prepared, StartError> {
         let tls = load_tls(&options).map_err(StartError::Tls)?;
+        let monitor_tls = monitoring::load_tls(&options).map_err(StartError::Tls)?;
         let old = Some(&self.facts.accounts);
         let tenancy = Tenancy::new(&options, old, 0).map_err(StartError::Security)?;
         Ok(Prepared {
             options,
             tenancy,
             tls,
+            monitor_tls,
         })
     }
 
@@ -257,7 +373,11 @@ impl Server {
             options,
             tenancy,
             tls,
+            monitor_tls,
         } = prepared;
+        if let Some(monitor) = &self.monitor {
+            monitor.renew(monitor_tls);
+        }
         let (host, port) = told_address(&options, self.addr.port());
         let (id, name) = (self.facts.id.clone(), self.facts.name.clone());
         let connections_max = options.max_connections;
@@ -270,8 +390,11 @@ impl Server {
             accounts: tenancy.accounts,
             directory: tenancy.directory,
             nonce_key: self.facts.nonce_key,
+            event_seq: self.facts.event_seq.clone(),
             loop_bytes_max: self.facts.loop_bytes_max,
         });
+        self.figures.renew(self.facts.clone());
+        self.figures.note_tls(tls.as_deref());
         let peers = &self.peers;
         peers
             .connections_max
@@ -295,11 +418,12 @@ impl Server {
     pub fn enter_lame_duck(&self) {
         let grace = self.options().lame_duck_grace_period;
         let duration = self.options().lame_duck_duration;
+        self.figures.note_lame_duck();
         self.tell(|| Mail::LameDuck { grace, duration });
     }
 
     fn tell(&self, mail: impl Fn() -> Mail) {
-        for inbox in &self.peers.inboxes {
+        for inbox in self.peers.inboxes.iter().chain([&self.peers.system]) {
             send(inbox, mail());
         }
     }
@@ -310,7 +434,19 @@ impl Server {
     }
 
     fn stop(&mut self) {
-        self.tell(|| Mail::Shutdown);
+        self.figures.note_end();
+        // While the others still run: they are asked by whoever answers.
+        self.monitor = None;
+        // Then the one that tells of the end, so that clients still hear that.
+        if let Some(system) = self.system.take() {
+            send(&self.peers.system, Mail::Shutdown);
+            if system.join().is_err() {
+                log::error!("The loop of the system account ended with a panic");
+            }
+        }
+        for inbox in &self.peers.inboxes {
+            send(inbox, Mail::Shutdown);
+        }
         self.peers.verifier.close();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {

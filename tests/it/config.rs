@@ -321,7 +321,8 @@ fn a_lame_duck_lets_its_clients_go() {
     // It ignores SIGTERM, and whoever stays can work on until it is sent away.
     server.signal(libc::SIGTERM);
     for peer in &mut peers {
-        peer.expect_eof();
+        // A PONG that comes too late makes that a reset.
+        peer.expect_closed();
     }
     assert!(begin.elapsed() >= Duration::from_millis(300));
     assert_eq!(server.wait(Duration::from_secs(10)).code(), Some(0));

@@ -19,14 +19,24 @@ mod differential;
 mod errors;
 mod login;
 mod mkpasswd;
+mod monitor;
+mod monitor_http;
+#[cfg(unix)]
+mod msg_trace;
 mod official;
 #[cfg(target_os = "linux")]
 mod pressure;
 #[cfg(unix)]
 mod process;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod profiling;
 mod protocol;
 mod routing;
 #[cfg(unix)]
 mod seeds;
 mod support;
+mod system;
 mod tls;

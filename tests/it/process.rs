@@ -62,7 +62,7 @@ fn mistakes_in_the_arguments() {
     );
     assert!(run.stdout.contains("--addr"), "{}", run.stdout);
     for (args, text) in [
-        (["-m", "8222"], "flag -m is not supported yet"),
+        (["--routes", "x"], "flag --routes is not supported yet"),
         (
             ["-c", "x.conf"],
             "nats-server: open x.conf: no such file or directory",

@@ -367,7 +367,7 @@ fn blocks_of_what_is_not_there_are_refused_by_name() {
         let Some(text) = document(name) else { return };
         refused(
             span(&text, "listen: localhost:4242", "cluster {"),
-            &["http", "cluster"],
+            &["cluster"],
         );
         let config = block(&text, "cluster {", &["tls {"]);
         refused(config, &["cluster"]);

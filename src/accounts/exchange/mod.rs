@@ -6,10 +6,11 @@
 
 mod cycles;
 mod pattern;
+pub mod system;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use super::Account;
+use super::{Account, SYSTEM};
 use crate::base::text::quoted;
 use crate::options::Options;
 use crate::options::security::{
@@ -29,7 +30,7 @@ const THRESHOLD: Duration = Duration::from_secs(120);
 /// messages take.
 #[derive(Default)]
 pub struct Exchange {
-    streams: Directory<StreamShare>,
+    streams: Directory<Arc<StreamShare>>,
     services: Directory<Arc<ServiceImport>>,
 }
 
@@ -38,6 +39,20 @@ pub struct StreamShare {
     pub importer: Arc<Account>,
     /// From their subjects to those in the importing account.
     pub mapper: Mapper,
+    /// Whether the exporting account is told who gets the messages that it traces.
+    pub allow_trace: bool,
+    /// The subjects in the importing account, and the way back from them.
+    local: Box<str>,
+    back: Mapper,
+}
+
+impl StreamShare {
+    /// What a subscription of the importing account looks like in the exporting account: the
+    /// pattern of those subjects there that it gets by this import.
+    pub fn there(&self, subscribed: &str) -> Option<String> {
+        let here = pattern::intersection(subscribed, &self.local)?;
+        Some(self.back.map(&here))
+    }
 }
 
 /// A service of another account.
@@ -60,6 +75,8 @@ pub struct ServiceExport {
     /// How long after the request, or between two answers, there may be one.
     pub threshold: Duration,
     pub latency: Option<Latency>,
+    /// Whether who traces a request is told who gets it.
+    pub allow_trace: bool,
 }
 
 impl ServiceExport {
@@ -73,6 +90,9 @@ impl ServiceExport {
 struct Directory<T> {
     values: Vec<T>,
     patterns: Option<Sublist<u32>>,
+    /// The bytes that subjects begin with for which there may be something, a bit each, as most
+    /// subjects are for nobody else.
+    firsts: [u64; 4],
 }
 
 impl<T> Default for Directory<T> {
@@ -80,6 +100,7 @@ impl<T> Default for Directory<T> {
         Directory {
             values: Vec::new(),
             patterns: None,
+            firsts: [0; 4],
         }
     }
 }
@@ -87,6 +108,13 @@ impl<T> Default for Directory<T> {
 impl<T> Directory<T> {
     fn insert(&mut self, pattern: &str, value: T, seed: u64) {
         let at = u32::try_from(self.values.len()).expect("imports are fewer");
+        let first = subject::first_token(pattern.as_bytes());
+        match first.first() {
+            Some(byte) if !subject::is_wildcard_token(first) => {
+                self.firsts[usize::from(*byte >> 6)] |= 1 << (*byte & 63);
+            }
+            _ => self.firsts = [u64::MAX; 4],
+        }
         let patterns = self.patterns.get_or_insert_with(|| Sublist::new(seed));
         let inserted = patterns.insert(pattern.as_bytes(), None, at);
         debug_assert!(inserted.is_ok(), "{pattern} was checked");
@@ -112,8 +140,17 @@ impl Exchange {
         self.streams.patterns.is_none() && self.services.patterns.is_none()
     }
 
+    /// Whether messages on this subject may go to another. Most subjects are settled by their first
+    /// byte.
+    #[inline]
+    pub fn may_concern(&self, subject: &[u8]) -> bool {
+        let first = subject.first().copied().unwrap_or_default();
+        let of = |firsts: &[u64; 4]| firsts[usize::from(first >> 6)] >> (first & 63) & 1 == 1;
+        of(&self.streams.firsts) || of(&self.services.firsts)
+    }
+
     /// Who imports messages on this subject.
-    pub fn streams(&self, subject: &[u8]) -> impl Iterator<Item = &StreamShare> {
+    pub fn streams(&self, subject: &[u8]) -> impl Iterator<Item = &Arc<StreamShare>> {
         self.streams.matches(subject)
     }
 
@@ -212,6 +249,8 @@ struct Builder<'a> {
     stream_edges: (Vec<Edge>, Vec<String>),
     service_edges: (Vec<Edge>, Vec<String>),
     has_system: bool,
+    /// The account that the server itself uses, if it is among these.
+    system: Option<usize>,
     seed: u64,
 }
 
@@ -232,6 +271,7 @@ pub(super) fn build(
         stream_edges: Default::default(),
         service_edges: Default::default(),
         has_system: !options.no_system_account,
+        system: None,
         seed,
     };
     for options in &options.accounts {
@@ -249,6 +289,9 @@ pub(super) fn build(
             });
         }
     }
+    let system = options.system_account.as_deref().unwrap_or(SYSTEM);
+    builder.system = builder.by_name.get(system).copied();
+    builder.system = builder.system.filter(|_| builder.has_system);
     builder.run();
     if !builder.faults.is_empty() {
         return Err(builder.faults);
@@ -267,6 +310,9 @@ impl<'a> Builder<'a> {
             for export in &options.exports {
                 self.export(at, export);
             }
+        }
+        if let Some(party) = self.system.and_then(|at| self.parties.get_mut(at)) {
+            system::export_services(&mut party.services, &party.account);
         }
         for at in 0..self.parties.len() {
             self.check_latencies(at);
@@ -299,7 +345,7 @@ impl<'a> Builder<'a> {
                 response_type,
                 response_threshold,
                 latency,
-                ..
+                allow_trace,
             } => {
                 let service = ServiceExport {
                     account: self.parties[at].account.number,
@@ -307,6 +353,7 @@ impl<'a> Builder<'a> {
                     response_type: *response_type,
                     threshold: response_threshold.unwrap_or(THRESHOLD),
                     latency: latency.clone(),
+                    allow_trace: *allow_trace,
                 };
                 ("service", Some(Arc::new(service)))
             }
@@ -372,9 +419,13 @@ impl<'a> Builder<'a> {
 
     fn import(&mut self, at: usize, from: usize, import: &'a Import) {
         let done = match &import.kind {
-            ImportKind::Stream { prefix, to, .. } => {
-                let (prefix, to) = (prefix.as_deref(), to.as_deref());
-                self.import_stream(at, from, &import.subject, prefix, to)
+            ImportKind::Stream {
+                prefix,
+                to,
+                allow_trace,
+            } => {
+                let local = (prefix.as_deref(), to.as_deref());
+                self.import_stream(at, from, &import.subject, local, *allow_trace)
             }
             ImportKind::Service { to, share } => {
                 let to = to.as_deref().filter(|to| !to.is_empty());
@@ -394,8 +445,8 @@ impl<'a> Builder<'a> {
         at: usize,
         from: usize,
         subject: &'a str,
-        prefix: Option<&str>,
-        to: Option<&str>,
+        (prefix, to): (Option<&str>, Option<&str>),
+        allow_trace: bool,
     ) -> Result<(), Fault> {
         let prefix = prefix.filter(|prefix| !prefix.is_empty());
         let to = to.filter(|to| !to.is_empty());
@@ -422,13 +473,15 @@ impl<'a> Builder<'a> {
         if !is_valid(&local) {
             return Err(Fault::reason(INVALID));
         }
-        let mapper = Mapper::forwards(subject, &local).map_err(|e| {
+        let untransformable = |e| {
             let (from, to) = (quoted(subject.as_bytes()), quoted(local.as_bytes()));
             Fault::Reason(format!(
                 "failed to create mapping transform for stream import subject from {from} to \
                  {to}: {e}"
             ))
-        })?;
+        };
+        let mapper = Mapper::forwards(subject, &local).map_err(untransformable)?;
+        let back = Mapper::backwards(&local, subject).map_err(untransformable)?;
         if !self.parties[at].imported.insert((from, subject)) {
             return Err(Fault::reason("stream import already exists"));
         }
@@ -442,9 +495,12 @@ impl<'a> Builder<'a> {
         let share = StreamShare {
             importer: self.parties[at].account.clone(),
             mapper,
+            allow_trace,
+            local: pattern::plain(&local).into(),
+            back,
         };
         let streams = &mut self.parties[from].exchange.streams;
-        streams.insert(subject, share, self.seed);
+        streams.insert(subject, Arc::new(share), self.seed);
         Ok(())
     }
 

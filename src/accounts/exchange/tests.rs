@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 /// Accounts in a short form, one a line: a name, then `stream SUBJECT` and `service SUBJECT` for
 /// exports, `get ACCOUNT SUBJECT [to TO]` and `ask ACCOUNT SUBJECT [to TO]` for imports, with
-/// semicolons between all of these.
+/// semicolons between all of these; `traced` at the end of one allows tracing.
 pub(crate) fn options(text: &str) -> Options {
     let accounts = text.lines().filter(|line| !line.trim().is_empty());
     let accounts = accounts.map(|line| {
@@ -29,7 +29,7 @@ pub(crate) fn options(text: &str) -> Options {
                     let kind = ImportKind::Stream {
                         prefix: after("prefix"),
                         to: after("to"),
-                        allow_trace: false,
+                        allow_trace: words.contains(&"traced"),
                     };
                     (None, Some(kind))
                 }
@@ -44,7 +44,7 @@ pub(crate) fn options(text: &str) -> Options {
                 subject: words[1].to_owned(),
                 accounts: after("for").map(|names| names.split(',').map(Into::into).collect()),
                 account_token_position: after("position").map(|n| n.parse().unwrap()),
-                kind: with_latency(kind, after("latency")),
+                kind: with_extras(kind, after("latency"), words.contains(&"traced")),
             }));
             account.imports.extend(import.map(|kind| Import {
                 account: words[1].to_owned(),
@@ -69,8 +69,14 @@ fn service(response_type: ResponseType) -> ExportKind {
     }
 }
 
-fn with_latency(mut kind: ExportKind, subject: Option<String>) -> ExportKind {
-    if let ExportKind::Service { latency, .. } = &mut kind {
+fn with_extras(mut kind: ExportKind, subject: Option<String>, traced: bool) -> ExportKind {
+    if let ExportKind::Service {
+        latency,
+        allow_trace,
+        ..
+    } = &mut kind
+    {
+        *allow_trace = traced;
         *latency = subject.map(|subject| Latency {
             subject,
             sampling: Sampling::Percent(100),

@@ -46,7 +46,7 @@ impl Bench {
     }
 
     /// Passes batches on to other loops.
-    fn carry(&mut self, owner: usize) {
+    pub(super) fn carry(&mut self, owner: usize) {
         for (to, mut batch) in std::mem::take(&mut self.wire.batches) {
             let turn = &mut Turn {
                 wire: &mut self.wire,

@@ -40,6 +40,7 @@ impl ClientLoop {
     /// Gives a new connection to the loop that has the fewest.
     pub(super) fn hand_out(&mut self, stream: TcpStream, addr: SocketAddr, now: Mono) {
         self.next_id += 1;
+        self.peers.accepted.fetch_add(1, Ordering::Relaxed);
         let id = ClientId(self.next_id);
         let room = self.peers.total() < self.peers.connections_max.load(Ordering::Relaxed);
         let to = self.peers.least_loaded();

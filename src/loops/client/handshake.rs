@@ -8,7 +8,7 @@ use crate::auth::certificate::Identity;
 use crate::base::clock::{self, Mono};
 use crate::base::limits::{CIPHER_BUFFER, HANDSHAKE_BUDGET, REFUSED_REPORT};
 use crate::broker::Flushed;
-use crate::conn::client::Secured;
+use crate::conn::client::{PeerCertificate, Secured};
 use crate::loops::link::{Shaking, State, Tls, Waiting};
 use crate::net::tls::{Handshake, PLAIN_MARGIN, ServerTls, looks_like_hello};
 use crate::proto::error::CloseReason;
@@ -179,9 +179,20 @@ impl ClientLoop {
             read.map_err(complain).ok()
         });
         let (version, cipher) = shaking.channel.agreed();
+        let peer = certificate.and_then(|certificate| {
+            let [spki_sha256, cert_sha256] = ServerTls::fingerprints(certificate)?;
+            let subject = identity.as_ref().map(|names| names.subject.clone());
+            Some(PeerCertificate {
+                subject: subject.unwrap_or_default(),
+                spki_sha256,
+                cert_sha256,
+            })
+        });
         let secured = Secured {
             version,
             cipher,
+            first: !shaking.greeted,
+            peer,
             identity,
         };
         let Tls::Handshake(shaking) = std::mem::replace(&mut link.tls, Tls::Off) else {

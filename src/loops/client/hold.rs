@@ -14,7 +14,9 @@ impl ClientLoop {
     pub(super) fn hold_producers(&mut self, now: Mono) {
         let mut crossing = std::mem::take(&mut self.slots);
         self.broker.take_crossing(&mut crossing);
-        let overloaded = self.peers.inboxes.iter().any(Inbox::is_overloaded);
+        let peers = self.peers.clone();
+        let mut inboxes = peers.inboxes.iter().chain([&peers.system]);
+        let overloaded = inboxes.any(Inbox::is_overloaded);
         for client in crossing.drain(..).filter(|_| overloaded) {
             self.hold_back(client, now);
         }
@@ -26,7 +28,9 @@ impl ClientLoop {
             let owner_index = usize::from(owner.0);
             if owner == self.me {
                 self.hold_back(client, now);
-            } else if let Err(e) = self.peers.inboxes[owner_index].send(Mail::HoldBack(client)) {
+            } else if let Some(inbox) = peers.inboxes.get(owner_index)
+                && let Err(e) = inbox.send(Mail::HoldBack(client))
+            {
                 error!("Error waking a client loop: {e}");
             }
         }
@@ -38,6 +42,7 @@ impl ClientLoop {
         };
         if !self.is_held(token) && !self.is_verifying(token) {
             self.set_hold(token, Hold::Held);
+            self.broker.note_stall(client);
             self.held.push_back((now + HOLD_BACK, token));
         }
     }

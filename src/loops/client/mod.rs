@@ -18,6 +18,7 @@ use crate::accounts::interest::LoopId;
 use crate::base::clock::{self, Mono};
 use crate::base::limits::{LAST_WORDS_AT_SHUTDOWN, TIMER_BUDGET};
 use crate::broker::batch::Batch;
+use crate::broker::survey::{Load, LoopFigures};
 use crate::broker::{Broker, PasswordCheck, Wire};
 use crate::net::buffer::ReadPool;
 use crate::net::listen::Acceptor;
@@ -31,7 +32,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 const WAKER: Token = Token(RESERVED);
@@ -46,6 +47,11 @@ const WALL_CLOCK: Duration = Duration::from_secs(1);
 /// What all client loops share: where they get mail, and how many connections each has.
 pub struct Peers {
     pub inboxes: Vec<Inbox>,
+    /// The mailbox of the loop that serves the system account; batches for it name the loop after
+    /// the last one with clients.
+    pub system: Inbox,
+    /// Connections that were ever accepted.
+    pub accepted: AtomicU64,
     pub connections: Vec<AtomicUsize>,
     pub connections_max: AtomicUsize,
     pub verifier: Verifier,
@@ -60,6 +66,15 @@ impl Peers {
             .iter()
             .map(|n| n.load(Ordering::Relaxed))
             .sum()
+    }
+
+    /// Passes a batch on to another loop, and leaves an empty one.
+    pub(super) fn pass(&self, from: LoopId, to: LoopId, batch: &mut Batch) {
+        let inbox = self.inboxes.get(usize::from(to.0)).unwrap_or(&self.system);
+        let full = std::mem::replace(batch, inbox.empty_batch());
+        if let Err(e) = inbox.send(Mail::Batch(from, full)) {
+            error!("Error waking a loop: {e}");
+        }
     }
 
     /// The loop with the fewest connections.
@@ -90,11 +105,7 @@ impl Wire for Ways<'_> {
     }
 
     fn pass(&mut self, to: LoopId, batch: &mut Batch) {
-        let inbox = &self.peers.inboxes[usize::from(to.0)];
-        let full = std::mem::replace(batch, inbox.empty_batch());
-        if let Err(e) = inbox.send(Mail::Batch(self.me, full)) {
-            error!("Error waking a client loop: {e}");
-        }
+        self.peers.pass(self.me, to, batch);
     }
 }
 
@@ -152,6 +163,12 @@ pub struct ClientLoop {
     lame_duck: Option<LameDuck>,
     /// Whether there are clients to be told what has changed.
     informing: bool,
+    /// Whether there are questions of monitoring to be answered.
+    surveying: bool,
+    /// Turns so far, the time that they took, and when the first began.
+    turns: u64,
+    busy: Duration,
+    began: Mono,
     /// Whether there is work left that was put off for the sake of this turn.
     unfinished: bool,
     ending: bool,
@@ -217,6 +234,10 @@ impl ClientLoop {
             freed: 0,
             lame_duck: None,
             informing: false,
+            surveying: false,
+            turns: 0,
+            busy: Duration::ZERO,
+            began: time_told_at,
             unfinished: false,
             ending: false,
             mail: Vec::new(),
@@ -229,8 +250,11 @@ impl ClientLoop {
     /// Turns until told to shut down.
     pub fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS);
+        let mut awake = clock::mono();
         while !self.ending {
             let timeout = self.timeout();
+            self.busy += clock::mono().since(awake);
+            self.turns += 1;
             if let Err(e) = self.poll.poll(&mut events, timeout)
                 && e.kind() != io::ErrorKind::Interrupted
             {
@@ -239,7 +263,9 @@ impl ClientLoop {
             }
             self.inbox().woken();
             let now = clock::mono();
+            awake = now;
             self.tell_time(now);
+            self.broker.begin_turn(now);
             for event in &events {
                 self.handle_event(event, now);
             }
@@ -272,6 +298,8 @@ impl ClientLoop {
             || !self.due.is_empty()
             || !self.checks.is_empty()
             || self.unfinished
+            || self.surveying
+            || self.broker.has_news()
             || self.accepting_now();
         if work || !self.inbox().prepare_sleep() {
             return Some(Duration::ZERO);
@@ -396,6 +424,12 @@ impl ClientLoop {
                     self.broker.renew(facts, now);
                     self.renew_tls(tls);
                 }
+                Mail::Survey(survey) => {
+                    self.broker.ask(survey);
+                    self.surveying = true;
+                }
+                // These are for the loop of the system account.
+                Mail::Changed(_) | Mail::Late(_) => {}
                 Mail::Shed(count) => self.broker.shed(count),
                 Mail::LameDuck { grace, duration } => self.enter_lame_duck(grace, duration, now),
                 Mail::Shutdown => self.ending = true,
@@ -464,6 +498,16 @@ impl ClientLoop {
         self.ask_verifier();
         self.informing = self.broker.inform();
         self.broker.finish(&mut turn!(self, now));
+        if self.surveying {
+            self.survey(now);
+        }
+        let mut changed = Vec::new();
+        self.broker.take_changed(&mut changed);
+        if !changed.is_empty()
+            && let Err(e) = self.peers.system.send(Mail::Changed(changed))
+        {
+            error!("Error waking the system loop: {e}");
+        }
         self.broker.relieve(self.reads.pinned());
         let mut stalled = std::mem::take(&mut self.slots);
         self.broker.take_stalled(&mut stalled);
@@ -477,6 +521,22 @@ impl ClientLoop {
         self.close_closing(now);
         self.unfinished = self.broker.reap() || self.informing;
         self.trim(now);
+    }
+
+    /// Works on a question of monitoring for a moment.
+    #[cold]
+    fn survey(&mut self, now: Mono) {
+        let figures = LoopFigures {
+            read_buffers: self.reads.held(),
+            load: Load {
+                number: self.index(),
+                turns: self.turns,
+                busy: self.busy,
+                lived: now.since(self.began),
+                mail: self.inbox().len(),
+            },
+        };
+        self.surveying = self.broker.survey(now, &figures);
     }
 
     /// Has passwords compared with their hashes.

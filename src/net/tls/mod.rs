@@ -26,7 +26,9 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
 
 /// TLS as a listener speaks it. Connections that have begun with one keep to it when another takes
 /// its place.
@@ -39,6 +41,7 @@ pub struct ServerTls {
     pins: BTreeSet<String>,
     rate: RateLimit,
     warnings: Vec<String>,
+    not_after: Option<SystemTime>,
 }
 
 /// Why TLS cannot be had.
@@ -163,6 +166,8 @@ impl ServerTls {
         } else {
             builder.with_no_client_auth()
         };
+        let first = certificates.first().and_then(|key| key.cert.first());
+        let not_after = first.and_then(not_after);
         let mut config = builder.with_cert_resolver(Arc::new(Certificates(certificates)));
         config.ignore_client_order = !options.cipher_suites.is_empty();
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -180,8 +185,14 @@ impl ServerTls {
             handshake_first: options.handshake_first,
             pins: options.pinned_certs.clone(),
             rate: RateLimit::new(options.connection_rate_limit),
+            not_after,
             warnings,
         })
+    }
+
+    /// When the first certificate ends to be valid, if that can be read.
+    pub fn not_after(&self) -> Option<SystemTime> {
+        self.not_after
     }
 
     /// What is odd about the files, but not wrong.
@@ -227,10 +238,29 @@ impl ServerTls {
         }
     }
 
+    /// The SHA-256 of a certificate's public key information, and that of all of it, in hexadecimal
+    /// digits; none if it cannot be read.
+    pub fn fingerprints(certificate: &CertificateDer<'_>) -> Option<[String; 2]> {
+        let parsed = ParsedCertificate::try_from(certificate).ok()?;
+        let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(&Sha256::digest(bytes));
+        Some([hex(&parsed.subject_public_key_info()), hex(certificate)])
+    }
+
     /// Whether both accept the same keys of clients.
     pub fn has_same_pins(&self, other: &ServerTls) -> bool {
         self.pins == other.pins
     }
+}
+
+fn not_after(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+    let certificate = Certificate::from_der(certificate).ok()?;
+    Some(
+        certificate
+            .tbs_certificate
+            .validity
+            .not_after
+            .to_system_time(),
+    )
 }
 
 fn load_certificates(

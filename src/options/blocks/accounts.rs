@@ -1,7 +1,7 @@
 //! `accounts`: names only, or what each account has.
 
 use super::users::{apply_defaults, is_key, shown, users};
-use super::{entries, exchange, int, map, mappings, permissions, text, texts};
+use super::{entries, exchange, int, map, mappings, permissions, text, texts, trace};
 use crate::base::text::quoted;
 use crate::config::{Kind, Map, Value};
 use crate::nkey::Prefix;
@@ -75,6 +75,7 @@ fn account(name: &str, value: &Value, check: &mut Check<'_>) -> AccountOptions {
             "exports" => account.exports = exchange::exports(value, check),
             "mappings" => account.mappings = mappings::read(value, check),
             "default_permissions" => default = Some(Arc::new(permissions::read(value, check))),
+            "msg_trace" => account.trace = trace::read(entry, check),
             "limits" => account.limits = limits(value),
             _ => {}
         }

@@ -23,6 +23,7 @@ fn export(value: &Value, check: &mut Check<'_>) -> Option<Export> {
     let (mut stream, mut service) = (None, None);
     let (mut response_type, mut response_threshold, mut latency) = (None, None, None);
     let (mut accounts, mut account_token_position) = (None, None);
+    let mut allow_trace = false;
     // Keys that only services have, each with the word for it.
     let mut of_services: Vec<(&str, &Entry)> = Vec::new();
     for (name, entry) in entries(value, EXPORT) {
@@ -69,6 +70,10 @@ fn export(value: &Value, check: &mut Check<'_>) -> Option<Export> {
                 of_services.push(("latency", entry));
                 latency = self::latency(value, check);
             }
+            "allow_trace" => {
+                of_services.push(("allow_trace", entry));
+                allow_trace = truth(value);
+            }
             "account_token_position" => match usize::try_from(int(value)) {
                 Ok(position) => account_token_position = Some(position).filter(|n| *n > 0),
                 Err(_) => {
@@ -92,7 +97,7 @@ fn export(value: &Value, check: &mut Check<'_>) -> Option<Export> {
                 response_type: response_type.unwrap_or(ResponseType::Singleton),
                 response_threshold,
                 latency,
-                allow_trace: false,
+                allow_trace,
             };
             (subject, kind)
         }
@@ -208,6 +213,7 @@ pub(super) fn imports(value: &Value, check: &mut Check<'_>) -> Vec<Import> {
 fn import(value: &Value, check: &mut Check<'_>) -> Option<Import> {
     let (mut stream, mut service) = (None, None);
     let (mut prefix, mut to, mut share) = (None, None, None);
+    let mut allow_trace = None;
     for (name, entry) in entries(value, IMPORT) {
         let value = &entry.value;
         match name {
@@ -226,6 +232,7 @@ fn import(value: &Value, check: &mut Check<'_>) -> Option<Import> {
             "prefix" => prefix = some::<String>(value).map(|prefix| (prefix, value.at)),
             "to" => to = some::<String>(value).map(|to| (to, value.at)),
             "share" => share = Some((truth(value), value.at)),
+            "allow_trace" => allow_trace = Some((truth(value), value.at)),
             _ => {}
         }
     }
@@ -242,11 +249,16 @@ fn import(value: &Value, check: &mut Check<'_>) -> Option<Import> {
             let kind = ImportKind::Stream {
                 prefix: prefix.map(|(prefix, _)| prefix),
                 to: to.map(|(to, _)| to),
-                allow_trace: false,
+                allow_trace: allow_trace.is_some_and(|(allow, _)| allow),
             };
             (source, kind)
         }
         (None, Some(source)) => {
+            if let Some((_, at)) = allow_trace {
+                let text = "Detected allow_trace directive on a non-stream";
+                check.error(at, text.into());
+                return None;
+            }
             if let Some((_, at)) = prefix {
                 check.warning(at, "prefix has no effect on the import of a service".into());
             }

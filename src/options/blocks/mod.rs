@@ -11,6 +11,7 @@ mod proxies;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod trace;
 mod users;
 
 pub(super) use accounts::accounts;

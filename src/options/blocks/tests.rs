@@ -387,6 +387,7 @@ fn an_account_holds_all_of_its_parts() {
             default_permissions {{publish: x}}
             limits {{max_connections: 0, max_subs: 7, max_pay: 1KB, max_leafs: -1}}
             mappings {{foo: bar}}
+            trace_dest {{dest: 'a.b', sampling: '5%'}}
         }} }}"
     );
     let default = Arc::new(Permissions {
@@ -425,6 +426,10 @@ fn an_account_holds_all_of_its_parts() {
             max_payload: Some(1024),
             max_leafnodes: None,
         },
+        trace: Some(TraceDestination {
+            subject: "a.b".into(),
+            sampling: 5,
+        }),
     };
     assert_eq!(options(&text).accounts, [expected]);
 }
@@ -492,6 +497,13 @@ fn exports_of_streams_and_services() {
         Some(strings(&["B"]))
     );
     assert_eq!(read("service: a, accounts: []").accounts, None);
+    let traced = |allow| read(&format!("service: a, allow_trace: {allow}")).kind;
+    for allow in [true, false] {
+        let ExportKind::Service { allow_trace, .. } = traced(allow) else {
+            panic!("it is a service");
+        };
+        assert_eq!(allow_trace, allow);
+    }
 }
 
 #[test]
@@ -520,6 +532,10 @@ fn each_wrong_export_is_told() {
         (
             "stream: a, latency: x",
             "1:45: Detected latency directive on non-service",
+        ),
+        (
+            "allow_trace: false, stream: a",
+            "1:38: Detected allow_trace directive on non-service",
         ),
         (
             "service: a, response: 'x'",
@@ -553,10 +569,6 @@ fn each_wrong_export_is_told() {
         let found = errors(&format!("accounts {{A {{exports: [{{{text}}}]}}}}"));
         assert_eq!(found, [format!("t.conf:{wrong}")], "{text}");
     }
-    assert_eq!(
-        errors("accounts {A {exports: [{service: a, allow_trace: true}]}}"),
-        ["not supported yet: allow_trace at t.conf:1:37"]
-    );
 }
 
 #[test]
@@ -581,8 +593,17 @@ fn imports_of_streams_and_services() {
         let to = to.map(str::to_owned);
         import(ImportKind::Service { to, share })
     };
+    let traced = import(ImportKind::Stream {
+        prefix: None,
+        to: None,
+        allow_trace: true,
+    });
     for (text, expected) in [
         ("stream: {account: B, subject: s}", stream(None, None)),
+        (
+            "stream: {account: B, subject: s}, allow_trace: true",
+            traced,
+        ),
         (
             "prefix: p, stream: {subject: s, account: B}",
             stream(Some("p"), None),
@@ -629,6 +650,10 @@ fn each_wrong_import_is_told() {
             "1:66: Detected stream but already saw a service",
         ),
         (
+            "allow_trace: false, service {account: B, subject: s}",
+            "1:38: Detected allow_trace directive on a non-stream",
+        ),
+        (
             "stream {account: B, subject: s}, to: a, prefix: b",
             "1:62: Stream import can not have a 'prefix' and a 'to' property",
         ),
@@ -654,6 +679,60 @@ fn each_wrong_import_is_told() {
         "accounts {A {imports: [{service {account: B, subject: s}}, {service {account: C, \
          subject: s}}]}}",
     );
+}
+
+#[test]
+fn where_traces_are_told() {
+    for (text, subject, sampling) in [
+        ("msg_trace: a.b", "a.b", 100),
+        ("msg_trace: {dest: a}", "a", 100),
+        ("msg_trace: {dest: a, sampling: 1}", "a", 1),
+        ("trace_dest: {sampling: '100%', dest: a}", "a", 100),
+        ("trace_dest: {sampling: '7', dest: a}", "a", 7),
+    ] {
+        let read = options(&format!("accounts {{A {{{text}}}}}"))
+            .accounts
+            .remove(0);
+        let subject = subject.into();
+        assert_eq!(
+            read.trace,
+            Some(TraceDestination { subject, sampling }),
+            "{text}"
+        );
+    }
+    assert_eq!(
+        options("accounts {A {msg_trace: {}}}").accounts[0].trace,
+        None
+    );
+    assert_eq!(
+        warnings("accounts {A {msg_trace: {sampling: 10}}}"),
+        ["t.conf:1:14: Trace destination sampling ignored since no destination was set"]
+    );
+    let sampled = |value| format!("msg_trace: {{dest: a, sampling: {value}}}");
+    let invalid = |value| format!("1:35: Invalid trace destination sampling value {value}");
+    let range =
+        |n| format!("1:35: Ttrace destination sampling value {n} is invalid, needs to be [1..100]");
+    let dest = |at, dest| format!("1:{at}: Trace destination \"{dest}\" is not valid");
+    for (text, wrong) in [
+        ("msg_trace: ''".to_owned(), dest(14, "")),
+        ("msg_trace: 'a.*'".to_owned(), dest(14, "a.*")),
+        ("msg_trace: 'a..b'".to_owned(), dest(14, "a..b")),
+        ("msg_trace: {dest: 'a.>'}".to_owned(), dest(26, "a.>")),
+        (
+            "msg_trace: {dest: '', sampling: 20}".to_owned(),
+            dest(26, ""),
+        ),
+        (sampled("0"), range("0")),
+        (sampled("101"), range("101")),
+        (sampled("-1"), range("-1")),
+        (sampled("'0%'"), range("0")),
+        (sampled("'abc%'"), invalid("\"abc%\"")),
+        (sampled("''"), invalid("\"\"")),
+        (sampled("'5 %'"), invalid("\"5 %\"")),
+    ] {
+        let found = errors(&format!("accounts {{A {{{text}}}}}"));
+        assert_eq!(found, [format!("t.conf:{wrong}")], "{text}");
+    }
 }
 
 #[test]

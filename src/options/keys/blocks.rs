@@ -71,7 +71,7 @@ pub(in crate::options) const ACCOUNT: &[Key] = &[
     part(&["mappings", "maps"], MAPPINGS),
     part(&["default_permissions"], Block(PERMISSIONS)),
     part(&["limits"], Block(ACCOUNT_LIMITS)),
-    later(&["msg_trace", "trace_dest"], Either(&[Text, Block(MSG_TRACE)])),
+    part(&["msg_trace", "trace_dest"], Either(&[Text, Block(MSG_TRACE)])),
     later(&["jetstream"], Either(&[Bool, Text, Block(ACCOUNT_JETSTREAM)])),
 ];
 
@@ -105,7 +105,7 @@ pub(in crate::options) const EXPORT: &[Key] = &[
     part(&["response_threshold", "threshold", "response_max_time", "response_time"], Text),
     part(&["latency"], Either(&[Text, Block(LATENCY)])),
     part(&["account_token_position"], Int),
-    later(&["allow_trace"], Bool),
+    part(&["allow_trace"], Bool),
 ];
 
 #[rustfmt::skip]
@@ -115,13 +115,13 @@ pub(in crate::options) const IMPORT: &[Key] = &[
     part(&["prefix"], Text),
     part(&["to"], Text),
     part(&["share"], Bool),
-    later(&["allow_trace"], Bool),
+    part(&["allow_trace"], Bool),
 ];
 
 #[rustfmt::skip]
-const MSG_TRACE: &[Key] = &[
-    later(&["dest"], Text),
-    later(&["sampling"], Either(&[Int, Text])),
+pub(in crate::options) const MSG_TRACE: &[Key] = &[
+    part(&["dest"], Text),
+    part(&["sampling"], Either(&[Int, Text])),
 ];
 
 #[rustfmt::skip]

@@ -1,4 +1,4 @@
-//! The keys of the reference whose features this server does not have yet: refused, but checked
+//! The keys of the reference whose features this server does not have yet, or never will: refused, but checked
 //! inside, so that a mistake is told on the same day as the refusal.
 
 use super::Takes::{
@@ -13,18 +13,17 @@ pub(super) const fn later(names: &'static [&'static str], takes: Takes) -> Key {
     Key { names, what }
 }
 
+/// A number that means nothing to this server, and why.
+const fn never(names: &'static [&'static str], why: &'static str) -> Key {
+    let what = What::Never(why);
+    Key { names, what }
+}
+
 const NUMBER_OR_TEXT: Takes = Either(&[Int, Text]);
 
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = &[
-    later(&["http"], Listen),
-    later(&["http_port", "monitor_port"], Int),
-    later(&["https"], Listen),
-    later(&["https_port"], Int),
-    later(&["http_base_path"], Text),
-    later(&["max_closed_clients"], Int),
-    later(&["prof_port"], Int),
-    later(&["prof_block_rate"], Int),
+    never(&["prof_block_rate"], "no thread here waits for another, which is what it measures"),
 
     later(&["default_sentinel"], Text),
     later(&["operator", "operators", "root", "roots", "root_operator", "root_operators"], Texts),

@@ -34,6 +34,8 @@ pub(super) enum What {
     Part(Takes),
     /// It is refused, unless it turns the feature off.
     Later(Takes),
+    /// It is a number, and refused unless it is zero, for this reason.
+    Never(&'static str),
 }
 
 /// What a key's value has to be, and what it sets.
@@ -167,10 +169,10 @@ pub fn documented() -> impl Iterator<Item = Documented> {
             names: key.names,
             wants: set.wants(),
             default,
-            // `listen` stands for host and port.
+            // `listen` and its like stand for a host and a port.
             live: super::reload::is_live(key.name()).unwrap_or(false),
         }),
-        What::Part(_) | What::Later(_) => None,
+        What::Part(_) | What::Later(_) | What::Never(_) => None,
     })
 }
 
@@ -179,6 +181,7 @@ pub fn documented() -> impl Iterator<Item = Documented> {
 pub(super) fn later_names() -> Vec<&'static str> {
     later::KEYS
         .iter()
+        .filter(|key| matches!(key.what, What::Later(_)))
         .flat_map(|key| key.names)
         .copied()
         .collect()
@@ -205,7 +208,7 @@ mod tests {
                         set: Set::Block(takes, _),
                         ..
                     } => nested(takes),
-                    What::Ready { .. } => {}
+                    What::Ready { .. } | What::Never(_) => {}
                 }
             }
         }
@@ -226,7 +229,8 @@ mod tests {
     fn every_key_that_is_applied_is_compared_on_reload() {
         for key in documented() {
             let compared = super::super::reload::is_live(key.names[0]).is_some();
-            assert!(compared || key.names == ["listen"], "{key:?}");
+            let pair = matches!(key.names, ["listen" | "https"]);
+            assert!(compared || pair, "{key:?}");
         }
     }
 }

@@ -31,7 +31,7 @@ pub(super) const KEYS: &[Key] = &[
     })),
     ready(&["host", "net"], "0.0.0.0", Text(|o, v| o.host = host_or_default(v))),
     ready(&["port"], "4222", Int(-1, 65535, |o, v| {
-        o.port = port_or_default(i32::try_from(v).unwrap_or(0));
+        o.port = port_or_default(port(v));
     })),
     ready(&["server_name"], "the server's id", Name(|o, v| o.server_name = some(v))),
     ready(&["client_advertise"], "none", Text(|o, v| o.client_advertise = some(v))),
@@ -42,6 +42,19 @@ pub(super) const KEYS: &[Key] = &[
     })),
     ready(&["pid_file", "pidfile"], "none", Text(|o, v| o.pid_file = path(v))),
     ready(&["ports_file_dir"], "none", Text(|o, v| o.ports_file_dir = path(v))),
+
+    ready(&["http"], "none", Listen(|o, host, port| {
+        o.http_host = some(host);
+        o.http_port = port;
+    })),
+    ready(&["http_port", "monitor_port"], "none", Int(-1, 65535, |o, v| o.http_port = port(v))),
+    ready(&["https"], "none", Listen(|o, host, port| {
+        o.http_host = some(host);
+        o.https_port = port;
+    })),
+    ready(&["https_port"], "none", Int(-1, 65535, |o, v| o.https_port = port(v))),
+    ready(&["http_base_path"], "/", Text(|o, v| o.http_base_path = v)),
+    ready(&["prof_port"], "none", Int(-1, 65535, |o, v| o.prof_port = port(v))),
 
     ready(&["authorization"], "none", Block(Takes::Block(AUTHORIZATION), blocks::authorization)),
     ready(&["accounts"], "none", Block(ACCOUNTS, blocks::accounts)),
@@ -106,6 +119,9 @@ pub(super) const KEYS: &[Key] = &[
     ready(&["max_pending_total"], "half of the memory", Int(0, i64::MAX, |o, v| {
         o.pending_total_max = Some(size(v)).filter(|n| *n > 0);
     })),
+    ready(&["max_closed_clients"], "10000", Int(0, i64::MAX, |o, v| {
+        o.max_closed_clients = size_or(v, Options::default().max_closed_clients);
+    })),
     ready(&["write_deadline"], "10s", Time(|o, v| {
         o.write_deadline = time_or(v, Options::default().write_deadline);
     })),
@@ -167,6 +183,11 @@ fn path(v: String) -> Option<PathBuf> {
 
 fn host_or_default(v: String) -> String {
     some(v).unwrap_or_else(|| HOST_DEFAULT.into())
+}
+
+/// A number that was found to be that of a port.
+fn port(v: i64) -> i32 {
+    i32::try_from(v).unwrap_or(0)
 }
 
 fn port_or_default(v: i32) -> i32 {

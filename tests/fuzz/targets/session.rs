@@ -144,6 +144,7 @@ impl World {
             port: 1,
             directory: Directory::new(&Options::default(), &accounts).expect("nobody is named"),
             nonce_key: [7; 32],
+            event_seq: Arc::default(),
             accounts,
             loop_bytes_max: 128 << 10,
         });

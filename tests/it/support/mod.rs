@@ -4,6 +4,7 @@ mod dir;
 mod login;
 mod peer;
 mod process;
+pub mod schema;
 pub mod tls;
 
 pub use dir::Dir;
