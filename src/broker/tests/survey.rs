@@ -236,3 +236,33 @@ fn operators_send_clients_away() {
     assert!(matches!(report, Report::Done(true)));
     assert_eq!(bench.closed(peer), Some(CloseReason::Kicked));
 }
+
+/// A listener that is closed because of what it is told is told of itself, to the others.
+#[test]
+fn who_is_closed_by_an_event_is_told_of_too() {
+    let mut bench = Bench::new(1, |options| {
+        options.max_pending = 4096;
+        options.system_account = Some("$G".into());
+    });
+    let (slow, other) = (bench.connect(0), bench.connect(0));
+    for peer in [slow, other] {
+        bench.say(peer, "SUB $SYS.ACCOUNT.> 1\r\n");
+        bench.read(peer);
+    }
+    bench.stick(slow);
+    let mut closed = None;
+    for _ in 0..50 {
+        let peer = bench.connect(0);
+        bench.say(peer, "PING\r\n");
+        closed = closed.or(bench.closed(slow));
+        let heard = bench.read(other);
+        if heard.contains("Slow Consumer") {
+            assert!(matches!(
+                closed,
+                Some(CloseReason::SlowConsumerPendingBytes)
+            ));
+            return;
+        }
+    }
+    panic!("nobody was told of {closed:?}");
+}
