@@ -773,13 +773,17 @@ impl Log {
         self.given_up_bytes() + dead.map(|s| s.file_len).sum::<u64>()
     }
 
-    /// Removes sealed segments at the front that have no message from `first` on, and those that
-    /// were given up before. The state that follows from their records must be kept elsewhere, on
-    /// the disk: written and synced since the log was opened.
+    /// Removes sealed segments at the front that have no message from `first` on and no record
+    /// behind `upto`, and those that were given up before. The state that follows from their records
+    /// must be kept elsewhere, on the disk: written and synced since the log was opened.
     ///
     /// # Errors
     /// Those that could not be removed are tried again the next time.
-    pub fn drop_segments_before(&mut self, first: StreamSeq) -> Result<(), LogError> {
+    pub fn drop_segments_before(
+        &mut self,
+        first: StreamSeq,
+        upto: LogIndex,
+    ) -> Result<(), LogError> {
         let mut removed = false;
         while let Some(file) = self.given_up.first() {
             self.remove(&self.dir.join(&file.name))?;
@@ -787,7 +791,7 @@ impl Log {
             removed = true;
         }
         while let Some(sealed) = self.sealed.first() {
-            if sealed.footer.last_sequence >= first {
+            if sealed.footer.last_sequence >= first || sealed.last_index() > upto {
                 break;
             }
             self.remove(&segment_path(&self.dir, sealed.number()))?;

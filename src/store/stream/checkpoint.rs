@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::StreamStore;
+use super::consumers::Consumers;
 use super::jobs::{CheckpointDone, CheckpointJob, Job};
 use super::orders::Limits;
 use super::purge::Purging;
@@ -31,6 +32,7 @@ const LOST: u32 = 4;
 const SUBJECTS: u32 = 5;
 const EXPIRY: u32 = 6;
 const PURGES: u32 = 7;
+const CONSUMERS: u32 = 8;
 
 /// What is known of the two copies.
 #[derive(Debug)]
@@ -109,8 +111,11 @@ impl Checkpoints {
         self.applied = LogIndex(0);
     }
 
-    /// Takes the outcome of writing one; gives the first message that it knows.
-    pub(super) fn handle_done(&mut self, done: CheckpointDone) -> Result<StreamSeq, LogError> {
+    /// Takes the outcome of writing one; gives the first message and the last record that it knows.
+    pub(super) fn handle_done(
+        &mut self,
+        done: CheckpointDone,
+    ) -> Result<(StreamSeq, LogIndex), LogError> {
         let in_flight = self.in_flight.take();
         done.result.map_err(LogError::Io)?;
         if let Some((generation, first_segment, log_bytes)) = in_flight {
@@ -120,7 +125,7 @@ impl Checkpoints {
         }
         self.applied = done.applied;
         self.len = done.len;
-        Ok(done.first)
+        Ok((done.first, done.applied))
     }
 }
 
@@ -159,6 +164,7 @@ impl StreamStore {
             generation,
         };
         let mut bytes = vec![];
+        self.state.consumers.gather_states();
         encode(&self.state, container, first_segment, &mut bytes);
         saved.in_flight = Some((generation, first_segment, self.log.written_bytes()));
         Some(Job::Checkpoint(CheckpointJob {
@@ -207,6 +213,7 @@ fn encode(state: &State, container: Container, first_segment: u64, out: &mut Vec
     sections.add(PURGES, |out| {
         state.purges.iter().for_each(|p| p.encode(out));
     });
+    sections.add(CONSUMERS, |out| state.consumers.encode(out));
     sections.finish();
 }
 
@@ -228,6 +235,7 @@ fn state(sections: &[Section<'_>]) -> Result<(State, u64), Malformed> {
     let mut state = State::new(Limits::default());
     let mut subjects = Builder::new();
     let mut first_segment = 0;
+    let mut consumers = None;
     let mut core = false;
     for section in sections {
         let mut reader = Reader::new(section.bytes);
@@ -259,11 +267,15 @@ fn state(sections: &[Section<'_>]) -> Result<(State, u64), Malformed> {
                     state.purges.push_back(Purging::decode(&mut reader)?);
                 }
             }
+            CONSUMERS => consumers = Some(section.bytes),
             // Of a later version that this one can read.
             _ => {}
         }
     }
     state.subjects = subjects.finish();
+    if let Some(bytes) = consumers {
+        state.consumers = Consumers::decode(&mut Reader::new(bytes), state.applied)?;
+    }
     if state.deferring {
         state.defer();
     }

@@ -5,11 +5,14 @@
 //! when the log is replayed, so that what is opened is what was left. A checkpoint keeps the state
 //! at some record, and the log from there on does the rest.
 //!
+//! Consumers are a part of it: see [`StreamStore::record`].
+//!
 //! What limits remove follows from the records too, and is not recorded; what goes because time
 //! has passed is recorded, as a delete. Work that may be long (a purge, a limit that was lowered)
 //! is done in parts, by [`StreamStore::work`].
 
 mod checkpoint;
+mod consumers;
 mod jobs;
 mod orders;
 mod purge;
@@ -20,6 +23,7 @@ mod state;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use consumers::{Consumer, ConsumerDamage, ConsumerId};
 pub use jobs::{Job, JobDone};
 pub use orders::{Limits, Purge};
 pub use read::{Found, Message};
@@ -84,6 +88,7 @@ pub struct Opened {
     pub replayed: u64,
     /// Whether there was no checkpoint that could be used, in a log that had records.
     pub rebuilt: bool,
+    pub consumers: ConsumerDamage,
 }
 
 impl StreamStore {
@@ -149,12 +154,17 @@ impl StreamStore {
             s.applied.next() >= first && s.applied <= self.log.last_index() && !lost
         };
         let had_records = self.log.last_index().next() > first;
-        match saved.filter(is_useful) {
-            Some(saved) => self.state = saved,
-            None => {
+        match saved {
+            Some(saved) if is_useful(&saved) => self.state = saved,
+            saved => {
                 opened.rebuilt = had_records;
                 self.state
                     .start(first.previous(), self.log.first_sequence());
+                if let Some(saved) = saved {
+                    // Records about consumers may be gone with old messages.
+                    let last = self.log.last_index();
+                    self.state.consumers = saved.consumers.keep_upto(last);
+                }
             }
         }
         let of = self.log.last_index().0 - self.state.applied.0;
@@ -168,7 +178,11 @@ impl StreamStore {
             let (index, record) = match walk {
                 Walk::Found(stored) => (stored.record.index, Some(stored.record)),
                 Walk::Damaged(index, sequence) => {
-                    self.state.lose(sequence);
+                    // One that repeats the sequence before is no message.
+                    if sequence > self.state.last {
+                        let (after, before) = (sequence.previous(), sequence.next());
+                        self.state.lose_between(after, before);
+                    }
                     (index, None)
                 }
                 Walk::Paused(index) => {
@@ -201,6 +215,7 @@ impl StreamStore {
         self.state.applied = opened.last;
         self.state.catch_up(self.log.last_sequence());
         while self.work(usize::MAX) {}
+        opened.consumers = self.mend_consumers();
         // A log that failed meanwhile says so here.
         self.log.commit()
     }
@@ -282,6 +297,7 @@ impl StreamStore {
     /// Syncs everything and keeps the state, so that opening takes no time. The store is as before
     /// if this fails.
     pub fn close(&mut self) -> Result<(), LogError> {
+        self.append_events()?;
         self.log.sync()?;
         if let Some(job) = self.checkpoint_job() {
             self.handle_done(job.run())?;
@@ -332,8 +348,8 @@ impl StreamStore {
                 Ok(())
             }
             JobDone::Checkpoint(done) => {
-                let first = self.checkpoints.handle_done(done)?;
-                self.reclaim(first)
+                let (first, applied) = self.checkpoints.handle_done(done)?;
+                self.reclaim(first, applied)
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Tests of the store as a whole, and the disk that fails for them.
 
-mod faulty;
+mod consumer_model;
+pub(crate) mod faulty;
 mod kill;
 mod log_faults;
 mod seeds;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::consumer_model::{Consumers, Recorded};
 use super::faulty::{Fault, FaultyDisk};
 use super::log_faults::stream;
 use super::seeds::for_seeds;
@@ -18,8 +19,8 @@ use crate::store::file::{Handles, LogOptions, Payload, ReadBuffer};
 use crate::store::index::{Cursor, Filters};
 use crate::store::memory::MemoryDisk;
 use crate::store::stream::{
-    Found, Job, Limits, NewMessage, Opened, Purge, StoreOptions, StreamState, StreamStore,
-    TTL_NEVER,
+    ConsumerDamage, Found, Job, Limits, NewMessage, Opened, Purge, StoreOptions, StreamState,
+    StreamStore, TTL_NEVER,
 };
 use crate::store::types::{LogIndex, StreamSeq, Timestamp};
 
@@ -49,6 +50,7 @@ struct Model {
     last: u64,
     limits: Limits,
     deferring: bool,
+    consumers: Recorded,
 }
 
 impl Model {
@@ -176,6 +178,7 @@ struct Run {
     options: StoreOptions,
     store: Option<StreamStore>,
     model: Model,
+    consumers: Consumers,
     /// The model as it was at each index of the log.
     past: BTreeMap<u64, Model>,
     /// The model with a message that the store did not take, but may have written.
@@ -221,6 +224,7 @@ impl Run {
             store: None,
             past: BTreeMap::from([(0, model.clone())]),
             model,
+            consumers: Consumers::default(),
             unsure: None,
             now: SECOND,
         }
@@ -245,9 +249,14 @@ impl Run {
 
     /// Gives an order to both. Fails as the store does.
     fn order(&mut self) -> Result<(), LogError> {
-        let index = match self.rng.below(20) {
-            0..12 => self.append()?,
-            12..14 => {
+        let index = match self.rng.below(25) {
+            0..5 => {
+                let (rng, store) = (&mut self.rng, self.store.as_mut().unwrap());
+                let recorded = &mut self.model.consumers;
+                self.consumers.order(rng, store, recorded)?
+            }
+            5..17 => self.append()?,
+            17..19 => {
                 let sequence = 1 + self
                     .rng
                     .below(usize::try_from(self.model.last).unwrap() + 2)
@@ -262,7 +271,7 @@ impl Run {
                 assert!(index.is_some() || !was || self.model.deferring);
                 index.unwrap_or(LogIndex(0))
             }
-            14 => {
+            19 => {
                 let last = self.model.last;
                 let filter = match self.rng.below(2) {
                     0 => vec![],
@@ -284,13 +293,13 @@ impl Run {
                 self.model.purge(&purge);
                 index
             }
-            15 => {
+            20 => {
                 let limits = limits(&mut self.rng);
                 let index = self.store().set_limits(&limits)?;
                 self.model.set_limits(limits);
                 index
             }
-            16 => {
+            21 => {
                 let last = self.model.last + 1 + self.rng.below(5) as u64;
                 let index = self.store().skip_to(StreamSeq(last))?;
                 self.model.last = last;
@@ -356,6 +365,22 @@ impl Run {
         Ok(index)
     }
 
+    /// What is recorded of consumers when the stream is opened.
+    fn reopened(&mut self, opened: &Opened) {
+        assert_eq!(opened.consumers, ConsumerDamage::default());
+        let store = self.store.as_ref().unwrap();
+        self.consumers.reopened(store, &mut self.model.consumers);
+    }
+
+    fn close(&mut self) -> Result<(), LogError> {
+        let store = self.store.as_mut().unwrap();
+        let index = self.consumers.append(store, &mut self.model.consumers)?;
+        if index.0 > 0 {
+            self.past.insert(index.0, self.model.clone());
+        }
+        store.close()
+    }
+
     fn settle(&mut self) {
         let budget = 1 + self.rng.below(20);
         while self.store().work(budget) {}
@@ -383,6 +408,8 @@ impl Run {
             state.subjects,
         );
         assert_eq!(is, self.model.summary());
+        let store = self.store.as_ref().unwrap();
+        self.consumers.check(store, &self.model.consumers);
         let model = self.model.clone();
         let mut buffer = ReadBuffer::default();
         for sequence in 0..=model.last + 1 {
@@ -522,12 +549,13 @@ fn faultless(seed: u64, disk: Arc<dyn Disk>, dir: PathBuf) {
             }
             3 if !volatile => {
                 match run.rng.below(2) {
-                    0 => run.store().close().unwrap(),
+                    0 => run.close().unwrap(),
                     _ => run.store().sync().unwrap(),
                 }
                 run.store = None;
                 let opened = run.open(None).unwrap();
                 assert!(opened.log.is_sound(), "{opened:?}");
+                run.reopened(&opened);
                 run.settled();
             }
             _ => {}
@@ -571,16 +599,16 @@ fn faults(seed: u64) {
     let mut trust = None;
     for _ in 0..5 {
         run.store = None;
-        let mut last = LogIndex(0);
+        let mut opened = Opened::default();
         for attempt in 0.. {
             if attempt < 3 && run.rng.below(3) == 0 {
                 let fault = [Fault::Crash, Fault::Eio, Fault::Full][run.rng.below(3)];
                 disk.plan(1 + run.rng.below(10) as u64, fault);
             }
             match run.open(trust) {
-                Ok(opened) => {
-                    assert!(opened.log.is_sound(), "{opened:?}");
-                    last = opened.last;
+                Ok(is) => {
+                    assert!(is.log.is_sound(), "{is:?}");
+                    opened = is;
                     break;
                 }
                 Err(error) => {
@@ -594,12 +622,14 @@ fn faults(seed: u64) {
             }
         }
         disk.free();
+        let last = opened.last;
         assert!(last >= acked, "{last} of {acked}");
         // There may have been no room to say that all is settled.
         while run.store().work(1000) {}
         assert!(!run.store().has_work());
         run.model = run.past.range(..=last.0).next_back().unwrap().1.clone();
         run.model.settle();
+        run.reopened(&opened);
         run.past.retain(|index, _| *index <= last.0);
         let settled = run.store().log().last_index();
         run.past.insert(settled.0, run.model.clone());
@@ -637,7 +667,7 @@ fn faults(seed: u64) {
                 let _ = run.store().handle_done(done);
             }
             if run.rng.below(30) == 0 {
-                let _ = run.store().close();
+                let _ = run.close();
             }
             acked = acked.max(run.store().acknowledged());
         }
