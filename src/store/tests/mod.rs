@@ -1,6 +1,7 @@
 //! Tests of the store as a whole, and the disk that fails for them.
 
 mod consumer_model;
+mod directory;
 pub(crate) mod faulty;
 mod kill;
 mod log_faults;
