@@ -19,6 +19,7 @@ mod purge;
 mod read;
 mod removal;
 mod state;
+mod upkeep;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub use state::StreamState;
 
 use self::checkpoint::Checkpoints;
 use self::state::State;
+use self::upkeep::Upkeep;
 use super::disk::Disk;
 use super::error::LogError;
 use super::file::format::Kind;
@@ -49,6 +51,7 @@ pub struct StreamStore {
     log: Log,
     state: State,
     checkpoints: Checkpoints,
+    upkeep: Upkeep,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     buffer: ReadBuffer,
@@ -125,6 +128,7 @@ impl StreamStore {
             log,
             state: State::new(options.limits),
             checkpoints,
+            upkeep: Upkeep::default(),
             disk,
             dir: dir.to_owned(),
             buffer: ReadBuffer::default(),
@@ -148,10 +152,14 @@ impl StreamStore {
     ) -> Result<(), LogError> {
         let first = self.log.first_index();
         // A checkpoint that counts what is lost is no help, nor is one from which records are
-        // missing up to the first that is there.
+        // missing up to the first that is there, or that counts what was left out of segments.
+        let basis = self.log.basis();
         let is_useful = |s: &State| {
             let lost = opened.log.lost.iter().any(|run| run.first <= s.applied);
-            s.applied.next() >= first && s.applied <= self.log.last_index() && !lost
+            s.applied >= basis
+                && s.applied.next() >= first
+                && s.applied <= self.log.last_index()
+                && !lost
         };
         let had_records = self.log.last_index().next() > first;
         match saved {
@@ -333,13 +341,13 @@ impl StreamStore {
         if self.is_checkpoint_due() {
             return self.checkpoint_job();
         }
-        None
+        self.upkeep_job(now)
     }
 
     /// Takes the outcome of a job.
     ///
     /// # Errors
-    /// If a checkpoint, or the removal of segments, failed: then it is tried again later, and
+    /// If a checkpoint, or the removal or rewriting of segments, failed: then it is tried again later, and
     /// nothing is lost. That a sync failed is told by [`Log::failure`].
     pub fn handle_done(&mut self, done: JobDone) -> Result<(), LogError> {
         match done {
@@ -348,9 +356,17 @@ impl StreamStore {
                 Ok(())
             }
             JobDone::Checkpoint(done) => {
-                let (first, applied) = self.checkpoints.handle_done(done)?;
+                let done = self.checkpoints.handle_done(done);
+                self.upkeep.handle_checkpoint(done.is_ok());
+                let (first, applied) = done?;
+                self.set_consumers_saved(applied);
                 self.reclaim(first, applied)
             }
+            JobDone::Erase(done) => {
+                self.handle_erased(done);
+                Ok(())
+            }
+            JobDone::Rewrite(done) => self.handle_rewritten(done),
         }
     }
 }
