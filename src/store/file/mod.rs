@@ -10,9 +10,12 @@ mod recover;
 mod scan;
 mod sealed;
 mod sync;
+mod tail;
 
+pub(in crate::store) use log::segment_path;
 pub use log::{Draft, Log};
 pub use options::{Handles, LogOptions, SyncMode};
 pub use read::{Payload, ReadBuffer, SHARE_MIN, Stored};
 pub use recover::{Known, LostRun, Progress, Recovery};
 pub use sync::{SyncDone, SyncJob};
+pub use tail::{Handed, Tail};
