@@ -1,6 +1,7 @@
 //! Tests of the store as a whole, and the disk that fails for them.
 
 mod faulty;
+mod journal_faults;
 mod kill;
 mod log_faults;
 mod seeds;
