@@ -3,6 +3,7 @@
 mod consumer_model;
 mod directory;
 pub(crate) mod faulty;
+mod journal_faults;
 mod kill;
 mod log_faults;
 mod seeds;
