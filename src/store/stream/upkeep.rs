@@ -249,6 +249,9 @@ impl StreamStore {
             self.upkeep.anew.remove(&number);
         } else if self.log.retire(number).is_err() {
             self.upkeep.has_failed = true;
+        } else if self.log.span(number).is_some_and(|span| is_there(&span)) {
+            // It is complete now, and nothing else may come up for which this is called again.
+            return self.rewrite_erased();
         }
         None
     }
