@@ -34,7 +34,7 @@ use super::disk::Disk;
 use super::error::LogError;
 use super::file::format::Kind;
 use super::file::log::Walk;
-use super::file::{Draft, Known, Log, LogOptions, Progress, ReadBuffer, Recovery};
+use super::file::{Draft, Known, Log, LogOptions, Progress, ReadBuffer, Recovery, Tail};
 use super::types::{LogIndex, StreamId, StreamSeq, Term, Timestamp};
 use crate::base::clock::Mono;
 
@@ -280,6 +280,12 @@ impl StreamStore {
     /// Writes what was appended.
     pub fn commit(&mut self) -> Result<(), LogError> {
         self.log.commit()
+    }
+
+    /// The end of the log, for the [commit journal](super::journal), which writes instead of
+    /// [`StreamStore::commit`] where there is one.
+    pub fn tail(&mut self) -> Tail<'_> {
+        self.log.tail()
     }
 
     /// Writes and syncs what was appended, here and now.
