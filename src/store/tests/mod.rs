@@ -8,3 +8,4 @@ mod kill;
 mod log_faults;
 mod seeds;
 mod stream_model;
+mod upkeep;
