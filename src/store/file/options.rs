@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::format::SEGMENT_BYTES;
+use super::format::{SEGMENT_BYTES, SegmentHeader};
+use crate::store::crypt::{KeyFault, SealKey, StreamKey};
 
 /// How a log is kept.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub struct LogOptions {
     /// Bytes of a segment, unless one record needs more; [`SEGMENT_BYTES`] but in tests.
     pub segment_bytes: u32,
     pub handles: Arc<Handles>,
+    /// Encrypts what is written; see [`Meta`](crate::store::meta::Meta).
+    pub key: Option<StreamKey>,
 }
 
 /// When a record counts as stored.
@@ -31,7 +34,36 @@ impl LogOptions {
             sync: SyncMode::Always,
             segment_bytes: SEGMENT_BYTES,
             handles,
+            key: None,
         }
+    }
+
+    /// The header of a new segment, which is encrypted if there is a key.
+    pub(super) fn encrypted(&self, header: SegmentHeader) -> SegmentHeader {
+        match &self.key {
+            Some(key) => SegmentHeader {
+                key_salt: key.salt(&header),
+                ..header
+            },
+            None => header,
+        }
+    }
+
+    /// Whether what is added to a segment is encrypted as it is to be.
+    pub(super) fn is_up_to_date(&self, header: &SegmentHeader) -> bool {
+        self.encrypted(*header).key_salt == header.key_salt || self.key.is_none()
+    }
+
+    /// What opens a segment's records; `None` if they are not sealed.
+    pub(super) fn segment_key(
+        &self,
+        header: &SegmentHeader,
+    ) -> Result<Option<Arc<SealKey>>, KeyFault> {
+        if !header.is_encrypted() {
+            return Ok(None);
+        }
+        let key = self.key.as_ref().ok_or(KeyFault::Missing)?;
+        key.segment(header).map(|key| Some(Arc::new(key)))
     }
 }
 

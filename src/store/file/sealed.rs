@@ -8,6 +8,7 @@ use super::open_segment::LOST;
 use super::options::{HandleCount, Handles};
 use super::read::{ReadBuffer, ReadFault, SegmentFile, Stored};
 use super::scan::{Scan, scan};
+use crate::store::crypt::SealKey;
 use crate::store::disk::{Disk, read_file};
 use crate::store::types::{LogIndex, StreamSeq};
 use std::sync::Arc;
@@ -71,12 +72,13 @@ impl Sealed {
         disk: &dyn Disk,
         path: &Path,
         handles: &Arc<Handles>,
+        key: Option<Arc<SealKey>>,
     ) -> io::Result<bool> {
         if self.handle.is_some() {
             return Ok(false);
         }
         let len = usize::try_from(self.file_len).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        let file = SegmentFile::new(disk.open(path)?, len)?;
+        let file = SegmentFile::new(disk.open(path)?, len, key)?;
         // A file that somebody cut must not be touched through a map.
         if file.file.len()? < self.file_len {
             return Err(io::Error::new(

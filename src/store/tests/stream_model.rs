@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::crypt::key_at;
 use super::faulty::{Fault, FaultyDisk};
 use super::log_faults::stream;
 use super::seeds::for_seeds;
@@ -171,6 +172,8 @@ impl Model {
 
 struct Run {
     rng: Rng,
+    seed: u64,
+    openings: u64,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     options: StoreOptions,
@@ -215,6 +218,8 @@ impl Run {
         };
         Run {
             rng,
+            seed,
+            openings: 0,
             disk,
             dir,
             options: StoreOptions { log, limits },
@@ -227,6 +232,8 @@ impl Run {
     }
 
     fn open(&mut self, trust_upto: Option<LogIndex>) -> Result<Opened, LogError> {
+        self.options.log.key = key_at(self.seed, self.openings);
+        self.openings += 1;
         let (store, opened) = StreamStore::open(
             self.disk.clone(),
             &self.dir,
