@@ -45,6 +45,8 @@ pub struct Log {
     /// Files of segments before the first one, which are still to be removed.
     pub(super) given_up: Vec<Entry>,
     pub(super) durable: LogIndex,
+    /// Whether zeros are written ahead.
+    pub(super) likes_zeros: bool,
     pub(super) failed: Option<Reason>,
     /// When the last sync was begun.
     pub(super) synced_at: Mono,
@@ -164,7 +166,7 @@ impl Log {
         if !self.active().fits(&record) {
             self.roll(record.term, len)?;
         }
-        let needs_zeros = self.disk.likes_zeros();
+        let needs_zeros = self.likes_zeros;
         let active = self.active_mut();
         let len = record.len(&active.header);
         let direct = needs_zeros && len >= DIRECT_MIN;

@@ -128,6 +128,7 @@ impl Log {
             .map_err(|e| failed("repair", dir, &e))?;
         let report = opening.report;
         let mut log = Log {
+            likes_zeros: disk.likes_zeros(dir),
             disk,
             dir: dir.to_owned(),
             stream,
