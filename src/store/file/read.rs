@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::format::{Record, SegmentHeader, record_len};
 use super::map::Map;
+use super::pack::{BlockKey, Unpacked};
 use crate::store::crypt::SealKey;
 use crate::store::disk::DiskFile;
 
@@ -32,6 +33,8 @@ pub(super) struct SegmentFile {
 pub struct ReadBuffer {
     bytes: Vec<u8>,
     map: Option<Map>,
+    /// The block of a packed segment that was read last: what is read next is often in it.
+    pub(super) block: Option<(BlockKey, Arc<Unpacked>)>,
 }
 
 /// A record that was read and checked.
@@ -58,6 +61,11 @@ impl<'b> Stored<'b> {
             record,
             shared: None,
         }
+    }
+
+    /// Bytes of the record in a segment with this header.
+    pub(super) fn len(&self, header: &SegmentHeader) -> usize {
+        self.record.len(header)
     }
 
     /// The payload, without a copy if it is large.
@@ -157,7 +165,7 @@ impl SegmentFile {
         end: u32,
         checked: usize,
     ) -> Option<Record<'_>> {
-        if header.is_encrypted() {
+        if header.seals_records() {
             return None;
         }
         let rest = self.map.as_ref()?.get(at as usize..end as usize)?;
@@ -203,7 +211,7 @@ impl ReadBuffer {
         seed: u32,
         key: Option<&SealKey>,
     ) -> Option<Stored<'b>> {
-        if !header.is_encrypted() {
+        if !header.seals_records() {
             let record = Record::decode(&self.bytes, header, seed).ok()?;
             return Some(Stored::copied(record));
         }

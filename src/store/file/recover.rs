@@ -19,7 +19,9 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::format::{FIRST_RECORD, FOOTER_LEN, Footer, FormatError, HEADER_LEN, SegmentHeader};
+use super::format::{
+    Anew, FIRST_RECORD, FOOTER_LEN, Footer, FormatError, HEADER_LEN, SegmentHeader,
+};
 use super::log::{Log, segment_number};
 use super::open_segment::{LOST, OpenSegment};
 use super::options::LogOptions;
@@ -119,6 +121,7 @@ impl Log {
             stream,
             known,
             options: &options,
+            leftovers: vec![],
             report: Recovery::default(),
         };
         let found = opening.find(progress)?;
@@ -140,7 +143,8 @@ impl Log {
             failed: None,
             synced_at: Mono::ZERO,
             reads: 0,
-            _lock: lock,
+            rewriting: None,
+            lock: Arc::new(lock),
         };
         if let Some(header) = kept.next {
             let made = log.create(header, 0).and_then(|segment| {
@@ -162,6 +166,8 @@ struct Opening<'a> {
     stream: StreamId,
     known: Known,
     options: &'a LogOptions,
+    /// Segments that were being written anew.
+    leftovers: Vec<String>,
     report: Recovery,
 }
 
@@ -264,6 +270,12 @@ impl Opening<'_> {
     fn find(&mut self, progress: &mut dyn FnMut(Progress)) -> Result<Vec<Found>, LogError> {
         let failed = |e: io::Error| LogError::Io(Reason::new("list", self.dir, &e));
         let entries = self.disk.list(self.dir).map_err(failed)?;
+        let is_leftover = |entry: &&Entry| {
+            let stem = entry.name.strip_suffix(".new");
+            stem.is_some_and(|stem| segment_number(&format!("{stem}.seg")).is_some())
+        };
+        let leftovers = entries.iter().filter(is_leftover);
+        self.leftovers = leftovers.map(|entry| entry.name.clone()).collect();
         let numbered = |entry: Entry| Some((segment_number(&entry.name)?, entry));
         let mut files: Vec<_> = entries.into_iter().filter_map(numbered).collect();
         files.sort_by_key(|(number, _)| *number);
@@ -303,6 +315,7 @@ impl Opening<'_> {
             generation: 0,
             chain: 0,
             key_salt: [0; 16],
+            anew: Anew::default(),
         }
     }
 
@@ -310,7 +323,9 @@ impl Opening<'_> {
     fn derived(&self, before: &Found) -> Option<SegmentHeader> {
         let (chain, term) = match &before.kind {
             FoundKind::Sealed(footer) => (footer.chain, footer.last_term),
-            FoundKind::Open { scan, .. } => (scan.contents.chain, scan.contents.last_term),
+            FoundKind::Open { scan, .. } if !scan.contents.is_altered => {
+                (scan.contents.chain, scan.contents.last_term)
+            }
             _ => return None,
         };
         Some(SegmentHeader {
@@ -322,6 +337,7 @@ impl Opening<'_> {
             generation: 0,
             chain,
             key_salt: [0; 16],
+            anew: Anew::default(),
         })
     }
 
@@ -355,16 +371,18 @@ impl Opening<'_> {
             (None, Some(derived)) => Some(self.fitting(derived, &whole()?)),
             _ => named,
         };
-        if let Some(header) = header.filter(|h| h.stream == self.stream && h.number == number) {
-            self.options.segment_key(&header).map_err(Fault::Key)?;
-        }
+        let own = header.filter(|h| h.stream == self.stream && h.number == number);
+        let key = own
+            .map(|header| self.options.segment_key(&header))
+            .transpose();
+        let key = key.map_err(Fault::Key)?.flatten();
         let kind = match (header, footer) {
             (None, _) => nameless(&whole()?),
             (Some(h), _) if h.stream != self.stream || h.number != number => FoundKind::Foreign,
             (Some(h), Some(footer)) if footer.header == h => FoundKind::Sealed(footer),
             (Some(h), _) => {
                 let bytes = whole()?;
-                let scan = scan(&bytes, &h);
+                let scan = scan(&bytes, &h, key.as_deref());
                 self.report.scanned += 1;
                 match named.is_none() && scan.contents.offsets.is_empty() {
                     true => nameless(&bytes),
@@ -388,7 +406,7 @@ impl Opening<'_> {
             key_salt,
             ..derived
         });
-        let has_records = |h: &SegmentHeader| !scan(bytes, h).contents.offsets.is_empty();
+        let has_records = |h: &SegmentHeader| !scan(bytes, h, None).contents.offsets.is_empty();
         let mut all = std::iter::once(derived).chain(sealed);
         all.find(has_records).unwrap_or(derived)
     }
@@ -464,7 +482,11 @@ impl Opening<'_> {
             course.whole = matches!(one.kind, FoundKind::Sealed(_)).then_some(one.number);
             course.chain = match &one.kind {
                 FoundKind::Sealed(footer) => Some(footer.chain),
-                FoundKind::Open { scan, .. } if scan.holes.is_empty() => Some(scan.contents.chain),
+                FoundKind::Open { scan, .. }
+                    if scan.holes.is_empty() && !scan.contents.is_altered =>
+                {
+                    Some(scan.contents.chain)
+                }
                 _ => None,
             };
             plan.kept.push(one);
@@ -479,13 +501,15 @@ impl Opening<'_> {
         let FoundKind::Open { scan, .. } = &mut one.kind else {
             return false;
         };
+        // What was written anew was complete before, and is below the evidence.
+        let was_complete = one.header.generation > 0;
         let index_at = |ordinal: u32| LogIndex(first + u64::from(ordinal));
         let mut cut = None;
         let torn = scan.holes.iter().find(|h| index_at(h.ordinal) > evidence);
-        if let Some(hole) = torn {
+        if let Some(hole) = torn.filter(|_| !was_complete) {
             cut = Some((hole.ordinal, hole.at));
         }
-        if let Some(trusted) = self.known.trust_upto {
+        if let Some(trusted) = self.known.trust_upto.filter(|_| !was_complete) {
             let keep = (trusted.0 + 1).saturating_sub(first);
             let keep = u32::try_from(keep).unwrap_or(u32::MAX);
             let is_sooner = cut.is_none_or(|(ordinal, _)| keep <= ordinal);
@@ -517,6 +541,10 @@ impl Opening<'_> {
         }
         let of = |one: &Found| match &one.kind {
             FoundKind::Sealed(_) => one.last_index(),
+            // It was complete once.
+            FoundKind::Open { scan, .. } if one.header.generation > 0 => {
+                scan.durable.max(one.last_index())
+            }
             FoundKind::Open { scan, .. } => scan.durable,
             _ => LogIndex(0),
         };
@@ -567,7 +595,9 @@ impl Opening<'_> {
         plan.number = highest.max().unwrap_or(0) + 1;
         plan.goes_on = last.is_some_and(|l| {
             let is_whole = matches!(&l.kind, FoundKind::Open { scan, .. } if scan.holes.is_empty());
-            is_whole && course.end == plan.end && self.options.is_up_to_date(&l.header)
+            let header = &l.header;
+            let fits = header.generation == 0 && self.options.is_up_to_date(header);
+            is_whole && course.end == plan.end && fits
         });
         plan
     }
@@ -627,6 +657,7 @@ impl Opening<'_> {
             generation: 0,
             chain,
             key_salt: [0; 16],
+            anew: Anew::default(),
         }));
         Ok(Kept {
             sealed,
@@ -638,6 +669,9 @@ impl Opening<'_> {
     }
 
     fn set_aside(&mut self, plan: &Plan) -> io::Result<()> {
+        for name in &self.leftovers {
+            self.disk.remove(&self.dir.join(name))?;
+        }
         for one in plan.dropped.iter().rev() {
             self.disk.remove(&self.dir.join(&one.name))?;
             self.report.torn_bytes += one.file_len;
@@ -689,7 +723,7 @@ impl Opening<'_> {
         }
         let mut contents = scan.contents;
         if scan.is_cut {
-            contents = super::scan::scan(&bytes, &header).contents;
+            contents = super::scan::scan(&bytes, &header, file.key.as_deref()).contents;
         }
         if self.known.trust_upto.is_none() {
             if bad_header || evidence < header.first_index {

@@ -34,6 +34,7 @@ const LOST: u32 = 4;
 const SUBJECTS: u32 = 5;
 const EXPIRY: u32 = 6;
 const PURGES: u32 = 7;
+const ERASING: u32 = 8;
 
 /// What is known of the two copies.
 #[derive(Debug)]
@@ -135,8 +136,8 @@ impl StreamStore {
             return false;
         }
         let tail = self.log.written_bytes().saturating_sub(saved.log_bytes);
-        let dead = self.reclaimable();
-        self.state.applied > saved.applied
+        let dead = self.reclaimable() + self.upkeep.dead_bytes();
+        (self.state.applied > saved.applied || self.upkeep.dead_bytes() > 0)
             && (tail >= TAIL_MIN.max(2 * saved.len) || dead >= DEAD_MIN.max(2 * saved.len))
     }
 
@@ -146,9 +147,12 @@ impl StreamStore {
         if saved.in_flight.is_some() || self.log.durable() < self.state.applied {
             return None;
         }
-        if saved.generation > 0 && saved.applied == self.state.applied {
+        let is_wanted = self.upkeep.dead_bytes() > 0;
+        if saved.generation > 0 && saved.applied == self.state.applied && !is_wanted {
             return None;
         }
+        let log = &self.log;
+        self.upkeep.plan(&self.state, |number| log.span(number));
         let generation = saved.generation + 1;
         let first_segment = self.log.first_segment(self.state.first);
         let container = Container {
@@ -218,6 +222,7 @@ fn encode(content: &Content, out: &mut Vec<u8>) -> io::Result<()> {
             }
         })?;
     }
+    sections.add_with(key, ERASING, |out| state.erasing.encode(out))?;
     sections.add_with(key, EXPIRY, |out| state.expiry.encode(out))?;
     sections.add_with(key, PURGES, |out| {
         state.purges.iter().for_each(|p| p.encode(out));
@@ -284,6 +289,7 @@ fn state(sections: &[Opened<'_>]) -> Result<(State, u64), Malformed> {
                     subjects.push_block(&mut block)?;
                 }
             }
+            ERASING => state.erasing = SequenceSet::decode(&mut reader)?,
             EXPIRY => state.expiry = ExpiryWheel::decode(&mut reader)?,
             PURGES => {
                 while !reader.is_empty() {
