@@ -161,7 +161,7 @@ impl StreamStore {
             generation,
         };
         saved.in_flight = Some((generation, first_segment, self.log.written_bytes()));
-        Some(Job::Checkpoint(CheckpointJob {
+        Some(Job::Checkpoint(Box::new(CheckpointJob {
             disk: self.disk.clone(),
             dir: self.dir.clone(),
             content: Content {
@@ -170,7 +170,7 @@ impl StreamStore {
                 first_segment,
                 key: saved.key.clone(),
             },
-        }))
+        })))
     }
 }
 

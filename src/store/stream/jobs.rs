@@ -14,7 +14,7 @@ use crate::store::types::{LogIndex, StreamSeq};
 #[derive(Debug)]
 pub enum Job {
     Sync(SyncJob),
-    Checkpoint(CheckpointJob),
+    Checkpoint(Box<CheckpointJob>),
     Erase(Box<EraseJob>),
     Rewrite(Box<RewriteJob>),
 }

@@ -177,7 +177,12 @@ impl StreamStore {
             let (index, record) = match walk {
                 Walk::Found(stored) => (stored.record.index, Some(stored.record)),
                 Walk::Damaged(index, sequence) => {
-                    self.state.lose(sequence);
+                    match sequence > self.state.last {
+                        true => self
+                            .state
+                            .lose_between(sequence.previous(), sequence.next()),
+                        false => self.state.lose(sequence),
+                    }
                     (index, None)
                 }
                 Walk::Paused(index) => {

@@ -240,6 +240,11 @@ impl StreamStore {
     /// Has a segment written anew for what is erased in it.
     fn rewrite_erased(&mut self) -> Option<Job> {
         let number = *self.upkeep.anew.first()?;
+        // It may be complete at once.
+        if self.log.open_from() <= number && self.log.retire(number).is_err() {
+            self.upkeep.has_failed = true;
+            return None;
+        }
         let is_there = |span: &Span| span.number == number && span.unfit.is_none();
         if let Some(span) = self.log.span(number).filter(is_there) {
             let is_durable = self.log.durable() >= self.state.applied;
@@ -247,8 +252,6 @@ impl StreamStore {
         }
         if self.log.open_from() > number {
             self.upkeep.anew.remove(&number);
-        } else if self.log.retire(number).is_err() {
-            self.upkeep.has_failed = true;
         }
         None
     }
