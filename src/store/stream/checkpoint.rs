@@ -35,6 +35,7 @@ const SUBJECTS: u32 = 5;
 const EXPIRY: u32 = 6;
 const PURGES: u32 = 7;
 const ERASING: u32 = 8;
+const UNREAD: u32 = 9;
 
 /// What is known of the two copies.
 #[derive(Debug)]
@@ -223,6 +224,7 @@ fn encode(content: &Content, out: &mut Vec<u8>) -> io::Result<()> {
         })?;
     }
     sections.add_with(key, ERASING, |out| state.erasing.encode(out))?;
+    sections.add_with(key, UNREAD, |out| state.unread.encode(out))?;
     sections.add_with(key, EXPIRY, |out| state.expiry.encode(out))?;
     sections.add_with(key, PURGES, |out| {
         state.purges.iter().for_each(|p| p.encode(out));
@@ -289,6 +291,7 @@ fn state(sections: &[Opened<'_>]) -> Result<(State, u64), Malformed> {
                     subjects.push_block(&mut block)?;
                 }
             }
+            UNREAD => state.unread = SequenceSet::decode(&mut reader)?,
             ERASING => state.erasing = SequenceSet::decode(&mut reader)?,
             EXPIRY => state.expiry = ExpiryWheel::decode(&mut reader)?,
             PURGES => {

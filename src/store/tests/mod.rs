@@ -3,7 +3,9 @@
 mod crypt;
 mod directory;
 mod faulty;
+mod journal_faults;
 mod kill;
 mod log_faults;
 mod seeds;
 mod stream_model;
+mod upkeep;
