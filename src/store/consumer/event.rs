@@ -81,7 +81,7 @@ struct Base {
 }
 
 /// Puts events together for the log.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct EventWriter {
     bytes: Vec<u8>,
     base: Base,

@@ -108,7 +108,8 @@ impl StreamStore {
         trust_upto: Option<LogIndex>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(StreamStore, Opened), LogError> {
-        let (mut checkpoints, saved) = Checkpoints::open(&*disk, dir, stream)?;
+        let (mut checkpoints, saved) =
+            Checkpoints::open(&*disk, dir, stream, options.log.key.clone())?;
         let known = saved.as_ref().map_or_else(Known::default, |s| Known {
             durable: s.applied,
             sequence: s.last,

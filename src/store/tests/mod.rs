@@ -1,6 +1,7 @@
 //! Tests of the store as a whole, and the disk that fails for them.
 
 mod consumer_model;
+mod crypt;
 mod directory;
 pub(crate) mod faulty;
 mod journal_faults;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::consumer_model::{Consumers, Recorded};
+use super::crypt::key_at;
 use super::faulty::{Fault, FaultyDisk};
 use super::log_faults::stream;
 use super::seeds::for_seeds;
@@ -176,6 +177,8 @@ impl Model {
 
 struct Run {
     rng: Rng,
+    seed: u64,
+    openings: u64,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     options: StoreOptions,
@@ -233,6 +236,8 @@ impl Run {
         };
         Run {
             rng,
+            seed,
+            openings: 0,
             disk,
             dir,
             options: StoreOptions { log, limits },
@@ -247,6 +252,8 @@ impl Run {
     }
 
     fn open(&mut self, trust_upto: Option<LogIndex>) -> Result<Opened, LogError> {
+        self.options.log.key = key_at(self.seed, self.openings);
+        self.openings += 1;
         let (store, opened) = StreamStore::open(
             self.disk.clone(),
             &self.dir,
@@ -797,6 +804,8 @@ fn segments_stay_until_a_checkpoint_of_this_life_is_on_the_disk() {
         );
         run.options.log.segment_bytes = 1500;
         run.options.limits = Limits::default();
+        // Without changes of ciphers, which make segments.
+        run.seed = 0;
         run.open(None).unwrap();
         let segments = || {
             let paths = disk.paths().into_iter();

@@ -1,6 +1,7 @@
 //! The consumers of a stream at some record, and events of theirs that no record has yet.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::record::{Change, Entries, Entry, NAME_MAX};
 use crate::store::consumer::{AckPolicy, Conflict, ConsumerState, Event, EventWriter, Events};
@@ -29,7 +30,7 @@ impl ConsumerId {
 }
 
 /// A consumer of a stream.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Consumer {
     name: Box<str>,
     config: Box<[u8]>,
@@ -42,7 +43,7 @@ pub struct Consumer {
 }
 
 /// What is still to be recorded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Gathered {
     Events(EventWriter),
     /// The state, since the events would be too many, or a checkpoint knows them already.
@@ -102,7 +103,7 @@ impl Consumer {
 }
 
 /// All consumers of a stream.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::store::stream) struct Consumers {
     /// Records up to this one are in here, whatever the stream's state comes from.
     applied: LogIndex,
@@ -111,7 +112,8 @@ pub(in crate::store::stream) struct Consumers {
     /// The highest number that was ever used, of each kind.
     last_number: u64,
     last_unrecorded: u64,
-    all: BTreeMap<ConsumerId, Consumer>,
+    /// Shared with checkpoints that are being written.
+    all: BTreeMap<ConsumerId, Arc<Consumer>>,
     /// Those that have something to be recorded, and some that are gone since.
     changed: Vec<ConsumerId>,
     /// Events that are to be recorded.
@@ -122,15 +124,19 @@ pub(in crate::store::stream) struct Consumers {
 
 impl Consumers {
     pub(super) fn iter(&self) -> impl Iterator<Item = (ConsumerId, &Consumer)> {
-        self.all.iter().map(|(id, consumer)| (*id, consumer))
+        self.all.iter().map(|(id, consumer)| (*id, &**consumer))
     }
 
     pub(super) fn get(&self, id: ConsumerId) -> Option<&Consumer> {
-        self.all.get(&id)
+        self.all.get(&id).map(|consumer| &**consumer)
     }
 
     pub(super) fn get_mut(&mut self, id: ConsumerId) -> Option<&mut ConsumerState> {
-        self.all.get_mut(&id).map(|consumer| &mut consumer.state)
+        self.own(id).map(|consumer| &mut consumer.state)
+    }
+
+    fn own(&mut self, id: ConsumerId) -> Option<&mut Consumer> {
+        self.all.get_mut(&id).map(Arc::make_mut)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -167,7 +173,7 @@ impl Consumers {
         self.last_unrecorded += 1;
         let id = ConsumerId(UNRECORDED + self.last_unrecorded);
         let consumer = Consumer::new(name, config, policy, start);
-        self.all.insert(id, consumer);
+        self.all.insert(id, Arc::new(consumer));
         id
     }
 
@@ -182,7 +188,7 @@ impl Consumers {
     }
 
     pub(super) fn set_config(&mut self, id: ConsumerId, config: &[u8]) {
-        if let Some(consumer) = self.all.get_mut(&id) {
+        if let Some(consumer) = self.own(id) {
             consumer.config = config.into();
         }
     }
@@ -194,7 +200,7 @@ impl Consumers {
 
     pub(super) fn remove(&mut self, id: ConsumerId) {
         if let Some(consumer) = self.all.remove(&id)
-            && let Some(gathered) = consumer.gathered
+            && let Some(gathered) = &consumer.gathered
         {
             self.gathered -= gathered.events();
         }
@@ -202,7 +208,7 @@ impl Consumers {
 
     /// Lets something happen now, which is to be recorded later.
     pub(super) fn record(&mut self, id: ConsumerId, event: Event) -> Result<Outcome, Conflict> {
-        let consumer = self.all.get_mut(&id).ok_or(Conflict)?;
+        let consumer = self.all.get_mut(&id).map(Arc::make_mut).ok_or(Conflict)?;
         let outcome = consumer.state.apply(event)?;
         if outcome == Outcome::Nothing || !id.is_recorded() {
             return Ok(outcome);
@@ -226,7 +232,7 @@ impl Consumers {
     /// gathered may be applied on top.
     pub(in crate::store::stream) fn gather_states(&mut self) {
         for id in &self.changed {
-            if let Some(consumer) = self.all.get_mut(id)
+            if let Some(consumer) = self.all.get_mut(id).map(Arc::make_mut)
                 && let Some(gathered) = &mut consumer.gathered
             {
                 **gathered = Gathered::State;
@@ -250,7 +256,7 @@ impl Consumers {
     pub(super) fn encode_changed(&mut self, bytes: usize, out: &mut Vec<u8>) -> usize {
         let start = out.len();
         for (done, id) in self.changed.iter().enumerate() {
-            let Some(consumer) = self.all.get_mut(id) else {
+            let Some(consumer) = self.all.get_mut(id).map(Arc::make_mut) else {
                 continue;
             };
             let (number, count) = (id.0, consumer.count + 1);
@@ -290,7 +296,7 @@ impl Consumers {
     /// What was encoded of the first so many of those that have changed is this record.
     pub(super) fn handle_recorded(&mut self, many: usize, index: LogIndex) {
         for id in self.changed.drain(..many) {
-            let Some(consumer) = self.all.get_mut(&id) else {
+            let Some(consumer) = self.all.get_mut(&id).map(Arc::make_mut) else {
                 continue;
             };
             let Some(gathered) = consumer.gathered.take() else {
@@ -321,7 +327,7 @@ impl Consumers {
             }) => {
                 if let Some(id) = self.id(number) {
                     let consumer = Consumer::new(name, config, policy, start);
-                    self.all.insert(id, consumer);
+                    self.all.insert(id, Arc::new(consumer));
                 }
             }
             Ok(Change::Updated {
@@ -378,7 +384,7 @@ impl Consumers {
 
     fn known(&mut self, number: u64) -> Option<&mut Consumer> {
         let id = self.id(number)?;
-        let consumer = self.all.get_mut(&id);
+        let consumer = self.all.get_mut(&id).map(Arc::make_mut);
         self.orphans += u64::from(consumer.is_none());
         consumer
     }
@@ -391,8 +397,9 @@ impl Consumers {
     /// Consumers about which records are missing begin anew where everything was acknowledged
     /// before those, so that nothing is delivered less than once. Gives which they are.
     pub(super) fn mend(&mut self) -> Vec<ConsumerId> {
-        let missed = |(id, consumer): (&ConsumerId, &mut Consumer)| {
-            let floor = consumer.missed.take()?;
+        let missed = |(id, consumer): (&ConsumerId, &mut Arc<Consumer>)| {
+            let floor = consumer.missed?;
+            Arc::make_mut(consumer).missed = None;
             let consumer = consumer.state.delivered().consumer;
             let to = Position {
                 stream: floor,
@@ -459,7 +466,7 @@ impl Consumers {
             if !follows || id.0 > consumers.last_number || !id.is_recorded() {
                 return Err(bad);
             }
-            consumers.all.insert(id, consumer);
+            consumers.all.insert(id, Arc::new(consumer));
         }
         Ok(consumers)
     }
