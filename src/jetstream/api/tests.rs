@@ -14,12 +14,14 @@ use super::response::{
     StreamRestoreBody, StreamSnapshotBody, StreamUpdateBody,
 };
 use super::{AckPolicy, ApiError, ConsumerConfig, StreamConfig, metadata};
+use crate::json::decode::request;
 use crate::json::{self, Nanos, Time};
 use crate::proto::client_info::ClientInfo;
 use serde::Serialize;
 use std::time::{Duration, SystemTime};
 
 #[path = "../../../tests/it/support/schema.rs"]
+#[allow(dead_code, reason = "the other tests use more of it")]
 mod schema;
 
 /// What the schemas find wrong with what is sent.
@@ -403,4 +405,27 @@ fn events_are_as_their_schemas() {
         "jetstream/advisory/v1/consumer_group_pinned.json: $: \"server\" is missing",
         "jetstream/advisory/v1/consumer_group_unpinned.json: $: \"server\" is missing",
     ]);
+}
+
+/// Configurations as a Go server wrote them.
+#[test]
+fn configurations_of_the_reference_are_written_back_byte_for_byte() {
+    for json in [
+        r#"{"name":"S","subjects":["s.\u003e"],"retention":"limits","max_consumers":-1,"max_msgs":-1,"max_bytes":-1,"max_age":0,"max_msgs_per_subject":-1,"max_msg_size":-1,"discard":"old","storage":"file","num_replicas":1,"duplicate_window":120000000000,"compression":"none","allow_direct":false,"mirror_direct":false,"sealed":false,"deny_delete":false,"deny_purge":false,"allow_rollup_hdrs":false,"consumer_limits":{},"allow_msg_ttl":false,"metadata":{"_nats.level":"5","_nats.req.level":"0","_nats.ver":"2.15.2"}}"#,
+        r#"{"name":"S","subjects":["a"],"retention":"limits","max_consumers":-1,"max_msgs":-1,"max_bytes":-1,"max_age":0,"max_msgs_per_subject":-1,"max_msg_size":-1,"discard":"old","storage":"file","num_replicas":1,"duplicate_window":120000000000,"compression":"none","subject_transform":{"src":"a","dest":"b"},"republish":{"src":"b","dest":"b"},"allow_direct":false,"mirror_direct":false,"sealed":false,"deny_delete":false,"deny_purge":false,"allow_rollup_hdrs":false,"consumer_limits":{},"allow_msg_ttl":false,"metadata":{"_nats.level":"5","_nats.req.level":"0","_nats.ver":"2.15.2"}}"#,
+        r#"{"name":"F","description":"a \u003cb\u003e \u0026 c","subjects":["f.\u003e","g.*"],"retention":"workqueue","max_consumers":5,"max_msgs":10,"max_bytes":1000,"max_age":3600000000000,"max_msgs_per_subject":3,"max_msg_size":100,"discard":"new","storage":"memory","num_replicas":1,"no_ack":true,"duplicate_window":1000000000,"placement":{"cluster":"c","tags":["a","b"]},"compression":"s2","first_seq":7,"subject_transform":{"src":"f.*","dest":"h.$1"},"republish":{"src":"\u003e","dest":"r.\u003e","headers_only":true},"allow_direct":true,"mirror_direct":false,"discard_new_per_subject":true,"sealed":false,"deny_delete":true,"deny_purge":false,"allow_rollup_hdrs":true,"consumer_limits":{"inactive_threshold":5000000000,"max_ack_pending":10},"allow_msg_ttl":true,"subject_delete_marker_ttl":2000000000,"allow_atomic":true,"allow_batched":true,"metadata":{"_nats.level":"5","_nats.req.level":"4","_nats.ver":"2.15.2","a":"2","z":"1"}}"#,
+        r#"{"name":"G","retention":"limits","max_consumers":-1,"max_msgs":-1,"max_bytes":-1,"max_age":0,"max_msgs_per_subject":-1,"max_msg_size":-1,"discard":"old","storage":"file","num_replicas":1,"sources":[{"name":"O","opt_start_seq":5,"filter_subject":"x.\u003e"},{"name":"P","opt_start_time":"2024-01-01T00:00:00.5Z","subject_transforms":[{"src":"a.*","dest":"b.$1"}],"external":{"api":"$JS.D.API","deliver":"del"}},{"name":"Q","consumer":{"name":"c","deliver_subject":"d"}}],"compression":"none","allow_direct":false,"mirror_direct":false,"sealed":false,"deny_delete":false,"deny_purge":false,"allow_rollup_hdrs":false,"consumer_limits":{},"allow_msg_ttl":false,"allow_msg_counter":true,"persist_mode":"async","metadata":{"_nats.level":"5","_nats.req.level":"2","_nats.ver":"2.15.2"}}"#,
+        r#"{"name":"H","subjects":["H"],"retention":"limits","max_consumers":-1,"max_msgs":-1,"max_bytes":-1,"max_age":100000000,"max_msgs_per_subject":-1,"max_msg_size":-1,"discard":"old","storage":"file","num_replicas":1,"duplicate_window":100000000,"compression":"none","allow_direct":false,"mirror_direct":false,"sealed":false,"deny_delete":false,"deny_purge":false,"allow_rollup_hdrs":true,"consumer_limits":{},"allow_msg_ttl":false,"allow_msg_schedules":true,"persist_mode":"async","metadata":{"_nats.level":"5","_nats.req.level":"2","_nats.ver":"2.15.2"}}"#,
+    ] {
+        let read = request::<StreamConfig>(json.as_bytes(), true).unwrap();
+        assert_eq!(String::from_utf8(json::compact(&read.value)).unwrap(), json);
+    }
+    for json in [
+        r#"{"durable_name":"D","name":"D","deliver_policy":"all","ack_policy":"explicit","ack_wait":30000000000,"max_deliver":-1,"replay_policy":"instant","max_waiting":512,"max_ack_pending":1000,"num_replicas":0,"metadata":{"_nats.level":"5","_nats.req.level":"0","_nats.ver":"2.15.2"}}"#,
+        r#"{"name":"A","description":"d","deliver_policy":"by_start_time","opt_start_time":"2024-01-01T00:00:00.5Z","ack_policy":"all","ack_wait":1000000000,"max_deliver":5,"backoff":[1000000000,2000000000],"filter_subjects":["a","b.\u003e"],"replay_policy":"original","sample_freq":"50%","max_waiting":7,"max_ack_pending":9,"headers_only":true,"max_batch":3,"max_expires":1000000,"max_bytes":99,"inactive_threshold":60000000000,"num_replicas":1,"mem_storage":true,"metadata":{"_nats.level":"5","_nats.req.level":"1","_nats.ver":"2.15.2","k":"v"},"pause_until":"2030-01-01T00:00:00Z","priority_groups":["g"],"priority_policy":"pinned_client","priority_timeout":7000000000}"#,
+        r#"{"deliver_policy":"by_start_sequence","opt_start_seq":3,"ack_policy":"none","max_deliver":-1,"filter_subject":"H","replay_policy":"instant","rate_limit_bps":1000,"flow_control":true,"deliver_subject":"d","deliver_group":"q","idle_heartbeat":1000000000,"inactive_threshold":5000000000,"num_replicas":0,"metadata":{"_nats.level":"5","_nats.req.level":"0","_nats.ver":"2.15.2"}}"#,
+    ] {
+        let read = request::<ConsumerConfig>(json.as_bytes(), true).unwrap();
+        assert_eq!(String::from_utf8(json::compact(&read.value)).unwrap(), json);
+    }
 }
