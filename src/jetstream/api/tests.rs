@@ -21,7 +21,11 @@ use serde::Serialize;
 use std::time::{Duration, SystemTime};
 
 #[path = "../../../tests/it/support/schema.rs"]
-#[allow(dead_code, reason = "the other tests use more of it")]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "it belongs to other tests, which use more of it"
+)]
 mod schema;
 
 /// What the schemas find wrong with what is sent.
