@@ -47,6 +47,8 @@ pub struct Log {
     pub(super) given_up: Vec<Entry>,
     pub(super) durable: LogIndex,
     pub(super) journaled: Journaled,
+    /// Segments with a record behind this one stay, whatever their messages are.
+    pub(super) hold: LogIndex,
     pub(super) failed: Option<Reason>,
     /// When the last sync was begun.
     pub(super) synced_at: Mono,
@@ -437,7 +439,7 @@ impl Log {
         last.expect("there is always an open segment")
     }
 
-    fn check(&self) -> Result<(), LogError> {
+    pub(super) fn check(&self) -> Result<(), LogError> {
         match &self.failed {
             None => Ok(()),
             Some(reason) => Err(LogError::ReadOnly(reason.clone())),
@@ -549,7 +551,7 @@ impl Log {
         }
     }
 
-    fn place_of_index(&self, index: LogIndex) -> Option<Place> {
+    pub(super) fn place_of_index(&self, index: LogIndex) -> Option<Place> {
         let at = self.sealed.partition_point(|s| s.last_index() < index);
         if let Some(sealed) = self.sealed.get(at) {
             return (sealed.first_index() <= index).then_some(Place::Sealed(at));
@@ -735,7 +737,7 @@ impl Log {
 
     /// The number of the first segment that has a message from `first` on, or may get one.
     pub fn first_segment(&self, first: StreamSeq) -> u64 {
-        let alive = self.sealed.iter().find(|s| s.footer.last_sequence >= first);
+        let alive = self.sealed.iter().find(|s| self.is_needed(s, first));
         alive.map_or(self.open[0].header.number, Sealed::number)
     }
 
@@ -786,10 +788,7 @@ impl Log {
 
     /// Bytes of segments at the front that have no message from `first` on.
     pub fn bytes_before(&self, first: StreamSeq) -> u64 {
-        let dead = self
-            .sealed
-            .iter()
-            .take_while(|s| s.footer.last_sequence < first);
+        let dead = self.sealed.iter().take_while(|s| !self.is_needed(s, first));
         self.given_up_bytes() + dead.map(|s| s.file_len).sum::<u64>()
     }
 
@@ -807,7 +806,7 @@ impl Log {
             removed = true;
         }
         while let Some(sealed) = self.sealed.first() {
-            if sealed.footer.last_sequence >= first || self.rewriting == Some(sealed.number()) {
+            if self.is_needed(sealed, first) || self.rewriting == Some(sealed.number()) {
                 break;
             }
             self.remove(&segment_path(&self.dir, sealed.number()))?;

@@ -5,5 +5,6 @@ mod faulty;
 mod journal_faults;
 mod kill;
 mod log_faults;
+mod replica;
 mod seeds;
 mod stream_model;
