@@ -367,7 +367,8 @@ impl StreamStore {
         self.state.summary(self.log.file_bytes())
     }
 
-    /// What is to be done where it may take its time, if something is due.
+    /// What is to be done where it may take its time, if something is due. Ask again until there is
+    /// nothing, and once in a while if nothing happens.
     pub fn poll_job(&mut self, now: Mono) -> Option<Job> {
         if let Some(sync) = self.log.poll_sync(now) {
             return Some(Job::Sync(sync));
@@ -375,7 +376,11 @@ impl StreamStore {
         if self.is_checkpoint_due() {
             return self.checkpoint_job();
         }
-        self.upkeep_job(now)
+        let job = self.upkeep_job(now);
+        if job.is_none() && self.is_checkpoint_due() {
+            return self.checkpoint_job();
+        }
+        job
     }
 
     /// Takes the outcome of a job.

@@ -8,3 +8,4 @@ mod log_faults;
 mod replica;
 mod seeds;
 mod stream_model;
+mod upkeep;
