@@ -205,7 +205,7 @@ fn replicas_that_apply_the_same_records_show_the_same() {
 fn what_is_not_applied_does_not_show_and_can_be_taken_back() {
     let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
     let mut store = open(&disk, &dir(0), LogIndex(0));
-    let mut append = |store: &mut StreamStore, payload: &[u8]| {
+    let append = |store: &mut StreamStore, payload: &[u8]| {
         let message = NewMessage {
             subject: b"a",
             headers: b"",
