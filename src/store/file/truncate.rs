@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::format::{Anew, FIRST_RECORD, Record, SegmentHeader};
+use super::format::{Anew, FIRST_RECORD, FOOTER_LEN, Record, SegmentHeader};
 use super::log::{Log, Place};
 use super::open_segment::OpenSegment;
 use super::read::{ReadBuffer, SegmentFile};
@@ -16,6 +16,9 @@ use crate::store::types::{LogIndex, StreamSeq, Term};
 
 /// Bytes of records that are kept in memory while a segment is written anew.
 const PIECE: usize = 256 << 10;
+
+/// Bytes that a record may take besides its own: in the tables, and sealed.
+const AROUND: usize = 64;
 
 impl Log {
     /// Takes back all records behind `index`, for good. Nobody may have been told that they are
@@ -91,52 +94,72 @@ impl Log {
         place: Place,
         index: LogIndex,
     ) -> Result<(OpenSegment, PathBuf), LogError> {
-        let (header, least) = match place {
-            Place::Sealed(at) => {
-                let sealed = &self.sealed[at];
-                let len = u32::try_from(sealed.file_len).unwrap_or(u32::MAX);
-                (sealed.footer.header, len)
-            }
-            Place::Open(at) => (self.open[at].header, self.open[at].capacity),
+        let header = match place {
+            Place::Sealed(at) => self.sealed[at].footer.header,
+            Place::Open(at) => self.open[at].header,
         };
-        let header = SegmentHeader {
+        let header = self.options.encrypted(SegmentHeader {
             generation: 0,
+            key_salt: [0; 16],
             anew: Anew {
                 cuts: header.anew.cuts.wrapping_add(1),
                 ..Anew::default()
             },
             ..header
-        };
+        });
         let path = self.path_of(place);
         let new = path.with_extension("new");
-        let capacity = self.options.segment_bytes.max(least).max(FIRST_RECORD);
+        let mut buffer = ReadBuffer::default();
+        let mut room = FIRST_RECORD as usize + FOOTER_LEN;
+        self.each_of(&header, index, &mut buffer, |record| {
+            room += record.len(&header) + AROUND;
+            Ok(())
+        })?;
+        let capacity = room.max(self.options.segment_bytes as usize);
         let failed = |error: io::Error| match is_full(&error) {
             true => LogError::Full,
             false => LogError::Io(Reason::new("write", &new, &error)),
         };
         let disk: Arc<dyn Disk> = self.disk.clone();
-        let file = disk.create(&new, capacity as usize).map_err(failed)?;
-        let file = SegmentFile::new(file, capacity as usize).map_err(failed)?;
+        let key = self.options.segment_key(&header).map_err(io::Error::other);
+        let key = key.map_err(failed)?;
+        let file = disk.create(&new, capacity).map_err(failed)?;
+        let file = SegmentFile::new(file, capacity, key).map_err(failed)?;
+        let capacity = u32::try_from(capacity).unwrap_or(u32::MAX);
         let segment = OpenSegment::create(header, path, file, capacity);
         let mut segment = segment.map_err(failed)?;
-        let mut buffer = ReadBuffer::default();
-        let mut at = header.first_index;
-        while at <= index {
-            let stored = self.read(at, &mut buffer).map_err(|error| match error {
-                LogError::Absent => LogError::Damaged,
-                error => error,
-            })?;
-            segment.push(&stored.record);
-            if segment.pending.len() >= PIECE {
-                segment.flush().map_err(failed)?;
+        self.each_of(&header, index, &mut buffer, |record| {
+            segment.push(record);
+            match segment.pending.len() >= PIECE {
+                true => segment.flush().map_err(failed),
+                false => Ok(()),
             }
-            at = at.next();
-        }
+        })?;
         segment.flush().map_err(failed)?;
         segment.file.file.sync().map_err(failed)?;
         segment.synced = segment.last_index();
         segment.named = true;
         Ok((segment, new))
+    }
+
+    /// Shows the records of a segment up to `index`, all of which must be there.
+    fn each_of(
+        &mut self,
+        header: &SegmentHeader,
+        index: LogIndex,
+        buffer: &mut ReadBuffer,
+        mut show: impl FnMut(&Record<'_>) -> Result<(), LogError>,
+    ) -> Result<(), LogError> {
+        let mut at = header.first_index;
+        while at <= index {
+            let stored = self.read(at, buffer).map_err(|error| match error {
+                LogError::Absent => LogError::Damaged,
+                error => error,
+            })?;
+            show(&stored.record)?;
+            at = at.next();
+        }
+        Ok(())
     }
 
     /// The files of the segments behind this one, in their order.
