@@ -49,6 +49,8 @@ pub struct Log {
     /// Whether zeros are written ahead.
     pub(super) likes_zeros: bool,
     pub(super) journaled: Journaled,
+    /// Segments with a record behind this one stay, whatever their messages are.
+    pub(super) hold: LogIndex,
     pub(super) failed: Option<Reason>,
     /// When the last sync was begun.
     pub(super) synced_at: Mono,
@@ -442,7 +444,7 @@ impl Log {
         last.expect("there is always an open segment")
     }
 
-    fn check(&self) -> Result<(), LogError> {
+    pub(super) fn check(&self) -> Result<(), LogError> {
         match &self.failed {
             None => Ok(()),
             Some(reason) => Err(LogError::ReadOnly(reason.clone())),
@@ -558,7 +560,7 @@ impl Log {
         }
     }
 
-    fn place_of_index(&self, index: LogIndex) -> Option<Place> {
+    pub(super) fn place_of_index(&self, index: LogIndex) -> Option<Place> {
         let at = self.sealed.partition_point(|s| s.last_index() < index);
         if let Some(sealed) = self.sealed.get(at) {
             return (sealed.first_index() <= index).then_some(Place::Sealed(at));
@@ -746,7 +748,7 @@ impl Log {
 
     /// The number of the first segment that has a message from `first` on, or may get one.
     pub fn first_segment(&self, first: StreamSeq) -> u64 {
-        let alive = self.sealed.iter().find(|s| s.footer.last_sequence >= first);
+        let alive = self.sealed.iter().find(|s| self.is_needed(s, first));
         alive.map_or(self.open[0].header.number, Sealed::number)
     }
 
@@ -797,10 +799,7 @@ impl Log {
 
     /// Bytes of segments at the front that have no message from `first` on.
     pub fn bytes_before(&self, first: StreamSeq) -> u64 {
-        let dead = self
-            .sealed
-            .iter()
-            .take_while(|s| s.footer.last_sequence < first);
+        let dead = self.sealed.iter().take_while(|s| !self.is_needed(s, first));
         self.given_up_bytes() + dead.map(|s| s.file_len).sum::<u64>()
     }
 
@@ -822,11 +821,9 @@ impl Log {
             removed = true;
         }
         while let Some(sealed) = self.sealed.first() {
-            let last = sealed.last_index();
-            if sealed.footer.last_sequence >= first || last > upto {
-                break;
-            }
-            if self.rewriting == Some(sealed.number()) {
+            let is_rewritten = self.rewriting == Some(sealed.number());
+            let is_behind = sealed.last_index() > upto;
+            if self.is_needed(sealed, first) || is_behind || is_rewritten {
                 break;
             }
             self.remove(&segment_path(&self.dir, sealed.number()))?;

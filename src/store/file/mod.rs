@@ -15,6 +15,7 @@ mod scan;
 mod sealed;
 mod sync;
 mod tail;
+mod truncate;
 
 pub(in crate::store) use erase::Erasable;
 pub use erase::{EraseDone, EraseJob};

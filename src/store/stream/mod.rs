@@ -18,6 +18,7 @@ mod orders;
 mod purge;
 mod read;
 mod removal;
+mod replica;
 mod state;
 mod upkeep;
 
@@ -32,6 +33,7 @@ pub use removal::Expired;
 pub use state::StreamState;
 
 use self::checkpoint::Checkpoints;
+use self::replica::Unapplied;
 use self::state::State;
 use self::upkeep::Upkeep;
 use super::disk::Disk;
@@ -58,6 +60,10 @@ pub struct StreamStore {
     scratch: Vec<u8>,
     /// Messages that have expired and could not be removed for want of room.
     overdue: Vec<StreamSeq>,
+    /// The term of what is appended.
+    term: Term,
+    /// What is appended and not applied yet, if it is applied later.
+    unapplied: Option<Unapplied>,
 }
 
 /// How a stream is kept.
@@ -108,6 +114,18 @@ impl StreamStore {
         trust_upto: Option<LogIndex>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(StreamStore, Opened), LogError> {
+        Self::open_upto((disk, dir), stream, options, trust_upto, None, progress)
+    }
+
+    /// Opens a stream and applies its records, up to `commit` in a group.
+    fn open_upto(
+        (disk, dir): (Arc<dyn Disk>, &Path),
+        stream: StreamId,
+        options: &StoreOptions,
+        trust_upto: Option<LogIndex>,
+        commit: Option<LogIndex>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(StreamStore, Opened), LogError> {
         let (mut checkpoints, saved) =
             Checkpoints::open(&*disk, dir, stream, options.log.key.clone())?;
         let known = saved.as_ref().map_or_else(Known::default, |s| Known {
@@ -135,12 +153,15 @@ impl StreamStore {
             buffer: ReadBuffer::default(),
             scratch: vec![],
             overdue: vec![],
+            term: Term(0),
+            unapplied: None,
         };
+        store.term = store.log.last_term();
         let mut opened = Opened {
             log: report,
             ..Opened::default()
         };
-        store.restore(saved, &mut opened, progress)?;
+        store.restore(saved, &mut opened, commit, progress)?;
         Ok((store, opened))
     }
 
@@ -149,6 +170,7 @@ impl StreamStore {
         &mut self,
         saved: Option<State>,
         opened: &mut Opened,
+        commit: Option<LogIndex>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), LogError> {
         let first = self.log.first_index();
@@ -176,7 +198,9 @@ impl StreamStore {
                 }
             }
         }
-        let of = self.log.last_index().0 - self.state.applied.0;
+        let all = self.log.last_index();
+        let upto = commit.unwrap_or(all);
+        let of = all.0 - self.state.applied.0;
         let mut from = self.state.applied.next();
         let mut lost = std::mem::take(&mut opened.log.lost).into_iter().peekable();
         let mut runs = vec![];
@@ -186,6 +210,7 @@ impl StreamStore {
             let walk = self.log.walk(from, &mut budget, |_| true, &mut buffer)?;
             let (index, record) = match walk {
                 Walk::Found(stored) => (stored.record.index, Some(stored.record)),
+                Walk::Damaged(index, _) if index > upto => break,
                 Walk::Damaged(index, sequence) => {
                     // One that repeats the sequence before is no message.
                     if sequence > self.state.last {
@@ -200,6 +225,9 @@ impl StreamStore {
                 }
                 Walk::End => break,
             };
+            if index > upto {
+                break;
+            }
             while let Some(run) = lost.next_if(|run| run.first < index) {
                 self.state.lose_between(run.after, run.before);
                 runs.push(run);
@@ -216,13 +244,20 @@ impl StreamStore {
             from = index.next();
         }
         for run in lost {
-            self.state.lose_between(run.after, run.before);
+            if run.first <= upto {
+                self.state.lose_between(run.after, run.before);
+            }
             runs.push(run);
         }
         opened.log.lost = runs;
-        opened.last = self.log.last_index();
-        self.state.applied = opened.last;
-        self.state.catch_up(self.log.last_sequence());
+        opened.last = all;
+        if upto >= all {
+            self.state.applied = all;
+            self.state.catch_up(self.log.last_sequence());
+        }
+        if commit.is_some() {
+            self.defer_applying()?;
+        }
         while self.work(usize::MAX) {}
         opened.consumers = self.mend_consumers();
         // A log that failed meanwhile says so here.
@@ -236,13 +271,14 @@ impl StreamStore {
     /// # Errors
     /// The message is not stored then; see [`Log::append`].
     pub fn append(&mut self, message: &NewMessage<'_>) -> Result<(StreamSeq, LogIndex), LogError> {
-        let sequence = self.state.last.next();
-        let previous = self.state.previous_on(message.subject);
+        let (last, last_time) = self.end();
+        let sequence = last.next();
+        let previous = self.previous_on(message.subject);
         let draft = Draft {
             kind: Kind::Message,
-            term: Term(0),
+            term: self.term,
             sequence,
-            timestamp: message.timestamp.max(self.state.last_time),
+            timestamp: message.timestamp.max(last_time),
             previous,
             ttl_s: message.ttl_s,
             subject: message.subject,
@@ -272,11 +308,12 @@ impl StreamStore {
 
     /// What is no message, at the end of the log.
     fn order<'a>(&self, kind: Kind, payload: &'a [u8]) -> Draft<'a> {
+        let (sequence, timestamp) = self.end();
         Draft {
             kind,
-            term: Term(0),
-            sequence: self.state.last,
-            timestamp: self.state.last_time,
+            term: self.term,
+            sequence,
+            timestamp,
             previous: StreamSeq(0),
             ttl_s: 0,
             subject: b"",
@@ -287,6 +324,10 @@ impl StreamStore {
 
     fn append_record(&mut self, draft: &Draft<'_>) -> Result<LogIndex, LogError> {
         let index = self.log.append(draft)?;
+        if let Some(unapplied) = &mut self.unapplied {
+            unapplied.add(draft.kind, draft.subject, draft.sequence, draft.timestamp);
+            return Ok(index);
+        }
         let record = draft.at(index);
         self.state.apply(&record, &mut self.log, &mut self.buffer);
         self.state.applied = index;
@@ -327,6 +368,9 @@ impl StreamStore {
 
     /// The last message that counts as stored, and may be shown: those behind it may still be lost.
     pub fn visible(&self) -> StreamSeq {
+        if self.unapplied.is_some() {
+            return self.state.last;
+        }
         self.log.sequence_at(self.log.acknowledged())
     }
 

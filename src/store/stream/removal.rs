@@ -79,8 +79,9 @@ impl StreamStore {
         if self.state.work(budget, log, buffer) {
             return true;
         }
-        let done = self.order(Kind::Noop, &[]);
-        let _ = self.append_record(&done);
+        if !self.is_replica() {
+            let _ = self.end_work();
+        }
         false
     }
 
