@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::crypt::key_at;
 use super::faulty::{Fault, FaultyDisk};
 use super::log_faults::{Given, draft};
 use super::seeds::for_seeds;
@@ -133,7 +134,8 @@ impl Run {
         )?;
         self.journal = Some(journal);
         let mut reports = vec![];
-        for stream in &mut self.streams.0 {
+        for (n, stream) in self.streams.0.iter_mut().enumerate() {
+            stream.options.key = key_at(n as u64, u64::from(self.lives) - 1);
             let (disk, options) = (disk.clone(), stream.options.clone());
             let known = Known::default();
             let opened = Log::open(disk, &stream.dir, stream.id, options, known, &mut |_| {});

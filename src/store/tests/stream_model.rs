@@ -864,3 +864,42 @@ fn segments_stay_until_a_checkpoint_of_this_life_is_on_the_disk() {
         is_right(&mut run);
     }
 }
+
+/// A checkpoint fails at some step, and the process ends. The next process takes what it finds for the
+/// newest copy; while it writes another one, the power goes at some step.
+#[test]
+fn a_checkpoint_never_takes_the_place_of_the_only_good_copy() {
+    for seed in 0..1500 {
+        let (fails, crashes) = (1 + seed % 7, 1 + seed / 7 % 7);
+        let disk = FaultyDisk::new(seed);
+        let dir = Path::new("/streams/s").to_owned();
+        let mut run = Run::new(0, Arc::new(disk.clone()), dir);
+        run.options.limits = Limits::default();
+        run.open(None).unwrap();
+        let message = NewMessage {
+            subject: b"a",
+            headers: b"",
+            payload: &[1; 100],
+            timestamp: Timestamp(1),
+            ttl_s: 0,
+        };
+        for _ in 0..2 {
+            run.store().append(&message).unwrap();
+            run.store().close().unwrap();
+        }
+        for fault in [(fails, Fault::Eio), (crashes, Fault::Crash)] {
+            run.store().append(&message).unwrap();
+            run.store().sync().unwrap();
+            disk.plan(fault.0, fault.1);
+            let _ = run.store().close();
+            match fault.1 {
+                Fault::Crash => disk.restart(),
+                _ => disk.kill(),
+            }
+            run.store = None;
+            let opened = run.open(None).unwrap();
+            assert!(!opened.rebuilt, "a copy is whole: {seed}");
+        }
+        assert_eq!(run.store().state().messages, 4);
+    }
+}
