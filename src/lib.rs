@@ -39,6 +39,7 @@ pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod conn;
+pub mod jetstream;
 pub mod logging;
 pub mod loops;
 pub mod monitor;

@@ -28,6 +28,7 @@ const MODULES: &[Module] = &[
     ("conn", 2, &["options", "accounts", "auth"]),
     ("routing", 2, &["options", "accounts", "auth", "conn"]),
     ("broker", 2, &["options", "accounts", "auth", "conn", "routing"]),
+    ("jetstream", 2, &["options", "accounts"]),
     ("monitor", 2, &["options", "accounts", "auth", "conn", "routing", "broker"]),
     ("system", 2, &["options", "accounts", "auth", "conn", "routing", "broker", "monitor"]),
     ("net", 3, &[]),

@@ -1,0 +1,3 @@
+//! JetStream: streams and consumers, without sockets, files or clocks of their own.
+
+pub mod consumer;
