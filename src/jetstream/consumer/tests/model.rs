@@ -68,7 +68,7 @@ struct Model {
 impl Model {
     /// Checks what has happened since this was done last.
     fn check(&mut self, world: &mut World, max_ack_pending: usize) {
-        let (now, policy) = (world.now, world.consumer.settings().ack);
+        let policy = world.consumer.settings().ack;
         for line in world.lines() {
             if let Some(rest) = line.strip_prefix("MaxDeliveries { stream: StreamSeq(") {
                 let (sequence, rest) = rest.split_once(')').unwrap();
@@ -84,7 +84,7 @@ impl Model {
             let parsed = reply::AckSubject::parse(delivery.reply.as_bytes()).unwrap();
             let known = self.known.entry(delivery.sequence).or_default();
             known.deliveries += 1;
-            let text = format!("{delivery:?} at {now:?}");
+            let (text, now) = (format!("{delivery:?}"), delivery.at);
             assert!(
                 !known.done && !known.given_up,
                 "done, and delivered: {text}"
@@ -125,6 +125,7 @@ impl Model {
     /// A client says something of a delivery.
     fn say(&mut self, world: &mut World, delivery: &Delivered, word: &str) {
         let (sequence, now, policy) = (delivery.sequence, world.now, world.consumer.settings().ack);
+        let parsed = reply::AckSubject::parse(delivery.reply.as_bytes()).unwrap();
         let waited = world.stream.state.pending().get(StreamSeq(sequence));
         match (word, policy) {
             (_, AckPolicy::None) => {}
@@ -133,9 +134,11 @@ impl Model {
             }
             ("" | "+TERM", _) => self.settle_through(world, delivery),
             _ => {
-                // Only a message that waits is moved; and one refused may come at once.
+                // Only a message that waits is moved, and deliveries behind the floor are not refused.
                 let known = self.known.get_mut(&sequence).unwrap();
-                if waited.is_some() {
+                let floor = world.stream.state.ack_floor().consumer;
+                let is_heard = parsed.delivered.consumer > floor || word == "+WPI";
+                if waited.is_some() && is_heard {
                     known.not_before = match word {
                         "-NAK" => now,
                         "-NAK 700ms" => Timestamp(now.0 + 700_000_000),
@@ -144,19 +147,8 @@ impl Model {
                 }
             }
         }
-        let floor = world.stream.state.ack_floor().consumer;
-        let is_old = reply::AckSubject::parse(delivery.reply.as_bytes())
-            .is_some_and(|parsed| parsed.delivered.consumer <= floor);
-        if word.starts_with("-NAK") && is_old {
-            // What is behind the floor is not refused any more, so the deadline stays.
-            if let (Some(waited), Some(known)) = (waited, self.known.get_mut(&sequence)) {
-                known.not_before = Timestamp(waited.deadline.get() * 1_000_000).min(now);
-            }
-        }
         let message = AckMessage::parse(word.as_bytes());
-        let delivered = reply::AckSubject::parse(delivery.reply.as_bytes())
-            .unwrap()
-            .delivered;
+        let delivered = parsed.delivered;
         world
             .turn(|c, turn| c.handle_ack(turn, &delivered, message, b"r"))
             .unwrap();

@@ -166,6 +166,8 @@ pub(super) struct Delivered {
     pub(super) to: String,
     pub(super) reply: String,
     pub(super) sequence: u64,
+    /// When it was; set at the end of the turn.
+    pub(super) at: Timestamp,
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -216,6 +218,7 @@ impl Sink for Lines {
             to: text(delivery.to),
             reply,
             sequence: delivery.sequence.0,
+            at: Timestamp(0),
         });
     }
 
@@ -351,6 +354,10 @@ impl World {
             };
             self.served = self.turn(|c, turn| c.serve(turn, &mut budget)).unwrap();
             self.stream.state.check_invariants();
+            let mut new = self.sink.deliveries.iter_mut().rev();
+            while let Some(delivery) = new.next().filter(|d| d.at.0 == 0) {
+                delivery.at = self.now;
+            }
             if self.served != Served::More {
                 return;
             }
