@@ -1,15 +1,16 @@
 //! The state of a stream, kept in two files in turns, so that opening a stream takes the log's
 //! tail only.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::StreamStore;
 use super::jobs::{CheckpointDone, CheckpointJob, Job};
 use super::orders::Limits;
 use super::purge::Purging;
 use super::state::State;
-use crate::store::disk::{Disk, read_file};
-use crate::store::error::{LogError, Reason};
+use crate::store::disk::Disk;
+use crate::store::error::LogError;
+use crate::store::file::copies::CHECKPOINT;
 use crate::store::file::format::{Container, ContainerKind, FormatError, Section};
 use crate::store::index::varint::{self, Malformed, Reader};
 use crate::store::index::{Block, Builder, Cursor, ExpiryWheel, SequenceSet, encode_block};
@@ -31,6 +32,7 @@ const LOST: u32 = 4;
 const SUBJECTS: u32 = 5;
 const EXPIRY: u32 = 6;
 const PURGES: u32 = 7;
+const ERASING: u32 = 8;
 
 /// What is known of the two copies.
 #[derive(Debug)]
@@ -57,12 +59,7 @@ impl Checkpoints {
     ) -> Result<(Checkpoints, Option<State>), LogError> {
         let mut newest: Option<(u64, State, u64, u64)> = None;
         let mut highest = 0;
-        for generation in 0..2 {
-            let path = path(dir, generation);
-            let failed = |e| LogError::Io(Reason::new("read", &path, &e));
-            let Some(bytes) = read_file(disk, &path).map_err(failed)? else {
-                continue;
-            };
+        for (path, bytes) in CHECKPOINT.read(disk, dir)? {
             let (container, state, first_segment) = match decode(&bytes, stream) {
                 Ok(decoded) => decoded,
                 Err(error @ FormatError::Version(_)) => {
@@ -124,10 +121,6 @@ impl Checkpoints {
     }
 }
 
-fn path(dir: &Path, generation: u64) -> PathBuf {
-    dir.join(["checkpoint.a", "checkpoint.b"][usize::from(generation % 2 == 1)])
-}
-
 impl StreamStore {
     /// Whether the log's tail is so long, or so much of the log is dead, that it is worth a
     /// checkpoint, and one can be made.
@@ -137,8 +130,8 @@ impl StreamStore {
             return false;
         }
         let tail = self.log.written_bytes().saturating_sub(saved.log_bytes);
-        let dead = self.reclaimable();
-        self.state.applied > saved.applied
+        let dead = self.reclaimable() + self.upkeep.dead_bytes();
+        (self.state.applied > saved.applied || self.upkeep.dead_bytes() > 0)
             && (tail >= TAIL_MIN.max(2 * saved.len) || dead >= DEAD_MIN.max(2 * saved.len))
     }
 
@@ -148,9 +141,12 @@ impl StreamStore {
         if saved.in_flight.is_some() || self.log.durable() < self.state.applied {
             return None;
         }
-        if saved.generation > 0 && saved.applied == self.state.applied {
+        let is_wanted = self.upkeep.dead_bytes() > 0;
+        if saved.generation > 0 && saved.applied == self.state.applied && !is_wanted {
             return None;
         }
+        let log = &self.log;
+        self.upkeep.plan(&self.state, |number| log.span(number));
         let generation = saved.generation + 1;
         let first_segment = self.log.first_segment(self.state.first);
         let container = Container {
@@ -163,7 +159,8 @@ impl StreamStore {
         saved.in_flight = Some((generation, first_segment, self.log.written_bytes()));
         Some(Job::Checkpoint(CheckpointJob {
             disk: self.disk.clone(),
-            path: path(&self.dir, generation),
+            dir: self.dir.clone(),
+            copy: CHECKPOINT.turn(generation),
             bytes,
             applied: self.state.applied,
             first: self.state.first,
@@ -203,6 +200,7 @@ fn encode(state: &State, container: Container, first_segment: u64, out: &mut Vec
             }
         });
     }
+    sections.add(ERASING, |out| state.erasing.encode(out));
     sections.add(EXPIRY, |out| state.expiry.encode(out));
     sections.add(PURGES, |out| {
         state.purges.iter().for_each(|p| p.encode(out));
@@ -253,6 +251,7 @@ fn state(sections: &[Section<'_>]) -> Result<(State, u64), Malformed> {
                     subjects.push_block(&mut block)?;
                 }
             }
+            ERASING => state.erasing = SequenceSet::decode(&mut reader)?,
             EXPIRY => state.expiry = ExpiryWheel::decode(&mut reader)?,
             PURGES => {
                 while !reader.is_empty() {
