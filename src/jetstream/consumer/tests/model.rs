@@ -257,7 +257,8 @@ fn finish(world: &mut World, model: &mut Model, max_ack_pending: usize) {
             world.pull("in", &batch(all));
         }
         model.check(world, max_ack_pending);
-        for delivery in world.sink.deliveries[acked..].to_vec() {
+        for i in acked..world.sink.deliveries.len() {
+            let delivery = world.sink.deliveries[i].clone();
             model.say(world, &delivery, "");
         }
         acked = world.sink.deliveries.len();
