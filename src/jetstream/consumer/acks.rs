@@ -2,95 +2,31 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use super::redelivery::QUEUED;
-use super::reply::Delivered;
 use super::settings::{AckPolicy, Retention};
 use super::turn::{Advisory, Fault, Sink, Stream, Turn};
 use super::{Consumer, Way, later};
-use crate::base::duration;
+use crate::jetstream::api::ack::{AckKind, Delivery, TERM_BY_LIMITS, TERM_UNACKED};
+use crate::json::Nanos;
 use crate::proto::headers;
+use crate::store::LogError;
 use crate::store::consumer::{ConsumerSeq, Event, Millis, PendingMessage};
 use crate::store::index::{StreamSeq, Timestamp};
-
-/// The reason that is given for a message that waited for its acknowledgement when it was removed.
-const DELETED: &str = "Unacknowledged message was deleted";
-
-/// The reason that is given for messages that the stream's limits removed.
-const DELETED_BY_LIMITS: &str = "Message deleted by stream limits";
 
 /// Messages that are looked for at a time because their acknowledgement is late.
 const DUE_MAX: usize = 1024;
 
-/// What a client says of a message.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AckMessage<'a> {
-    /// It is done with it.
-    Ack,
-    /// It does not want it now; after the delay, if there is one.
-    Nak { delay: Option<Duration> },
-    /// It is still at work on it.
-    Progress,
-    /// It is done with it, and this is a pull request.
-    Next(&'a [u8]),
-    /// Nobody is to have it again.
-    Term { reason: &'a str },
-    /// Nothing that is understood. It is confirmed nevertheless.
-    Unknown,
-}
-
-impl<'a> AckMessage<'a> {
-    /// Reads what came on a message's reply subject.
-    pub fn parse(payload: &'a [u8]) -> AckMessage<'a> {
-        match payload {
-            b"" | b"+ACK" | b"+OK" => AckMessage::Ack,
-            b"+WPI" => AckMessage::Progress,
-            _ => {
-                if let Some(rest) = payload.strip_prefix(b"+NXT") {
-                    AckMessage::Next(rest)
-                } else if let Some(rest) = payload.strip_prefix(b"-NAK") {
-                    let delay = delay(rest.trim_ascii());
-                    AckMessage::Nak { delay }
-                } else if let Some(rest) = payload.strip_prefix(b"+TERM") {
-                    let reason = std::str::from_utf8(rest.trim_ascii()).unwrap_or("");
-                    AckMessage::Term { reason }
-                } else {
-                    AckMessage::Unknown
-                }
-            }
-        }
-    }
-}
-
-/// The delay that a refusal comes with; one that cannot be read is none.
-fn delay(text: &[u8]) -> Option<Duration> {
-    #[derive(Deserialize)]
-    struct Options {
-        #[serde(default)]
-        delay: i64,
-    }
-    if text.first() == Some(&b'{') {
-        let options: Options = serde_json::from_slice(text).ok()?;
-        return Some(Duration::from_nanos(
-            u64::try_from(options.delay).unwrap_or(0),
-        ));
-    }
-    duration::parse(std::str::from_utf8(text).ok()?).ok()
-}
-
 impl Consumer {
     /// Takes what a client says of a delivery. If it wants to know that it was heard, it is told on
-    /// `reply`. What came with [`AckMessage::Next`] is to be given to [`Consumer::handle_pull`]
-    /// afterwards, with the same reply subject.
+    /// `reply`; the messages that it asks for go there, too.
     ///
     /// # Errors
     /// If the state cannot be changed.
     pub fn handle_ack<S: Stream, K: Sink>(
         &mut self,
         turn: &mut Turn<'_, S, K>,
-        delivered: &Delivered,
-        message: AckMessage<'_>,
+        delivered: &Delivery,
+        message: &AckKind,
         reply: &[u8],
     ) -> Result<(), Fault> {
         if !self.settings.ack.takes_acks() {
@@ -98,30 +34,31 @@ impl Consumer {
         }
         self.show_life(turn.now);
         let confirm = match message {
-            AckMessage::Ack => self.settle(turn, delivered, true)?,
-            AckMessage::Next(_) => {
+            AckKind::Ack => self.settle(turn, delivered, true)?,
+            AckKind::Next(request) => {
                 self.settle(turn, delivered, true)?;
-                false
+                let request = request.as_ref().map_err(String::as_str);
+                return self.handle_pull(turn, reply, request);
             }
-            AckMessage::Nak { delay } => {
-                self.refuse(turn, delivered, delay)?;
-                delivered.stream.0 > 0
+            AckKind::Nak { delay } => {
+                self.refuse(turn, delivered, delay.map(Nanos::duration))?;
+                delivered.stream_seq > 0
             }
-            AckMessage::Progress => {
-                self.prolong(turn, delivered.stream)?;
-                delivered.stream.0 > 0
+            AckKind::Progress => {
+                self.prolong(turn, StreamSeq(delivered.stream_seq))?;
+                delivered.stream_seq > 0
             }
-            AckMessage::Term { reason } => {
+            AckKind::Term { reason } => {
                 let settled = self.settle(turn, delivered, false)?;
                 turn.sink.advise(&Advisory::Terminated {
-                    stream: delivered.stream,
-                    consumer: delivered.consumer.0,
-                    deliveries: delivered.deliveries,
+                    stream: StreamSeq(delivered.stream_seq),
+                    consumer: delivered.consumer_seq,
+                    deliveries: delivered.delivered,
                     reason,
                 });
                 settled
             }
-            AckMessage::Unknown => delivered.stream.0 > 0,
+            AckKind::Unknown => delivered.stream_seq > 0,
         };
         if confirm && !reply.is_empty() {
             turn.sink.confirm(reply);
@@ -143,6 +80,10 @@ impl Consumer {
                 if skip.remove(sequence) {
                     self.count.removed(sequence, sequence);
                 }
+                if skip.len() == 0 {
+                    self.next = skip.resume;
+                    self.skip = None;
+                }
             }
             Some(skip) => self.count.removed(sequence, skip.resume),
             None => self.count.removed(sequence, self.next),
@@ -151,44 +92,70 @@ impl Consumer {
             exhausted.remove(sequence);
         }
         if let Some(pending) = turn.stream.state().pending().get(sequence) {
-            self.terminate(turn, &pending, DELETED)?;
+            self.terminate(turn, &pending, TERM_UNACKED)?;
         }
         Ok(())
     }
 
-    /// Drops what waits for an acknowledgement and is not in the stream any more, as it has a new
-    /// first message. Nobody is told if it was purged.
+    /// Drops what waits for an acknowledgement and lies before the stream's first message, as limits
+    /// have removed it.
     ///
     /// # Errors
     /// If the state cannot be changed.
     pub fn handle_trimmed<S: Stream, K: Sink>(
         &mut self,
         turn: &mut Turn<'_, S, K>,
-        purged: bool,
     ) -> Result<(), Fault> {
         let first = turn.stream.first();
-        let gone = |turn: &Turn<'_, S, K>| {
-            let pending = turn.stream.state().pending().first();
-            pending.filter(|pending| pending.stream < first)
-        };
-        if purged {
-            let through = first.previous();
-            if turn.stream.state().ack_floor().stream < through {
-                turn.stream.record(Event::Skipped { stream: through })?;
-            }
-        } else {
-            while let Some(pending) = gone(turn) {
-                self.terminate(turn, &pending, DELETED_BY_LIMITS)?;
+        while let Some(pending) = turn.stream.state().pending().first()
+            && pending.stream < first
+        {
+            self.terminate(turn, &pending, TERM_BY_LIMITS)?;
+        }
+        self.begin_at(first);
+        self.recount(turn.stream);
+        Ok(())
+    }
+
+    /// Drops what waits for an acknowledgement and is not in the stream any more, as it was purged.
+    /// Nobody is told.
+    ///
+    /// # Errors
+    /// If the log cannot be read, or the state cannot be changed.
+    pub fn handle_purged<S: Stream, K: Sink>(
+        &mut self,
+        turn: &mut Turn<'_, S, K>,
+    ) -> Result<(), Fault> {
+        let first = turn.stream.first();
+        let through = first.previous();
+        if turn.stream.state().ack_floor().stream < through {
+            turn.stream.record(Event::Skipped { stream: through })?;
+        }
+        let pending = turn.stream.state().pending().iter();
+        let pending: Vec<StreamSeq> = pending.map(|message| message.stream).collect();
+        for stream in pending {
+            let read = turn.stream.read(stream, &mut turn.scratch.buffer);
+            match read.map(|_| ()) {
+                Ok(()) => {}
+                Err(LogError::Absent | LogError::Damaged) => {
+                    turn.stream.record(Event::Terminated { stream })?;
+                }
+                Err(error) => return Err(error.into()),
             }
         }
+        self.begin_at(first);
+        self.recount(turn.stream);
+        Ok(())
+    }
+
+    /// Takes note of the first message of the stream.
+    fn begin_at(&mut self, first: StreamSeq) {
         if let Some(exhausted) = &mut self.exhausted {
             exhausted.remove_range(StreamSeq(1), first.previous());
         }
         if let Some(skip) = &mut self.skip {
             while skip.front().is_some_and(|sequence| sequence < first) {
-                if skip.pop() {
-                    break;
-                }
+                skip.pop();
             }
             if skip.len() == 0 {
                 self.next = skip.resume;
@@ -196,8 +163,6 @@ impl Consumer {
             }
         }
         self.next = self.next.max(first);
-        self.recount(turn.stream);
-        Ok(())
     }
 
     /// Takes the acknowledgement in an answer to flow control.
@@ -213,12 +178,11 @@ impl Consumer {
         let stream = number("Nats-Last-Stream").unwrap_or(0);
         if stream > 0 {
             let consumer = number("Nats-Last-Consumer").unwrap_or(0);
-            let delivered = Delivered {
-                deliveries: 1,
-                stream: StreamSeq(stream),
-                consumer: ConsumerSeq(consumer),
-                timestamp: Timestamp(0),
-                pending: 0,
+            let delivered = Delivery {
+                delivered: 1,
+                stream_seq: stream,
+                consumer_seq: consumer,
+                ..Delivery::default()
             };
             self.settle(turn, &delivered, false)?;
         }
@@ -236,26 +200,30 @@ impl Consumer {
             return Ok(());
         }
         let mut due = std::mem::take(&mut turn.scratch.due);
-        due.clear();
-        turn.stream.due(now, DUE_MAX, &mut due);
-        let found = due.iter().try_for_each(|message| {
-            if self
-                .settings
-                .is_exhausted(u64::from(message.redeliveries) + 1)
-            {
-                self.exhaust(turn, message)
-            } else {
-                self.enqueue(turn, message.stream)
+        let mut result = Ok(());
+        let mut left = DUE_MAX;
+        while left > 0 && result.is_ok() {
+            due.clear();
+            turn.stream.due(now, left, &mut due);
+            if due.is_empty() {
+                let next = turn.stream.state().pending().next_deadline();
+                self.redelivery.set_at(next);
+                break;
             }
-        });
-        let is_all = due.len() < DUE_MAX;
-        turn.scratch.due = due;
-        found?;
-        if is_all {
-            let next = turn.stream.state().pending().next_deadline();
-            self.redelivery.set_at(next);
+            left -= due.len();
+            result = due.iter().try_for_each(|message| {
+                if self
+                    .settings
+                    .is_exhausted(u64::from(message.redeliveries) + 1)
+                {
+                    self.exhaust(turn, message)
+                } else {
+                    self.enqueue(turn, message.stream)
+                }
+            });
         }
-        Ok(())
+        turn.scratch.due = due;
+        result
     }
 
     /// Lets a message stand in the queue of those that are delivered again.
@@ -297,7 +265,7 @@ impl Consumer {
         turn: &mut Turn<'_, S, K>,
         message: &PendingMessage,
     ) -> Result<(), Fault> {
-        self.terminate(turn, message, DELETED)
+        self.terminate(turn, message, TERM_UNACKED)
     }
 
     fn terminate<S: Stream, K: Sink>(
@@ -346,10 +314,10 @@ impl Consumer {
     fn settle<S: Stream, K: Sink>(
         &mut self,
         turn: &mut Turn<'_, S, K>,
-        delivered: &Delivered,
+        delivered: &Delivery,
         sample: bool,
     ) -> Result<bool, Fault> {
-        let sequence = delivered.stream;
+        let sequence = StreamSeq(delivered.stream_seq);
         if sequence >= self.next && self.settings.ack != AckPolicy::FlowControl {
             return Ok(false);
         }
@@ -364,10 +332,10 @@ impl Consumer {
     fn settle_one<S: Stream, K: Sink>(
         &mut self,
         turn: &mut Turn<'_, S, K>,
-        delivered: &Delivered,
+        delivered: &Delivery,
         sample: bool,
     ) -> Result<(), Fault> {
-        let stream = delivered.stream;
+        let stream = StreamSeq(delivered.stream_seq);
         if sample && self.settings.sample_percent > 0 {
             self.sample(turn, delivered);
         }
@@ -386,13 +354,16 @@ impl Consumer {
     fn settle_through<S: Stream, K: Sink>(
         &mut self,
         turn: &mut Turn<'_, S, K>,
-        delivered: &Delivered,
+        delivered: &Delivery,
     ) -> Result<(), Fault> {
         let (floor, last) = (
             turn.stream.state().ack_floor(),
             turn.stream.state().delivered(),
         );
-        let (stream, consumer) = (delivered.stream, delivered.consumer);
+        let (stream, consumer) = (
+            StreamSeq(delivered.stream_seq),
+            ConsumerSeq(delivered.consumer_seq),
+        );
         if consumer <= floor.consumer || stream <= floor.stream || stream > last.stream {
             return Ok(());
         }
@@ -424,19 +395,24 @@ impl Consumer {
     }
 
     /// Tells of an acknowledgement, if it is one of the samples.
-    fn sample<S: Stream, K: Sink>(&self, turn: &mut Turn<'_, S, K>, delivered: &Delivered) {
+    fn sample<S: Stream, K: Sink>(&self, turn: &mut Turn<'_, S, K>, delivered: &Delivery) {
         let percent = usize::from(self.settings.sample_percent);
         if percent < 100 && turn.scratch.rng.below(100) >= percent {
             return;
         }
-        let Some(pending) = turn.stream.state().pending().get(delivered.stream) else {
+        let Some(pending) = turn
+            .stream
+            .state()
+            .pending()
+            .get(StreamSeq(delivered.stream_seq))
+        else {
             return;
         };
         let since = super::moment(pending.delivered_at);
         turn.sink.advise(&Advisory::Acked {
-            stream: delivered.stream,
-            consumer: delivered.consumer.0,
-            deliveries: delivered.deliveries,
+            stream: StreamSeq(delivered.stream_seq),
+            consumer: delivered.consumer_seq,
+            deliveries: delivered.delivered,
             ack_time_ns: turn.now.0.saturating_sub(since.0),
         });
     }
@@ -444,22 +420,30 @@ impl Consumer {
     fn refuse<S: Stream, K: Sink>(
         &mut self,
         turn: &mut Turn<'_, S, K>,
-        delivered: &Delivered,
+        delivered: &Delivery,
         delay: Option<Duration>,
     ) -> Result<(), Fault> {
         let state = turn.stream.state();
-        let is_of_now = delivered.consumer > state.ack_floor().consumer
-            && delivered.consumer <= state.delivered().consumer;
-        let Some(pending) = state.pending().get(delivered.stream).filter(|_| is_of_now) else {
+        let is_of_now = ConsumerSeq(delivered.consumer_seq) > state.ack_floor().consumer
+            && ConsumerSeq(delivered.consumer_seq) <= state.delivered().consumer;
+        let Some(pending) = state
+            .pending()
+            .get(StreamSeq(delivered.stream_seq))
+            .filter(|_| is_of_now)
+        else {
             return Ok(());
         };
         turn.sink.advise(&Advisory::Naked {
-            stream: delivered.stream,
-            consumer: delivered.consumer.0,
-            deliveries: delivered.deliveries,
+            stream: StreamSeq(delivered.stream_seq),
+            consumer: delivered.consumer_seq,
+            deliveries: delivered.delivered,
         });
         if let Some(delay) = delay {
-            return self.reschedule(turn, delivered.stream, later(turn.now, delay));
+            return self.reschedule(
+                turn,
+                StreamSeq(delivered.stream_seq),
+                later(turn.now, delay),
+            );
         }
         if pending.deadline == QUEUED {
             return Ok(());
@@ -470,7 +454,7 @@ impl Consumer {
         {
             return self.exhaust(turn, &pending);
         }
-        self.enqueue(turn, delivered.stream)
+        self.enqueue(turn, StreamSeq(delivered.stream_seq))
     }
 
     /// Gives a client more time for a message.

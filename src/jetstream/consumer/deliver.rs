@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use super::choose::{Offer, choose};
-use super::reply::{Delivered, push_decimal};
-use super::settings::{AckPolicy, Mode, Priority, Retention};
+use super::settings::{AckPolicy, Mode, Retention, Settings};
 use super::status::{Status, add_field};
 use super::turn::{Advisory, Budget, Delivery, Fault, Found, Message, Scratch, Sink, Stream, Turn};
 use super::{Consumer, Served, Way, later};
+use crate::base::rng::Rng;
+use crate::base::text::push_decimal;
+use crate::jetstream::api::ack;
 use crate::store::LogError;
 use crate::store::consumer::{ConsumerSeq, Event, Millis, PendingMessage};
 use crate::store::file::Payload;
@@ -124,21 +126,11 @@ impl Consumer {
         turn: &mut Turn<'_, S, K>,
         budget: &mut Budget,
     ) -> Result<Step, Fault> {
-        if self.is_paused(turn.now) || !self.wants_messages() {
-            return Ok(Step::Idle(Idle::AtEnd));
-        }
-        if let Way::Push(push) = &self.way
-            && push.is_stalled()
-        {
+        let is_stalled = matches!(&self.way, Way::Push(push) if push.is_stalled());
+        if self.is_paused(turn.now) || !self.wants_messages() || is_stalled {
             return Ok(Step::Idle(Idle::AtEnd));
         }
         let now = turn.now;
-        let Turn {
-            stream,
-            sink,
-            scratch,
-            ..
-        } = turn;
         let Scratch {
             buffer,
             reply,
@@ -146,8 +138,8 @@ impl Consumer {
             status,
             rng,
             ..
-        } = &mut **scratch;
-        let (message, again) = match self.candidate(*stream, &mut budget.looks, buffer)? {
+        } = &mut *turn.scratch;
+        let (message, again) = match self.candidate(turn.stream, &mut budget.looks, buffer)? {
             Candidate::Message(message, again) => (message, again),
             Candidate::Gone(pending) => {
                 self.redelivery.pop();
@@ -160,123 +152,91 @@ impl Consumer {
         if self.is_held_by_replay(&message, now) {
             return Ok(Step::Idle(Idle::Held));
         }
-
-        let state = stream.state();
-        let waits = self.count.get();
         let before = again.map_or(0, |again| again.redeliveries.saturating_add(1));
-        let delivered = Delivered {
-            deliveries: u64::from(before) + 1,
-            stream: message.sequence,
-            consumer: ConsumerSeq(state.delivered().consumer.0 + 1),
-            timestamp: message.timestamp,
-            pending: waits - u64::from(again.is_none() && waits > 0),
+        let mut parcel = Parcel {
+            reply,
+            headers,
+            message,
+            before,
         };
-        reply.clear();
-        delivered.write(&self.settings.ack_prefix, reply);
-        headers.clear();
-        let payload = match self.settings.headers_only {
-            true => {
-                headers.extend_from_slice(message.headers);
-                add_size(headers, payload_len(&message.payload));
-                Payload::Copied(&[])
-            }
-            false => message.payload.clone(),
+        let (waits, state) = (self.count.get(), turn.stream.state());
+        parcel.write_reply(&self.settings, state.delivered().consumer, waits);
+        if self.settings.headers_only {
+            parcel.drop_payload();
+        }
+        let offer = Offer {
+            bytes: parcel.len(),
+            available: waits + u64::from(again.is_some()),
+            ack_pending: state.pending().len(),
+            now,
         };
-        let header_len = match headers.is_empty() {
-            true => message.headers.len(),
-            false => headers.len(),
+        let lane = match self.assign(&offer, turn.sink, status, rng) {
+            Ok(lane) => lane,
+            Err(idle) => return Ok(Step::Idle(idle)),
         };
-        let body = header_len + payload_len(&payload);
-        let bytes = (message.subject.len() + reply.len() + body) as u64;
+        if let Some(pin) = self.pin() {
+            parcel.add_header("Nats-Pin-Id", pin.id.as_bytes());
+        }
 
-        let lane = match (&mut self.way, &self.settings.mode) {
+        let (sequence, timestamp) = (parcel.message.sequence, parcel.message.timestamp);
+        let deadline = self.settings.deadline(now, before);
+        turn.stream
+            .record(delivered(sequence, again.is_some(), now, deadline))?;
+        let to = self.address(lane);
+        let bytes = parcel.len_sent();
+        let all_bytes = bytes + to.len() as u64;
+        turn.sink.deliver(&parcel.delivery(to));
+
+        budget.spend(usize::try_from(bytes).unwrap_or(usize::MAX));
+        if self.settings.ack != AckPolicy::None {
+            self.redelivery.expect(deadline);
+        } else if self.settings.retention != Retention::Limits {
+            turn.sink.release(sequence..=sequence);
+        }
+        self.delivered_at = Some(now);
+        self.pass(sequence, timestamp, again.is_some());
+        self.account(turn, lane, all_bytes);
+        Ok(Step::Delivered)
+    }
+
+    /// Finds out who gets a message: the lane whose first request does, any for one that is sent
+    /// without being asked for.
+    fn assign(
+        &mut self,
+        offer: &Offer,
+        sink: &mut impl Sink,
+        scratch: &mut Vec<u8>,
+        rng: &mut Rng,
+    ) -> Result<usize, Idle> {
+        match (&mut self.way, &self.settings.mode) {
             (Way::Push(push), Mode::Push(settings)) => {
-                if let Some(rate) = settings.rate
-                    && let Err(until) = push.pace(rate, bytes, now)
-                {
+                let paced = settings
+                    .rate
+                    .map_or(Ok(()), |rate| push.pace(rate, offer.bytes, offer.now));
+                paced.map(|()| 0).map_err(|until| {
                     self.hold_until = Some(until);
-                    return Ok(Step::Idle(Idle::Held));
-                }
-                0
+                    Idle::Held
+                })
             }
             (Way::Pull(pull), Mode::Pull(settings)) => {
-                let offer = Offer {
-                    bytes,
-                    available: waits + u64::from(again.is_some()),
-                    ack_pending: state.pending().len(),
-                    now,
-                };
                 let (waiting, pin) = (&mut pull.waiting, &mut pull.pin);
-                let lane = choose(waiting, pin, settings, &offer, *sink, status, rng);
-                let Some(lane) = lane else {
-                    return Ok(Step::Idle(Idle::AtEnd));
-                };
-                if settings.priority == Priority::Pinned
-                    && let Some(pin) = &pull.pin
-                {
-                    if headers.is_empty() {
-                        headers.extend_from_slice(message.headers);
-                    }
-                    add_field(headers, 0, "Nats-Pin-Id", pin.id.as_bytes());
-                }
-                lane
+                let lane = choose(waiting, pin, settings, offer, sink, scratch, rng);
+                lane.ok_or(Idle::AtEnd)
             }
-            _ => return Ok(Step::Idle(Idle::AtEnd)),
-        };
+            _ => Err(Idle::AtEnd),
+        }
+    }
 
-        let (sequence, timestamp) = (message.sequence, message.timestamp);
-        let deadline = match self.settings.ack {
-            AckPolicy::None => Millis::of(now),
-            _ => self.settings.deadline(now, before),
-        };
-        let at = Millis::of(now);
-        stream.record(match again {
-            None => Event::Delivered {
-                stream: sequence,
-                at,
-                deadline,
-            },
-            Some(_) => Event::Redelivered {
-                stream: sequence,
-                at,
-                deadline,
-            },
-        })?;
-        let block = match headers.is_empty() {
-            true => message.headers,
-            false => headers,
-        };
-        let sent_len = (reply.len() + block.len() + payload_len(&payload)) as u64;
-        let to: &[u8] = match (&mut self.way, &self.settings.mode) {
+    /// Where the message goes that was assigned to a lane.
+    fn address(&mut self, lane: usize) -> &[u8] {
+        match (&mut self.way, &self.settings.mode) {
             (Way::Push(_), Mode::Push(settings)) => settings.subject.as_bytes(),
             (Way::Pull(pull), _) => match pull.waiting.front(lane) {
                 Some(request) => &request.reply,
                 None => b"",
             },
             _ => b"",
-        };
-        let to_len = to.len() as u64;
-        sink.deliver(&Delivery {
-            to,
-            subject: message.subject,
-            reply,
-            headers: block,
-            payload,
-            sequence,
-        });
-
-        budget.spend(usize::try_from(sent_len).unwrap_or(usize::MAX));
-        if self.settings.ack == AckPolicy::None {
-            if self.settings.retention != Retention::Limits {
-                sink.release(sequence..=sequence);
-            }
-        } else {
-            self.redelivery.expect(deadline);
         }
-        self.delivered_at = Some(now);
-        self.pass(sequence, timestamp, again.is_some());
-        self.account(turn, lane, to_len + sent_len);
-        Ok(Step::Delivered)
     }
 
     /// The next message that may be delivered.
@@ -421,15 +381,98 @@ impl Consumer {
     }
 }
 
+/// A message with what comes with it.
+struct Parcel<'p> {
+    message: Message<'p>,
+    /// How often it was delivered before.
+    before: u32,
+    /// The subject that it is acknowledged on.
+    reply: &'p mut Vec<u8>,
+    /// Its headers, if they are others than those that it was stored with.
+    headers: &'p mut Vec<u8>,
+}
+
+impl Parcel<'_> {
+    /// Writes the subject that the message is acknowledged on. `last` is the last delivery, and
+    /// `waits` is how many messages wait to be delivered.
+    fn write_reply(&mut self, settings: &Settings, last: ConsumerSeq, waits: u64) {
+        let is_first = self.before == 0;
+        let delivery = ack::Delivery {
+            delivered: u64::from(self.before) + 1,
+            stream_seq: self.message.sequence.0,
+            consumer_seq: last.0 + 1,
+            timestamp: i64::try_from(self.message.timestamp.0).unwrap_or(i64::MAX),
+            pending: waits.saturating_sub(u64::from(is_first)),
+        };
+        self.headers.clear();
+        self.reply.clear();
+        settings.ack_subject.write(&delivery, self.reply);
+    }
+
+    /// Leaves the payload out, and says how long it is.
+    fn drop_payload(&mut self) {
+        let mut digits = Vec::with_capacity(20);
+        push_decimal(&mut digits, payload_len(&self.message.payload) as u64);
+        self.add_header("Nats-Msg-Size", &digits);
+        self.message.payload = Payload::Copied(&[]);
+    }
+
+    fn add_header(&mut self, name: &str, value: &[u8]) {
+        if self.headers.is_empty() {
+            self.headers.extend_from_slice(self.message.headers);
+        }
+        add_field(self.headers, 0, name, value);
+    }
+
+    fn block(&self) -> &[u8] {
+        match self.headers.is_empty() {
+            true => self.message.headers,
+            false => self.headers,
+        }
+    }
+
+    /// Bytes that requests are charged for.
+    fn len(&self) -> u64 {
+        self.len_sent() + self.message.subject.len() as u64
+    }
+
+    /// Bytes that go to the client, whatever it is sent as.
+    fn len_sent(&self) -> u64 {
+        (self.reply.len() + self.block().len() + payload_len(&self.message.payload)) as u64
+    }
+
+    fn delivery<'d>(&'d self, to: &'d [u8]) -> Delivery<'d> {
+        Delivery {
+            to,
+            subject: self.message.subject,
+            reply: self.reply,
+            headers: self.block(),
+            payload: self.message.payload.clone(),
+            sequence: self.message.sequence,
+        }
+    }
+}
+
+/// The event of a delivery.
+fn delivered(stream: StreamSeq, is_again: bool, now: Timestamp, deadline: Millis) -> Event {
+    let at = Millis::of(now);
+    match is_again {
+        false => Event::Delivered {
+            stream,
+            at,
+            deadline,
+        },
+        true => Event::Redelivered {
+            stream,
+            at,
+            deadline,
+        },
+    }
+}
+
 fn payload_len(payload: &Payload<'_>) -> usize {
     match payload {
         Payload::Copied(bytes) => bytes.len(),
         Payload::Shared(bytes) => bytes.len(),
     }
-}
-
-fn add_size(headers: &mut Vec<u8>, len: usize) {
-    let mut digits = Vec::with_capacity(20);
-    push_decimal(&mut digits, len as u64);
-    add_field(headers, 0, "Nats-Msg-Size", &digits);
 }

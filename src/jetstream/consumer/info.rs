@@ -1,8 +1,11 @@
 //! What there is to be told of a consumer.
 
-use super::settings::Mode;
+use super::settings::{Mode, Settings};
 use super::turn::{Sink, Stream, Turn};
 use super::{Consumer, Way};
+use crate::jetstream::api::ConsumerConfig;
+use crate::jetstream::api::info::{ConsumerInfo, PriorityGroupState, SequenceInfo};
+use crate::json::{Nanos, Time};
 use crate::store::consumer::{ConsumerSeq, Position};
 use crate::store::index::{StreamSeq, Timestamp};
 
@@ -81,4 +84,55 @@ impl Consumer {
             }),
         }
     }
+}
+
+impl Figures {
+    /// The figures as the API tells them, of a consumer with this configuration. What a cluster adds
+    /// is left to the caller.
+    pub fn document(
+        &self,
+        settings: &Settings,
+        config: ConsumerConfig,
+        created: Time,
+        now: Timestamp,
+    ) -> ConsumerInfo {
+        let nanos = |ns: u64| Nanos(i64::try_from(ns).unwrap_or(i64::MAX));
+        let groups = self.pin.iter().map(|pin| PriorityGroupState {
+            group: pin.group.clone(),
+            pinned_client_id: pin.pinned.as_ref().map_or(String::new(), |p| p.0.clone()),
+            pinned_ts: pin.pinned.as_ref().map_or(Time::ZERO, |p| time(p.1)),
+        });
+        ConsumerInfo {
+            stream_name: settings.stream.clone(),
+            name: settings.name.clone(),
+            created,
+            config: Some(config),
+            delivered: self.delivered.document(),
+            ack_floor: self.ack_floor.document(),
+            num_ack_pending: self.ack_pending as u64,
+            num_redelivered: self.redelivered as u64,
+            num_waiting: self.waiting as u64,
+            num_pending: self.pending,
+            cluster: None,
+            push_bound: self.push_bound,
+            paused: self.pause_remaining_ns.is_some(),
+            pause_remaining: nanos(self.pause_remaining_ns.unwrap_or(0)),
+            ts: time(now),
+            priority_groups: groups.collect(),
+        }
+    }
+}
+
+impl SequenceFigures {
+    fn document(&self) -> SequenceInfo {
+        SequenceInfo {
+            consumer_seq: self.consumer.0,
+            stream_seq: self.stream.0,
+            last_active: self.last_active.map(time),
+        }
+    }
+}
+
+fn time(at: Timestamp) -> Time {
+    Time::from_unix_nanos(at.0)
 }

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use super::redelivery::{NEVER, QUEUED};
 use super::settings::{DeliverPolicy, Mode, PushSettings, Settings};
 use super::status::Status;
 use super::turn::{Advisory, Fault, Sink, Stream, Turn};
 use super::{Consumer, Replay, Way, later};
-use crate::store::consumer::{ConsumerSeq, Event, PendingMessage, Position};
+use crate::store::consumer::{ConsumerSeq, Event, Millis, PendingMessage, Position};
 use crate::store::index::{StreamSeq, Timestamp};
 
 /// Why a consumer cannot begin anew at a message.
@@ -63,6 +64,9 @@ impl Consumer {
                 paused: self.pause_end.is_some(),
                 until: self.settings.pause_until,
             });
+        }
+        if (self.settings.ack_wait, &self.settings.backoff) != (old.ack_wait, &old.backoff) {
+            self.shift_deadlines(turn, &old)?;
         }
         self.recount(turn.stream);
         if deliver_subject(&old.mode) != deliver_subject(&self.settings.mode) {
@@ -193,9 +197,37 @@ impl Consumer {
     fn last_word(&self, message: &PendingMessage) -> Timestamp {
         let delivered_at = super::moment(message.delivered_at);
         match self.settings.deadline(delivered_at, message.redeliveries) {
-            super::NEVER => delivered_at,
+            NEVER => delivered_at,
             deadline => super::moment(deadline),
         }
+    }
+
+    /// Gives messages that wait for their acknowledgements as much more time as they would have now.
+    fn shift_deadlines<S: Stream, K: Sink>(
+        &mut self,
+        turn: &mut Turn<'_, S, K>,
+        old: &Settings,
+    ) -> Result<(), Fault> {
+        let pending = turn.stream.state().pending().iter();
+        let all: Vec<PendingMessage> = pending.filter(|m| m.deadline != QUEUED).collect();
+        for message in all {
+            let delivered_at = super::moment(message.delivered_at);
+            let then = old.deadline(delivered_at, message.redeliveries);
+            let now = self.settings.deadline(delivered_at, message.redeliveries);
+            let deadline = match (message.deadline, now) {
+                (NEVER, now) => now,
+                (_, NEVER) => NEVER,
+                (deadline, now) => {
+                    let shifted = (deadline.get() + now.get()).saturating_sub(then.get());
+                    Millis::new(shifted).min(NEVER)
+                }
+            };
+            let stream = message.stream;
+            turn.stream
+                .record(Event::Rescheduled { stream, deadline })?;
+            self.redelivery.expect(deadline);
+        }
+        Ok(())
     }
 
     fn end_requests<S: Stream, K: Sink>(

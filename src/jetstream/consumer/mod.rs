@@ -21,6 +21,7 @@
 
 mod acks;
 mod choose;
+mod config;
 mod count;
 mod deliver;
 mod info;
@@ -28,7 +29,7 @@ mod life;
 mod pull;
 mod push;
 mod redelivery;
-pub mod reply;
+mod roster;
 mod settings;
 mod start;
 mod status;
@@ -49,10 +50,10 @@ use self::waiting::{Place, Waiting};
 use crate::store::consumer::Millis;
 use crate::store::index::{SequenceSet, StreamSeq, Timestamp};
 
-pub use acks::AckMessage;
+pub use config::Site;
 pub use info::{Figures, PinFigures, SequenceFigures};
 pub use life::InvalidReset;
-pub use pull::{Group, PullRequest};
+pub use roster::{Roster, Slot};
 pub use settings::{
     AckPolicy, DeliverPolicy, Mode, Priority, PullSettings, PushSettings, Rate, Retention, Settings,
 };
@@ -181,11 +182,13 @@ impl Consumer {
             + size_of::<Settings>()
             + settings.stream.capacity()
             + settings.name.capacity()
-            + settings.ack_prefix.capacity()
+            + settings.ack_subject.memory_bytes()
             + settings.flow_prefix.capacity()
             + mode
             + way
             + self.redelivery.memory_bytes()
+            + self.exhausted.as_ref().map_or(0, |set| set.memory_bytes())
+            + self.skip.as_ref().map_or(0, |skip| skip.memory_bytes())
     }
 
     /// What heartbeats tell of.

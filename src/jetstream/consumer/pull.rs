@@ -8,40 +8,11 @@ use super::status::Status;
 use super::turn::{Fault, Sink, Stream, Turn};
 use super::waiting::{Request, Swept, Terms};
 use super::{Consumer, Way, later};
+use crate::jetstream::api::pull::PullRequest;
 use crate::store::index::Timestamp;
 
 /// How often requests are looked through for room at most.
 const RELIEF: Duration = Duration::from_secs(1);
-
-/// What a client asks for. Numbers are as it says them; those that make no sense are for this
-/// consumer to judge.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct PullRequest {
-    /// Messages; below 2 for one.
-    pub batch: i64,
-    /// Nanoseconds until it ends; 0 for never.
-    pub expires_ns: i64,
-    /// Bytes; below 1 for as many as it takes.
-    pub max_bytes: i64,
-    /// Whether it does not wait for messages.
-    pub no_wait: bool,
-    /// Nanoseconds between signs of life; below 1 for none.
-    pub heartbeat_ns: i64,
-    /// What it says of groups and priorities; `None` if it could not say any of that, being a
-    /// number or empty.
-    pub group: Option<Group>,
-}
-
-/// What a request says of groups and priorities.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Group {
-    pub name: String,
-    pub min_pending: i64,
-    pub min_ack_pending: i64,
-    pub id: String,
-    /// From 0 to 9.
-    pub priority: i64,
-}
 
 impl Consumer {
     /// Takes a pull request, or the reason why it cannot be read. Messages and what else there is
@@ -79,12 +50,12 @@ impl Consumer {
         };
         if pull.waiting.len() >= settings.max_waiting {
             // Who listens for heartbeats finds out by that, and would only ask again at once.
-            if request.heartbeat_ns <= 0 {
+            if request.idle_heartbeat.0 <= 0 {
                 tell(turn, reply, Status::MaxWaiting);
             }
             return Ok(());
         }
-        let group = request.group.as_ref();
+        let group = request.priority.as_ref();
         let is_pinned = match (&pull.pin, group) {
             (Some(pin), Some(group)) => pin.id == group.id,
             _ => false,
@@ -108,20 +79,17 @@ impl Consumer {
         };
         let request = request.map_err(Status::BadRequest)?;
         let above = |n: i64, max: u64| max > 0 && u64::try_from(n).is_ok_and(|n| n > max);
-        if request.heartbeat_ns > 0 && request.heartbeat_ns.saturating_mul(2) > request.expires_ns {
-            return Err(Status::BadRequest("heartbeat value too large"));
-        }
         if above(request.batch, settings.max_batch) {
             return Err(Status::MaxBatch(settings.max_batch));
         }
         let max_expires_ns = u64::try_from(settings.max_expires.as_nanos()).unwrap_or(u64::MAX);
-        if above(request.expires_ns, max_expires_ns) {
+        if above(request.expires.0, max_expires_ns) {
             return Err(Status::MaxExpires(settings.max_expires));
         }
         if above(request.max_bytes, settings.max_bytes) {
             return Err(Status::MaxBytes(settings.max_bytes));
         }
-        let Some(group) = &request.group else {
+        let Some(group) = &request.priority else {
             return Ok(request);
         };
         let priority = settings.priority;
@@ -138,10 +106,10 @@ impl Consumer {
         if priority == Priority::None {
             return Ok(request);
         }
-        if group.name.is_empty() {
+        if group.group.is_empty() {
             return Err(Status::BadRequest("Priority Group missing"));
         }
-        if !settings.groups.contains(&group.name) {
+        if !settings.groups.contains(&group.group) {
             return Err(Status::BadRequest("Invalid Priority Group"));
         }
         if let Some(pin) = &mut pull.pin {
@@ -176,7 +144,7 @@ impl Consumer {
         let again = self.redelivery.len(turn.stream.state());
         let there = self.pending(turn.stream).saturating_add(again as u64);
         if there == 0 {
-            return Ok((request.expires_ns == 0).then_some(Status::NoMessages));
+            return Ok((request.expires.0 == 0).then_some(Status::NoMessages));
         }
         let wanted = self.sweep(turn, false).batches;
         let all_are_wanted = u64::try_from(wanted).is_ok_and(|wanted| there < wanted);
@@ -210,15 +178,15 @@ fn waiting(
     now: Timestamp,
 ) -> Request {
     let nanos = |n: i64| Duration::from_nanos(u64::try_from(n).unwrap_or(0));
-    let heartbeat = nanos(request.heartbeat_ns);
-    let group = request.group.as_ref();
+    let heartbeat = nanos(request.idle_heartbeat.0);
+    let group = request.priority.as_ref();
     let terms = group.filter(|_| settings.priority != Priority::None);
     Request {
         reply: reply.into(),
         left: request.batch,
         bytes_left: u64::try_from(request.max_bytes).unwrap_or(0),
         // One that ends before it begins ends now.
-        expires: (request.expires_ns != 0).then(|| later(now, nanos(request.expires_ns))),
+        expires: (request.expires.0 != 0).then(|| later(now, nanos(request.expires.0))),
         heartbeat,
         heartbeat_at: later(now, heartbeat),
         no_wait: request.no_wait,
@@ -226,7 +194,7 @@ fn waiting(
         checked: Timestamp(0),
         terms: terms.map(|group| {
             Box::new(Terms {
-                group: group.name.clone(),
+                group: group.group.clone(),
                 min_pending: group.min_pending,
                 min_ack_pending: group.min_ack_pending,
                 id: group.id.clone(),

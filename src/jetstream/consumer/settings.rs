@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::jetstream::api::ack::AckSubject;
 use crate::store::consumer::{self as state, Millis};
 use crate::store::index::{Filters, InvalidFilter, StreamSeq, Timestamp};
 
@@ -133,8 +134,8 @@ pub struct Settings {
     pub stream: String,
     /// The consumer's name.
     pub name: String,
-    /// What the subjects begin with on which messages are acknowledged, as in `$JS.ACK.S.C.`.
-    pub ack_prefix: Vec<u8>,
+    /// The front of the subjects on which messages are acknowledged.
+    pub ack_subject: AckSubject,
     /// What the subjects begin with that flow control is answered on, as in `$JS.FC.S.C.`.
     pub flow_prefix: Vec<u8>,
     pub mode: Mode,
@@ -170,7 +171,7 @@ impl Settings {
         Settings {
             stream: stream.to_owned(),
             name: name.to_owned(),
-            ack_prefix: format!("$JS.ACK.{stream}.{name}.").into_bytes(),
+            ack_subject: AckSubject::new(stream, name),
             flow_prefix: format!("$JS.FC.{stream}.{name}.").into_bytes(),
             mode: Mode::Pull(PullSettings {
                 max_waiting: 512,
@@ -213,6 +214,7 @@ impl Settings {
     /// When a message is due again that is delivered now, after so many deliveries before.
     pub(super) fn deadline(&self, now: Timestamp, before: u32) -> Millis {
         let wait = match self.backoff.as_slice() {
+            _ if self.ack == AckPolicy::None => return Millis::of(now),
             [] if self.ack_wait.is_zero() => return super::NEVER,
             [] => self.ack_wait,
             waits => waits[(before as usize).min(waits.len() - 1)],

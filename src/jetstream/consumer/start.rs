@@ -35,6 +35,10 @@ impl SkipList {
         self.sequences.len()
     }
 
+    pub(super) fn memory_bytes(&self) -> usize {
+        size_of::<SkipList>() + self.sequences.capacity() * size_of::<StreamSeq>()
+    }
+
     pub(super) fn front(&self) -> Option<StreamSeq> {
         self.sequences.front().copied()
     }

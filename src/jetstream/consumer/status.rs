@@ -3,8 +3,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use super::reply::push_decimal;
-use crate::base::text::GoDuration;
+use crate::base::text::{GoDuration, push_decimal};
 
 /// A status with its text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

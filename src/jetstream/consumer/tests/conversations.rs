@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::world::*;
-use crate::jetstream::consumer::*;
+use crate::jetstream::api::ConsumerConfig;
+use crate::jetstream::api::pull::{Priority, PullRequest};
+use crate::jetstream::consumer::{Priority as Policy, *};
+use crate::json::{Nanos, Time};
 use crate::store::index::{StreamSeq, Timestamp};
 
 const THREE: &[&str] = &["a", "b", "a"];
@@ -54,9 +57,9 @@ fn requests_take_turns() {
 
 #[test]
 fn requests_that_do_not_wait() {
-    let no_wait = |n, expires_ns| PullRequest {
+    let no_wait = |n, expires| PullRequest {
         no_wait: true,
-        expires_ns,
+        expires: Nanos(expires),
         ..batch(n)
     };
     let mut world = World::new(settings(), &["a"]);
@@ -108,8 +111,8 @@ fn settings_with_one_pending() -> Settings {
 fn requests_expire_and_hear_heartbeats_until_then() {
     let mut world = World::new(settings(), &["a"]);
     let request = PullRequest {
-        expires_ns: 2_500_000_000,
-        heartbeat_ns: 1_000_000_000,
+        expires: Nanos(2_500_000_000),
+        idle_heartbeat: Nanos(1_000_000_000),
         max_bytes: 1000,
         ..batch(5)
     };
@@ -187,7 +190,7 @@ fn requests_that_ask_for_too_much_are_refused() {
         (batch(11), "409 Exceeded MaxRequestBatch of 10"),
         (
             PullRequest {
-                expires_ns: 90_000_000_001,
+                expires: Nanos(90_000_000_001),
                 ..batch(1)
             },
             "409 Exceeded MaxRequestExpires of 1m30s",
@@ -201,17 +204,9 @@ fn requests_that_ask_for_too_much_are_refused() {
         ),
         (
             PullRequest {
-                heartbeat_ns: 2,
-                expires_ns: 3,
-                ..batch(1)
-            },
-            "400 Bad Request - heartbeat value too large",
-        ),
-        (
-            PullRequest {
-                group: Some(Group {
+                priority: Some(Priority {
                     min_pending: 1,
-                    ..Group::default()
+                    ..Priority::default()
                 }),
                 ..batch(1)
             },
@@ -219,9 +214,9 @@ fn requests_that_ask_for_too_much_are_refused() {
         ),
         (
             PullRequest {
-                group: Some(Group {
+                priority: Some(Priority {
                     id: "x".into(),
-                    ..Group::default()
+                    ..Priority::default()
                 }),
                 ..batch(1)
             },
@@ -229,9 +224,9 @@ fn requests_that_ask_for_too_much_are_refused() {
         ),
         (
             PullRequest {
-                group: Some(Group {
+                priority: Some(Priority {
                     priority: 10,
-                    ..Group::default()
+                    ..Priority::default()
                 }),
                 ..batch(1)
             },
@@ -253,8 +248,8 @@ fn requests_that_ask_for_too_much_are_refused() {
     world.pull("second", &batch(1));
     world.expect(&["second <- 409 Exceeded MaxWaiting"]);
     let request = PullRequest {
-        heartbeat_ns: 1_000_000_000,
-        expires_ns: 5_000_000_000,
+        idle_heartbeat: Nanos(1_000_000_000),
+        expires: Nanos(5_000_000_000),
         ..batch(1)
     };
     world.pull("third", &request);
@@ -310,14 +305,8 @@ fn ack_forms() {
         "Naked { stream: StreamSeq(5), consumer: 5, deliveries: 1 }",
         "r <- confirmed",
     ]);
-    // It is done with one and asks for the next; there is no other answer.
+    // It is done with one and asks for more; messages are the answer.
     world.say(6, "+NXT 2", "in");
-    world.expect(&[]);
-    let AckMessage::Next(body) = AckMessage::parse(b"+NXT 2") else {
-        panic!("it is a request");
-    };
-    assert_eq!(body, b" 2");
-    world.pull("in", &batch(2));
     world.expect(&["in <- a 2.5.9.0 m5"]);
     // Acknowledgements of what was never delivered are not heard.
     world.say_on("$JS.ACK.S.C.1.9.9.0.0", "", "r");
@@ -405,6 +394,25 @@ fn waits_become_longer() {
         times.push((world.now.0 - before.0) / 1_000_000);
     }
     assert_eq!(times, [1000, 4000, 4000, 4000]);
+}
+
+#[test]
+fn another_wait_holds_for_what_was_delivered_before() {
+    let mut world = World::new(settings(), &["a", "a"]);
+    world.pull("in", &batch(3));
+    world.say(2, "-NAK 40s", "");
+    world.lines();
+    let mut settings = world.consumer.settings().clone();
+    settings.ack_wait = Duration::from_secs(10);
+    world.turn(|c, turn| c.update(turn, settings)).unwrap();
+    world.pass_ms(10_000);
+    world.expect(&["in <- a 2.1.3.0 m1"]);
+    world.ack(1);
+    world.pull("in", &batch(1));
+    world.pass_ms(9_999);
+    world.expect(&[]);
+    world.pass_ms(1);
+    world.expect(&["in <- a 2.2.4.0 m2"]);
 }
 
 #[test]
@@ -629,26 +637,44 @@ fn removed_messages_do_not_wait() {
 }
 
 #[test]
-fn limits_and_purges_take_what_waits() {
-    for purged in [true, false] {
-        let mut world = World::new(settings(), &["a"; 6]);
-        world.pull("in", &batch(3));
-        world.lines();
-        for sequence in 1..=4 {
-            world.stream.messages.remove(&sequence);
-        }
-        world.stream.first = 5;
-        world
-            .turn(|c, turn| c.handle_trimmed(turn, purged))
-            .unwrap();
-        assert_eq!(world.lines().len(), if purged { 0 } else { 3 });
-        let figures = world.figures();
-        assert_eq!((figures.pending, figures.ack_pending), (2, 0));
-        let floor = if purged { 4 } else { 3 };
-        assert_eq!(figures.ack_floor.stream, StreamSeq(floor));
-        world.pull("in", &batch(1));
-        world.expect(&["in <- a 1.5.4.1 m5"]);
-    }
+fn limits_take_what_waits() {
+    let mut world = World::new(settings(), &["a"; 6]);
+    world.pull("in", &batch(3));
+    world.lines();
+    world.trim(5);
+    world.turn(Consumer::handle_trimmed).unwrap();
+    let lines = world.lines();
+    assert_eq!(lines.len(), 3);
+    assert_eq!(
+        lines[0],
+        "Terminated { stream: StreamSeq(1), consumer: 1, deliveries: 1, \
+         reason: \"Message deleted by stream limits\" }"
+    );
+    let figures = world.figures();
+    assert_eq!((figures.pending, figures.ack_pending), (2, 0));
+    assert_eq!(figures.ack_floor.stream, StreamSeq(3));
+    world.pull("in", &batch(1));
+    world.expect(&["in <- a 1.5.4.1 m5"]);
+}
+
+#[test]
+fn purges_take_what_waits_in_silence() {
+    let mut world = World::new(settings(), &["a"; 6]);
+    world.pull("in", &batch(5));
+    world.lines();
+    world.stream.messages.remove(&5);
+    world.trim(3);
+    world.turn(Consumer::handle_purged).unwrap();
+    world.expect(&[]);
+    let figures = world.figures();
+    assert_eq!((figures.pending, figures.ack_pending), (1, 2));
+    assert_eq!(figures.ack_floor.stream, StreamSeq(2));
+    world.trim(7);
+    world.turn(Consumer::handle_purged).unwrap();
+    let figures = world.figures();
+    assert_eq!((figures.pending, figures.ack_pending), (0, 0));
+    assert_eq!(figures.ack_floor.stream, figures.delivered.stream);
+    assert_eq!(figures.delivered.stream, StreamSeq(6));
 }
 
 #[test]
@@ -790,7 +816,7 @@ fn a_consumer_that_nobody_uses_goes() {
     // Requests that wait keep it, and what a client is at work on.
     let mut world = World::new(settings, &["a"]);
     let request = PullRequest {
-        expires_ns: 20_000_000_000,
+        expires: Nanos(20_000_000_000),
         ..batch(1)
     };
     world.pull("in", &request);
@@ -807,15 +833,15 @@ fn a_consumer_that_nobody_uses_goes() {
 fn overflow_serves_when_there_is_enough_to_do() {
     let mut settings = settings();
     let pull = pulled(&mut settings);
-    pull.priority = Priority::Overflow;
+    pull.priority = Policy::Overflow;
     pull.groups = vec!["A".into()];
     let mut world = World::new(settings, &["a"]);
     let group = |name: &str, min_pending, min_ack_pending| PullRequest {
-        group: Some(Group {
-            name: name.into(),
+        priority: Some(Priority {
+            group: name.into(),
             min_pending,
             min_ack_pending,
-            ..Group::default()
+            ..Priority::default()
         }),
         ..batch(5)
     };
@@ -843,14 +869,14 @@ fn overflow_serves_when_there_is_enough_to_do() {
 fn the_smallest_priority_comes_first() {
     let mut settings = settings();
     let pull = pulled(&mut settings);
-    pull.priority = Priority::Prioritized;
+    pull.priority = Policy::Prioritized;
     pull.groups = vec!["A".into()];
     let mut world = World::new(settings, &[]);
     let request = |priority, n| PullRequest {
-        group: Some(Group {
-            name: "A".into(),
+        priority: Some(Priority {
+            group: "A".into(),
             priority,
-            ..Group::default()
+            ..Priority::default()
         }),
         ..batch(n)
     };
@@ -870,15 +896,15 @@ fn the_smallest_priority_comes_first() {
 fn one_client_is_pinned() {
     let mut settings = settings();
     let pull = pulled(&mut settings);
-    pull.priority = Priority::Pinned;
+    pull.priority = Policy::Pinned;
     pull.groups = vec!["A".into()];
     pull.pin_ttl = Duration::from_secs(10);
     let mut world = World::new(settings, &[]);
     let request = |id: &str, n| PullRequest {
-        group: Some(Group {
-            name: "A".into(),
+        priority: Some(Priority {
+            group: "A".into(),
             id: id.into(),
-            ..Group::default()
+            ..Priority::default()
         }),
         ..batch(n)
     };
@@ -924,4 +950,45 @@ fn idle_consumers_are_small() {
     let world = World::new(settings(), &[]);
     let bytes = world.consumer.memory_bytes();
     assert!(bytes < 1024, "{bytes}");
+}
+
+#[test]
+fn figures_are_told_as_the_api_has_them() {
+    let mut settings = settings();
+    let pull = pulled(&mut settings);
+    pull.priority = Policy::Pinned;
+    pull.groups = vec!["A".into()];
+    let mut world = World::new(settings.clone(), &["a", "a"]);
+    let request = PullRequest {
+        priority: Some(Priority {
+            group: "A".into(),
+            ..Priority::default()
+        }),
+        ..batch(1)
+    };
+    world.pull("in", &request);
+    let figures = world.figures();
+    let (pin, at) = figures.pin.clone().unwrap().pinned.unwrap();
+    assert_eq!(at, START);
+    let config = ConsumerConfig::default();
+    let created = Time::from_unix_nanos(START.0);
+    let info = figures.document(&settings, config, created, START);
+    let mut json = serde_json::to_value(&info).unwrap();
+    json.as_object_mut().unwrap().remove("config");
+    let expected = serde_json::json!({
+        "stream_name": "S",
+        "name": "C",
+        "created": "1970-01-01T00:33:20Z",
+        "delivered": {"consumer_seq": 1, "stream_seq": 1, "last_active": "1970-01-01T00:33:20Z"},
+        "ack_floor": {"consumer_seq": 0, "stream_seq": 0},
+        "num_ack_pending": 1,
+        "num_redelivered": 0,
+        "num_waiting": 0,
+        "num_pending": 1,
+        "ts": "1970-01-01T00:33:20Z",
+        "priority_groups": [
+            {"group": "A", "pinned_client_id": pin, "pinned_ts": "1970-01-01T00:33:20Z"},
+        ],
+    });
+    assert_eq!(json, expected);
 }

@@ -3,4 +3,5 @@
 mod conversations;
 mod model;
 mod push;
+mod roster;
 mod world;

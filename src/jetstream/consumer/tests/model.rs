@@ -6,7 +6,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::world::*;
+use crate::jetstream::api::ack::{AckKind, parse_subject};
+use crate::jetstream::api::pull::PullRequest;
 use crate::jetstream::consumer::*;
+use crate::json::Nanos;
+use crate::store::consumer::ConsumerSeq;
 use crate::store::index::{StreamSeq, Timestamp};
 
 const SUBJECTS: [&str; 3] = ["a", "b", "c"];
@@ -81,7 +85,7 @@ impl Model {
         let deliveries = world.sink.deliveries[self.seen..].to_vec();
         self.seen = world.sink.deliveries.len();
         for delivery in &deliveries {
-            let parsed = reply::AckSubject::parse(delivery.reply.as_bytes()).unwrap();
+            let parsed = parse_subject(delivery.reply.as_bytes()).unwrap().delivery;
             let known = self.known.entry(delivery.sequence).or_default();
             known.deliveries += 1;
             let (text, now) = (format!("{delivery:?}"), delivery.at);
@@ -91,7 +95,7 @@ impl Model {
             );
             assert!(now >= known.not_before, "too early: {text}");
             assert!(known.deliveries <= u64::from(MAX_DELIVER), "{text}");
-            assert_eq!(parsed.delivered.deliveries, known.deliveries, "{text}");
+            assert_eq!(parsed.delivered, known.deliveries, "{text}");
             if policy == AckPolicy::None {
                 known.done = true;
             } else {
@@ -125,7 +129,7 @@ impl Model {
     /// A client says something of a delivery.
     fn say(&mut self, world: &mut World, delivery: &Delivered, word: &str) {
         let (sequence, now, policy) = (delivery.sequence, world.now, world.consumer.settings().ack);
-        let parsed = reply::AckSubject::parse(delivery.reply.as_bytes()).unwrap();
+        let parsed = parse_subject(delivery.reply.as_bytes()).unwrap().delivery;
         let waited = world.stream.state.pending().get(StreamSeq(sequence));
         match (word, policy) {
             (_, AckPolicy::None) => {}
@@ -137,7 +141,7 @@ impl Model {
                 // Only a message that waits is moved, and deliveries behind the floor are not refused.
                 let known = self.known.get_mut(&sequence).unwrap();
                 let floor = world.stream.state.ack_floor().consumer;
-                let is_heard = parsed.delivered.consumer > floor || word == "+WPI";
+                let is_heard = ConsumerSeq(parsed.consumer_seq) > floor || word == "+WPI";
                 if waited.is_some() && is_heard {
                     known.not_before = match word {
                         "-NAK" => now,
@@ -147,18 +151,21 @@ impl Model {
                 }
             }
         }
-        let message = AckMessage::parse(word.as_bytes());
-        let delivered = parsed.delivered;
+        let message = AckKind::parse(word.as_bytes());
+        let delivered = parsed;
         world
-            .turn(|c, turn| c.handle_ack(turn, &delivered, message, b"r"))
+            .turn(|c, turn| c.handle_ack(turn, &delivered, &message, b"r"))
             .unwrap();
     }
 
     /// An acknowledgement for all before is good if it is behind the floor.
     fn settle_through(&mut self, world: &World, delivery: &Delivered) {
-        let parsed = reply::AckSubject::parse(delivery.reply.as_bytes()).unwrap();
+        let parsed = parse_subject(delivery.reply.as_bytes()).unwrap().delivery;
         let floor = world.stream.state.ack_floor();
-        let (stream, consumer) = (parsed.delivered.stream, parsed.delivered.consumer);
+        let (stream, consumer) = (
+            StreamSeq(parsed.stream_seq),
+            ConsumerSeq(parsed.consumer_seq),
+        );
         if stream > floor.stream && consumer > floor.consumer {
             for known in self.known.range_mut(..=stream.0) {
                 known.1.done = true;
@@ -190,7 +197,7 @@ fn run(policy: AckPolicy, filter: bool, steps: &[Step]) {
                 expires_ms,
             } => {
                 let request = PullRequest {
-                    expires_ns: expires_ms * 1_000_000,
+                    expires: Nanos(expires_ms * 1_000_000),
                     ..batch(*n)
                 };
                 world.pull("in", &request);
@@ -218,11 +225,11 @@ fn run(policy: AckPolicy, filter: bool, steps: &[Step]) {
                 let there: Vec<u64> = world.stream.messages.keys().copied().collect();
                 if !there.is_empty() {
                     let first = *at.get(&there);
-                    world.stream.messages = world.stream.messages.split_off(&first);
-                    world.stream.first = first;
-                    world
-                        .turn(|c, turn| c.handle_trimmed(turn, *purged))
-                        .unwrap();
+                    world.trim(first);
+                    match purged {
+                        true => world.turn(Consumer::handle_purged).unwrap(),
+                        false => world.turn(Consumer::handle_trimmed).unwrap(),
+                    }
                 }
             }
             Step::Pass(ms) => world.pass_ms(*ms),

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::jetstream::consumer::reply::AckSubject;
+use crate::jetstream::api::ack::{AckKind, parse_subject};
+use crate::jetstream::api::pull::{PullRequest, parse};
 use crate::jetstream::consumer::*;
 use crate::store::LogError;
 use crate::store::consumer::{ConsumerState, Event, EventWriter, Millis, Outcome, PendingMessage};
@@ -43,6 +44,18 @@ impl Memory {
             self.kept.replay(LogIndex(self.batches), &batch).unwrap();
         }
         self.kept.clone()
+    }
+
+    /// Stores a message without a payload.
+    pub(super) fn put(&mut self, subject: &str, now: Timestamp) {
+        self.last += 1;
+        let stored = Stored {
+            subject: subject.to_owned(),
+            headers: String::new(),
+            payload: String::new(),
+            timestamp: now,
+        };
+        self.messages.insert(self.last, stored);
     }
 
     fn message<'b>(&self, sequence: u64, buffer: &'b mut Vec<u8>) -> Message<'b> {
@@ -193,11 +206,10 @@ impl Sink for Lines {
         let mut tokens: Vec<&str> = short.split('.').collect();
         let time = tokens.remove(3);
         assert_eq!(
-            AckSubject::parse(delivery.reply)
+            parse_subject(delivery.reply)
                 .unwrap()
-                .delivered
+                .delivery
                 .timestamp
-                .0
                 .to_string(),
             time
         );
@@ -278,10 +290,7 @@ pub(super) fn pulled(settings: &mut Settings) -> &mut PullSettings {
 
 /// A request for so many messages.
 pub(super) fn batch(n: i64) -> PullRequest {
-    PullRequest {
-        batch: n,
-        ..PullRequest::default()
-    }
+    parse(n.to_string().as_bytes()).unwrap()
 }
 
 impl World {
@@ -424,6 +433,12 @@ impl World {
         }
     }
 
+    /// Removes all messages before this one, and tells nobody.
+    pub(super) fn trim(&mut self, first: u64) {
+        self.stream.messages = self.stream.messages.split_off(&first);
+        self.stream.first = first;
+    }
+
     pub(super) fn pull(&mut self, reply: &str, request: &PullRequest) {
         self.turn(|c, turn| c.handle_pull(turn, reply.as_bytes(), Ok(request)))
             .unwrap();
@@ -439,9 +454,9 @@ impl World {
     }
 
     pub(super) fn say_on(&mut self, subject: &str, payload: &str, reply: &str) {
-        let delivered = AckSubject::parse(subject.as_bytes()).unwrap().delivered;
-        let message = AckMessage::parse(payload.as_bytes());
-        self.turn(|c, turn| c.handle_ack(turn, &delivered, message, reply.as_bytes()))
+        let delivered = parse_subject(subject.as_bytes()).unwrap().delivery;
+        let message = AckKind::parse(payload.as_bytes());
+        self.turn(|c, turn| c.handle_ack(turn, &delivered, &message, reply.as_bytes()))
             .unwrap();
         self.serve();
     }
