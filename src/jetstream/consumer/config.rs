@@ -1,7 +1,5 @@
 //! The engine's settings, made of a consumer's configuration.
 
-use std::time::Duration;
-
 use super::settings::{
     AckPolicy, DeliverPolicy, Mode, Priority, PullSettings, PushSettings, Rate, Retention, Settings,
 };
@@ -139,6 +137,7 @@ fn sample_percent(text: &str) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     const SITE: Site<'static> = Site {
         stream: "S",

@@ -99,7 +99,7 @@ impl Figures {
         let nanos = |ns: u64| Nanos(i64::try_from(ns).unwrap_or(i64::MAX));
         let groups = self.pin.iter().map(|pin| PriorityGroupState {
             group: pin.group.clone(),
-            pinned_client_id: pin.pinned.as_ref().map_or(String::new(), |p| p.0.clone()),
+            pinned_client_id: pin.pinned.as_ref().map(|p| p.0.clone()).unwrap_or_default(),
             pinned_ts: pin.pinned.as_ref().map_or(Time::ZERO, |p| time(p.1)),
         });
         ConsumerInfo {

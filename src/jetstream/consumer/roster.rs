@@ -15,7 +15,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use super::{Consumer, Served, soonest};
+use super::{Consumer, Served};
 use crate::store::index::{StreamSeq, Timestamp};
 use crate::subject::{Matches, SubId, Sublist};
 
@@ -249,8 +249,8 @@ impl<T> Roster<T> {
         let next = entry.consumer.next_timer();
         // A timer that fires too early does no harm, and spares an entry for each time that it is
         // put off.
-        let is_later = soonest(entry.timer, next) == entry.timer && next.is_some();
-        if !(is_later && entry.timer.is_some()) {
+        let keeps = matches!((entry.timer, next), (Some(timer), Some(next)) if timer <= next);
+        if !keeps {
             entry.timer = next;
             if let Some(at) = next {
                 self.timers.push(Reverse((at, slot)));
