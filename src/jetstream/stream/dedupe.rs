@@ -4,6 +4,7 @@ use crate::base::hash::HashSeed;
 use crate::store::types::{StreamSeq, Timestamp};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
 /// The ids of one stream's messages, for as long as its window says. An id is kept as a hash of 128
@@ -11,10 +12,33 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct Dedupe {
     window: Duration,
-    seen: HashMap<u128, StreamSeq>,
+    seen: HashMap<u128, StreamSeq, BuildHasherDefault<Hashed>>,
     /// In the order of their times.
     times: VecDeque<(Timestamp, u128)>,
     seeds: [HashSeed; 2],
+}
+
+/// Keys are hashes already.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Only numbers are hashed, which come below.
+        self.0 ^= bytes.len() as u64;
+    }
+
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "half of it is random enough"
+    )]
+    fn write_u128(&mut self, key: u128) {
+        self.0 = key as u64;
+    }
 }
 
 impl Dedupe {
@@ -22,9 +46,12 @@ impl Dedupe {
     pub(super) fn new(window: Duration, seed: u64) -> Dedupe {
         Dedupe {
             window,
-            seen: HashMap::new(),
+            seen: HashMap::default(),
             times: VecDeque::new(),
-            seeds: [HashSeed::new(seed), HashSeed::new(seed.rotate_left(32) ^ !0)],
+            seeds: [
+                HashSeed::new(seed),
+                HashSeed::new(seed.rotate_left(32) ^ !0),
+            ],
         }
     }
 

@@ -111,7 +111,9 @@ pub(super) fn ttl(value: &[u8]) -> Result<u32, ApiError> {
         return seconds.ok_or(ApiError::MessageTtlInvalid);
     }
     let time = crate::base::duration::parse(text).map_err(|_| ApiError::MessageTtlInvalid)?;
-    let seconds = u32::try_from(time.as_secs()).ok().filter(|s| *s < TTL_NEVER);
+    let seconds = u32::try_from(time.as_secs())
+        .ok()
+        .filter(|s| *s < TTL_NEVER);
     match seconds {
         Some(0) if !time.is_zero() => Err(ApiError::MessageTtlInvalid),
         Some(seconds) => Ok(seconds),
@@ -125,7 +127,8 @@ mod tests {
 
     #[test]
     fn headers_are_told_apart_whatever_their_case() {
-        let block = b"NATS/1.0\r\nNats-Msg-Id: 7\r\nnats-msg-id: 8\r\nNATS-EXPECTED-LAST-SEQUENCE: 3\r\n\
+        let block =
+            b"NATS/1.0\r\nNats-Msg-Id: 7\r\nnats-msg-id: 8\r\nNATS-EXPECTED-LAST-SEQUENCE: 3\r\n\
             Nats-Expected-Last-Subject-Sequence-Subject: a.b\r\nOther: x\r\nNats-TTL:5s\r\n\r\n";
         let read = PublishHeaders::read(block);
         let want = PublishHeaders {

@@ -257,7 +257,11 @@ impl Stream {
     /// Answers those whose messages are stored, and lets them be seen.
     pub fn settle<O: Out>(&mut self, system: Option<&Arc<Account>>, out: &mut O) {
         let stored = self.store.acknowledged();
+        let before = self.visible;
         self.visible = self.visible.max(self.store.visible());
+        if self.republish.is_some() {
+            self.republish_from(before.next(), out);
+        }
         if self.waiting.is_empty() {
             return;
         }
@@ -278,7 +282,6 @@ impl Stream {
                     body.push(b'}');
                     &body[..]
                 }
-                Answer::Body => due.body,
                 Answer::Api => {
                     account = system.unwrap_or(account);
                     due.body

@@ -50,7 +50,11 @@ impl Stream {
             subject.clear();
             transform.apply(message.subject, &mut self.rng, &mut subject)
         });
-        let stored_on = if transformed { &subject[..] } else { message.subject };
+        let stored_on = if transformed {
+            &subject[..]
+        } else {
+            message.subject
+        };
         let result = self.take(message, stored_on, now);
         self.subject = subject;
         match result {
@@ -149,7 +153,7 @@ impl Stream {
         self.check_room(message, subject, rollup)?;
         let ttl_s = asked.ttl.map(ttl).transpose()?.unwrap_or(0);
         let mut block = std::mem::take(&mut self.block);
-        let stored = self.store(message, subject, ttl_s, now, &mut block);
+        let stored = self.append(message, subject, ttl_s, now, &mut block);
         self.block = block;
         let sequence = stored?;
         if let Some(id) = id {
@@ -163,7 +167,7 @@ impl Stream {
         Ok(Taken::New(sequence))
     }
 
-    fn store(
+    fn append(
         &mut self,
         message: &Incoming<'_>,
         subject: &[u8],
@@ -249,18 +253,17 @@ impl Stream {
             return Ok(());
         }
         let state = self.store.state();
-        let bytes = StreamState::message_bytes(
-            subject.len(),
-            message.headers.len(),
-            message.payload.len(),
-        );
+        let bytes =
+            StreamState::message_bytes(subject.len(), message.headers.len(), message.payload.len());
         let on_subject = match u64::try_from(config.max_msgs_per_subject) {
             Ok(max) if max > 0 => (max, self.store.count_on(subject)),
             _ => (u64::MAX, 0),
         };
         let is_full = on_subject.1 >= on_subject.0;
         if is_full && config.discard_new_per_subject && rollup.is_none() {
-            return Err(ApiError::store_failed("maximum messages per subject exceeded"));
+            return Err(ApiError::store_failed(
+                "maximum messages per subject exceeded",
+            ));
         }
         // One that takes another's place takes no more room than that.
         let replaces = is_full && !config.discard_new_per_subject;
@@ -321,12 +324,25 @@ impl Stream {
         }
     }
 
-    /// Publishes a message again that was stored, if the stream does so.
-    pub(super) fn republish<O: Out>(
+    /// Publishes messages again that have become visible.
+    pub(super) fn republish_from<O: Out>(&mut self, from: StreamSeq, out: &mut O) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut at = from;
+        while at <= self.visible {
+            if let Ok(stored) = self.store.read(at, &mut buffer) {
+                let record = &stored.record;
+                let parts = (record.subject, record.headers, record.payload);
+                self.republish_one((at, record.previous, record.timestamp), parts, out);
+            }
+            at = at.next();
+        }
+        self.buffer = buffer;
+    }
+
+    fn republish_one<O: Out>(
         &mut self,
-        sequence: StreamSeq,
-        previous: StreamSeq,
-        (subject, block, payload, time): (&[u8], &[u8], &[u8], Timestamp),
+        (sequence, previous, time): (StreamSeq, StreamSeq, Timestamp),
+        (subject, block, payload): (&[u8], &[u8], &[u8]),
         out: &mut O,
     ) {
         let (Some(transform), Some(config)) = (&self.republish, &self.config.republish) else {

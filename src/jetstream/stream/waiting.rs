@@ -29,8 +29,6 @@ pub(super) enum Answer {
     Stored(StreamSeq),
     /// A message was there already, with this sequence.
     Duplicate(StreamSeq),
-    /// The body, to who asked in the account of the stream.
-    Body,
     /// The body, as an answer of the API.
     Api,
 }
@@ -106,14 +104,22 @@ mod tests {
         let mut waiting = Waiting::default();
         for n in 0..10_000 {
             let to = format!("inbox.{n}");
-            waiting.push(LogIndex(n), to.as_bytes(), b"x", Answer::Stored(StreamSeq(n)));
+            waiting.push(
+                LogIndex(n),
+                to.as_bytes(),
+                b"x",
+                Answer::Stored(StreamSeq(n)),
+            );
         }
         for stored in [10, 5000, 9998] {
             while let Some(due) = waiting.pop(LogIndex(stored)) {
                 let Answer::Stored(StreamSeq(n)) = due.kind else {
                     panic!("{due:?}")
                 };
-                assert_eq!((due.to, due.body), (format!("inbox.{n}").as_bytes(), &b"x"[..]));
+                assert_eq!(
+                    (due.to, due.body),
+                    (format!("inbox.{n}").as_bytes(), &b"x"[..])
+                );
             }
             waiting.tidy();
             assert_eq!(waiting.len() as u64, 9999 - stored);
