@@ -21,7 +21,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::format::{FIRST_RECORD, FOOTER_LEN, Kind, RECORD_MAX, Record, SegmentHeader};
+use super::format::{Anew, FIRST_RECORD, FOOTER_LEN, Kind, RECORD_MAX, Record, SegmentHeader};
 use super::open_segment::{DIRECT_MIN, OpenSegment};
 use super::options::{LogOptions, SyncMode};
 use super::read::{ReadBuffer, ReadFault, SHARE_MIN, SegmentFile, Stored};
@@ -49,7 +49,10 @@ pub struct Log {
     /// When the last sync was begun.
     pub(super) synced_at: Mono,
     pub(super) reads: u64,
-    pub(super) _lock: LockGuard,
+    /// The segment that is being written anew. It stays, and stays open, until that is done.
+    pub(super) rewriting: Option<u64>,
+    /// Shared with jobs that change files, so that nobody opens the log before they are done.
+    pub(super) lock: Arc<LockGuard>,
 }
 
 /// A record that is to be appended; its index follows from the log.
@@ -479,7 +482,7 @@ impl Log {
     }
 
     /// Begins a new segment, for a record of `len` bytes among others.
-    fn roll(&mut self, term: Term, len: usize) -> Result<(), LogError> {
+    pub(super) fn roll(&mut self, term: Term, len: usize) -> Result<(), LogError> {
         self.commit()?;
         let active = self.active();
         let header = SegmentHeader {
@@ -491,6 +494,7 @@ impl Log {
             generation: 0,
             chain: active.contents.chain,
             key_salt: [0; 16],
+            anew: Anew::default(),
         };
         match self.create(header, len) {
             Ok(segment) => self.open.push_back(segment),
@@ -533,7 +537,7 @@ impl Log {
         }
     }
 
-    fn path_of(&self, place: Place) -> PathBuf {
+    pub(super) fn path_of(&self, place: Place) -> PathBuf {
         match place {
             Place::Sealed(at) => segment_path(&self.dir, self.sealed[at].number()),
             Place::Open(at) => self.open[at].path.clone(),
@@ -557,7 +561,7 @@ impl Log {
         firsts.find(|first| *first > index)
     }
 
-    fn place_of_sequence(&self, sequence: StreamSeq) -> Option<Place> {
+    pub(super) fn place_of_sequence(&self, sequence: StreamSeq) -> Option<Place> {
         let at = self
             .sealed
             .partition_point(|s| s.footer.last_sequence < sequence);
@@ -572,7 +576,7 @@ impl Log {
     }
 
     /// Opens a sealed segment, and closes the one that was read longest ago if there are too many.
-    fn open_sealed(&mut self, at: usize) -> Result<(), LogError> {
+    pub(super) fn open_sealed(&mut self, at: usize) -> Result<(), LogError> {
         self.reads += 1;
         self.sealed[at].used = self.reads;
         if self.sealed[at].handle.is_some() {
@@ -587,7 +591,9 @@ impl Log {
         })?;
         if many {
             let others = self.sealed.iter_mut().enumerate();
-            let opened = others.filter(|(i, s)| *i != at && s.handle.is_some());
+            let pinned = self.rewriting;
+            let opened = others
+                .filter(|(i, s)| *i != at && s.handle.is_some() && Some(s.number()) != pinned);
             if let Some((_, oldest)) = opened.min_by_key(|(_, s)| s.used) {
                 oldest.handle = None;
             }
@@ -615,13 +621,13 @@ pub(super) fn segment_number(name: &str) -> Option<u64> {
 }
 
 /// The place of an index in a segment that has it.
-fn ordinal(index: LogIndex, first: LogIndex) -> u32 {
+pub(super) fn ordinal(index: LogIndex, first: LogIndex) -> u32 {
     u32::try_from(index.0 - first.0).unwrap_or(u32::MAX)
 }
 
 impl OpenSegment {
     /// The last record that is in the file.
-    fn written_index(&self) -> LogIndex {
+    pub(super) fn written_index(&self) -> LogIndex {
         match self.pending.is_empty() {
             true => self.last_index(),
             false => self.first_pending().previous(),
@@ -681,6 +687,15 @@ impl Sealed {
             }
             *budget -= 1;
             let ordinal = ordinal(index, self.first_index());
+            if self.is_packed() {
+                match self.record(ordinal, &mut buffer) {
+                    Ok(None) => {}
+                    Ok(Some(stored)) if !wants(&stored.record) => {}
+                    _ => return ControlFlow::Break(Stop::Wanted(index)),
+                }
+                index = index.next();
+                continue;
+            }
             let Some((file, at, end)) = self.place(ordinal) else {
                 if self.is_lost(ordinal) {
                     return ControlFlow::Break(Stop::Wanted(index));
@@ -787,7 +802,7 @@ impl Log {
             removed = true;
         }
         while let Some(sealed) = self.sealed.first() {
-            if sealed.footer.last_sequence >= first {
+            if sealed.footer.last_sequence >= first || self.rewriting == Some(sealed.number()) {
                 break;
             }
             self.remove(&segment_path(&self.dir, sealed.number()))?;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::format::SEGMENT_BYTES;
+use super::pack::BlockCache;
 
 /// How a log is kept.
 #[derive(Clone, Debug)]
@@ -12,7 +13,18 @@ pub struct LogOptions {
     pub sync: SyncMode,
     /// Bytes of a segment, unless one record needs more; [`SEGMENT_BYTES`] but in tests.
     pub segment_bytes: u32,
+    pub compression: Compression,
     pub handles: Arc<Handles>,
+}
+
+/// What becomes of segments that are complete.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Compression {
+    /// They stay as they were written.
+    #[default]
+    None,
+    /// They are written anew, in compressed blocks.
+    S2,
 }
 
 /// When a record counts as stored.
@@ -30,24 +42,27 @@ impl LogOptions {
         LogOptions {
             sync: SyncMode::Always,
             segment_bytes: SEGMENT_BYTES,
+            compression: Compression::None,
             handles,
         }
     }
 }
 
 /// How many sealed segments all logs together may have open and mapped: the system has a bound for
-/// both.
+/// both. And what all logs together keep of packed segments, 32 MiB at most.
 #[derive(Debug)]
 pub struct Handles {
     open: AtomicUsize,
     max: usize,
+    blocks: BlockCache,
 }
 
 impl Handles {
     /// `max` at once; each log may have one beyond that.
     pub fn new(max: usize) -> Handles {
         let open = AtomicUsize::new(0);
-        Handles { open, max }
+        let blocks = BlockCache::default();
+        Handles { open, max, blocks }
     }
 
     /// How many there are now.
@@ -65,6 +80,13 @@ impl Handles {
 /// One open segment.
 #[derive(Debug)]
 pub(super) struct HandleCount(Arc<Handles>);
+
+impl HandleCount {
+    /// The blocks of all packed segments that were read.
+    pub(super) fn blocks(&self) -> &BlockCache {
+        &self.0.blocks
+    }
+}
 
 impl Drop for HandleCount {
     fn drop(&mut self) {

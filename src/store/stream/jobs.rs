@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::store::disk::Disk;
 use crate::store::error::Reason;
 use crate::store::file::copies::CHECKPOINT;
-use crate::store::file::{SyncDone, SyncJob};
+use crate::store::file::{EraseDone, EraseJob, RewriteDone, RewriteJob, SyncDone, SyncJob};
 use crate::store::types::{LogIndex, StreamSeq};
 
 /// Something to be done. Run it anywhere, and give the outcome to the store it came from.
@@ -14,6 +14,8 @@ use crate::store::types::{LogIndex, StreamSeq};
 pub enum Job {
     Sync(SyncJob),
     Checkpoint(CheckpointJob),
+    Erase(Box<EraseJob>),
+    Rewrite(Box<RewriteJob>),
 }
 
 /// The outcome of a [`Job`].
@@ -21,6 +23,8 @@ pub enum Job {
 pub enum JobDone {
     Sync(SyncDone),
     Checkpoint(CheckpointDone),
+    Erase(EraseDone),
+    Rewrite(RewriteDone),
 }
 
 impl Job {
@@ -29,6 +33,8 @@ impl Job {
         match self {
             Job::Sync(job) => JobDone::Sync(job.run()),
             Job::Checkpoint(job) => JobDone::Checkpoint(job.run()),
+            Job::Erase(job) => JobDone::Erase(job.run()),
+            Job::Rewrite(job) => JobDone::Rewrite(job.run()),
         }
     }
 }

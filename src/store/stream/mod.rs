@@ -16,6 +16,7 @@ mod purge;
 mod read;
 mod removal;
 mod state;
+mod upkeep;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub use state::StreamState;
 
 use self::checkpoint::Checkpoints;
 use self::state::State;
+use self::upkeep::Upkeep;
 use super::disk::Disk;
 use super::error::LogError;
 use super::file::format::Kind;
@@ -45,6 +47,7 @@ pub struct StreamStore {
     log: Log,
     state: State,
     checkpoints: Checkpoints,
+    upkeep: Upkeep,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     buffer: ReadBuffer,
@@ -120,6 +123,7 @@ impl StreamStore {
             log,
             state: State::new(options.limits),
             checkpoints,
+            upkeep: Upkeep::default(),
             disk,
             dir: dir.to_owned(),
             buffer: ReadBuffer::default(),
@@ -143,10 +147,14 @@ impl StreamStore {
     ) -> Result<(), LogError> {
         let first = self.log.first_index();
         // A checkpoint that counts what is lost is no help, nor is one from which records are
-        // missing up to the first that is there.
+        // missing up to the first that is there, or that counts what was left out of segments.
+        let basis = self.log.basis();
         let is_useful = |s: &State| {
             let lost = opened.log.lost.iter().any(|run| run.first <= s.applied);
-            s.applied.next() >= first && s.applied <= self.log.last_index() && !lost
+            s.applied >= basis
+                && s.applied.next() >= first
+                && s.applied <= self.log.last_index()
+                && !lost
         };
         let had_records = self.log.last_index().next() > first;
         match saved.filter(is_useful) {
@@ -317,13 +325,13 @@ impl StreamStore {
         if self.is_checkpoint_due() {
             return self.checkpoint_job();
         }
-        None
+        self.upkeep_job(now)
     }
 
     /// Takes the outcome of a job.
     ///
     /// # Errors
-    /// If a checkpoint, or the removal of segments, failed: then it is tried again later, and
+    /// If a checkpoint, or the removal or rewriting of segments, failed: then it is tried again later, and
     /// nothing is lost. That a sync failed is told by [`Log::failure`].
     pub fn handle_done(&mut self, done: JobDone) -> Result<(), LogError> {
         match done {
@@ -332,9 +340,15 @@ impl StreamStore {
                 Ok(())
             }
             JobDone::Checkpoint(done) => {
-                let first = self.checkpoints.handle_done(done)?;
-                self.reclaim(first)
+                let done = self.checkpoints.handle_done(done);
+                self.upkeep.handle_checkpoint(done.is_ok());
+                self.reclaim(done?)
             }
+            JobDone::Erase(done) => {
+                self.handle_erased(done);
+                Ok(())
+            }
+            JobDone::Rewrite(done) => self.handle_rewritten(done),
         }
     }
 }

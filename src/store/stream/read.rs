@@ -43,7 +43,13 @@ impl StreamStore {
         if !self.state.has(sequence) {
             return Err(LogError::Absent);
         }
-        self.log.read_message(sequence, buffer)
+        let stored = self.log.read_message(sequence, buffer)?;
+        if stored.record.erased {
+            // No delete says so.
+            self.state.lose(sequence);
+            return Err(LogError::Damaged);
+        }
+        Ok(stored)
     }
 
     /// The last message on a subject that is not behind `upto`.

@@ -12,8 +12,10 @@ use std::fmt;
 
 pub use container::{Container, ContainerKind, Section, Sections};
 pub use footer::{FOOTER_LEN, Footer};
-pub use header::{HEADER_COPIES, HEADER_LEN, SegmentHeader};
-pub use record::{FIXED_LEN, Kind, RECORD_MAX, Record, RecordFault, record_len};
+pub use header::{Anew, HEADER_COPIES, HEADER_LEN, Layout, SegmentHeader};
+pub use record::{
+    ERASURE_AT, Erasure, FIXED_LEN, Kind, RECORD_MAX, Record, RecordFault, record_len,
+};
 pub use set::{decode_runs, encode_runs};
 
 pub use bytes::{u16_at, u32_at, u64_at};
