@@ -5,15 +5,21 @@ use super::requests::{Reaction, Request};
 use super::tasks::{Opening, keep};
 use super::{Change, Node, Phase, Slot, Task, decode, info::stream_info};
 use crate::accounts::Account;
+use crate::jetstream::api::info::StreamInfo;
+use crate::jetstream::api::metadata;
+use crate::jetstream::api::request::StreamConfigRequest;
 use crate::jetstream::api::response::{StreamCreateBody, StreamDeleteBody, StreamUpdateBody};
+use crate::jetstream::api::stream_change::{self, Creation};
+use crate::jetstream::api::stream_check::{Streams, Surroundings};
 use crate::jetstream::api::{ApiError, Response, StorageType, StreamConfig};
 use crate::jetstream::out::{Out, Outgoing};
 use crate::jetstream::stream::{Parts, Stream};
-use crate::json::Time;
+use crate::json::{Nanos, Time};
 use crate::store::directory::Removal;
 use crate::store::error::LogError;
 use crate::store::meta::Meta;
 use crate::store::types::Timestamp;
+use crate::subject::pattern::overlaps;
 use std::sync::Arc;
 
 impl Node {
@@ -43,21 +49,21 @@ impl Node {
         request: Request,
         now: Timestamp,
     ) -> Result<Option<StreamCreateBody>, ApiError> {
-        let config = self.asked_config(account, name, &request, None)?;
-        if let Some(at) = self.find(account.number, name) {
-            let domain = self.identity.options.domain.clone().unwrap_or_default();
-            let stream = self.open_stream(at).ok_or(ApiError::StreamNameExist)?;
-            if stream.config != config {
-                return Err(ApiError::StreamNameExist);
+        let asked: StreamConfigRequest = decode::read(&request.body, self.identity.options.strict)?;
+        decode::check_built(&asked.config)?;
+        let creation =
+            self.with_surroundings(account, |around| stream_change::create(asked, name, around))?;
+        let config = match creation {
+            Creation::New(config) => *config,
+            Creation::Same => {
+                let domain = self.identity.options.domain.clone().unwrap_or_default();
+                let (_, stream) = self.named(account, name)?;
+                return Ok(Some(StreamCreateBody {
+                    info: Some(shown_info(stream, now, &domain)),
+                    did_create: true,
+                }));
             }
-            let mut info = stream_info(stream, now, &domain);
-            info.config = with_level(&info.config);
-            return Ok(Some(StreamCreateBody {
-                info: Some(info),
-                did_create: true,
-            }));
-        }
-        self.check_room(account, &config, None)?;
+        };
         let mut incarnation = [0; 16];
         incarnation[..8].copy_from_slice(&self.rng.next_u64().to_le_bytes());
         incarnation[8..].copy_from_slice(&self.rng.next_u64().to_le_bytes());
@@ -70,6 +76,7 @@ impl Node {
             phase: Phase::Creating(request, Box::new(config.clone()), created),
         });
         self.names.insert((account.number, name.to_owned()), slot);
+        self.count(account.number, &config, true);
         self.tasks.push(Task::Create {
             slot,
             meta,
@@ -80,82 +87,42 @@ impl Node {
         Ok(None)
     }
 
-    /// The configuration that is asked for, checked and completed.
-    fn asked_config(
+    /// What a configuration is checked against.
+    fn with_surroundings<T>(
         &self,
         account: &Account,
-        name: &str,
-        request: &Request,
-        old: Option<&StreamConfig>,
-    ) -> Result<StreamConfig, ApiError> {
-        let strict = self.identity.options.strict;
-        let asked = decode::stream_config(&request.body, strict)?;
-        let others = self.streams_of(account.number).filter_map(|(other, at)| {
-            let config = match &self.streams[at].phase {
-                Phase::Open { stream, .. } => &stream.config,
-                Phase::Creating(_, config, _) => &**config,
-                Phase::Removing(_) => return None,
-            };
-            (other != name).then_some(config)
-        });
-        let others: Vec<&StreamConfig> = others.collect();
-        decode::check_stream(asked, name, old, &others, &self.identity.options)
+        check: impl FnOnce(&Surroundings<'_>) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        let tenant = self.tenants.get(account.number);
+        let tenant = tenant.ok_or(ApiError::NotEnabledForAccount)?;
+        let window = self
+            .identity
+            .options
+            .duplicate_window_max
+            .unwrap_or_default();
+        check(&Surroundings {
+            streams: &Others {
+                node: self,
+                account: account.number,
+            },
+            ledger: &tenant.ledger,
+            server: &self.storage,
+            duplicate_window_max: Nanos(i64::try_from(window.as_nanos()).unwrap_or(i64::MAX)),
+        })
     }
 
-    /// Whether the account may have the stream, or what it becomes.
-    fn check_room(
-        &self,
-        account: &Account,
-        config: &StreamConfig,
-        old: Option<&StreamConfig>,
-    ) -> Result<(), ApiError> {
-        let tenant = self.tenants.get(account.number);
-        let limits = tenant.ok_or(ApiError::NotEnabledForAccount)?.limits;
-        let (mut streams, mut reserved) = (0u64, 0u64);
-        for (_, at) in self.streams_of(account.number) {
-            streams += 1;
-            let other = self.streams[at].stream().map(|stream| &stream.config);
-            if let Some(other) = other.filter(|other| other.storage == config.storage) {
-                reserved += u64::try_from(other.max_bytes).unwrap_or(0);
+    /// Counts what a stream takes, or takes no more.
+    fn count(&mut self, account: u32, config: &StreamConfig, counts: bool) {
+        let tenant = self.tenants.get_mut(account);
+        match counts {
+            true => self.storage.reserve(config),
+            false => self.storage.release(config),
+        }
+        if let Some(tenant) = tenant {
+            match counts {
+                true => tenant.ledger.add_stream(config),
+                false => tenant.ledger.remove_stream(config),
             }
-        }
-        if old.is_none()
-            && limits
-                .max_streams
-                .is_some_and(|max| streams >= u64::from(max))
-        {
-            return Err(ApiError::MaximumStreamsLimit);
-        }
-        let asked = u64::try_from(config.max_bytes)
-            .ok()
-            .filter(|bytes| *bytes > 0);
-        let before = old.map_or(0, |old| u64::try_from(old.max_bytes).unwrap_or(0));
-        let in_file = config.storage == StorageType::File;
-        let (own_max, of_account, of_server, error) = match in_file {
-            true => (
-                limits.storage_max_stream_bytes,
-                limits.max_storage,
-                self.identity.max_storage,
-                ApiError::StorageResourcesExceeded,
-            ),
-            false => (
-                limits.memory_max_stream_bytes,
-                limits.max_memory,
-                self.identity.max_memory,
-                ApiError::MemoryResourcesExceeded,
-            ),
-        };
-        if asked.is_none() && (limits.max_bytes_required || own_max.is_some()) {
-            return Err(ApiError::StreamMaxBytesRequired);
-        }
-        if asked.zip(own_max).is_some_and(|(asked, max)| asked > max) {
-            return Err(ApiError::StreamMaxStreamBytesExceeded);
-        }
-        let more = asked.unwrap_or(0).saturating_sub(before);
-        let max = of_account.unwrap_or(u64::MAX).min(of_server);
-        match more > 0 && reserved + more > max {
-            true => Err(error),
-            false => Ok(()),
         }
     }
 
@@ -180,11 +147,8 @@ impl Node {
             Ok(opening) => {
                 self.open(at, account, config, created, *opening);
                 let domain = self.identity.options.domain.clone().unwrap_or_default();
-                let info = self.open_stream(at).map(|stream| {
-                    let mut info = stream_info(stream, now, &domain);
-                    info.config = with_level(&info.config);
-                    info
-                });
+                let stream = self.open_stream(at);
+                let info = stream.map(|stream| shown_info(stream, now, &domain));
                 Response::ok(StreamCreateBody {
                     info,
                     did_create: true,
@@ -195,6 +159,7 @@ impl Node {
                 let name = slot.name.clone();
                 log::error!("Error creating stream {name}: {error}");
                 self.streams.remove(at);
+                self.count(account.number, &config, false);
                 self.names.remove(&(account.number, name));
                 self.figures.errors += 1;
                 let error = match error {
@@ -272,6 +237,7 @@ impl Node {
             phase: Phase::Removing(Request::default()),
         });
         self.names.insert((account.number, name), slot);
+        self.count(account.number, &config, true);
         self.open(slot, account, config, created, opening);
         self.dirty.push(slot);
         true
@@ -299,13 +265,20 @@ impl Node {
         name: &str,
         request: Request,
     ) -> Result<(), ApiError> {
-        let at = self
-            .find(account.number, name)
-            .ok_or(ApiError::StreamNotFound)?;
-        let stream = self.streams[at].stream().ok_or(ApiError::StreamNotFound)?;
-        let old = stream.config.clone();
-        let config = self.asked_config(account, name, &request, Some(&old))?;
-        self.check_room(account, &config, Some(&old))?;
+        let asked: StreamConfigRequest = decode::read(&request.body, self.identity.options.strict)?;
+        let new = self.with_surroundings(account, |around| {
+            stream_change::check_update_request(&asked, name, around)
+        })?;
+        decode::check_built(&new)?;
+        let at = self.find(account.number, name);
+        let at = at.ok_or(ApiError::StreamNotFound)?;
+        let stream = self.streams[at].stream();
+        let old = stream.ok_or(ApiError::StreamNotFound)?.config.clone();
+        let config = self.with_surroundings(account, |around| {
+            stream_change::update(&old, &new, asked.pedantic, std::iter::empty(), around)
+        })?;
+        self.count(account.number, &old, false);
+        self.count(account.number, &config, true);
         let disk = self.place.disk.clone();
         if let Phase::Open {
             stream,
@@ -360,6 +333,7 @@ impl Node {
             return;
         };
         let moves = stream.config.subjects != config.subjects;
+        let (old, new) = (stream.config.clone(), (*config).clone());
         let result = result.and_then(|()| {
             *own = meta;
             stream.update(*config)
@@ -368,8 +342,7 @@ impl Node {
             Ok(()) => {
                 let config = stream.config.clone();
                 let domain = self.identity.options.domain.clone().unwrap_or_default();
-                let mut info = stream_info(stream, now, &domain);
-                info.config = with_level(&info.config);
+                let info = shown_info(stream, now, &domain);
                 let body = StreamUpdateBody { info: Some(info) };
                 stream.answer_when_stored(&request.reply, &Response::ok(body).encode());
                 if moves {
@@ -384,6 +357,8 @@ impl Node {
                 self.dirty.push(at);
             }
             Err(error) => {
+                self.count(account.number, &new, false);
+                self.count(account.number, &old, true);
                 let err = error.to_string();
                 let body = Response::<StreamUpdateBody>::refused(ApiError::StreamUpdate { err });
                 self.figures.errors += 1;
@@ -412,6 +387,8 @@ impl Node {
         } = phase
         {
             slot.phase = Phase::Removing(request);
+            let (account, config) = (slot.account.number, stream.config.clone());
+            self.count(account, &config, false);
             self.tasks.push(Task::Remove {
                 slot: at,
                 stream,
@@ -457,11 +434,44 @@ impl Node {
 /// The configuration as it is told, with the levels of the API and the version.
 pub(super) fn with_level(config: &StreamConfig) -> StreamConfig {
     let mut config = config.clone();
-    let metadata = &mut config.metadata;
-    metadata.insert(
-        "_nats.level".into(),
-        crate::jetstream::api::LEVEL.to_string(),
-    );
-    metadata.insert("_nats.ver".into(), crate::options::VERSION.into());
+    metadata::show(&mut config.metadata, crate::options::VERSION);
     config
+}
+
+/// What is told of a stream that was asked for.
+fn shown_info(stream: &mut Stream, now: Timestamp, domain: &str) -> StreamInfo {
+    let mut info = stream_info(stream, now, domain);
+    info.config = with_level(&info.config);
+    info
+}
+
+/// The streams of an account, as far as others are checked against them.
+struct Others<'n> {
+    node: &'n Node,
+    account: u32,
+}
+
+impl Others<'_> {
+    fn config(&self, at: usize) -> Option<&StreamConfig> {
+        match &self.node.streams[at].phase {
+            Phase::Open { stream, .. } => Some(&stream.config),
+            Phase::Creating(_, config, _) => Some(config),
+            Phase::Removing(_) => None,
+        }
+    }
+}
+
+impl Streams for Others<'_> {
+    fn stream(&self, name: &str) -> Option<&StreamConfig> {
+        self.config(self.node.find(self.account, name)?)
+    }
+
+    fn is_taken(&self, subject: &str, except: &str) -> bool {
+        let mut others = self.node.streams_of(self.account);
+        others.any(|(name, at)| {
+            let overlaps = |own: &String| overlaps(own.as_bytes(), subject.as_bytes());
+            let config = self.config(at).filter(|_| name != except);
+            config.is_some_and(|config| config.subjects.iter().any(overlaps))
+        })
+    }
 }

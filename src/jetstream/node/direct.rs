@@ -99,7 +99,7 @@ fn get<O: Out>(
         (true, None) => return Err(Refusal::Empty),
         (true, Some(_)) => MsgGetRequest::default(),
         (false, _) => {
-            let decoded = decode::msg_get(message.payload, strict);
+            let decoded = decode::read(message.payload, strict);
             decoded.map_err(|_| Refusal::Malformed)?
         }
     };

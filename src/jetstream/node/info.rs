@@ -7,6 +7,7 @@ use crate::accounts::Account;
 use crate::jetstream::api::info::{
     AccountStats, AccountTier, ApiStats, ClusterInfo, StreamInfo, StreamState,
 };
+use crate::jetstream::api::request::{StreamInfoRequest, StreamListRequest};
 use crate::jetstream::api::response::{
     AccountInfoBody, Paging, StreamInfoBody, StreamListBody, StreamNamesBody,
 };
@@ -126,8 +127,8 @@ impl Node {
         request: &Request,
         limit: usize,
     ) -> Result<(Paging, Vec<usize>), ApiError> {
-        let asked = match request.json() {
-            Some(json) => decode::stream_list(json, self.identity.options.strict)?,
+        let asked: StreamListRequest = match request.json() {
+            Some(json) => decode::read(json, self.identity.options.strict)?,
             None => Default::default(),
         };
         let all = self.matching(account.number, &asked.subject);
@@ -168,8 +169,8 @@ impl Node {
         request: &Request,
         now: Timestamp,
     ) -> Result<StreamInfoBody, ApiError> {
-        let asked = match request.json() {
-            Some(json) => decode::stream_info(json, self.identity.options.strict)?,
+        let asked: StreamInfoRequest = match request.json() {
+            Some(json) => decode::read(json, self.identity.options.strict)?,
             None => Default::default(),
         };
         let (domain, leader) = self.told_with_streams();

@@ -20,6 +20,7 @@ mod tenants;
 use self::listeners::{Listener, Listeners};
 use self::requests::Request;
 use self::tenants::Tenants;
+use super::api::limits::ServerStorage;
 use super::out::Out;
 use super::stream::{Bounds, Incoming, Stream};
 use crate::accounts::interest::LoopId;
@@ -83,6 +84,8 @@ pub struct Node {
     /// Tasks to be run, in their order.
     tasks: Vec<Task>,
     figures: Figures,
+    /// What all streams take.
+    storage: ServerStorage,
     rng: Rng,
 }
 
@@ -141,7 +144,15 @@ impl Node {
         accounts: &Accounts,
         seed: u64,
     ) -> Node {
+        let bytes = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let storage = ServerStorage {
+            max_memory: bytes(identity.max_memory),
+            max_storage: bytes(identity.max_storage),
+            reserved_memory: 0,
+            reserved_storage: 0,
+        };
         let mut node = Node {
+            storage,
             identity,
             place,
             listeners: Listeners::new(me),

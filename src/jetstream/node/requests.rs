@@ -6,7 +6,7 @@
 use super::Node;
 use crate::accounts::Account;
 use crate::jetstream::api::response::{Body, SystemBody};
-use crate::jetstream::api::{ApiError, LEVEL, Response, StreamConfig};
+use crate::jetstream::api::{ApiError, Response, StreamConfig, subjects};
 use crate::jetstream::out::{Out, Outgoing};
 use crate::jetstream::stream::Incoming;
 use crate::proto::client_info::REQUEST_INFO;
@@ -16,9 +16,6 @@ use std::sync::Arc;
 
 /// What all requests begin with.
 const PREFIX: &str = "$JS.API.";
-
-/// The header by which a client says which level of the API it needs.
-const REQUIRED_LEVEL: &str = "Nats-Required-Api-Level";
 
 /// A request.
 #[derive(Debug, Default)]
@@ -62,30 +59,18 @@ impl Request {
 
     /// Whether it asks for nothing but what its subject says.
     pub(super) fn is_empty(&self) -> bool {
-        let body = self.body.trim_ascii();
-        body.is_empty()
-            || body
-                .strip_prefix(b"{")
-                .and_then(|rest| rest.strip_suffix(b"}"))
-                .is_some_and(|inside| inside.trim_ascii().is_empty())
+        subjects::is_empty(&self.body)
     }
 
     /// The body, if it looks like JSON.
     pub(super) fn json(&self) -> Option<&[u8]> {
-        let first = self.body.trim_ascii_start().first();
-        matches!(first, Some(b'{' | b'[')).then_some(&self.body[..])
+        subjects::is_json(&self.body).then_some(&self.body[..])
     }
 }
 
 /// Whether headers ask for a level of the API that this server does not have.
 pub(super) fn needs_more(block: &[u8]) -> bool {
-    let Some(level) = headers::value(block, REQUIRED_LEVEL) else {
-        return false;
-    };
-    let level = std::str::from_utf8(level)
-        .ok()
-        .and_then(|t| t.parse::<i64>().ok());
-    level.is_none_or(|level| level > i64::from(LEVEL))
+    headers::value(block, subjects::REQUIRED_LEVEL).is_some_and(subjects::is_beyond_level)
 }
 
 impl Node {
@@ -224,6 +209,5 @@ fn refused(subject: &str, error: ApiError) -> Vec<u8> {
 
 /// Reads a configuration that was kept.
 pub(super) fn decode_config(json: &[u8]) -> Result<StreamConfig, String> {
-    let request = super::decode::stream_config(json, false).map_err(|e| e.to_string())?;
-    Ok(request.config)
+    crate::json::decode::document(json)
 }

@@ -4,6 +4,7 @@ use super::requests::{Reaction, Request};
 use super::{Change, Node, Phase, decode};
 use crate::accounts::Account;
 use crate::jetstream::api::ApiError;
+use crate::jetstream::api::request::{MsgDeleteRequest, MsgGetRequest, StreamPurgeRequest};
 use crate::jetstream::api::response::{
     MsgDeleteBody, MsgGetBody, StoredMsg, StreamDeleteBody, StreamPurgeBody,
 };
@@ -77,9 +78,9 @@ impl Node {
 
     fn purge(&mut self, account: &Account, name: &str, request: &Request) -> Result<(), ApiError> {
         let strict = self.identity.options.strict;
-        let asked = match request.is_empty() {
+        let asked: StreamPurgeRequest = match request.is_empty() {
             true => Default::default(),
-            false => decode::purge(&request.body, strict)?,
+            false => decode::read(&request.body, strict)?,
         };
         let (at, stream) = self.named(account, name)?;
         if asked.seq > 0 && asked.keep > 0 {
@@ -134,7 +135,7 @@ impl Node {
             return Err(ApiError::BadRequest);
         }
         let strict = self.identity.options.strict;
-        let asked = decode::msg_get(&request.body, strict)?;
+        let asked: MsgGetRequest = decode::read(&request.body, strict)?;
         let (_, stream) = self.named(account, name)?;
         let by_time = asked.start_time.is_some();
         let last = !asked.last_by_subj.is_empty();
@@ -206,7 +207,7 @@ impl Node {
             return Err(ApiError::BadRequest);
         }
         let strict = self.identity.options.strict;
-        let asked = decode::msg_delete(&request.body, strict)?;
+        let asked: MsgDeleteRequest = decode::read(&request.body, strict)?;
         let (at, stream) = self.named(account, name)?;
         if stream.config.sealed {
             return Err(ApiError::StreamSealed);

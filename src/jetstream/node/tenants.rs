@@ -3,6 +3,7 @@
 use super::listeners::{Listener, Listeners};
 use crate::accounts::{Account, Accounts};
 use crate::jetstream::api::info::AccountLimits;
+use crate::jetstream::api::limits::{Ledger, Tiers};
 use crate::options::jetstream::AccountJetStream;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub(super) struct Tenant {
     listening: Vec<u32>,
     /// Requests to the API.
     pub(super) requests: super::Figures,
+    /// What its streams take.
+    pub(super) ledger: Ledger,
 }
 
 impl Tenants {
@@ -36,6 +39,7 @@ impl Tenants {
             };
             let account = &tenant.account;
             let own = old.remove(&account.number);
+            let tiers = Tiers::flat(told(&limits));
             let listening = match &own {
                 Some(own) => own.listening.clone(),
                 None => {
@@ -51,7 +55,15 @@ impl Tenants {
                     account: account.clone(),
                     limits,
                     listening,
-                    requests: own.map(|own| own.requests).unwrap_or_default(),
+                    requests: own.as_ref().map(|own| own.requests).unwrap_or_default(),
+                    ledger: match own {
+                        Some(own) => {
+                            let mut ledger = own.ledger;
+                            ledger.tiers = tiers;
+                            ledger
+                        }
+                        None => Ledger::new(tiers),
+                    },
                 },
             );
         }
