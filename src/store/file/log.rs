@@ -27,6 +27,7 @@ use super::options::{LogOptions, SyncMode};
 use super::read::{ReadBuffer, ReadFault, SHARE_MIN, SegmentFile, Stored};
 use super::sealed::Sealed;
 use super::sync::{SyncDone, SyncJob};
+use super::tail::Journaled;
 use crate::base::clock::Mono;
 use crate::store::disk::{Disk, Entry, LockGuard};
 use crate::store::error::{LogError, Reason, is_full};
@@ -45,6 +46,7 @@ pub struct Log {
     /// Files of segments before the first one, which are still to be removed.
     pub(super) given_up: Vec<Entry>,
     pub(super) durable: LogIndex,
+    pub(super) journaled: Journaled,
     pub(super) failed: Option<Reason>,
     /// When the last sync was begun.
     pub(super) synced_at: Mono,
@@ -231,9 +233,11 @@ impl Log {
 
     /// The next sync to run, due or not.
     pub(super) fn next_sync(&mut self, now: Mono) -> Option<SyncJob> {
-        for segment in &mut self.open {
+        let active = self.open.len() - 1;
+        for (at, segment) in self.open.iter_mut().enumerate() {
             let upto = segment.written_index();
-            if segment.in_flight || segment.synced >= upto {
+            let can_wait = at == active && self.journaled.covers(upto, segment.synced);
+            if segment.in_flight || segment.synced >= upto || can_wait {
                 continue;
             }
             segment.in_flight = true;
@@ -278,11 +282,12 @@ impl Log {
         self.seal_synced();
     }
 
-    /// Syncs all that was appended, here and now.
+    /// Syncs all that was appended, here and now; the commit journal is not needed for any of it
+    /// then.
     pub fn sync(&mut self) -> Result<(), LogError> {
-        self.commit()?;
+        self.tail().write_back()?;
         let now = self.synced_at;
-        while self.durable < self.last_index() {
+        while self.stored() < self.last_index() {
             let Some(job) = self.next_sync(now) else {
                 break;
             };
@@ -609,7 +614,7 @@ pub(super) enum Stop {
 }
 
 /// The file of a segment.
-pub(super) fn segment_path(dir: &Path, number: u64) -> PathBuf {
+pub(in crate::store) fn segment_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:016x}.seg"))
 }
 
@@ -635,7 +640,7 @@ impl OpenSegment {
     }
 
     /// The first record that is not in the file yet.
-    fn first_pending(&self) -> LogIndex {
+    pub(super) fn first_pending(&self) -> LogIndex {
         let written = self.written;
         let ordinal = self.contents.offsets.partition_point(|at| *at < written);
         LogIndex(self.header.first_index.0 + ordinal as u64)

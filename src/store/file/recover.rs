@@ -28,6 +28,7 @@ use super::options::LogOptions;
 use super::read::SegmentFile;
 use super::scan::{Scan, scan};
 use super::sealed::Sealed;
+use super::tail::Journaled;
 use crate::base::clock::Mono;
 use crate::store::disk::{Disk, Entry};
 use crate::store::error::{LogError, Reason, is_full};
@@ -138,6 +139,7 @@ impl Log {
             open: kept.open.into(),
             given_up: kept.given_up,
             durable: kept.durable,
+            journaled: Journaled::default(),
             failed: None,
             synced_at: Mono::ZERO,
             reads: 0,

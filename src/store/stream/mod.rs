@@ -34,7 +34,7 @@ use super::disk::Disk;
 use super::error::LogError;
 use super::file::format::Kind;
 use super::file::log::Walk;
-use super::file::{Draft, Known, Log, LogOptions, Progress, ReadBuffer, Recovery};
+use super::file::{Draft, Known, Log, LogOptions, Progress, ReadBuffer, Recovery, Tail};
 use super::types::{LogIndex, StreamId, StreamSeq, Term, Timestamp};
 use crate::base::clock::Mono;
 
@@ -282,6 +282,12 @@ impl StreamStore {
         self.log.commit()
     }
 
+    /// The end of the log, for the [commit journal](super::journal), which writes instead of
+    /// [`StreamStore::commit`] where there is one.
+    pub fn tail(&mut self) -> Tail<'_> {
+        self.log.tail()
+    }
+
     /// Writes and syncs what was appended, here and now.
     pub fn sync(&mut self) -> Result<(), LogError> {
         self.log.sync()
@@ -317,7 +323,8 @@ impl StreamStore {
         self.state.summary(self.log.file_bytes())
     }
 
-    /// What is to be done where it may take its time, if something is due.
+    /// What is to be done where it may take its time, if something is due. Ask again until there is
+    /// nothing, and once in a while if nothing happens.
     pub fn poll_job(&mut self, now: Mono) -> Option<Job> {
         if let Some(sync) = self.log.poll_sync(now) {
             return Some(Job::Sync(sync));
@@ -325,7 +332,11 @@ impl StreamStore {
         if self.is_checkpoint_due() {
             return self.checkpoint_job();
         }
-        self.upkeep_job(now)
+        let job = self.upkeep_job(now);
+        if job.is_none() && self.is_checkpoint_due() {
+            return self.checkpoint_job();
+        }
+        job
     }
 
     /// Takes the outcome of a job.

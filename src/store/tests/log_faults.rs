@@ -20,9 +20,9 @@ use crate::store::{LogError, Reason};
 /// What was given to the log under some index.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Given {
-    kind: Kind,
-    sequence: StreamSeq,
-    payload: Vec<u8>,
+    pub(super) kind: Kind,
+    pub(super) sequence: StreamSeq,
+    pub(super) payload: Vec<u8>,
 }
 
 /// A log, and what must be in it.

@@ -2,7 +2,9 @@
 
 mod directory;
 mod faulty;
+mod journal_faults;
 mod kill;
 mod log_faults;
 mod seeds;
 mod stream_model;
+mod upkeep;

@@ -5,6 +5,7 @@ mod bytes;
 mod container;
 mod footer;
 mod header;
+mod journal;
 mod record;
 mod set;
 
@@ -13,6 +14,10 @@ use std::fmt;
 pub use container::{Container, ContainerKind, Section, Sections};
 pub use footer::{FOOTER_LEN, Footer};
 pub use header::{Anew, HEADER_COPIES, HEADER_LEN, Layout, SegmentHeader};
+pub use journal::{
+    FRAME_HEAD, FRAME_MAX, Frame, JOURNAL_SLOT, JOURNAL_START, JournalHeader, Turn, seal_frame,
+    turn_of,
+};
 pub use record::{
     ERASURE_AT, Erasure, FIXED_LEN, Kind, RECORD_MAX, Record, RecordFault, record_len,
 };
