@@ -153,6 +153,13 @@ impl StreamStore {
         self.upkeep.consumers = self.upkeep.consumers.max(upto);
     }
 
+    /// Sets what becomes of complete segments. Those that are packed stay so until they are written
+    /// anew.
+    pub fn set_compression(&mut self, compression: Compression) {
+        self.log.set_compression(compression);
+        self.upkeep.packed = 0;
+    }
+
     /// The next thing to be done with segments.
     pub(super) fn upkeep_job(&mut self, now: Mono) -> Option<Job> {
         let upkeep = &mut self.upkeep;
@@ -198,8 +205,13 @@ impl StreamStore {
                     erasures.sequences.pop_front();
                     self.upkeep.anew.insert(number);
                 }
-                // They come up again when something has changed.
-                Ok(Erasable::Later) | Err(_) => drop(erasures.sequences.pop_front()),
+                // They come up again when something has changed. What only the commit journal has
+                // is to be in its segment first.
+                Ok(Erasable::Later) => {
+                    erasures.sequences.pop_front();
+                    let _ = self.log.tail().write_back();
+                }
+                Err(_) => drop(erasures.sequences.pop_front()),
             }
         }
         None

@@ -149,6 +149,9 @@ fn json_packs_to_a_third_and_is_read_back() {
     drop(store);
     let (mut store, opened) = open(&disk, &options);
     assert!(opened.log.is_sound());
+    // What is packed stays so.
+    store.set_compression(Compression::None);
+    assert_eq!(work(&mut store), 0);
     let mut buffer = ReadBuffer::default();
     for n in 1..=20_000 {
         let stored = store.read(StreamSeq(n), &mut buffer).unwrap();
