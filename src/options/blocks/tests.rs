@@ -465,7 +465,7 @@ fn the_block_of_jetstream_is_read() {
     ] {
         assert!(!read(text).enabled, "{text}");
     }
-    let all = "jetstream {store: '/s', sync: '5s', max_mem: 1K, max_file: '2GB', domain: hub
+    let all = "jetstream {store: '/s', sync: '5s', max_mem: 1KB, max_file: '2GB', domain: hub
         strict: false, max_buffered_size: 1MB, max_buffered_msgs: 7, request_queue_limit: 8
         limits {max_ack_pending: 9, max_request_batch: 10, duplicate_window: '11s'}}";
     let expected = JetStreamOptions {
