@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::format::SEGMENT_BYTES;
+use super::format::{SEGMENT_BYTES, SegmentHeader};
 use super::pack::BlockCache;
+use crate::store::crypt::{KeyFault, SealKey, StreamKey};
 
 /// How a log is kept.
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ pub struct LogOptions {
     pub segment_bytes: u32,
     pub compression: Compression,
     pub handles: Arc<Handles>,
+    /// Encrypts what is written; see [`Meta`](crate::store::meta::Meta).
+    pub key: Option<StreamKey>,
 }
 
 /// What becomes of segments that are complete.
@@ -44,7 +47,36 @@ impl LogOptions {
             segment_bytes: SEGMENT_BYTES,
             compression: Compression::None,
             handles,
+            key: None,
         }
+    }
+
+    /// The header of a new segment, which is encrypted if there is a key.
+    pub(super) fn encrypted(&self, header: SegmentHeader) -> SegmentHeader {
+        match &self.key {
+            Some(key) => SegmentHeader {
+                key_salt: key.salt(&header),
+                ..header
+            },
+            None => header,
+        }
+    }
+
+    /// Whether what is added to a segment is encrypted as it is to be.
+    pub(super) fn is_up_to_date(&self, header: &SegmentHeader) -> bool {
+        self.encrypted(*header).key_salt == header.key_salt || self.key.is_none()
+    }
+
+    /// What opens a segment's records; `None` if they are not sealed.
+    pub(super) fn segment_key(
+        &self,
+        header: &SegmentHeader,
+    ) -> Result<Option<Arc<SealKey>>, KeyFault> {
+        if !header.is_encrypted() {
+            return Ok(None);
+        }
+        let key = self.key.as_ref().ok_or(KeyFault::Missing)?;
+        key.segment(header).map(|key| Some(Arc::new(key)))
     }
 }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::format::{Record, SegmentHeader, record_len};
 use super::map::Map;
 use super::pack::{BlockKey, Unpacked};
+use crate::store::crypt::SealKey;
 use crate::store::disk::DiskFile;
 
 /// Bytes of a record from which on it is not copied: the copy would cost more than the count of
@@ -23,6 +24,8 @@ const FIRST_READ: usize = 512;
 pub(super) struct SegmentFile {
     pub(super) file: Arc<dyn DiskFile>,
     pub(super) map: Option<Map>,
+    /// What opens the records of an encrypted segment.
+    pub(super) key: Option<Arc<SealKey>>,
 }
 
 /// Where a record is read to. Keep it for the next one.
@@ -99,9 +102,13 @@ pub(super) enum ReadFault {
 
 impl SegmentFile {
     /// Opens what was created or opened, for records up to `capacity`.
-    pub(super) fn new(file: Arc<dyn DiskFile>, capacity: usize) -> io::Result<SegmentFile> {
+    pub(super) fn new(
+        file: Arc<dyn DiskFile>,
+        capacity: usize,
+        key: Option<Arc<SealKey>>,
+    ) -> io::Result<SegmentFile> {
         let map = file.map(capacity)?;
-        Ok(SegmentFile { file, map })
+        Ok(SegmentFile { file, map, key })
     }
 
     /// The record at `at`; records end at `end`.
@@ -115,17 +122,17 @@ impl SegmentFile {
         let (at, end) = (at as usize, end as usize);
         let Some(map) = &self.map else {
             self.read_in(at, end, buffer)?;
-            let record = Record::decode(&buffer.bytes, header, seed);
-            return record.map(Stored::copied).map_err(|_| ReadFault::Damaged);
+            let stored = buffer.decode(header, seed, self.key.as_deref());
+            return stored.ok_or(ReadFault::Damaged);
         };
         let rest = map.get(at..end).ok_or(ReadFault::Damaged)?;
         let len = record_len(rest).map_err(|_| ReadFault::Damaged)?;
         let bytes = rest.get(..len).ok_or(ReadFault::Damaged)?;
-        if len < SHARE_MIN {
+        if len < SHARE_MIN || self.key.is_some() {
             buffer.bytes.clear();
             buffer.bytes.extend_from_slice(bytes);
-            let record = Record::decode(&buffer.bytes, header, seed);
-            return record.map(Stored::copied).map_err(|_| ReadFault::Damaged);
+            let stored = buffer.decode(header, seed, self.key.as_deref());
+            return stored.ok_or(ReadFault::Damaged);
         }
         let map = buffer.map.insert(map.clone());
         let bytes = map.get(at..at + len).ok_or(ReadFault::Damaged)?;
@@ -149,7 +156,7 @@ impl SegmentFile {
     }
 
     /// Looks at the record at `at` where it stands; it is checked if it has fewer than `checked`
-    /// bytes. `None` where there is no map, or no record.
+    /// bytes. `None` where there is no map, or no record, or it is sealed.
     #[inline]
     pub(super) fn peek(
         &self,
@@ -158,6 +165,9 @@ impl SegmentFile {
         end: u32,
         checked: usize,
     ) -> Option<Record<'_>> {
+        if header.seals_records() {
+            return None;
+        }
         let rest = self.map.as_ref()?.get(at as usize..end as usize)?;
         let len = record_len(rest).ok()?;
         if len < checked {
@@ -186,11 +196,29 @@ impl ReadBuffer {
         bytes: &[u8],
         header: &SegmentHeader,
         seed: u32,
+        key: Option<&SealKey>,
     ) -> Option<Stored<'b>> {
         let len = record_len(bytes).ok()?;
         self.bytes.clear();
         self.bytes.extend_from_slice(bytes.get(..len)?);
-        let record = Record::decode(&self.bytes, header, seed).ok()?;
-        Some(Stored::copied(record))
+        self.decode(header, seed, key)
+    }
+
+    /// Checks the record at the front of the buffer, and opens it if it is sealed.
+    fn decode<'b>(
+        &'b mut self,
+        header: &SegmentHeader,
+        seed: u32,
+        key: Option<&SealKey>,
+    ) -> Option<Stored<'b>> {
+        if !header.seals_records() {
+            let record = Record::decode(&self.bytes, header, seed).ok()?;
+            return Some(Stored::copied(record));
+        }
+        let len = record_len(&self.bytes).ok()?;
+        Record::decode(&self.bytes, header, seed).ok()?;
+        self.bytes.truncate(len);
+        Record::unseal(&mut self.bytes, key?)?;
+        Record::fields(&self.bytes, header).map(Stored::copied)
     }
 }

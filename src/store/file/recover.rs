@@ -30,6 +30,7 @@ use super::scan::{Scan, scan};
 use super::sealed::Sealed;
 use super::tail::Journaled;
 use crate::base::clock::Mono;
+use crate::store::crypt::{KeyFault, Sealer};
 use crate::store::disk::{Disk, Entry};
 use crate::store::error::{LogError, Reason, is_full};
 use crate::store::types::{LogIndex, StreamId, StreamSeq, Term};
@@ -120,7 +121,7 @@ impl Log {
             dir,
             stream,
             known,
-            segment_bytes: options.segment_bytes,
+            options: &options,
             leftovers: vec![],
             report: Recovery::default(),
         };
@@ -131,6 +132,7 @@ impl Log {
             .map_err(|e| failed("repair", dir, &e))?;
         let report = opening.report;
         let mut log = Log {
+            likes_zeros: disk.likes_zeros(dir),
             disk,
             dir: dir.to_owned(),
             stream,
@@ -165,7 +167,7 @@ struct Opening<'a> {
     dir: &'a Path,
     stream: StreamId,
     known: Known,
-    segment_bytes: u32,
+    options: &'a LogOptions,
     /// Segments that were being written anew.
     leftovers: Vec<String>,
     report: Recovery,
@@ -295,6 +297,7 @@ impl Opening<'_> {
                     file: path.clone(),
                     error,
                 },
+                Fault::Key(fault) => LogError::Key(path.clone(), fault),
             })?;
             found.push(one);
             let done = done as u64 + 1;
@@ -365,15 +368,23 @@ impl Opening<'_> {
         }
         let bad_header = headers.len() < 2;
         let named = headers.first().copied().or(footer.map(|f| f.header));
-        let header = named.or(derived);
         let whole = || read(0, usize::try_from(entry.len).unwrap_or(usize::MAX));
+        let header = match (named, derived) {
+            (None, Some(derived)) => Some(self.fitting(derived, &whole()?)),
+            _ => named,
+        };
+        let own = header.filter(|h| h.stream == self.stream && h.number == number);
+        let key = own
+            .map(|header| self.options.segment_key(&header))
+            .transpose();
+        let key = key.map_err(Fault::Key)?.flatten();
         let kind = match (header, footer) {
             (None, _) => nameless(&whole()?),
             (Some(h), _) if h.stream != self.stream || h.number != number => FoundKind::Foreign,
             (Some(h), Some(footer)) if footer.header == h => FoundKind::Sealed(footer),
             (Some(h), _) => {
                 let bytes = whole()?;
-                let scan = scan(&bytes, &h);
+                let scan = scan(&bytes, &h, key.as_deref());
                 self.report.scanned += 1;
                 match named.is_none() && scan.contents.offsets.is_empty() {
                     true => nameless(&bytes),
@@ -388,6 +399,18 @@ impl Opening<'_> {
             file_len: entry.len,
             kind,
         })
+    }
+
+    /// A header that was made again, as a segment with these bytes had it: encrypted or not.
+    fn fitting(&self, derived: SegmentHeader, bytes: &[u8]) -> SegmentHeader {
+        let salts = self.options.key.as_ref().map(|key| key.salts(&derived));
+        let sealed = salts.into_iter().flatten().map(|key_salt| SegmentHeader {
+            key_salt,
+            ..derived
+        });
+        let has_records = |h: &SegmentHeader| !scan(bytes, h, None).contents.offsets.is_empty();
+        let mut all = std::iter::once(derived).chain(sealed);
+        all.find(has_records).unwrap_or(derived)
     }
 
     /// Decides what stays, what is lost and what goes.
@@ -574,7 +597,9 @@ impl Opening<'_> {
         plan.number = highest.max().unwrap_or(0) + 1;
         plan.goes_on = last.is_some_and(|l| {
             let is_whole = matches!(&l.kind, FoundKind::Open { scan, .. } if scan.holes.is_empty());
-            is_whole && course.end == plan.end && l.header.generation == 0
+            let header = &l.header;
+            let fits = header.generation == 0 && self.options.is_up_to_date(header);
+            is_whole && course.end == plan.end && fits
         });
         plan
     }
@@ -625,7 +650,7 @@ impl Opening<'_> {
             };
             sealed.push(Sealed::new(seal.footer, file_len));
         }
-        let next = (!plan.goes_on).then_some(SegmentHeader {
+        let next = (!plan.goes_on).then_some(self.options.encrypted(SegmentHeader {
             stream: self.stream,
             number: plan.number,
             first_index: plan.end.next(),
@@ -635,7 +660,7 @@ impl Opening<'_> {
             chain,
             key_salt: [0; 16],
             anew: Anew::default(),
-        });
+        }));
         Ok(Kept {
             sealed,
             open,
@@ -682,21 +707,25 @@ impl Opening<'_> {
         evidence: LogIndex,
     ) -> io::Result<OpenSegment> {
         let path = self.dir.join(name);
-        let least = self.segment_bytes.max(scan.end);
+        let least = self.options.segment_bytes.max(scan.end);
         let len = u32::try_from(file_len).unwrap_or(u32::MAX);
         let capacity = least.max(len);
         let file = match self.known.trust_upto {
             Some(_) => self.write_anew(&header, &path, &scan)?,
             None => self.disk.open(&path)?,
         };
-        let file = SegmentFile::new(file, capacity as usize)?;
+        let key = self
+            .options
+            .segment_key(&header)
+            .map_err(io::Error::other)?;
+        let file = SegmentFile::new(file, capacity as usize, key)?;
         let mut bytes = vec![0; scan.end as usize];
         if file.file.read_at(&mut bytes, 0)? < bytes.len() && scan.end > FIRST_RECORD {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let mut contents = scan.contents;
         if scan.is_cut {
-            contents = super::scan::scan(&bytes, &header).contents;
+            contents = super::scan::scan(&bytes, &header, file.key.as_deref()).contents;
         }
         if self.known.trust_upto.is_none() {
             if bad_header || evidence < header.first_index {
@@ -720,6 +749,7 @@ impl Opening<'_> {
         let mut segment = OpenSegment {
             seed: header.seed(),
             path,
+            sealer: file.key.clone().map(Sealer::new),
             file,
             capacity,
             written: scan.end,
@@ -753,7 +783,7 @@ impl Opening<'_> {
         let new = path.with_extension("new");
         let file = self
             .disk
-            .create(&new, self.segment_bytes.max(scan.end) as usize)?;
+            .create(&new, self.options.segment_bytes.max(scan.end) as usize)?;
         file.write_at(&bytes, 0)?;
         file.sync()?;
         self.disk.rename(&new, path)?;
@@ -784,6 +814,7 @@ fn nameless(bytes: &[u8]) -> FoundKind {
 enum Fault {
     Io(io::Error),
     Format(FormatError),
+    Key(KeyFault),
 }
 
 /// Bytes that are none of ours are found out otherwise; a newer version is nothing to touch.

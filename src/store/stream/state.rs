@@ -23,8 +23,8 @@ pub(super) const KEEP: u8 = 0;
 /// is searched otherwise.
 const FOLLOW_MAX: u64 = 256;
 
-/// The state of a stream at some record.
-#[derive(Debug)]
+/// The state of a stream at some record. A clone costs little, whatever the number of subjects.
+#[derive(Clone, Debug)]
 pub(super) struct State {
     /// The last record that this follows from.
     pub(super) applied: LogIndex,
