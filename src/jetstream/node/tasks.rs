@@ -131,7 +131,10 @@ fn create(
     log: LogOptions,
 ) -> Result<Opening, LogError> {
     let (disk, dir): (Arc<dyn Disk>, PathBuf) = match config.storage {
-        StorageType::File => (place.disk.clone(), place.dir.create(&mut meta, &place.keys)?),
+        StorageType::File => (
+            place.disk.clone(),
+            place.dir.create(&mut meta, &place.keys)?,
+        ),
         StorageType::Memory => (Arc::new(MemoryDisk::new()), PathBuf::from("/")),
     };
     let opened = open(disk, &dir, &meta, config, log);
