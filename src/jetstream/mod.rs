@@ -2,3 +2,6 @@
 
 pub mod api;
 pub mod consumer;
+pub mod node;
+pub mod out;
+pub mod stream;
