@@ -6,8 +6,10 @@ mod monitoring;
 mod operations;
 mod profiling;
 mod site;
+mod sockets;
 
 pub use figures::Figures;
+pub use sockets::Sockets;
 
 use crate::accounts::Accounts;
 use crate::accounts::interest::LoopId;
@@ -21,7 +23,7 @@ use crate::loops::jetstream::{JetStreamLoop, StoreError};
 use crate::loops::monitor::Monitor;
 use crate::loops::system::SystemLoop;
 use crate::loops::verifier::Verifier;
-use crate::net::listen::{Acceptor, listen};
+use crate::net::listen::{Acceptor, adopt, listen};
 use crate::net::tls::{ServerTls, TlsError};
 use crate::nkey::ServerKey;
 use crate::options::Options;
@@ -173,6 +175,14 @@ impl Server {
     /// The address cannot be listened on, a file of TLS does not hold what it should, or the system
     /// lacks what the loops need.
     pub fn start(options: Options) -> Result<Server, StartError> {
+        Server::start_on(options, Sockets::default())
+    }
+
+    /// [`Server::start`] with sockets that are listening already.
+    ///
+    /// # Errors
+    /// As there; and a socket for monitoring, where that is not configured.
+    pub fn start_on(options: Options, sockets: Sockets) -> Result<Server, StartError> {
         let tls = load_tls(&options).map_err(StartError::Tls)?;
         let http_tls = monitoring::load_tls(&options).map_err(StartError::Tls)?;
         let mut seed = [0; 32];
@@ -188,7 +198,7 @@ impl Server {
 
         let sites = monitoring::Sites {
             profiling: monitoring::bind_profiling(&options)?,
-            monitoring: monitoring::bind(&options)?,
+            monitoring: monitoring::bind(&options, sockets.monitor)?,
             tls: http_tls,
         };
         let port = match options.port {
@@ -200,7 +210,11 @@ impl Server {
             })?,
         };
         let at = |e: io::Error| StartError::Listen(join(&options.host, port), e);
-        let listener = listen(&options.host, port).map_err(at)?;
+        let listener = match sockets.client {
+            Some(socket) => adopt(socket),
+            None => listen(&options.host, port),
+        };
+        let listener = listener.map_err(at)?;
         let addr = listener.local_addr().map_err(at)?;
 
         let cores = thread::available_parallelism().map_or(1, usize::from);
