@@ -19,7 +19,7 @@ use crate::base::text::PlainError;
 use crate::logging;
 use crate::options::{Options, VERSION};
 use crate::os::signals::{self, Signal, Signals};
-use crate::os::{interfaces, limits, malloc};
+use crate::os::{interfaces, limits, lost_files, malloc};
 use crate::server::{HttpAddr, Server};
 
 /// Larger payloads are warned of.
@@ -35,6 +35,9 @@ const LAME_DUCK_SLACK: Duration = Duration::from_secs(2);
 pub(super) fn serve(setup: Setup) -> ExitCode {
     malloc::tune();
     limits::raise_open_files();
+    if let Err(e) = lost_files::survive() {
+        warn!("Files that are cut by others cannot be survived: {e}");
+    }
     // Before any other thread starts: what comes early waits its turn instead of killing.
     let signals = Signals::install();
     let log = match logging::init(&setup.options.log) {

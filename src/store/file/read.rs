@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::format::{Record, SegmentHeader, record_len};
+use super::format::{Kind, Record, SegmentHeader, front, record_len};
 use super::map::Map;
+use super::options::{Handles, Pin};
 use crate::store::disk::DiskFile;
 
 /// Bytes of a record from which on it is not copied: the copy would cost more than the count of
@@ -22,6 +23,7 @@ const FIRST_READ: usize = 512;
 pub(super) struct SegmentFile {
     pub(super) file: Arc<dyn DiskFile>,
     pub(super) map: Option<Map>,
+    _pin: Option<Arc<Pin>>,
 }
 
 /// Where a record is read to. Keep it for the next one.
@@ -90,10 +92,39 @@ pub(super) enum ReadFault {
 }
 
 impl SegmentFile {
-    /// Opens what was created or opened, for records up to `capacity`.
-    pub(super) fn new(file: Arc<dyn DiskFile>, capacity: usize) -> io::Result<SegmentFile> {
-        let map = file.map(capacity)?;
-        Ok(SegmentFile { file, map })
+    /// Opens what was created or opened, for records up to `capacity`. What cannot be mapped is read
+    /// otherwise.
+    pub(super) fn new(file: Arc<dyn DiskFile>, capacity: usize) -> SegmentFile {
+        let map = file.map(capacity).ok().flatten();
+        let _pin = None;
+        SegmentFile { file, map, _pin }
+    }
+
+    /// The same without a map.
+    pub(super) fn unmapped(file: Arc<dyn DiskFile>) -> SegmentFile {
+        let (map, _pin) = (None, None);
+        SegmentFile { file, map, _pin }
+    }
+
+    /// The same for a segment that is appended to, as long as there are maps for those.
+    pub(super) fn pinned(
+        file: Arc<dyn DiskFile>,
+        capacity: usize,
+        handles: &Arc<Handles>,
+    ) -> SegmentFile {
+        match handles.pin() {
+            Some(pin) => SegmentFile {
+                _pin: Some(Arc::new(pin)),
+                ..SegmentFile::new(file, capacity)
+            },
+            None => SegmentFile::unmapped(file),
+        }
+    }
+
+    /// Whether somebody cut the file while it was mapped.
+    #[inline]
+    pub(super) fn is_cut(&self) -> bool {
+        self.map.as_ref().is_some_and(Map::is_cut)
     }
 
     /// The record at `at`; records end at `end`.
@@ -156,6 +187,13 @@ impl SegmentFile {
             return Record::decode(rest, header, seed).ok();
         }
         Record::fields(rest.get(..len)?, header)
+    }
+
+    /// Looks at the front of the record at `at`, unchecked. `None` where there is no map, or no
+    /// record.
+    #[inline]
+    pub(super) fn glance(&self, at: u32, end: u32) -> Option<(Kind, &[u8])> {
+        front(self.map.as_ref()?.get(at as usize..end as usize)?)
     }
 }
 

@@ -22,10 +22,11 @@ use std::sync::Arc;
 use super::format::{FIRST_RECORD, FOOTER_LEN, Footer, FormatError, HEADER_LEN, SegmentHeader};
 use super::log::{Log, segment_number};
 use super::open_segment::{LOST, OpenSegment};
-use super::options::LogOptions;
+use super::options::{Handles, LogOptions, Marks};
 use super::read::SegmentFile;
 use super::scan::{Scan, scan};
 use super::sealed::Sealed;
+use super::subjects::Wanted;
 use crate::base::clock::Mono;
 use crate::store::disk::{Disk, Entry};
 use crate::store::error::{LogError, Reason, is_full};
@@ -118,6 +119,7 @@ impl Log {
             stream,
             known,
             segment_bytes: options.segment_bytes,
+            handles: &options.handles,
             report: Recovery::default(),
         };
         let found = opening.find(progress)?;
@@ -138,6 +140,10 @@ impl Log {
             failed: None,
             synced_at: Mono::ZERO,
             reads: 0,
+            wanted: Wanted::Nothing,
+            turn: Mono::ZERO,
+            marks: Marks::default(),
+            failures: vec![],
             _lock: lock,
         };
         if let Some(header) = kept.next {
@@ -160,6 +166,7 @@ struct Opening<'a> {
     stream: StreamId,
     known: Known,
     segment_bytes: u32,
+    handles: &'a Arc<Handles>,
     report: Recovery,
 }
 
@@ -657,7 +664,7 @@ impl Opening<'_> {
             Some(_) => self.write_anew(&header, &path, &scan)?,
             None => self.disk.open(&path)?,
         };
-        let file = SegmentFile::new(file, capacity as usize)?;
+        let file = SegmentFile::pinned(file, capacity as usize, self.handles);
         let mut bytes = vec![0; scan.end as usize];
         if file.file.read_at(&mut bytes, 0)? < bytes.len() && scan.end > FIRST_RECORD {
             return Err(io::ErrorKind::UnexpectedEof.into());

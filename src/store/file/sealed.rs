@@ -3,11 +3,13 @@
 use std::io;
 use std::path::Path;
 
-use super::format::{Footer, u32_at};
+use super::format::{FIRST_RECORD, Footer, u32_at};
 use super::open_segment::LOST;
-use super::options::{HandleCount, Handles};
+use super::options::{HandleCount, Handles, Marks};
 use super::read::{ReadBuffer, ReadFault, SegmentFile, Stored};
 use super::scan::{Scan, scan};
+use super::subjects::SegmentSubjects;
+use super::warm::Warmth;
 use crate::store::disk::{Disk, read_file};
 use crate::store::types::{LogIndex, StreamSeq};
 use std::sync::Arc;
@@ -22,13 +24,23 @@ pub(super) struct Sealed {
     pub(super) handle: Option<Handle>,
     /// When it was read last, in reads of the log.
     pub(super) used: u64,
+    /// Where its subjects are, if that was worth finding out.
+    pub(super) subjects: Option<Arc<SegmentSubjects>>,
+    /// Records that were looked at and were of no use to who looked.
+    pub(super) passed: u32,
+    /// What of it is in memory, as far as that is known.
+    pub(super) warmth: Warmth,
+    /// Where it is told that some of the log's handles are needed by others.
+    pub(super) marks: Marks,
+    /// It cannot be read before the log is opened again.
+    pub(super) failed: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Handle {
     pub(super) file: SegmentFile,
     tables: Tables,
-    _count: HandleCount,
+    pub(super) count: HandleCount,
 }
 
 #[derive(Debug)]
@@ -50,6 +62,11 @@ impl Sealed {
             file_len,
             handle: None,
             used: 0,
+            subjects: None,
+            passed: 0,
+            warmth: Warmth::default(),
+            marks: Marks::default(),
+            failed: false,
         }
     }
 
@@ -65,18 +82,22 @@ impl Sealed {
         LogIndex(self.first_index().0 - 1 + u64::from(self.footer.records))
     }
 
-    /// Opens the file, unless it is open. Says whether there are too many open ones now.
+    /// Opens the file, unless it is open.
     pub(super) fn open(
         &mut self,
         disk: &dyn Disk,
         path: &Path,
         handles: &Arc<Handles>,
-    ) -> io::Result<bool> {
+    ) -> io::Result<()> {
         if self.handle.is_some() {
-            return Ok(false);
+            return Ok(());
         }
         let len = usize::try_from(self.file_len).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        let file = SegmentFile::new(disk.open(path)?, len)?;
+        let count = handles.take(&self.marks);
+        let file = match count.may_map() {
+            true => SegmentFile::new(disk.open(path)?, len),
+            false => SegmentFile::unmapped(disk.open(path)?),
+        };
         // A file that somebody cut must not be touched through a map.
         if file.file.len()? < self.file_len {
             return Err(io::Error::new(
@@ -88,13 +109,12 @@ impl Sealed {
             Some(tables) => tables,
             None => self.make_tables(disk, path)?,
         };
-        let (count, many) = handles.take();
         self.handle = Some(Handle {
             file,
             tables,
-            _count: count,
+            count,
         });
-        Ok(many)
+        Ok(())
     }
 
     /// The tables of the file, if they are sound.
@@ -175,6 +195,11 @@ impl Sealed {
     /// none. The segment must be open.
     pub(super) fn position(&self, sequence: StreamSeq) -> u32 {
         let base = self.footer.header.base_sequence.0;
+        if self.footer.sequences_at == 0 {
+            let before = sequence.0.saturating_sub(base.saturating_add(1));
+            let before = u32::try_from(before).unwrap_or(u32::MAX);
+            return before.min(self.footer.records);
+        }
         let (mut low, mut high) = (0, self.footer.records);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -186,6 +211,17 @@ impl Sealed {
             }
         }
         low
+    }
+
+    /// Where a record begins and ends, if it is there, or else all of them do; to be brought into
+    /// memory.
+    pub(super) fn range(&self, ordinal: u32) -> Option<(u32, u32)> {
+        let end = self.footer.data_end;
+        let Some(start) = self.offset(ordinal).filter(|at| *at > LOST) else {
+            return Some((FIRST_RECORD, end));
+        };
+        let next = self.offset(ordinal.saturating_add(1));
+        Some((start, next.filter(|next| *next > start).unwrap_or(end)))
     }
 
     /// Whether a record is known to be damaged. The segment must be open.

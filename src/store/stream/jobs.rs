@@ -5,8 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::store::disk::Disk;
+#[cfg(doc)]
+use crate::store::error::LogError;
 use crate::store::error::Reason;
-use crate::store::file::{SyncDone, SyncJob};
+use crate::store::file::{
+    ScrubDone, ScrubJob, SubjectsDone, SubjectsJob, SyncDone, SyncJob, WarmDone, WarmJob,
+};
 use crate::store::types::{LogIndex, StreamSeq};
 
 /// Something to be done. Run it anywhere, and give the outcome to the store it came from.
@@ -14,6 +18,12 @@ use crate::store::types::{LogIndex, StreamSeq};
 pub enum Job {
     Sync(SyncJob),
     Checkpoint(CheckpointJob),
+    /// Finds out where subjects are in a segment, which makes searches faster.
+    Subjects(SubjectsJob),
+    /// Brings messages into memory that somebody wants to read, see [`LogError::Cold`].
+    Warm(WarmJob),
+    /// Checks a part of what is stored.
+    Scrub(ScrubJob),
 }
 
 /// The outcome of a [`Job`].
@@ -21,6 +31,9 @@ pub enum Job {
 pub enum JobDone {
     Sync(SyncDone),
     Checkpoint(CheckpointDone),
+    Subjects(SubjectsDone),
+    Warm(WarmDone),
+    Scrub(ScrubDone),
 }
 
 impl Job {
@@ -29,6 +42,9 @@ impl Job {
         match self {
             Job::Sync(job) => JobDone::Sync(job.run()),
             Job::Checkpoint(job) => JobDone::Checkpoint(job.run()),
+            Job::Subjects(job) => JobDone::Subjects(job.run()),
+            Job::Warm(job) => JobDone::Warm(job.run()),
+            Job::Scrub(job) => JobDone::Scrub(job.run()),
         }
     }
 }

@@ -15,6 +15,8 @@ mod orders;
 mod purge;
 mod read;
 mod removal;
+mod scrub;
+mod search;
 mod state;
 
 use std::path::{Path, PathBuf};
@@ -22,11 +24,14 @@ use std::sync::Arc;
 
 pub use jobs::{Job, JobDone};
 pub use orders::{Limits, Purge};
-pub use read::{Found, Message};
+pub use read::Message;
 pub use removal::Expired;
+pub use scrub::{Damage, DamageKind, ScrubProgress};
+pub use search::{Found, Reader};
 pub use state::StreamState;
 
 use self::checkpoint::Checkpoints;
+use self::scrub::Scrub;
 use self::state::State;
 use super::disk::Disk;
 use super::error::LogError;
@@ -51,6 +56,7 @@ pub struct StreamStore {
     scratch: Vec<u8>,
     /// Messages that have expired and could not be removed for want of room.
     overdue: Vec<StreamSeq>,
+    scrub: Scrub,
 }
 
 /// How a stream is kept.
@@ -125,6 +131,7 @@ impl StreamStore {
             buffer: ReadBuffer::default(),
             scratch: vec![],
             overdue: vec![],
+            scrub: Scrub::default(),
         };
         let mut opened = Opened {
             log: report,
@@ -201,6 +208,8 @@ impl StreamStore {
         self.state.applied = opened.last;
         self.state.catch_up(self.log.last_sequence());
         while self.work(usize::MAX) {}
+        // It is told by what opening gives.
+        self.state.found_lost.clear();
         // A log that failed meanwhile says so here.
         self.log.commit()
     }
@@ -311,13 +320,14 @@ impl StreamStore {
 
     /// What is to be done where it may take its time, if something is due.
     pub fn poll_job(&mut self, now: Mono) -> Option<Job> {
+        self.log.handle_turn(now);
         if let Some(sync) = self.log.poll_sync(now) {
             return Some(Job::Sync(sync));
         }
         if self.is_checkpoint_due() {
             return self.checkpoint_job();
         }
-        None
+        self.log.subjects_job().map(Job::Subjects)
     }
 
     /// Takes the outcome of a job.
@@ -334,6 +344,18 @@ impl StreamStore {
             JobDone::Checkpoint(done) => {
                 let first = self.checkpoints.handle_done(done)?;
                 self.reclaim(first)
+            }
+            JobDone::Subjects(done) => {
+                self.log.handle_subjects(done);
+                Ok(())
+            }
+            JobDone::Warm(done) => {
+                self.log.handle_warm(&done);
+                Ok(())
+            }
+            JobDone::Scrub(done) => {
+                self.handle_scrubbed(done);
+                Ok(())
             }
         }
     }

@@ -18,6 +18,9 @@ const EVICT_AT_ONCE: usize = 16;
 /// is searched otherwise.
 const FOLLOW_MAX: u64 = 256;
 
+/// Runs of lost messages that are kept to be told of. The set of lost ones has all.
+const FOUND_MAX: usize = 1024;
+
 /// The state of a stream at some record.
 #[derive(Debug)]
 pub(super) struct State {
@@ -34,6 +37,8 @@ pub(super) struct State {
     pub(super) deleted: SequenceSet,
     /// Sequences of messages that were damaged.
     pub(super) lost: SequenceSet,
+    /// Runs of those that were not told of yet.
+    pub(super) found_lost: Vec<(StreamSeq, StreamSeq)>,
     pub(super) subjects: SubjectIndex,
     /// Messages that go at a time of their own.
     pub(super) expiry: ExpiryWheel,
@@ -87,6 +92,7 @@ impl State {
             bytes: 0,
             deleted: SequenceSet::new(),
             lost: SequenceSet::new(),
+            found_lost: vec![],
             subjects: SubjectIndex::new(),
             expiry: ExpiryWheel::new(Timestamp(0)),
             aged: StreamSeq(0),
@@ -246,6 +252,12 @@ impl State {
             self.lost.insert(sequence);
             self.messages = self.messages.saturating_sub(1);
             self.drop_sequence(sequence);
+            let has_room = self.found_lost.len() < FOUND_MAX;
+            match self.found_lost.last_mut() {
+                Some((_, last)) if last.next() == sequence => *last = sequence,
+                _ if has_room => self.found_lost.push((sequence, sequence)),
+                _ => {}
+            }
         }
     }
 

@@ -3,5 +3,6 @@
 mod faulty;
 mod kill;
 mod log_faults;
+mod reading;
 mod seeds;
 mod stream_model;

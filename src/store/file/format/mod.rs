@@ -13,7 +13,7 @@ use std::fmt;
 pub use container::{Container, ContainerKind, Section, Sections};
 pub use footer::{FOOTER_LEN, Footer};
 pub use header::{HEADER_COPIES, HEADER_LEN, SegmentHeader};
-pub use record::{FIXED_LEN, Kind, RECORD_MAX, Record, RecordFault, record_len};
+pub use record::{FIXED_LEN, Kind, RECORD_MAX, Record, RecordFault, front, record_len};
 pub use set::{decode_runs, encode_runs};
 
 pub use bytes::{u16_at, u32_at, u64_at};
