@@ -54,6 +54,8 @@ impl LogOptions {
 pub struct Handles {
     open: AtomicUsize,
     max: usize,
+    /// Those of the open ones that are marked. It changes under the lock of the clock.
+    marked: AtomicUsize,
     /// Maps of segments that are appended to.
     pinned: AtomicUsize,
     clock: Mutex<Clock>,
@@ -94,6 +96,7 @@ impl Handles {
         Handles {
             open: AtomicUsize::new(0),
             max,
+            marked: AtomicUsize::new(0),
             pinned: AtomicUsize::new(0),
             clock: Mutex::default(),
             subjects_bytes: AtomicUsize::new(0),
@@ -114,8 +117,9 @@ impl Handles {
             marks: marks.clone(),
         });
         let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-        if before >= self.max {
-            clock.mark();
+        let marked = self.marked.load(Ordering::Relaxed);
+        if before >= self.max.saturating_add(marked) && clock.mark() {
+            self.marked.fetch_add(1, Ordering::Relaxed);
         }
         clock.all.push(Arc::downgrade(&own));
         HandleCount {
@@ -134,12 +138,13 @@ impl Handles {
 }
 
 impl Clock {
-    /// Marks a segment that was not read since the search came by the last time.
-    fn mark(&mut self) {
+    /// Marks a segment that was not read since the search came by the last time; says whether there
+    /// was one.
+    fn mark(&mut self) -> bool {
         // Twice around, all are seen as not read.
         for _ in 0..2 * self.all.len() {
             if self.all.is_empty() {
-                return;
+                return false;
             }
             self.at %= self.all.len();
             let Some(seen) = self.all[self.at].upgrade() else {
@@ -153,8 +158,9 @@ impl Clock {
             }
             seen.is_marked.store(true, Ordering::Relaxed);
             seen.marks.0.store(true, Ordering::Relaxed);
-            return;
+            return true;
         }
+        false
     }
 }
 
@@ -208,6 +214,12 @@ impl HandleCount {
 
 impl Drop for HandleCount {
     fn drop(&mut self) {
+        let clock = self.handles.clock.lock();
+        let _clock = clock.unwrap_or_else(PoisonError::into_inner);
+        // From here on nobody marks it.
+        if self.own.is_marked.swap(true, Ordering::Relaxed) {
+            self.handles.marked.fetch_sub(1, Ordering::Relaxed);
+        }
         self.handles.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
