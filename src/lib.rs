@@ -19,8 +19,8 @@
 //! | program | [`cli`], [`server`] |
 //! | loops: the only place where sockets are read and written | [`loops`] |
 //! | mechanism | [`os`], [`logging`], [`net`] |
-//! | decisions, without I/O | [`options`], [`accounts`], [`auth`], [`conn`], [`routing`], [`broker`], [`monitor`], [`system`] |
-//! | forms | [`proto`], [`subject`], [`nkey`], [`config`], [`store`] |
+//! | decisions, without I/O | [`options`], [`accounts`], [`auth`], [`conn`], [`routing`], [`jetstream`], [`broker`], [`monitor`], [`system`] |
+//! | forms | [`proto`], [`json`], [`subject`], [`nkey`], [`config`], [`store`] |
 //! | ground | [`base`] |
 
 #![cfg_attr(
@@ -39,6 +39,8 @@ pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod conn;
+pub mod jetstream;
+pub mod json;
 pub mod logging;
 pub mod loops;
 pub mod monitor;

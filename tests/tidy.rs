@@ -17,6 +17,7 @@ type Module = (&'static str, u8, &'static [&'static str]);
 #[rustfmt::skip]
 const MODULES: &[Module] = &[
     ("base", 0, &[]),
+    ("json", 1, &[]),
     ("proto", 1, &[]),
     ("subject", 1, &[]),
     ("nkey", 1, &[]),
@@ -25,6 +26,7 @@ const MODULES: &[Module] = &[
     ("options", 2, &[]),
     ("accounts", 2, &["options"]),
     ("auth", 2, &["options", "accounts"]),
+    ("jetstream", 2, &["options", "accounts"]),
     ("conn", 2, &["options", "accounts", "auth"]),
     ("routing", 2, &["options", "accounts", "auth", "conn"]),
     ("broker", 2, &["options", "accounts", "auth", "conn", "routing"]),

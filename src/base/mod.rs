@@ -1,6 +1,7 @@
 //! What every other layer may use: time, identifiers, text forms, arenas, random numbers, limits.
 
 pub mod address;
+pub mod calendar;
 pub mod clock;
 pub mod duration;
 pub mod hash;

@@ -1,6 +1,7 @@
 //! Text forms that operators and clients know from the reference server: durations, quoted
 //! strings, operating system errors. Each is a newtype to be used with `{}`.
 
+use super::calendar::Date;
 use std::fmt::{self, Display, Formatter, Write};
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -63,18 +64,8 @@ impl Display for Rfc3339 {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
         let (seconds, of_day) = (since.as_secs(), since.as_secs() % 86_400);
-        // Years begin in March here, so that the day that some have more is the last one. An era
-        // are 400 years.
-        let days = seconds / 86_400 + 719_468;
-        let (era, of_era) = (days / 146_097, days % 146_097);
-        let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-        let of_year = of_era - (365 * year + year / 4 - year / 100);
-        let month = (5 * of_year + 2) / 153;
-        let day = of_year - (153 * month + 2) / 5 + 1;
-        let (year, month) = match month {
-            0..=9 => (era * 400 + year, month + 3),
-            _ => (era * 400 + year + 1, month - 9),
-        };
+        let days = i64::try_from(seconds / 86_400).unwrap_or(i64::MAX / 2);
+        let Date { year, month, day } = Date::from_days(days);
         write!(f, "{year:04}-{month:02}-{day:02}T{:02}:", of_day / 3600)?;
         write!(f, "{:02}:{:02}", of_day / 60 % 60, of_day % 60)?;
         if since.subsec_nanos() > 0 {

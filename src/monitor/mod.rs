@@ -19,7 +19,6 @@ mod expvarz;
 pub mod figures;
 mod gatewayz;
 pub mod go_decode;
-pub mod go_json;
 pub mod head;
 mod healthz;
 pub mod http;
@@ -45,6 +44,7 @@ mod testing;
 mod tests;
 mod varz;
 
+pub use crate::json::write as go_json;
 pub use source::Source;
 
 use query::Query;

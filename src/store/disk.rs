@@ -23,13 +23,16 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// The files of a directory, in no order.
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
 
+    /// The names of the directories in a directory, in no order; none if it does not exist.
+    fn dirs(&self, dir: &Path) -> io::Result<Vec<String>>;
+
     /// Opens a file that exists, to read and write it.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
 
     /// Makes an empty file, in place of one that exists. It is to have `capacity` bytes at most.
     fn create(&self, path: &Path, capacity: usize) -> io::Result<Arc<dyn DiskFile>>;
 
-    /// Gives a file a new name in its directory; a file that had that name is gone.
+    /// Gives a file or a directory a new name in its directory; a file that had that name is gone.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file.
@@ -122,6 +125,21 @@ impl Disk for OsDisk {
             }
         }
         Ok(entries)
+    }
+
+    fn dirs(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+            entries => entries?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                names.extend(entry.file_name().into_string().ok());
+            }
+        }
+        Ok(names)
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {

@@ -1,7 +1,7 @@
 //! A disk in memory, for streams that are not to outlive the process: the same log, with nothing
 //! to sync.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +15,7 @@ use super::file::map::{Anonymous, Map};
 #[derive(Debug, Default)]
 pub struct MemoryDisk {
     files: Mutex<BTreeMap<PathBuf, Arc<MemoryFile>>>,
+    dirs: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl MemoryDisk {
@@ -26,10 +27,16 @@ impl MemoryDisk {
     fn files(&self) -> std::sync::MutexGuard<'_, BTreeMap<PathBuf, Arc<MemoryFile>>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn made(&self) -> std::sync::MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.dirs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Disk for MemoryDisk {
-    fn create_dir(&self, _dir: &Path) -> io::Result<()> {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        let dirs = dir.ancestors().map(Path::to_owned);
+        self.made().extend(dirs);
         Ok(())
     }
 
@@ -45,6 +52,13 @@ impl Disk for MemoryDisk {
             }
         }
         Ok(entries)
+    }
+
+    fn dirs(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let dirs = self.made();
+        let below = dirs.iter().filter(|d| d.parent() == Some(dir));
+        let names = below.filter_map(|d| Some(d.file_name()?.to_str()?.to_owned()));
+        Ok(names.collect())
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
@@ -63,8 +77,23 @@ impl Disk for MemoryDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut files = self.files();
-        let file = files.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        files.insert(to.to_owned(), file);
+        if let Some(file) = files.remove(from) {
+            files.insert(to.to_owned(), file);
+            return Ok(());
+        }
+        let mut dirs = self.made();
+        if !dirs.contains(from) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let moved = |path: &Path| -> PathBuf {
+            match path.strip_prefix(from) {
+                Ok(rest) => to.iter().chain(rest).collect(),
+                Err(_) => path.to_owned(),
+            }
+        };
+        *dirs = dirs.iter().map(|dir| moved(dir)).collect();
+        let all = std::mem::take(&mut *files).into_iter();
+        *files = all.map(|(path, file)| (moved(&path), file)).collect();
         Ok(())
     }
 
@@ -73,7 +102,8 @@ impl Disk for MemoryDisk {
         removed.map(drop).ok_or(io::ErrorKind::NotFound.into())
     }
 
-    fn remove_dir(&self, _dir: &Path) -> io::Result<()> {
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.made().remove(dir);
         Ok(())
     }
 

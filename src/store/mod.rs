@@ -16,11 +16,14 @@
 //! outcome. The bytes on disk are described in `file/FORMAT.md`.
 
 pub mod consumer;
+pub mod crypt;
+pub mod directory;
 pub mod disk;
 pub mod error;
 pub mod file;
 pub mod index;
 pub mod memory;
+pub mod meta;
 pub mod stream;
 pub mod sync_pool;
 pub mod types;

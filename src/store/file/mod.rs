@@ -1,5 +1,6 @@
 //! The log of a stream as files: how its bytes are laid out, written, synced, read and recovered.
 
+pub(super) mod copies;
 mod failure;
 pub mod format;
 pub mod log;

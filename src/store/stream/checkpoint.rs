@@ -1,15 +1,16 @@
 //! The state of a stream, kept in two files in turns, so that opening a stream takes the log's
 //! tail only.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::StreamStore;
 use super::jobs::{CheckpointDone, CheckpointJob, Job};
 use super::orders::Limits;
 use super::purge::Purging;
 use super::state::State;
-use crate::store::disk::{Disk, read_file};
-use crate::store::error::{LogError, Reason};
+use crate::store::disk::Disk;
+use crate::store::error::LogError;
+use crate::store::file::copies::CHECKPOINT;
 use crate::store::file::format::{Container, ContainerKind, FormatError, Section};
 use crate::store::index::varint::{self, Malformed, Reader};
 use crate::store::index::{Block, Builder, Cursor, ExpiryWheel, SequenceSet, encode_block};
@@ -57,12 +58,7 @@ impl Checkpoints {
     ) -> Result<(Checkpoints, Option<State>), LogError> {
         let mut newest: Option<(u64, State, u64, u64)> = None;
         let mut highest = 0;
-        for generation in 0..2 {
-            let path = path(dir, generation);
-            let failed = |e| LogError::Io(Reason::new("read", &path, &e));
-            let Some(bytes) = read_file(disk, &path).map_err(failed)? else {
-                continue;
-            };
+        for (path, bytes) in CHECKPOINT.read(disk, dir)? {
             let (container, state, first_segment) = match decode(&bytes, stream) {
                 Ok(decoded) => decoded,
                 Err(error @ FormatError::Version(_)) => {
@@ -124,10 +120,6 @@ impl Checkpoints {
     }
 }
 
-fn path(dir: &Path, generation: u64) -> PathBuf {
-    dir.join(["checkpoint.a", "checkpoint.b"][usize::from(generation % 2 == 1)])
-}
-
 impl StreamStore {
     /// Whether the log's tail is so long, or so much of the log is dead, that it is worth a
     /// checkpoint, and one can be made.
@@ -163,7 +155,8 @@ impl StreamStore {
         saved.in_flight = Some((generation, first_segment, self.log.written_bytes()));
         Some(Job::Checkpoint(CheckpointJob {
             disk: self.disk.clone(),
-            path: path(&self.dir, generation),
+            dir: self.dir.clone(),
+            copy: CHECKPOINT.turn(generation),
             bytes,
             applied: self.state.applied,
             first: self.state.first,

@@ -1,6 +1,5 @@
 //! What a stream has to do on the disk and may take its time, to be done elsewhere.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,6 +7,7 @@ use crate::store::disk::Disk;
 #[cfg(doc)]
 use crate::store::error::LogError;
 use crate::store::error::Reason;
+use crate::store::file::copies::CHECKPOINT;
 use crate::store::file::{
     ScrubDone, ScrubJob, SubjectsDone, SubjectsJob, SyncDone, SyncJob, WarmDone, WarmJob,
 };
@@ -53,7 +53,9 @@ impl Job {
 #[derive(Debug)]
 pub struct CheckpointJob {
     pub(super) disk: Arc<dyn Disk>,
-    pub(super) path: PathBuf,
+    pub(super) dir: PathBuf,
+    /// Which of the copies it takes the place of: the older one.
+    pub(super) copy: usize,
     pub(super) bytes: Vec<u8>,
     pub(super) applied: LogIndex,
     pub(super) first: StreamSeq,
@@ -70,23 +72,13 @@ pub struct CheckpointDone {
 
 impl CheckpointJob {
     fn run(self) -> CheckpointDone {
-        let result = self.write();
+        let result = CHECKPOINT.replace(&*self.disk, &self.dir, self.copy, &self.bytes);
+        let path = CHECKPOINT.path(&self.dir, self.copy);
         CheckpointDone {
             applied: self.applied,
             first: self.first,
             len: self.bytes.len() as u64,
-            result: result.map_err(|e| Reason::new("write", &self.path, &e)),
-        }
-    }
-
-    /// Writes the copy that is older, whose bytes are of no use any more.
-    fn write(&self) -> io::Result<()> {
-        let file = self.disk.create(&self.path, self.bytes.len())?;
-        file.write_at(&self.bytes, 0)?;
-        file.sync()?;
-        match self.path.parent() {
-            Some(dir) => self.disk.sync_dir(dir),
-            None => Ok(()),
+            result: result.map_err(|e| Reason::new("write", &path, &e)),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! Every call of a [`FaultyDisk`] is counted. At the call that the test has chosen it fails, or
 //! the power goes, from which on nothing works until [`FaultyDisk::restart`].
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,9 +44,61 @@ struct State {
     /// The names as the running system sees them, and as they are on the disk.
     names: BTreeMap<PathBuf, u64>,
     durable: BTreeMap<PathBuf, u64>,
+    /// Directories, likewise; those that nobody made are there, too, unless this disk is strict.
+    dirs: BTreeSet<PathBuf>,
+    durable_dirs: BTreeSet<PathBuf>,
+    strict: bool,
     /// Changes of names since the last sync of their directory.
-    changes: Vec<(PathBuf, Option<u64>)>,
+    changes: Vec<Change>,
     locked: HashSet<PathBuf>,
+}
+
+/// A change in a directory.
+#[derive(Clone, Debug)]
+enum Change {
+    File(PathBuf, Option<u64>),
+    /// A directory is made, or removed.
+    Dir(PathBuf, bool),
+    /// A directory gets another name.
+    Move(PathBuf, PathBuf),
+}
+
+impl Change {
+    fn path(&self) -> &Path {
+        match self {
+            Change::File(path, _) | Change::Dir(path, _) | Change::Move(path, _) => path,
+        }
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) {
+        match self {
+            Change::File(path, _) | Change::Dir(path, _) | Change::Move(path, _) => {
+                *path = moved(path, from, to);
+            }
+        }
+    }
+
+    fn apply(self, names: &mut BTreeMap<PathBuf, u64>, dirs: &mut BTreeSet<PathBuf>) {
+        match self {
+            Change::File(path, Some(id)) => drop(names.insert(path, id)),
+            Change::File(path, None) => drop(names.remove(&path)),
+            Change::Dir(path, true) => drop(dirs.insert(path)),
+            Change::Dir(path, false) => drop(dirs.remove(&path)),
+            Change::Move(from, to) => {
+                let all = std::mem::take(names).into_iter();
+                *names = all.map(|(p, f)| (moved(&p, &from, &to), f)).collect();
+                *dirs = dirs.iter().map(|d| moved(d, &from, &to)).collect();
+            }
+        }
+    }
+}
+
+/// What a path becomes when a directory gets another name.
+fn moved(path: &Path, from: &Path, to: &Path) -> PathBuf {
+    match path.strip_prefix(from) {
+        Ok(rest) => to.iter().chain(rest).collect(),
+        Err(_) => path.to_owned(),
+    }
 }
 
 #[derive(Debug, Default, Clone)]
@@ -72,9 +124,19 @@ impl FaultyDisk {
             next_file: 0,
             names: BTreeMap::new(),
             durable: BTreeMap::new(),
+            dirs: BTreeSet::new(),
+            durable_dirs: BTreeSet::new(),
+            strict: false,
             changes: vec![],
             locked: HashSet::new(),
         })))
+    }
+
+    /// A disk that forgets directories, too, with all that is in them.
+    pub(crate) fn strict(seed: u64) -> FaultyDisk {
+        let disk = FaultyDisk::new(seed);
+        disk.state().strict = true;
+        disk
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -104,12 +166,26 @@ impl FaultyDisk {
         let mut state = self.state();
         let state = &mut *state;
         // Names: those changes that were not synced happened or not, each for itself.
-        for (path, file) in std::mem::take(&mut state.changes) {
+        let mut changes: VecDeque<_> = std::mem::take(&mut state.changes).into();
+        while let Some(change) = changes.pop_front() {
             if state.rng.below(2) == 0 {
-                set(&mut state.durable, path, file);
+                change.apply(&mut state.durable, &mut state.durable_dirs);
+            } else if let Change::Move(from, to) = change {
+                // What happened in it later happened where it still is.
+                changes.iter_mut().for_each(|c| c.rename(&to, &from));
             }
         }
+        if state.strict {
+            let dirs = state.durable_dirs.clone();
+            let is_there = |path: &Path| {
+                let mut above = path.ancestors().skip(1).filter(|a| a.parent().is_some());
+                above.all(|a| dirs.contains(a))
+            };
+            state.durable.retain(|path, _| is_there(path));
+            state.durable_dirs.retain(|path| is_there(path));
+        }
         state.names = state.durable.clone();
+        state.dirs = state.durable_dirs.clone();
         for file in state.files.values_mut() {
             file.crash(&mut state.rng);
         }
@@ -204,13 +280,6 @@ fn write(to: &mut Vec<u8>, at: usize, bytes: &[u8]) {
     to[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
-fn set(names: &mut BTreeMap<PathBuf, u64>, path: PathBuf, file: Option<u64>) {
-    match file {
-        Some(id) => names.insert(path, id),
-        None => names.remove(&path),
-    };
-}
-
 #[derive(Clone, Copy, PartialEq)]
 enum Call {
     Read,
@@ -250,15 +319,39 @@ impl State {
         Ok(())
     }
 
-    fn change(&mut self, path: &Path, file: Option<u64>) {
-        set(&mut self.names, path.to_owned(), file);
-        self.changes.push((path.to_owned(), file));
+    fn change(&mut self, change: Change) {
+        change.clone().apply(&mut self.names, &mut self.dirs);
+        self.changes.push(change);
+    }
+
+    /// What was made in a directory that has another name on the disk now.
+    fn settle(&mut self, change: Change) {
+        if let Change::Move(from, to) = &change {
+            self.changes.iter_mut().for_each(|c| c.rename(from, to));
+        }
+        change.apply(&mut self.durable, &mut self.durable_dirs);
     }
 }
 
 impl Disk for FaultyDisk {
-    fn create_dir(&self, _dir: &Path) -> io::Result<()> {
-        self.state().call(Call::Change)
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.call(Call::Change)?;
+        let above: Vec<_> = dir.ancestors().filter(|a| a.parent().is_some()).collect();
+        for dir in above.into_iter().rev() {
+            if !state.dirs.contains(dir) {
+                state.change(Change::Dir(dir.to_owned(), true));
+            }
+        }
+        Ok(())
+    }
+
+    fn dirs(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut state = self.state();
+        state.call(Call::Read)?;
+        let below = state.dirs.iter().filter(|d| d.parent() == Some(dir));
+        let name = |d: &PathBuf| d.file_name().unwrap().to_str().unwrap().to_owned();
+        Ok(below.map(name).collect())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
@@ -289,7 +382,7 @@ impl Disk for FaultyDisk {
         let id = state.next_file;
         state.next_file += 1;
         state.files.insert(id, Inode::default());
-        state.change(path, Some(id));
+        state.change(Change::File(path.to_owned(), Some(id)));
         let (disk, life) = (self.clone(), state.life);
         Ok(Arc::new(FaultyFile { disk, id, life }))
     }
@@ -297,11 +390,15 @@ impl Disk for FaultyDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.call(Call::Change)?;
+        if state.dirs.contains(from) {
+            state.change(Change::Move(from.to_owned(), to.to_owned()));
+            return Ok(());
+        }
         let id = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
         // A rename is one change: both names or none. Here the new name may come without the old
         // one going, which is worse.
-        state.change(to, Some(id));
-        state.change(from, None);
+        state.change(Change::File(to.to_owned(), Some(id)));
+        state.change(Change::File(from.to_owned(), None));
         Ok(())
     }
 
@@ -311,26 +408,31 @@ impl Disk for FaultyDisk {
         if !state.names.contains_key(path) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        state.change(path, None);
+        state.change(Change::File(path.to_owned(), None));
         Ok(())
     }
 
-    fn remove_dir(&self, _dir: &Path) -> io::Result<()> {
-        self.state().call(Call::Change)
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.call(Call::Change)?;
+        let names = state.names.keys().chain(&state.dirs);
+        if names.filter(|p| p.parent() == Some(dir)).count() > 0 {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        state.change(Change::Dir(dir.to_owned(), false));
+        Ok(())
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.call(Call::Change)?;
-        let state = &mut *state;
-        let durable = &mut state.durable;
-        state.changes.retain(|(path, file)| {
-            let here = path.parent() == Some(dir);
-            if here {
-                set(durable, path.clone(), *file);
-            }
-            !here
-        });
+        let all = std::mem::take(&mut state.changes);
+        let (here, rest) = all
+            .into_iter()
+            .partition(|c| c.path().parent() == Some(dir));
+        state.changes = rest;
+        let here: Vec<Change> = here;
+        here.into_iter().for_each(|change| state.settle(change));
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Tests of the store as a whole, and the disk that fails for them.
 
+mod directory;
 mod faulty;
 mod kill;
 mod log_faults;

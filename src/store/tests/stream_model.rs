@@ -764,7 +764,7 @@ fn limits_of_subjects_with_lost_messages_come_to_an_end() {
     assert_eq!(run.store().count_on(b"a"), 5);
 }
 
-/// The sync of a checkpoint fails, and the process ends. To the next one the checkpoint looks right, but
+/// The sync of a checkpoint's name fails, and the process ends. To the next one the checkpoint looks right, but
 /// the power takes it, and what the older one counts must be there still.
 #[test]
 fn segments_stay_until_a_checkpoint_of_this_life_is_on_the_disk() {
@@ -806,8 +806,8 @@ fn segments_stay_until_a_checkpoint_of_this_life_is_on_the_disk() {
         let all = segments();
         let job = run.store().poll_job(Mono::ZERO).unwrap();
         assert!(matches!(job, Job::Checkpoint(_)));
-        // It is created and written, and its sync fails.
-        disk.plan(3, Fault::Eio);
+        // It is made, and gets its name, and the sync of that fails.
+        disk.plan(6, Fault::Eio);
         run.store().handle_done(job.run()).unwrap_err();
         disk.kill();
         run.store = None;

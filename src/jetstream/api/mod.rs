@@ -1,0 +1,25 @@
+//! The data of the JetStream API: configurations, requests, answers and errors, as JSON has them.
+//!
+//! Everything here is a value, or a function of values. What needs more than that, such as the
+//! streams there are, is passed in.
+
+pub mod consumer_config;
+pub mod errors;
+pub mod info;
+pub mod policy;
+pub mod pub_ack;
+pub mod request;
+pub mod response;
+pub mod stream_config;
+
+pub use consumer_config::ConsumerConfig;
+pub use errors::ApiError;
+pub use policy::{
+    AckPolicy, ConsumerAction, DeliverPolicy, DiscardPolicy, PersistMode, PriorityPolicy,
+    ReplayPolicy, RetentionPolicy, StorageType, StoreCompression,
+};
+pub use response::Response;
+pub use stream_config::{Metadata, StreamConfig};
+
+/// The level of the API that this server has.
+pub const LEVEL: u16 = 5;

@@ -1,0 +1,3 @@
+//! JetStream: streams and consumers on top of the store.
+
+pub mod api;

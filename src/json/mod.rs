@@ -1,0 +1,10 @@
+//! JSON as the reference writes and reads it, which is as Go does: tools and people know its bytes,
+//! and its texts about what is wrong.
+
+pub mod nanos;
+pub mod time;
+pub mod write;
+
+pub use nanos::Nanos;
+pub use time::Time;
+pub use write::{compact, indented, is_none};

@@ -1,0 +1,286 @@
+//! The directory of all streams: how their directories are named, made and removed, so that no
+//! crash leaves half of one.
+//!
+//! ```text
+//!  <root>/lock
+//!  <root>/<account>/<stream>/            a stream
+//!  <root>/<account>/<stream>.new/        one that is being made: of no use after a crash
+//!  <root>/<account>/<...>.removed/       one that is being removed: a start goes on with that
+//! ```
+//!
+//! A stream is there from the moment on at which its directory got its name, with the metadata in
+//! it, and is gone when it lost that name. What is not understood is left alone and told.
+
+use std::collections::{BTreeSet, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sha2::{Digest, Sha256};
+
+use super::crypt::Keys;
+use super::disk::{Disk, LockGuard};
+use super::error::{LogError, Reason, is_full};
+use super::meta::{Meta, MetaError, MetaFound, NAME_MAX};
+use super::types::StreamId;
+
+const NEW: &str = ".new";
+const REMOVED: &str = ".removed";
+
+/// Characters of a name that its directory shows.
+const SHOWN_MAX: usize = 40;
+
+/// The directory of all streams, which this process has for itself.
+#[derive(Debug)]
+pub struct StoreDir {
+    disk: Arc<dyn Disk>,
+    root: PathBuf,
+    /// Directories of accounts that are surely on the disk for good.
+    accounts: Mutex<HashSet<PathBuf>>,
+    _lock: LockGuard,
+}
+
+/// A directory that is a stream's by its name.
+#[derive(Debug)]
+pub struct StreamDir {
+    pub dir: PathBuf,
+    /// Its metadata. A stream whose metadata cannot be read is damaged, not absent.
+    pub meta: Result<MetaFound, MetaError>,
+}
+
+/// What is below the directory of all streams.
+#[derive(Debug, Default)]
+pub struct Listing {
+    pub streams: Vec<StreamDir>,
+    /// Directories that are of no use: what a crash left of making a stream, or of removing one.
+    pub remains: Vec<PathBuf>,
+}
+
+/// The files of a stream that is no more, which are still to be removed; that may take its time.
+#[derive(Debug)]
+#[must_use = "the files stay until the next start"]
+pub struct Removal {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+}
+
+impl StoreDir {
+    /// Takes the directory, which is made if it does not exist.
+    ///
+    /// # Errors
+    /// [`LogError::Locked`] if somebody else has it.
+    pub fn open(disk: Arc<dyn Disk>, root: &Path) -> Result<StoreDir, LogError> {
+        disk.create_dir(root)
+            .map_err(|e| failed("create", root, &e))?;
+        for above in root.ancestors().skip(1) {
+            match disk.sync_dir(above) {
+                // What others keep from us, they have made.
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => break,
+                // The root is relative to a directory that was there.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => break,
+                synced => synced.map_err(|e| failed("sync", above, &e))?,
+            }
+        }
+        let path = root.join("lock");
+        let lock = disk.lock(&path).map_err(|e| failed("lock", &path, &e))?;
+        Ok(StoreDir {
+            disk,
+            root: root.to_owned(),
+            accounts: Mutex::default(),
+            _lock: lock.ok_or_else(|| LogError::Locked(root.to_owned()))?,
+        })
+    }
+
+    /// All streams, after what crashes have left was removed.
+    ///
+    /// # Errors
+    /// If the directory cannot be read. What could not be removed is left in
+    /// [`remains`](Listing::remains).
+    pub fn streams(&self, keys: &Keys) -> Result<Listing, LogError> {
+        let mut listing = list(&*self.disk, &self.root, keys)?;
+        // What is seen may be the memory of a system whose disk refused it, and what is told of a
+        // stream must not be taken back. Where that is not so, this costs next to nothing.
+        let accounts: BTreeSet<_> = listing
+            .streams
+            .iter()
+            .filter_map(|s| s.dir.parent())
+            .collect();
+        let streams = listing.streams.iter().map(|s| &*s.dir);
+        for dir in streams.chain(accounts).chain([&*self.root]) {
+            let synced = self.disk.sync_dir(dir);
+            synced.map_err(|e| failed("sync", dir, &e))?;
+        }
+        listing.remains.retain(|dir| {
+            let removal = Removal {
+                disk: self.disk.clone(),
+                dir: dir.clone(),
+            };
+            removal.run().is_err()
+        });
+        Ok(listing)
+    }
+
+    /// The directory of a stream, whether or not there is one.
+    pub fn stream_dir(&self, account: &str, stream: &str) -> PathBuf {
+        stream_dir(&self.root, account, stream)
+    }
+
+    /// Makes the directory of a new stream, with its metadata. The stream is there, for good, when
+    /// this returns.
+    ///
+    /// # Errors
+    /// If there is a stream of that name, a name is longer than any may be, or the disk fails: then
+    /// there is no stream, unless it was the very last step that failed.
+    pub fn create(&self, meta: &mut Meta) -> Result<PathBuf, LogError> {
+        let dir = self.stream_dir(&meta.account, &meta.stream);
+        let account = dir.parent().unwrap_or(&self.root);
+        let made = self.make(meta, account, &dir);
+        made.map_err(|e| failed("create", &dir, &e))?;
+        Ok(dir)
+    }
+
+    fn make(&self, meta: &mut Meta, account: &Path, dir: &Path) -> io::Result<()> {
+        if meta.account.len() > NAME_MAX || meta.stream.len() > NAME_MAX {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidFilename,
+                "the name is too long",
+            ));
+        }
+        let disk = &*self.disk;
+        let name = file_name(dir);
+        if disk.dirs(account)?.contains(&name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let accounts = || self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        if !accounts().contains(account) {
+            disk.create_dir(account)?;
+            disk.sync_dir(&self.root)?;
+            accounts().insert(account.to_owned());
+        }
+        let new = account.join(format!("{name}{NEW}"));
+        disk.create_dir(&new)?;
+        // There may be files from before a crash, or from a try that failed.
+        for entry in disk.list(&new)? {
+            disk.remove(&new.join(entry.name))?;
+        }
+        meta.write_copies(disk, &new)?;
+        disk.rename(&new, dir)?;
+        disk.sync_dir(account)
+    }
+
+    /// Takes a stream's directory away. The stream must be closed. It is gone, for good, when this
+    /// returns, and another one of that name may be made; its files go with [`Removal::run`].
+    ///
+    /// # Errors
+    /// If the disk fails; the stream may be there or not then.
+    pub fn remove(&self, id: StreamId, dir: &Path) -> Result<Removal, LogError> {
+        let account = dir.parent().unwrap_or(&self.root);
+        let incarnation = hex(&id.incarnation);
+        let name = format!("{}-{incarnation}{REMOVED}", file_name(dir));
+        let removed = account.join(name);
+        self.disk
+            .rename(dir, &removed)
+            .and_then(|()| self.disk.sync_dir(account))
+            .map_err(|e| failed("remove", dir, &e))?;
+        Ok(Removal {
+            disk: self.disk.clone(),
+            dir: removed,
+        })
+    }
+}
+
+impl Removal {
+    /// Removes the files. What is left if this fails, a start removes.
+    ///
+    /// # Errors
+    /// If the disk fails, or there is a directory among the files.
+    pub fn run(self) -> Result<(), LogError> {
+        let remove = || -> io::Result<()> {
+            for entry in self.disk.list(&self.dir)? {
+                self.disk.remove(&self.dir.join(entry.name))?;
+            }
+            self.disk.remove_dir(&self.dir)
+        };
+        remove().map_err(|e| failed("remove", &self.dir, &e))
+    }
+}
+
+/// What is below the directory of all streams. Nothing is changed, and no lock is taken.
+///
+/// # Errors
+/// If a directory cannot be read.
+pub fn list(disk: &dyn Disk, root: &Path, keys: &Keys) -> Result<Listing, LogError> {
+    let dirs = |dir: &Path| disk.dirs(dir).map_err(|e| failed("list", dir, &e));
+    let mut listing = Listing::default();
+    for account in dirs(root)? {
+        let account = root.join(account);
+        for name in dirs(&account)? {
+            let dir = account.join(&name);
+            if name.ends_with(NEW) || name.ends_with(REMOVED) {
+                listing.remains.push(dir);
+            } else if is_stream_name(&name) {
+                let meta = Meta::read(disk, &dir, keys).and_then(|found| placed(root, &dir, found));
+                listing.streams.push(StreamDir { dir, meta });
+            }
+        }
+    }
+    listing.streams.sort_by(|a, b| a.dir.cmp(&b.dir));
+    Ok(listing)
+}
+
+/// Metadata in the directory that it belongs to.
+fn placed(root: &Path, dir: &Path, found: MetaFound) -> Result<MetaFound, MetaError> {
+    let (account, stream) = (&found.meta.account, &found.meta.stream);
+    match stream_dir(root, account, stream) == dir {
+        true => Ok(found),
+        false => Err(MetaError::Misplaced {
+            dir: dir.to_owned(),
+            account: account.clone(),
+            stream: stream.clone(),
+        }),
+    }
+}
+
+/// The directory of a stream below that of all streams.
+fn stream_dir(root: &Path, account: &str, stream: &str) -> PathBuf {
+    let id = StreamId::new(account, stream, [0; 16]);
+    let digest = Sha256::digest(account.as_bytes());
+    root.join(shown(account, &digest[..16]))
+        .join(shown(stream, &id.name))
+}
+
+/// A name for a directory: what can be shown of a name anywhere, for people, and a hash that tells
+/// names apart. It is short, in lower case, begins with none of the names that some systems keep
+/// for themselves, and is none of `.` and `..`.
+fn shown(name: &str, hash: &[u8]) -> String {
+    let plain = |c: char| match c.to_ascii_lowercase() {
+        c @ ('a'..='z' | '0'..='9' | '-') => c,
+        _ => '_',
+    };
+    let mut out: String = name.chars().take(SHOWN_MAX).map(plain).collect();
+    out.push('-');
+    out.push_str(&hex(hash));
+    out
+}
+
+/// Whether a directory may be that of a stream: others are somebody else's.
+fn is_stream_name(name: &str) -> bool {
+    let hash = name.rsplit_once('-').map(|(_, hash)| hash);
+    hash.is_some_and(|h| h.len() == 32 && h.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(bytes)
+}
+
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+fn failed(doing: &str, path: &Path, error: &io::Error) -> LogError {
+    match is_full(error) {
+        true => LogError::Full,
+        false => LogError::Io(Reason::new(doing, path, error)),
+    }
+}

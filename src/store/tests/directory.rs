@@ -1,0 +1,286 @@
+//! Streams' directories and metadata, on disks that fail.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::faulty::{Fault, FaultyDisk};
+use super::seeds::for_seeds;
+use crate::base::rng::Rng;
+use crate::store::LogError;
+use crate::store::crypt::Keys;
+use crate::store::directory::{Listing, StoreDir, list};
+use crate::store::disk::{Disk, OsDisk};
+use crate::store::memory::MemoryDisk;
+use crate::store::meta::{Meta, MetaError};
+
+const NAMES: [&str; 4] = ["ORDERS", "orders", "CON", ".."];
+
+fn root() -> &'static Path {
+    Path::new("/store")
+}
+
+fn meta(name: &str, n: u8) -> Meta {
+    Meta::new("$G", name, [n; 16], vec![n; 50])
+}
+
+/// What each stream must be, or one of two where a call failed.
+struct Run {
+    disk: FaultyDisk,
+    rng: Rng,
+    may_be: [Vec<Option<Meta>>; 4],
+    next: u8,
+}
+
+impl Run {
+    fn open(&self) -> Option<(StoreDir, Listing)> {
+        let store = StoreDir::open(Arc::new(self.disk.clone()), root()).ok()?;
+        let listing = store.streams(&Keys::none()).ok()?;
+        Some((store, listing))
+    }
+
+    /// Opens the store and looks whether all is as it may be.
+    fn check(&mut self) -> StoreDir {
+        let (store, listing) = self.open().expect("the disk is well");
+        assert!(listing.remains.is_empty(), "{:?}", listing.remains);
+        let mut found = [const { None }; 4];
+        for one in listing.streams {
+            let meta = one.meta.expect("no crash damages metadata");
+            let at = NAMES.iter().position(|n| *n == meta.meta.stream).unwrap();
+            found[at] = Some(meta.meta);
+        }
+        for (may_be, found) in self.may_be.iter_mut().zip(found) {
+            let plain = |m: &Meta| (m.id, m.config.clone());
+            let (is, all): (_, Vec<_>) = (
+                found.as_ref().map(plain),
+                may_be.iter().map(|m| m.as_ref().map(plain)).collect(),
+            );
+            assert!(all.contains(&is), "{is:?} {all:?}");
+            *may_be = vec![found];
+        }
+        store
+    }
+
+    fn step(&mut self, store: &StoreDir) {
+        let at = self.rng.below(NAMES.len());
+        self.next = self.next.wrapping_add(1);
+        let new = meta(NAMES[at], self.next);
+        let dir = store.stream_dir("$G", NAMES[at]);
+        let is = self.may_be[at].last().cloned().flatten();
+        let (wanted, result) = match is {
+            None => {
+                let mut meta = new.clone();
+                (Some(new), store.create(&mut meta).map(|_| ()))
+            }
+            Some(mut is) if self.rng.below(2) == 0 => {
+                is.config = new.config;
+                let result = is.write(&self.disk, &dir);
+                (Some(is), result)
+            }
+            Some(is) => (
+                None,
+                store.remove(is.id, &dir).map(|removal| drop(removal.run())),
+            ),
+        };
+        match result {
+            Ok(()) => self.may_be[at] = vec![wanted],
+            Err(_) => self.may_be[at].push(wanted),
+        }
+    }
+}
+
+#[test]
+fn a_stream_is_there_or_not_whatever_the_disk_does() {
+    for_seeds("directories", 300, |seed| {
+        let mut run = Run {
+            disk: FaultyDisk::strict(seed),
+            rng: Rng::new(seed ^ 0x5eed),
+            may_be: [const { vec![] }; 4],
+            next: 0,
+        };
+        run.may_be.iter_mut().for_each(|m| m.push(None));
+        for _ in 0..20 {
+            let store = run.check();
+            let fault = [Fault::Crash, Fault::Eio, Fault::Full][run.rng.below(3)];
+            run.disk.plan(run.rng.below(60) as u64, fault);
+            for _ in 0..5 {
+                // After a failure nothing is known, as with a log.
+                if run.may_be.iter().all(|m| m.len() == 1) {
+                    run.step(&store);
+                }
+            }
+            // A start may fail, too.
+            drop(store);
+            let _ = run.open();
+            match run.rng.below(3) {
+                0 if !run.disk.is_dead() => run.disk.kill(),
+                _ => run.disk.restart(),
+            }
+        }
+    });
+}
+
+#[test]
+fn damage_of_one_copy_costs_nothing_and_of_both_nothing_but_the_stream() {
+    let disk = FaultyDisk::new(1);
+    let store = StoreDir::open(Arc::new(disk.clone()), root()).unwrap();
+    let dir = store.create(&mut meta("S", 7)).unwrap();
+    let other = store.create(&mut meta("T", 8)).unwrap();
+    let (a, b) = (dir.join("meta.a"), dir.join("meta.b"));
+    let (whole, len) = (disk.bytes(&a), disk.bytes(&a).len());
+    for bit in 0..len * 8 {
+        disk.damage(&a, |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
+        let found = Meta::read(&disk, &dir, &Keys::none()).unwrap();
+        assert_eq!(found.meta.config, [7; 50]);
+        let damaged = found.damaged.map(|(path, _)| path);
+        assert_eq!(damaged.as_deref(), Some(&*a), "bit {bit}");
+        disk.put(&a, whole.clone());
+    }
+    disk.damage(&a, |bytes| bytes.truncate(len - 1));
+    disk.damage(&b, |bytes| bytes[len / 2] ^= 1);
+    let before = disk.paths();
+    let listing = store.streams(&Keys::none()).unwrap();
+    assert_eq!(disk.paths(), before, "nothing is removed");
+    assert_eq!(listing.streams.len(), 2);
+    for one in listing.streams {
+        if one.dir == other {
+            assert_eq!(one.meta.unwrap().meta.config, [8; 50]);
+            continue;
+        }
+        let text = one.meta.unwrap_err().to_string();
+        let parts = [
+            "no copy of the metadata can be used: ",
+            "meta.a: the file is too short",
+            "meta.b: the checksum",
+        ];
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    }
+    // Without any file it is no less a stream.
+    disk.take(&a);
+    disk.take(&b);
+    let found = Meta::read(&disk, &dir, &Keys::none());
+    assert!(matches!(found, Err(MetaError::Absent(_))));
+    assert_eq!(store.streams(&Keys::none()).unwrap().streams.len(), 2);
+}
+
+#[test]
+fn a_newer_version_of_metadata_is_an_error_that_says_so() {
+    let disk = FaultyDisk::new(1);
+    let store = StoreDir::open(Arc::new(disk.clone()), root()).unwrap();
+    let dir = store.create(&mut meta("S", 7)).unwrap();
+    disk.damage(&dir.join("meta.b"), |bytes| {
+        bytes[8] = 2;
+        let crc = crc32c::crc32c(&bytes[..68]);
+        bytes[68..72].copy_from_slice(&crc.to_le_bytes());
+    });
+    let text = Meta::read(&disk, &dir, &Keys::none())
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("meta.b: written in version 2"), "{text}");
+}
+
+#[test]
+fn a_stream_that_was_copied_elsewhere_is_not_taken_for_another() {
+    let disk = FaultyDisk::new(1);
+    let store = StoreDir::open(Arc::new(disk.clone()), root()).unwrap();
+    let dir = store.create(&mut meta("S", 7)).unwrap();
+    let there = store.stream_dir("$G", "T");
+    disk.create_dir(&there).unwrap();
+    disk.put(&there.join("meta.a"), disk.bytes(&dir.join("meta.a")));
+    let listing = store.streams(&Keys::none()).unwrap();
+    let faults: Vec<_> = listing
+        .streams
+        .into_iter()
+        .filter_map(|s| s.meta.err())
+        .collect();
+    assert!(matches!(&*faults, [MetaError::Misplaced { stream, .. }] if stream == "S"));
+}
+
+#[test]
+fn sections_of_a_later_version_stay() {
+    use crate::store::file::format::{Container, ContainerKind};
+    let disk = FaultyDisk::new(1);
+    let store = StoreDir::open(Arc::new(disk.clone()), root()).unwrap();
+    let dir = store.create(&mut meta("S", 7)).unwrap();
+    let bytes = disk.bytes(&dir.join("meta.a"));
+    let (container, sections) = Container::decode(&bytes, ContainerKind::Meta).unwrap();
+    let mut out = vec![];
+    let next = Container {
+        generation: container.generation + 1,
+        ..container
+    };
+    let mut writer = next.start(&mut out);
+    for section in &sections {
+        writer.add(section.tag, |out| out.extend_from_slice(section.bytes));
+    }
+    writer.add(99, |out| out.extend_from_slice(b"later"));
+    writer.finish();
+    disk.put(&dir.join("meta.a"), out);
+    let mut found = Meta::read(&disk, &dir, &Keys::none()).unwrap().meta;
+    found.config = vec![1];
+    found.write(&disk, &dir).unwrap();
+    let bytes = disk.bytes(&dir.join("meta.b"));
+    let (_, sections) = Container::decode(&bytes, ContainerKind::Meta).unwrap();
+    assert!(sections.iter().any(|s| s.tag == 99 && s.bytes == b"later"));
+}
+
+#[test]
+fn any_name_has_a_directory_of_its_own() {
+    let disk = Arc::new(MemoryDisk::new());
+    let store = StoreDir::open(disk.clone(), root()).unwrap();
+    let long = "x".repeat(255);
+    let longer = "x".repeat(254) + "y";
+    let names = [
+        "a", "A", "con", "NUL", ".", "..", "a/b", "é", "日本", "a ", "a.", &long, &longer,
+    ];
+    let mut dirs: Vec<PathBuf> = vec![];
+    for (n, name) in names.iter().enumerate() {
+        for account in ["$G", "$g", name] {
+            let mut meta = Meta::new(account, name, [n as u8; 16], vec![]);
+            let dir = store.create(&mut meta).unwrap();
+            let again = store.create(&mut meta.clone()).unwrap_err();
+            assert!(again.to_string().contains("exists"), "{again}");
+            for part in dir.strip_prefix(root()).unwrap() {
+                let part = part.to_str().unwrap();
+                assert!(part.len() < 100 && !part.contains(|c: char| c.is_ascii_uppercase()));
+                assert!(
+                    part.is_ascii() && !part.contains(['/', '\\', '.', ':', ' ']),
+                    "{part}"
+                );
+            }
+            assert!(!dirs.contains(&dir));
+            dirs.push(dir);
+        }
+    }
+    let listing = list(&*disk, root(), &Keys::none()).unwrap();
+    assert_eq!(listing.streams.len(), dirs.len());
+    assert!(listing.streams.iter().all(|s| s.meta.is_ok()));
+    let mut meta = Meta::new("$G", &"x".repeat(2000), [0; 16], vec![]);
+    let error = store.create(&mut meta).unwrap_err();
+    assert!(error.to_string().contains("too long"), "{error}");
+}
+
+#[test]
+fn streams_come_and_go_on_this_machine() {
+    let root = std::env::temp_dir().join(format!("nats-streams-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&root);
+    let store = StoreDir::open(Arc::new(OsDisk), &root).unwrap();
+    let again = StoreDir::open(Arc::new(OsDisk), &root);
+    assert!(matches!(again, Err(LogError::Locked(_))));
+    let mut first = meta("S", 1);
+    let dir = store.create(&mut first).unwrap();
+    store.create(&mut meta("T", 2)).unwrap();
+    let removal = store.remove(first.id, &dir).unwrap();
+    // One of that name may be made at once, and a start removes what is left of the other.
+    let dir = store.create(&mut meta("S", 3)).unwrap();
+    drop(removal);
+    let before = list(&OsDisk, &root, &Keys::none()).unwrap();
+    assert_eq!((before.streams.len(), before.remains.len()), (2, 1));
+    let listing = store.streams(&Keys::none()).unwrap();
+    assert_eq!((listing.streams.len(), listing.remains.len()), (2, 0));
+    let found = listing.streams.into_iter().find(|s| s.dir == dir).unwrap();
+    assert_eq!(found.meta.unwrap().meta.config, [3; 50]);
+    let after = list(&OsDisk, &root, &Keys::none()).unwrap();
+    assert!(after.remains.is_empty());
+    drop(store);
+    std::fs::remove_dir_all(&root).unwrap();
+}
