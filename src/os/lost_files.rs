@@ -166,16 +166,18 @@ mod tests {
 
     fn cut(dir: &Path, segment: u64) {
         let path = dir.join(format!("{segment:016x}.seg"));
-        let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
-        file.set_len(100).unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(path);
+        let done = file.and_then(|file| file.set_len(100));
+        done.expect("the file is there");
     }
 
     fn run(test: &str, dir: &Path) -> Output {
-        Command::new(std::env::current_exe().unwrap())
+        let program = std::env::current_exe().expect("a program has a path");
+        Command::new(program)
             .args(["--exact", test, "--ignored", "--nocapture"])
             .env(DIR, dir)
             .output()
-            .unwrap()
+            .expect("it can be run again")
     }
 
     #[test]
