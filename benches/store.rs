@@ -5,15 +5,18 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use nats_server::base::clock::{Mono, mono};
 use nats_server::store::disk::OsDisk;
-use nats_server::store::file::{Handles, LogOptions, ReadBuffer, SyncMode};
+use nats_server::store::file::{Handles, LogOptions, ReadBuffer, SyncMode, Tail};
 use nats_server::store::index::Filters;
-use nats_server::store::stream::{Found, Limits, NewMessage, StoreOptions, StreamStore};
+use nats_server::store::journal::{Journal, JournalDone, JournalOptions, StreamKey, Streams};
+use nats_server::store::stream::{Found, JobDone, Limits, NewMessage, StoreOptions, StreamStore};
+use nats_server::store::sync_pool::SyncPool;
 use nats_server::store::{StreamId, StreamSeq, Timestamp};
 
 const PAYLOAD: [u8; 128] = [b'x'; 128];
@@ -97,6 +100,186 @@ fn append_durably(bencher: Bencher<'_, '_>, outstanding: usize) {
                 sync(&mut dir.store, mono());
             }
         });
+}
+
+/// Streams of a loop, each with records that wait for their acknowledgement.
+struct Loop {
+    streams: All,
+    journal: Journal,
+    dir: PathBuf,
+}
+
+struct All(Vec<Dir>);
+
+fn size(n: u64) -> usize {
+    usize::try_from(n).expect("small numbers")
+}
+
+impl Streams for All {
+    fn tail(&mut self, key: StreamKey) -> Option<Tail<'_>> {
+        let at = usize::try_from(key.0).ok()?;
+        Some(self.0.get_mut(at)?.store.tail())
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+impl Loop {
+    fn new(streams: usize) -> Loop {
+        let dir = std::env::temp_dir().join(format!("nats-bench-journal-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        let options = JournalOptions::default();
+        let opened = Journal::open(Arc::new(OsDisk), &dir, [1; 16], options, &mut |_| None);
+        let (journal, _) = opened.expect("a new journal can be made");
+        let name = |n| format!("many-{n}");
+        let streams = (0..streams).map(|n| stream(&name(n), SyncMode::Always));
+        Loop {
+            streams: All(streams.collect()),
+            journal,
+            dir,
+        }
+    }
+
+    /// Keeps `outstanding` records of each stream waiting until each has had `rounds` of them
+    /// acknowledged; with the journal or with a sync per stream and turn. Syncs run on a pool.
+    fn run(&mut self, outstanding: usize, rounds: usize, pool: &SyncPool, with_journal: bool) {
+        enum Done {
+            Journal(JournalDone),
+            Stream(usize, JobDone),
+        }
+        let (done, finished) = channel::<Done>();
+        let goal: Vec<_> = self
+            .streams
+            .0
+            .iter()
+            .map(|dir| dir.store.log().last_index().0 + (outstanding * rounds) as u64)
+            .collect();
+        let mut open = self.streams.0.len();
+        let mut dirty: Vec<usize> = (0..open).collect();
+        let mut touched = vec![];
+        let mut syncing = vec![false; open];
+        while open > 0 {
+            let now = mono();
+            // What was acknowledged makes room for as many new ones.
+            let mut keys: Vec<StreamKey> = vec![];
+            for at in dirty.drain(..) {
+                let store = &mut self.streams.0[at].store;
+                let waiting = store.log().last_index().0 - store.acknowledged().0;
+                let room = outstanding.saturating_sub(size(waiting));
+                let left = goal[at] - store.log().last_index().0;
+                let many = room.min(size(left));
+                if many > 0 {
+                    append_some(store, many);
+                }
+                keys.push(StreamKey(at as u64));
+            }
+            if with_journal {
+                let failed = self.journal.commit(&keys, &mut self.streams, now);
+                assert!(failed.is_empty());
+                touched.clear();
+                let job = self.journal.turn(now, &mut self.streams, &mut touched);
+                if let Some(job) = job {
+                    let done = done.clone();
+                    pool.run(move || done.send(Done::Journal(job.run())).unwrap_or(()));
+                }
+                keys.append(&mut touched);
+            } else {
+                for key in &keys {
+                    let store = &mut self.streams.0[size(key.0)].store;
+                    store.commit().expect("it can be written");
+                }
+            }
+            for key in keys {
+                let at = size(key.0);
+                if !syncing[at]
+                    && let Some(job) = self.streams.0[at].store.poll_job(now)
+                {
+                    syncing[at] = true;
+                    let done = done.clone();
+                    pool.run(move || done.send(Done::Stream(at, job.run())).unwrap_or(()));
+                }
+            }
+            // A turn takes all that is there.
+            let mut next = Some(finished.recv().expect("something is under way"));
+            while let Some(one) = next {
+                touched.clear();
+                match one {
+                    Done::Journal(done) => {
+                        let streams = &mut self.streams;
+                        self.journal.handle_done(done, now, streams, &mut touched);
+                    }
+                    Done::Stream(at, done) => {
+                        syncing[at] = false;
+                        let store = &mut self.streams.0[at].store;
+                        store.handle_done(done).expect("the disk works");
+                        touched.push(StreamKey(at as u64));
+                    }
+                }
+                dirty.extend(touched.drain(..).map(|key| size(key.0)));
+                next = finished.try_recv().ok();
+            }
+            dirty.sort_unstable();
+            dirty.dedup();
+            open = (0..goal.len())
+                .filter(|at| self.streams.0[*at].store.acknowledged().0 < goal[*at])
+                .count();
+        }
+        // What is under way is awaited.
+        while syncing.iter().any(|s| *s) {
+            if let Ok(Done::Stream(at, done)) = finished.recv() {
+                syncing[at] = false;
+                self.streams.0[at]
+                    .store
+                    .handle_done(done)
+                    .expect("the disk works");
+            }
+        }
+    }
+}
+
+fn append_some(store: &mut StreamStore, messages: usize) {
+    for i in 0..messages {
+        let message = NewMessage {
+            subject: SUBJECTS[i % SUBJECTS.len()],
+            headers: b"",
+            payload: &PAYLOAD,
+            timestamp: Timestamp(1),
+            ttl_s: 0,
+        };
+        store.append(&message).expect("there is room");
+    }
+}
+
+const SUBJECTS: [&[u8]; 4] = [b"o.1", b"o.2", b"o.3", b"o.4"];
+
+/// A thousand messages wait for their acknowledgement all the time, in so many streams together.
+#[divan::bench(args = [10, 100, 1000], sample_count = 5, sample_size = 1)]
+fn append_to_many_with_the_journal(bencher: Bencher<'_, '_>, streams: usize) {
+    append_to_many(bencher, streams, 100, true);
+}
+
+/// The same with a sync per stream and turn, on so many threads.
+#[divan::bench(args = [(10, 1), (10, 8), (100, 1), (100, 8), (100, 16)], sample_count = 5, sample_size = 1)]
+fn append_to_many_with_syncs(bencher: Bencher<'_, '_>, (streams, threads): (usize, usize)) {
+    let pool = SyncPool::new(threads).expect("threads can be made");
+    let mut all = Loop::new(streams);
+    let outstanding = 1000 / streams;
+    bencher
+        .counter(ItemsCount::new(20 * 1000_usize))
+        .bench_local(|| all.run(outstanding, 20, &pool, false));
+}
+
+fn append_to_many(bencher: Bencher<'_, '_>, streams: usize, rounds: usize, with_journal: bool) {
+    let pool = SyncPool::new(8).expect("threads can be made");
+    let mut all = Loop::new(streams);
+    let outstanding = 1000 / streams;
+    bencher
+        .counter(ItemsCount::new(rounds * 1000))
+        .bench_local(|| all.run(outstanding, rounds, &pool, with_journal));
 }
 
 fn filled() -> Dir {

@@ -1,7 +1,9 @@
 //! JSON as the reference writes and reads it, which is as Go does: tools and people know its bytes,
 //! and its texts about what is wrong.
 
+pub mod decode;
 pub mod nanos;
+pub mod scan;
 pub mod time;
 pub mod write;
 

@@ -7,6 +7,8 @@
 //!      │
 //!  Log             records by index and term, in segments            file/
 //!      │
+//!      ├─ journal  one sync for what many logs append in a turn      journal/
+//!      │
 //!  Disk            files: real, in memory, or faulty for tests       disk.rs, memory.rs
 //! ```
 //!
@@ -22,6 +24,7 @@ pub mod disk;
 pub mod error;
 pub mod file;
 pub mod index;
+pub mod journal;
 pub mod memory;
 pub mod meta;
 pub mod stream;

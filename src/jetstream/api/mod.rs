@@ -3,14 +3,25 @@
 //! Everything here is a value, or a function of values. What needs more than that, such as the
 //! streams there are, is passed in.
 
+pub mod ack;
+pub mod consumer_change;
+pub mod consumer_check;
 pub mod consumer_config;
+mod decode;
 pub mod errors;
 pub mod info;
+pub mod limits;
+pub mod metadata;
+pub mod names;
 pub mod policy;
 pub mod pub_ack;
+pub mod pull;
 pub mod request;
 pub mod response;
+pub mod stream_change;
+pub mod stream_check;
 pub mod stream_config;
+pub mod subjects;
 
 pub use consumer_config::ConsumerConfig;
 pub use errors::ApiError;

@@ -22,13 +22,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::failure::SegmentFailure;
-use super::format::{FIRST_RECORD, FOOTER_LEN, Kind, RECORD_MAX, Record, SegmentHeader};
+use super::format::{Anew, FIRST_RECORD, FOOTER_LEN, Kind, RECORD_MAX, Record, SegmentHeader};
 use super::open_segment::{DIRECT_MIN, OpenSegment};
 use super::options::{LogOptions, Marks, SyncMode};
 use super::read::{ReadBuffer, ReadFault, SHARE_MIN, SegmentFile, Stored};
 use super::sealed::{Handle, Sealed};
 use super::subjects::Wanted;
 use super::sync::{SyncDone, SyncJob};
+use super::tail::Journaled;
 use crate::base::clock::Mono;
 use crate::store::disk::{Disk, Entry, LockGuard};
 use crate::store::error::{LogError, Reason, is_full};
@@ -47,6 +48,7 @@ pub struct Log {
     /// Files of segments before the first one, which are still to be removed.
     pub(super) given_up: Vec<Entry>,
     pub(super) durable: LogIndex,
+    pub(super) journaled: Journaled,
     pub(super) failed: Option<Reason>,
     /// When the last sync was begun.
     pub(super) synced_at: Mono,
@@ -59,7 +61,10 @@ pub struct Log {
     pub(super) marks: Marks,
     /// Segments that were given up and not told of yet.
     pub(super) failures: Vec<SegmentFailure>,
-    pub(super) _lock: LockGuard,
+    /// The segment that is being written anew. It stays, and stays open, until that is done.
+    pub(super) rewriting: Option<u64>,
+    /// Shared with jobs that change files, so that nobody opens the log before they are done.
+    pub(super) lock: Arc<LockGuard>,
 }
 
 /// A record that is to be appended; its index follows from the log.
@@ -239,9 +244,11 @@ impl Log {
 
     /// The next sync to run, due or not.
     pub(super) fn next_sync(&mut self, now: Mono) -> Option<SyncJob> {
-        for segment in &mut self.open {
+        let active = self.open.len() - 1;
+        for (at, segment) in self.open.iter_mut().enumerate() {
             let upto = segment.written_index();
-            if segment.in_flight || segment.synced >= upto {
+            let can_wait = at == active && self.journaled.covers(upto, segment.synced);
+            if segment.in_flight || segment.synced >= upto || can_wait {
                 continue;
             }
             segment.in_flight = true;
@@ -286,11 +293,12 @@ impl Log {
         self.seal_synced();
     }
 
-    /// Syncs all that was appended, here and now.
+    /// Syncs all that was appended, here and now; the commit journal is not needed for any of it
+    /// then.
     pub fn sync(&mut self) -> Result<(), LogError> {
-        self.commit()?;
+        self.tail().write_back()?;
         let now = self.synced_at;
-        while self.durable < self.last_index() {
+        while self.stored() < self.last_index() {
             let Some(job) = self.next_sync(now) else {
                 break;
             };
@@ -501,7 +509,7 @@ impl Log {
     }
 
     /// Begins a new segment, for a record of `len` bytes among others.
-    fn roll(&mut self, term: Term, len: usize) -> Result<(), LogError> {
+    pub(super) fn roll(&mut self, term: Term, len: usize) -> Result<(), LogError> {
         self.commit()?;
         let active = self.active();
         let header = SegmentHeader {
@@ -513,6 +521,7 @@ impl Log {
             generation: 0,
             chain: active.contents.chain,
             key_salt: [0; 16],
+            anew: Anew::default(),
         };
         match self.create(header, len) {
             Ok(segment) => self.open.push_back(segment),
@@ -633,7 +642,8 @@ impl Log {
     fn close_marked(&mut self, but: Option<usize>) {
         for (at, sealed) in self.sealed.iter_mut().enumerate() {
             let is_marked = |h: &Handle| h.count.is_marked();
-            if Some(at) != but && sealed.handle.as_ref().is_some_and(is_marked) {
+            let stays = Some(at) == but || Some(sealed.number()) == self.rewriting;
+            if !stays && sealed.handle.as_ref().is_some_and(is_marked) {
                 sealed.handle = None;
             }
         }
@@ -655,7 +665,7 @@ pub(super) enum Stop {
 }
 
 /// The file of a segment.
-pub(super) fn segment_path(dir: &Path, number: u64) -> PathBuf {
+pub(in crate::store) fn segment_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:016x}.seg"))
 }
 
@@ -673,7 +683,7 @@ pub(super) fn ordinal(index: LogIndex, first: LogIndex) -> u32 {
 
 impl OpenSegment {
     /// The last record that is in the file.
-    fn written_index(&self) -> LogIndex {
+    pub(super) fn written_index(&self) -> LogIndex {
         match self.pending.is_empty() {
             true => self.last_index(),
             false => self.first_pending().previous(),
@@ -681,7 +691,7 @@ impl OpenSegment {
     }
 
     /// The first record that is not in the file yet.
-    fn first_pending(&self) -> LogIndex {
+    pub(super) fn first_pending(&self) -> LogIndex {
         let written = self.written;
         let ordinal = self.contents.offsets.partition_point(|at| *at < written);
         LogIndex(self.header.first_index.0 + ordinal as u64)
@@ -733,6 +743,15 @@ impl Sealed {
             }
             *budget -= 1;
             let ordinal = ordinal(index, self.first_index());
+            if self.is_packed() {
+                match self.record(ordinal, &mut buffer) {
+                    Ok(None) => {}
+                    Ok(Some(stored)) if !wants(&stored.record) => {}
+                    _ => return ControlFlow::Break(Stop::Wanted(index)),
+                }
+                index = index.next();
+                continue;
+            }
             let Some((file, at, end)) = self.place(ordinal) else {
                 if self.is_lost(ordinal) {
                     return ControlFlow::Break(Stop::Wanted(index));
@@ -839,7 +858,7 @@ impl Log {
             removed = true;
         }
         while let Some(sealed) = self.sealed.first() {
-            if sealed.footer.last_sequence >= first {
+            if sealed.footer.last_sequence >= first || self.rewriting == Some(sealed.number()) {
                 break;
             }
             self.remove(&segment_path(&self.dir, sealed.number()))?;

@@ -1,30 +1,40 @@
 //! The log of a stream as files: how its bytes are laid out, written, synced, read and recovered.
 
 pub(super) mod copies;
+mod erase;
 mod failure;
 pub mod format;
 pub mod log;
 pub mod map;
 mod open_segment;
 pub mod options;
+mod pack;
 mod pass;
 mod read;
 mod recover;
 mod regions;
+mod rewrite;
 mod scan;
 mod scrub;
 mod sealed;
 mod subjects;
 mod sync;
+mod tail;
 mod warm;
 
+pub(in crate::store) use erase::Erasable;
+pub use erase::{EraseDone, EraseJob};
+pub(in crate::store) use log::segment_path;
 pub use log::{Draft, Log};
-pub use options::{Handles, LogOptions, SyncMode};
+pub use options::{Compression, Handles, LogOptions, SyncMode};
 pub(in crate::store) use pass::{Glance, Look, Pass};
 pub use read::{Payload, ReadBuffer, SHARE_MIN, Stored};
 pub use recover::{Known, LostRun, Progress, Recovery};
 pub use regions::{cover, faults};
+pub(in crate::store) use rewrite::{Changes, Rewritten, Span};
+pub use rewrite::{RewriteDone, RewriteJob};
 pub use scrub::{ScrubDone, ScrubJob};
 pub use subjects::{SubjectsDone, SubjectsJob};
 pub use sync::{SyncDone, SyncJob};
+pub use tail::{Handed, Tail};
 pub use warm::{Cold, WarmDone, WarmJob};

@@ -4,7 +4,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::format::{FIRST_RECORD, FOOTER_LEN, Footer, Kind, Record, SegmentHeader, chain};
+use super::format::{FIRST_RECORD, FOOTER_LEN, Footer, Kind, Layout, Record, SegmentHeader, chain};
+use super::pack::{Block, encode_table};
 use super::read::{ReadBuffer, ReadFault, SegmentFile, Stored};
 use crate::store::disk::DiskFile;
 use crate::store::types::{LogIndex, StreamSeq, Term, Timestamp};
@@ -55,7 +56,12 @@ pub(super) struct Contents {
     pub(super) first_time: Timestamp,
     pub(super) last_time: Timestamp,
     pub(super) chain: u64,
+    /// Whether checksums changed since, so that the running hash is not the one that the next segment
+    /// tells.
+    pub(super) is_altered: bool,
     pub(super) last_term: Term,
+    /// Of a packed segment; offsets are those of a plain one.
+    pub(super) blocks: Vec<Block>,
 }
 
 impl Contents {
@@ -68,7 +74,9 @@ impl Contents {
             first_time: Timestamp(u64::MAX),
             last_time: Timestamp(0),
             chain: header.chain,
+            is_altered: header.generation > 0,
             last_term: header.term,
+            blocks: vec![],
         }
     }
 
@@ -80,8 +88,9 @@ impl Contents {
         self.offsets.push(at);
         self.sequences.push(delta);
         self.chain = chain(self.chain, crc);
+        self.is_altered |= record.erased;
         self.last_term = record.term;
-        if record.kind == Kind::Message {
+        if record.kind == Kind::Message && !is_husk(record) {
             self.messages += 1;
             self.first_time = self.first_time.min(record.timestamp);
             self.last_time = self.last_time.max(record.timestamp);
@@ -112,6 +121,7 @@ impl Contents {
         Contents {
             offsets: vec![],
             sequences: vec![],
+            blocks: vec![],
             ..*self
         }
     }
@@ -138,6 +148,11 @@ impl Contents {
     pub(super) fn records(&self) -> u32 {
         u32::try_from(self.offsets.len()).unwrap_or(u32::MAX)
     }
+}
+
+/// Whether a record only stands for a message that was taken out.
+pub(super) fn is_husk(record: &Record<'_>) -> bool {
+    record.erased && record.subject.is_empty()
 }
 
 impl OpenSegment {
@@ -271,18 +286,29 @@ pub(super) struct Seal {
 
 impl Seal {
     /// Tables and footer for a file of `file_len` bytes whose records end at `data_end`.
-    fn new(header: SegmentHeader, contents: &Contents, data_end: u32, file_len: u32) -> Seal {
+    pub(super) fn new(
+        header: SegmentHeader,
+        contents: &Contents,
+        data_end: u32,
+        file_len: u32,
+    ) -> Seal {
         let mut tables = Vec::with_capacity(8 * contents.offsets.len() + FOOTER_LEN);
-        let mut table = |numbers: &[u32]| {
+        let mut table = |bytes: &[u8]| {
             let start = tables.len();
-            tables.extend(numbers.iter().flat_map(|n| n.to_le_bytes()));
+            tables.extend_from_slice(bytes);
             let at = data_end + u32::try_from(start).unwrap_or(u32::MAX);
             (at, crc32c::crc32c(&tables[start..]))
         };
-        let (offsets_at, offsets_crc) = table(&contents.offsets);
+        let numbers =
+            |numbers: &[u32]| -> Vec<u8> { numbers.iter().flat_map(|n| n.to_le_bytes()).collect() };
+        let (offsets_at, offsets_crc) = table(&numbers(&contents.offsets));
         let (sequences_at, sequences_crc) = match contents.dense {
             true => (0, 0),
-            false => table(&contents.sequences),
+            false => table(&numbers(&contents.sequences)),
+        };
+        let (blocks_at, blocks_crc) = match header.anew.layout {
+            Layout::Plain => (0, 0),
+            Layout::Packed => table(&encode_table(&contents.blocks)),
         };
         let last = contents.sequences.last().copied().unwrap_or(0);
         let footer = Footer {
@@ -299,6 +325,9 @@ impl Seal {
             chain: contents.chain,
             messages: contents.messages,
             last_term: contents.last_term,
+            blocks_at,
+            blocks: u32::try_from(contents.blocks.len()).unwrap_or(u32::MAX),
+            blocks_crc,
         };
         // The footer is the end of the file, which may go on behind the tables.
         let tables_end = u64::from(data_end) + tables.len() as u64;

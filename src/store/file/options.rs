@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use super::format::SEGMENT_BYTES;
+use super::pack::BlockCache;
 use super::warm::Cold;
 
 /// Bytes that all logs together may keep of where subjects are in sealed segments, so that they
@@ -19,7 +20,18 @@ pub struct LogOptions {
     pub segment_bytes: u32,
     /// What reads of messages do that would have to wait for the disk.
     pub cold: Cold,
+    pub compression: Compression,
     pub handles: Arc<Handles>,
+}
+
+/// What becomes of segments that are complete.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Compression {
+    /// They stay as they were written.
+    #[default]
+    None,
+    /// They are written anew, in compressed blocks.
+    S2,
 }
 
 /// When a record counts as stored.
@@ -38,6 +50,7 @@ impl LogOptions {
             sync: SyncMode::Always,
             segment_bytes: SEGMENT_BYTES,
             cold: Cold::Wait,
+            compression: Compression::None,
             handles,
         }
     }
@@ -60,6 +73,8 @@ pub struct Handles {
     pinned: AtomicUsize,
     clock: Mutex<Clock>,
     subjects_bytes: AtomicUsize,
+    /// What all logs together keep of packed segments, 32 MiB at most.
+    blocks: BlockCache,
 }
 
 /// All open sealed segments, and where the search for one that is not read goes on.
@@ -100,6 +115,7 @@ impl Handles {
             pinned: AtomicUsize::new(0),
             clock: Mutex::default(),
             subjects_bytes: AtomicUsize::new(0),
+            blocks: BlockCache::default(),
         }
     }
 
@@ -209,6 +225,13 @@ impl HandleCount {
     /// Whether somebody else needs it more.
     pub(super) fn is_marked(&self) -> bool {
         self.own.is_marked.load(Ordering::Relaxed)
+    }
+}
+
+impl HandleCount {
+    /// The blocks of all packed segments that were read.
+    pub(super) fn blocks(&self) -> &BlockCache {
+        &self.handles.blocks
     }
 }
 

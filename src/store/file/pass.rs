@@ -311,6 +311,9 @@ impl Sealed {
         let Some((file, at, end)) = self.place(ordinal) else {
             return Seen::Gone;
         };
+        if self.is_packed() {
+            return Seen::Hidden;
+        }
         // Its own sequence was not checked; that of the table was.
         match file.glance(at, end) {
             Some((kind, subject)) => Seen::Record(Glance {

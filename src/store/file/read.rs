@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::format::{Kind, Record, SegmentHeader, front, record_len};
 use super::map::Map;
 use super::options::{Handles, Pin};
+use super::pack::{BlockKey, Unpacked};
 use crate::store::disk::DiskFile;
 
 /// Bytes of a record from which on it is not copied: the copy would cost more than the count of
@@ -31,6 +32,8 @@ pub(super) struct SegmentFile {
 pub struct ReadBuffer {
     bytes: Vec<u8>,
     map: Option<Map>,
+    /// The block of a packed segment that was read last: what is read next is often in it.
+    pub(super) block: Option<(BlockKey, Arc<Unpacked>)>,
 }
 
 /// A record that was read and checked.
@@ -57,6 +60,11 @@ impl<'b> Stored<'b> {
             record,
             shared: None,
         }
+    }
+
+    /// Bytes of the record in a segment with this header.
+    pub(super) fn len(&self, header: &SegmentHeader) -> usize {
+        self.record.len(header)
     }
 
     /// The payload, without a copy if it is large.

@@ -19,7 +19,9 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::format::{FIRST_RECORD, FOOTER_LEN, Footer, FormatError, HEADER_LEN, SegmentHeader};
+use super::format::{
+    Anew, FIRST_RECORD, FOOTER_LEN, Footer, FormatError, HEADER_LEN, SegmentHeader,
+};
 use super::log::{Log, segment_number};
 use super::open_segment::{LOST, OpenSegment};
 use super::options::{Handles, LogOptions, Marks};
@@ -27,6 +29,7 @@ use super::read::SegmentFile;
 use super::scan::{Scan, scan};
 use super::sealed::Sealed;
 use super::subjects::Wanted;
+use super::tail::Journaled;
 use crate::base::clock::Mono;
 use crate::store::disk::{Disk, Entry};
 use crate::store::error::{LogError, Reason, is_full};
@@ -120,6 +123,7 @@ impl Log {
             known,
             segment_bytes: options.segment_bytes,
             handles: &options.handles,
+            leftovers: vec![],
             report: Recovery::default(),
         };
         let found = opening.find(progress)?;
@@ -137,6 +141,7 @@ impl Log {
             open: kept.open.into(),
             given_up: kept.given_up,
             durable: kept.durable,
+            journaled: Journaled::default(),
             failed: None,
             synced_at: Mono::ZERO,
             reads: 0,
@@ -144,7 +149,8 @@ impl Log {
             turn: Mono::ZERO,
             marks: Marks::default(),
             failures: vec![],
-            _lock: lock,
+            rewriting: None,
+            lock: Arc::new(lock),
         };
         if let Some(header) = kept.next {
             let made = log.create(header, 0).and_then(|segment| {
@@ -167,6 +173,8 @@ struct Opening<'a> {
     known: Known,
     segment_bytes: u32,
     handles: &'a Arc<Handles>,
+    /// Segments that were being written anew.
+    leftovers: Vec<String>,
     report: Recovery,
 }
 
@@ -269,6 +277,12 @@ impl Opening<'_> {
     fn find(&mut self, progress: &mut dyn FnMut(Progress)) -> Result<Vec<Found>, LogError> {
         let failed = |e: io::Error| LogError::Io(Reason::new("list", self.dir, &e));
         let entries = self.disk.list(self.dir).map_err(failed)?;
+        let is_leftover = |entry: &&Entry| {
+            let stem = entry.name.strip_suffix(".new");
+            stem.is_some_and(|stem| segment_number(&format!("{stem}.seg")).is_some())
+        };
+        let leftovers = entries.iter().filter(is_leftover);
+        self.leftovers = leftovers.map(|entry| entry.name.clone()).collect();
         let numbered = |entry: Entry| Some((segment_number(&entry.name)?, entry));
         let mut files: Vec<_> = entries.into_iter().filter_map(numbered).collect();
         files.sort_by_key(|(number, _)| *number);
@@ -307,6 +321,7 @@ impl Opening<'_> {
             generation: 0,
             chain: 0,
             key_salt: [0; 16],
+            anew: Anew::default(),
         }
     }
 
@@ -314,7 +329,9 @@ impl Opening<'_> {
     fn derived(&self, before: &Found) -> Option<SegmentHeader> {
         let (chain, term) = match &before.kind {
             FoundKind::Sealed(footer) => (footer.chain, footer.last_term),
-            FoundKind::Open { scan, .. } => (scan.contents.chain, scan.contents.last_term),
+            FoundKind::Open { scan, .. } if !scan.contents.is_altered => {
+                (scan.contents.chain, scan.contents.last_term)
+            }
             _ => return None,
         };
         Some(SegmentHeader {
@@ -326,6 +343,7 @@ impl Opening<'_> {
             generation: 0,
             chain,
             key_salt: [0; 16],
+            anew: Anew::default(),
         })
     }
 
@@ -450,7 +468,11 @@ impl Opening<'_> {
             course.whole = matches!(one.kind, FoundKind::Sealed(_)).then_some(one.number);
             course.chain = match &one.kind {
                 FoundKind::Sealed(footer) => Some(footer.chain),
-                FoundKind::Open { scan, .. } if scan.holes.is_empty() => Some(scan.contents.chain),
+                FoundKind::Open { scan, .. }
+                    if scan.holes.is_empty() && !scan.contents.is_altered =>
+                {
+                    Some(scan.contents.chain)
+                }
                 _ => None,
             };
             plan.kept.push(one);
@@ -465,13 +487,15 @@ impl Opening<'_> {
         let FoundKind::Open { scan, .. } = &mut one.kind else {
             return false;
         };
+        // What was written anew was complete before, and is below the evidence.
+        let was_complete = one.header.generation > 0;
         let index_at = |ordinal: u32| LogIndex(first + u64::from(ordinal));
         let mut cut = None;
         let torn = scan.holes.iter().find(|h| index_at(h.ordinal) > evidence);
-        if let Some(hole) = torn {
+        if let Some(hole) = torn.filter(|_| !was_complete) {
             cut = Some((hole.ordinal, hole.at));
         }
-        if let Some(trusted) = self.known.trust_upto {
+        if let Some(trusted) = self.known.trust_upto.filter(|_| !was_complete) {
             let keep = (trusted.0 + 1).saturating_sub(first);
             let keep = u32::try_from(keep).unwrap_or(u32::MAX);
             let is_sooner = cut.is_none_or(|(ordinal, _)| keep <= ordinal);
@@ -503,6 +527,10 @@ impl Opening<'_> {
         }
         let of = |one: &Found| match &one.kind {
             FoundKind::Sealed(_) => one.last_index(),
+            // It was complete once.
+            FoundKind::Open { scan, .. } if one.header.generation > 0 => {
+                scan.durable.max(one.last_index())
+            }
             FoundKind::Open { scan, .. } => scan.durable,
             _ => LogIndex(0),
         };
@@ -553,7 +581,7 @@ impl Opening<'_> {
         plan.number = highest.max().unwrap_or(0) + 1;
         plan.goes_on = last.is_some_and(|l| {
             let is_whole = matches!(&l.kind, FoundKind::Open { scan, .. } if scan.holes.is_empty());
-            is_whole && course.end == plan.end
+            is_whole && course.end == plan.end && l.header.generation == 0
         });
         plan
     }
@@ -613,6 +641,7 @@ impl Opening<'_> {
             generation: 0,
             chain,
             key_salt: [0; 16],
+            anew: Anew::default(),
         });
         Ok(Kept {
             sealed,
@@ -624,6 +653,9 @@ impl Opening<'_> {
     }
 
     fn set_aside(&mut self, plan: &Plan) -> io::Result<()> {
+        for name in &self.leftovers {
+            self.disk.remove(&self.dir.join(name))?;
+        }
         for one in plan.dropped.iter().rev() {
             self.disk.remove(&self.dir.join(&one.name))?;
             self.report.torn_bytes += one.file_len;

@@ -6,8 +6,11 @@
 //! checksum tell. Neither can be forged by who writes messages: the checksums of a segment start
 //! from its header, which holds the stream's random incarnation.
 
-use super::format::{FIRST_RECORD, Kind, Record, RecordFault, SegmentHeader, record_len, u32_at};
+use super::format::{
+    FIRST_RECORD, Kind, Layout, Record, RecordFault, SegmentHeader, record_len, u32_at,
+};
 use super::open_segment::Contents;
+use super::pack::{Block, Unpacked};
 use crate::store::types::{LogIndex, StreamSeq};
 
 /// What is in a segment.
@@ -48,9 +51,13 @@ pub(super) fn scan(bytes: &[u8], header: &SegmentHeader) -> Scan {
         holes: vec![],
         end: FIRST_RECORD,
         used: u32::try_from(used).unwrap_or(u32::MAX),
-        durable: LogIndex(0),
+        durable: header.anew.proven,
         is_cut: false,
     };
+    if header.anew.layout == Layout::Packed {
+        scan_blocks(bytes, header, &mut found);
+        return found;
+    }
     let mut sequence = header.base_sequence;
     let mut at = FIRST_RECORD as usize;
     while at < used {
@@ -89,6 +96,66 @@ pub(super) fn scan(bytes: &[u8], header: &SegmentHeader) -> Scan {
         found.end = u32::try_from(at).unwrap_or(u32::MAX);
     }
     found
+}
+
+/// The same for a packed segment. Records that are missing where blocks follow each other were taken
+/// out; those of damaged blocks are lost, the ones among them that were taken out before included.
+fn scan_blocks(bytes: &[u8], header: &SegmentHeader, found: &mut Scan) {
+    let seed = header.seed();
+    let used = (found.used as usize).min(bytes.len());
+    let mut sequence = header.base_sequence;
+    let mut at = FIRST_RECORD as usize;
+    let read = |at: usize| Unpacked::read(&bytes[at..], seed);
+    while at < used {
+        let next = found.contents.records();
+        let follows = |block: &Unpacked| block.ordinal >= next;
+        let here = read(at).filter(follows).map(|block| (at, block));
+        let block =
+            here.or_else(|| (at + 1..used).find_map(|at| Some((at, read(at).filter(follows)?))));
+        let Some((start, block)) = block else {
+            break;
+        };
+        let file_at = u32::try_from(start).unwrap_or(u32::MAX);
+        let mut is_hole = start > at;
+        let mut offsets = block.offsets().peekable();
+        if let Some(offset) = offsets.peek() {
+            let offset = *offset;
+            found.contents.blocks.push(Block {
+                at: file_at,
+                offset,
+            });
+        }
+        for offset in offsets {
+            let record = block.record(offset, header);
+            let next = found.contents.records();
+            let fits = |r: &Record<'_>| ordinal(r, header) >= next && r.sequence >= sequence;
+            let Some(record) = record.filter(fits) else {
+                break;
+            };
+            let missed = ordinal(&record, header) - next;
+            if std::mem::take(&mut is_hole) {
+                found.holes.push(Hole {
+                    ordinal: next,
+                    records: missed,
+                    at: u32::try_from(at).unwrap_or(u32::MAX),
+                    after: sequence,
+                    before: match record.kind {
+                        Kind::Message => record.sequence,
+                        _ => record.sequence.next(),
+                    },
+                });
+                found.contents.add_lost(missed);
+            } else {
+                found.contents.add_removed(missed);
+            }
+            let base = header.base_sequence;
+            found.contents.add(&record, base, offset, 0);
+            found.durable = found.durable.max(record.durable);
+            sequence = record.sequence;
+        }
+        at = start + block.file_len;
+        found.end = u32::try_from(at).unwrap_or(u32::MAX);
+    }
 }
 
 fn ordinal(record: &Record<'_>, header: &SegmentHeader) -> u32 {

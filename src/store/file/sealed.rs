@@ -3,9 +3,10 @@
 use std::io;
 use std::path::Path;
 
-use super::format::{FIRST_RECORD, Footer, u32_at};
+use super::format::{FIRST_RECORD, Footer, Layout, Record, u32_at};
 use super::open_segment::LOST;
 use super::options::{HandleCount, Handles, Marks};
+use super::pack::{Block, decode_table, read_block};
 use super::read::{ReadBuffer, ReadFault, SegmentFile, Stored};
 use super::scan::{Scan, scan};
 use super::subjects::SegmentSubjects;
@@ -34,12 +35,18 @@ pub(super) struct Sealed {
     pub(super) marks: Marks,
     /// It cannot be read before the log is opened again.
     pub(super) failed: bool,
+    /// How many of its messages were dead when it could not be written anew, for damage in it.
+    pub(super) unfit: Option<u32>,
 }
 
 #[derive(Debug)]
 pub(super) struct Handle {
     pub(super) file: SegmentFile,
     tables: Tables,
+    /// Of a packed segment.
+    blocks: Vec<Block>,
+    /// Stands for the segment where unpacked blocks are kept.
+    number: u64,
     pub(super) count: HandleCount,
 }
 
@@ -67,6 +74,7 @@ impl Sealed {
             warmth: Warmth::default(),
             marks: Marks::default(),
             failed: false,
+            unfit: None,
         }
     }
 
@@ -105,13 +113,16 @@ impl Sealed {
                 "the file is shorter than it was",
             ));
         }
-        let tables = match self.tables(&file)? {
+        let tables = self.tables(&file)?.zip(self.blocks(&file)?);
+        let (tables, blocks) = match tables {
             Some(tables) => tables,
             None => self.make_tables(disk, path)?,
         };
         self.handle = Some(Handle {
             file,
             tables,
+            blocks,
+            number: count.blocks().number(),
             count,
         });
         Ok(())
@@ -155,18 +166,32 @@ impl Sealed {
         }))
     }
 
+    /// The table of blocks, if it is sound; it is empty in a plain segment.
+    fn blocks(&self, file: &SegmentFile) -> io::Result<Option<Vec<Block>>> {
+        let footer = &self.footer;
+        // The footer is sound, so that this is a part of the file.
+        let mut bytes = vec![0; 8 * footer.blocks as usize];
+        if bytes.is_empty() {
+            return Ok(Some(vec![]));
+        }
+        let read = file.file.read_at(&mut bytes, footer.blocks_at.into())?;
+        let sound = read == bytes.len() && crc32c::crc32c(&bytes) == footer.blocks_crc;
+        Ok(sound.then(|| decode_table(&bytes)))
+    }
+
     /// Makes the tables from the records.
-    fn make_tables(&self, disk: &dyn Disk, path: &Path) -> io::Result<Tables> {
+    fn make_tables(&self, disk: &dyn Disk, path: &Path) -> io::Result<(Tables, Vec<Block>)> {
         let mut bytes = read_file(disk, path)?.unwrap_or_default();
         bytes.truncate(self.footer.data_end as usize);
         let Scan { mut contents, .. } = scan(&bytes, &self.footer.header);
         let missing = self.footer.records.saturating_sub(contents.records());
         contents.add_lost(missing);
         contents.truncate(self.footer.records as usize);
-        Ok(Tables::Own {
+        let tables = Tables::Own {
             offsets: contents.offsets,
             sequences: contents.sequences,
-        })
+        };
+        Ok((tables, contents.blocks))
     }
 
     fn offset(&self, ordinal: u32) -> Option<u32> {
@@ -217,7 +242,9 @@ impl Sealed {
     /// memory.
     pub(super) fn range(&self, ordinal: u32) -> Option<(u32, u32)> {
         let end = self.footer.data_end;
-        let Some(start) = self.offset(ordinal).filter(|at| *at > LOST) else {
+        // Offsets of a packed segment are none in the file.
+        let start = self.offset(ordinal).filter(|at| *at > LOST);
+        let Some(start) = start.filter(|_| !self.is_packed()) else {
             return Some((FIRST_RECORD, end));
         };
         let next = self.offset(ordinal.saturating_add(1));
@@ -243,7 +270,10 @@ impl Sealed {
             LOST => Err(ReadFault::Damaged),
             at => {
                 let end = self.footer.data_end;
-                let stored = handle.file.record(by, at, end, buffer)?;
+                let stored = match self.is_packed() {
+                    true => Stored::copied(self.unpack(handle, at, buffer)?),
+                    false => handle.file.record(by, at, end, buffer)?,
+                };
                 // A whole record of another place is as good as none.
                 let index = self.first_index().0 + u64::from(ordinal);
                 let right = stored.record.index.0 == index;
@@ -252,7 +282,41 @@ impl Sealed {
         }
     }
 
-    /// Where a record is, if it is there, to be looked at in passing.
+    pub(super) fn is_packed(&self) -> bool {
+        self.footer.header.anew.layout == Layout::Packed
+    }
+
+    /// The record with this offset in a packed segment.
+    fn unpack<'b>(
+        &self,
+        handle: &Handle,
+        offset: u32,
+        buffer: &'b mut ReadBuffer,
+    ) -> Result<Record<'b>, ReadFault> {
+        let behind = handle.blocks.partition_point(|b| b.offset <= offset);
+        let number = behind.checked_sub(1).ok_or(ReadFault::Damaged)?;
+        let at = handle.blocks.get(number).ok_or(ReadFault::Damaged)?.at;
+        let number = u32::try_from(number).map_err(|_| ReadFault::Damaged)?;
+        let key = (handle.number, number);
+        if buffer.block.as_ref().is_none_or(|(k, _)| *k != key) {
+            let cache = handle.count.blocks();
+            let block = match cache.get(key) {
+                Some(block) => block,
+                None => {
+                    let end = self.footer.data_end;
+                    let block = Arc::new(read_block(&handle.file, self.seed, at, end)?);
+                    cache.insert(key, &block);
+                    block
+                }
+            };
+            buffer.block = Some((key, block));
+        }
+        let (_, block) = buffer.block.as_ref().ok_or(ReadFault::Damaged)?;
+        let record = block.record(offset, &self.footer.header);
+        record.ok_or(ReadFault::Damaged)
+    }
+
+    /// Where a record of a plain segment is, if it is there, to be looked at in passing.
     pub(super) fn place(&self, ordinal: u32) -> Option<(&SegmentFile, u32, u32)> {
         let at = self.offset(ordinal).filter(|at| *at > LOST)?;
         Some((&self.handle.as_ref()?.file, at, self.footer.data_end))

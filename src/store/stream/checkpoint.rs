@@ -32,6 +32,7 @@ const LOST: u32 = 4;
 const SUBJECTS: u32 = 5;
 const EXPIRY: u32 = 6;
 const PURGES: u32 = 7;
+const ERASING: u32 = 8;
 
 /// What is known of the two copies.
 #[derive(Debug)]
@@ -129,8 +130,8 @@ impl StreamStore {
             return false;
         }
         let tail = self.log.written_bytes().saturating_sub(saved.log_bytes);
-        let dead = self.reclaimable();
-        self.state.applied > saved.applied
+        let dead = self.reclaimable() + self.upkeep.dead_bytes();
+        (self.state.applied > saved.applied || self.upkeep.dead_bytes() > 0)
             && (tail >= TAIL_MIN.max(2 * saved.len) || dead >= DEAD_MIN.max(2 * saved.len))
     }
 
@@ -140,9 +141,12 @@ impl StreamStore {
         if saved.in_flight.is_some() || self.log.durable() < self.state.applied {
             return None;
         }
-        if saved.generation > 0 && saved.applied == self.state.applied {
+        let is_wanted = self.upkeep.dead_bytes() > 0;
+        if saved.generation > 0 && saved.applied == self.state.applied && !is_wanted {
             return None;
         }
+        let log = &self.log;
+        self.upkeep.plan(&self.state, |number| log.span(number));
         let generation = saved.generation + 1;
         let first_segment = self.log.first_segment(self.state.first);
         let container = Container {
@@ -196,6 +200,7 @@ fn encode(state: &State, container: Container, first_segment: u64, out: &mut Vec
             }
         });
     }
+    sections.add(ERASING, |out| state.erasing.encode(out));
     sections.add(EXPIRY, |out| state.expiry.encode(out));
     sections.add(PURGES, |out| {
         state.purges.iter().for_each(|p| p.encode(out));
@@ -246,6 +251,7 @@ fn state(sections: &[Section<'_>]) -> Result<(State, u64), Malformed> {
                     subjects.push_block(&mut block)?;
                 }
             }
+            ERASING => state.erasing = SequenceSet::decode(&mut reader)?,
             EXPIRY => state.expiry = ExpiryWheel::decode(&mut reader)?,
             PURGES => {
                 while !reader.is_empty() {

@@ -9,7 +9,8 @@ use crate::store::error::LogError;
 use crate::store::error::Reason;
 use crate::store::file::copies::CHECKPOINT;
 use crate::store::file::{
-    ScrubDone, ScrubJob, SubjectsDone, SubjectsJob, SyncDone, SyncJob, WarmDone, WarmJob,
+    EraseDone, EraseJob, RewriteDone, RewriteJob, ScrubDone, ScrubJob, SubjectsDone, SubjectsJob,
+    SyncDone, SyncJob, WarmDone, WarmJob,
 };
 use crate::store::types::{LogIndex, StreamSeq};
 
@@ -24,6 +25,8 @@ pub enum Job {
     Warm(WarmJob),
     /// Checks a part of what is stored.
     Scrub(ScrubJob),
+    Erase(Box<EraseJob>),
+    Rewrite(Box<RewriteJob>),
 }
 
 /// The outcome of a [`Job`].
@@ -34,6 +37,8 @@ pub enum JobDone {
     Subjects(SubjectsDone),
     Warm(WarmDone),
     Scrub(ScrubDone),
+    Erase(EraseDone),
+    Rewrite(RewriteDone),
 }
 
 impl Job {
@@ -45,6 +50,8 @@ impl Job {
             Job::Subjects(job) => JobDone::Subjects(job.run()),
             Job::Warm(job) => JobDone::Warm(job.run()),
             Job::Scrub(job) => JobDone::Scrub(job.run()),
+            Job::Erase(job) => JobDone::Erase(job.run()),
+            Job::Rewrite(job) => JobDone::Rewrite(job.run()),
         }
     }
 }

@@ -18,6 +18,7 @@ mod removal;
 mod scrub;
 mod search;
 mod state;
+mod upkeep;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,11 +34,12 @@ pub use state::StreamState;
 use self::checkpoint::Checkpoints;
 use self::scrub::Scrub;
 use self::state::State;
+use self::upkeep::Upkeep;
 use super::disk::Disk;
 use super::error::LogError;
 use super::file::format::Kind;
 use super::file::log::Walk;
-use super::file::{Draft, Known, Log, LogOptions, Progress, ReadBuffer, Recovery};
+use super::file::{Draft, Known, Log, LogOptions, Progress, ReadBuffer, Recovery, Tail};
 use super::types::{LogIndex, StreamId, StreamSeq, Term, Timestamp};
 use crate::base::clock::Mono;
 
@@ -50,6 +52,7 @@ pub struct StreamStore {
     log: Log,
     state: State,
     checkpoints: Checkpoints,
+    upkeep: Upkeep,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     buffer: ReadBuffer,
@@ -126,6 +129,7 @@ impl StreamStore {
             log,
             state: State::new(options.limits),
             checkpoints,
+            upkeep: Upkeep::default(),
             disk,
             dir: dir.to_owned(),
             buffer: ReadBuffer::default(),
@@ -150,10 +154,14 @@ impl StreamStore {
     ) -> Result<(), LogError> {
         let first = self.log.first_index();
         // A checkpoint that counts what is lost is no help, nor is one from which records are
-        // missing up to the first that is there.
+        // missing up to the first that is there, or that counts what was left out of segments.
+        let basis = self.log.basis();
         let is_useful = |s: &State| {
             let lost = opened.log.lost.iter().any(|run| run.first <= s.applied);
-            s.applied.next() >= first && s.applied <= self.log.last_index() && !lost
+            s.applied >= basis
+                && s.applied.next() >= first
+                && s.applied <= self.log.last_index()
+                && !lost
         };
         let had_records = self.log.last_index().next() > first;
         match saved.filter(is_useful) {
@@ -283,6 +291,12 @@ impl StreamStore {
         self.log.commit()
     }
 
+    /// The end of the log, for the [commit journal](super::journal), which writes instead of
+    /// [`StreamStore::commit`] where there is one.
+    pub fn tail(&mut self) -> Tail<'_> {
+        self.log.tail()
+    }
+
     /// Writes and syncs what was appended, here and now.
     pub fn sync(&mut self) -> Result<(), LogError> {
         self.log.sync()
@@ -327,13 +341,16 @@ impl StreamStore {
         if self.is_checkpoint_due() {
             return self.checkpoint_job();
         }
-        self.log.subjects_job().map(Job::Subjects)
+        if let Some(job) = self.log.subjects_job() {
+            return Some(Job::Subjects(job));
+        }
+        self.upkeep_job(now)
     }
 
     /// Takes the outcome of a job.
     ///
     /// # Errors
-    /// If a checkpoint, or the removal of segments, failed: then it is tried again later, and
+    /// If a checkpoint, or the removal or rewriting of segments, failed: then it is tried again later, and
     /// nothing is lost. That a sync failed is told by [`Log::failure`].
     pub fn handle_done(&mut self, done: JobDone) -> Result<(), LogError> {
         match done {
@@ -342,8 +359,9 @@ impl StreamStore {
                 Ok(())
             }
             JobDone::Checkpoint(done) => {
-                let first = self.checkpoints.handle_done(done)?;
-                self.reclaim(first)
+                let done = self.checkpoints.handle_done(done);
+                self.upkeep.handle_checkpoint(done.is_ok());
+                self.reclaim(done?)
             }
             JobDone::Subjects(done) => {
                 self.log.handle_subjects(done);
@@ -357,6 +375,11 @@ impl StreamStore {
                 self.handle_scrubbed(done);
                 Ok(())
             }
+            JobDone::Erase(done) => {
+                self.handle_erased(done);
+                Ok(())
+            }
+            JobDone::Rewrite(done) => self.handle_rewritten(done),
         }
     }
 }

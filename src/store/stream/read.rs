@@ -32,8 +32,15 @@ impl StreamStore {
             return Err(LogError::Cold(Box::new(job)));
         }
         let result = self.log.read_message(sequence, buffer);
-        if matches!(result, Err(LogError::Damaged)) && !self.log.has_given_up_on(sequence) {
+        let is_lost = match &result {
+            Ok(stored) => stored.record.erased,
+            Err(LogError::Damaged) => !self.log.has_given_up_on(sequence),
+            Err(_) => false,
+        };
+        if is_lost {
+            // It may be erased where no delete says so.
             self.state.lose(sequence);
+            return Err(LogError::Damaged);
         }
         result
     }

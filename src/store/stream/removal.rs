@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::state::State;
+use super::state::{ERASE, KEEP, State};
 use super::{Purge, StreamStore, TTL_NEVER};
 use crate::store::error::LogError;
 use crate::store::file::format::{Kind, encode_runs};
@@ -23,20 +23,36 @@ pub struct Expired {
 }
 
 impl StreamStore {
-    /// Removes a message, when all other [work](StreamStore::work) is done; gives the index of the record that says so, or `None` if there is no
-    /// such message.
+    /// Removes a message, when all other [work](StreamStore::work) is done; gives the index of the
+    /// record that says so, or `None` if there is no such message.
     pub fn delete(&mut self, sequence: StreamSeq) -> Result<Option<LogIndex>, LogError> {
+        self.delete_one(KEEP, sequence)
+    }
+
+    /// Removes a message as [`StreamStore::delete`] does, and has its headers and payload overwritten
+    /// as soon as that is on the disk: by a [job](StreamStore::poll_job), and by another one after the
+    /// next opening if a crash comes between. The subject stays as long as the record does.
+    pub fn erase(&mut self, sequence: StreamSeq) -> Result<Option<LogIndex>, LogError> {
+        self.delete_one(ERASE, sequence)
+    }
+
+    /// Whether there are messages that are still to be overwritten.
+    pub fn is_erasing(&self) -> bool {
+        !self.state.erasing.is_empty()
+    }
+
+    fn delete_one(&mut self, how: u8, sequence: StreamSeq) -> Result<Option<LogIndex>, LogError> {
         if !self.state.has(sequence) {
             return Ok(None);
         }
-        self.delete_all(&[sequence]).map(Some)
+        self.delete_all(how, &[sequence]).map(Some)
     }
 
     /// Records that messages, which are in order and there, are removed.
-    fn delete_all(&mut self, sequences: &[StreamSeq]) -> Result<LogIndex, LogError> {
+    fn delete_all(&mut self, how: u8, sequences: &[StreamSeq]) -> Result<LogIndex, LogError> {
         let mut payload = std::mem::take(&mut self.scratch);
         payload.clear();
-        payload.push(0);
+        payload.push(how);
         encode_runs(runs(sequences), &mut payload);
         let draft = self.order(Kind::Delete, &payload);
         let result = self.append_record(&draft);
@@ -93,7 +109,7 @@ impl StreamStore {
         due.sort_unstable();
         due.dedup();
         if !due.is_empty()
-            && let Err(error) = self.delete_all(&due)
+            && let Err(error) = self.delete_all(KEEP, &due)
         {
             // The others are found again, if the limit is still the same then.
             self.overdue = own_time;

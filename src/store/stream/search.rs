@@ -201,6 +201,9 @@ impl StreamStore {
                         };
                     }
                     hole = 0;
+                    if record.erased {
+                        return ControlFlow::Continue(());
+                    }
                     max -= 1;
                     let size = record.subject.len() + record.headers.len() + record.payload.len();
                     left = left.saturating_sub(size);
@@ -243,7 +246,9 @@ impl StreamStore {
                 Err(LogError::Cold(Box::new(job)))
             }
             Sought::At(index, sequence) => match self.log.read(index, buffer) {
-                Ok(stored) if stored.record.sequence == sequence => Ok(Found::Message(stored)),
+                Ok(stored) if stored.record.sequence == sequence && !stored.record.erased => {
+                    Ok(Found::Message(stored))
+                }
                 Err(LogError::Damaged) => {
                     if !self.log.has_given_up_on(sequence) {
                         self.state.lose(sequence);

@@ -14,6 +14,10 @@ use crate::store::types::{LogIndex, StreamSeq, Timestamp};
 /// Messages that go at once when one comes that is too many. More go in parts.
 const EVICT_AT_ONCE: usize = 16;
 
+/// The first byte of a delete that erases, and of one that does not.
+pub(super) const ERASE: u8 = 1;
+pub(super) const KEEP: u8 = 0;
+
 /// Messages of a subject up to which they are followed back one by one to find the first; the log
 /// is searched otherwise.
 const FOLLOW_MAX: u64 = 256;
@@ -39,6 +43,9 @@ pub(super) struct State {
     pub(super) lost: SequenceSet,
     /// Runs of those that were not told of yet.
     pub(super) found_lost: Vec<(StreamSeq, StreamSeq)>,
+    /// Sequences of messages that are deleted and whose contents are to be overwritten, as far as it
+    /// is not known that they are.
+    pub(super) erasing: SequenceSet,
     pub(super) subjects: SubjectIndex,
     /// Messages that go at a time of their own.
     pub(super) expiry: ExpiryWheel,
@@ -93,6 +100,7 @@ impl State {
             deleted: SequenceSet::new(),
             lost: SequenceSet::new(),
             found_lost: vec![],
+            erasing: SequenceSet::new(),
             subjects: SubjectIndex::new(),
             expiry: ExpiryWheel::new(Timestamp(0)),
             aged: StreamSeq(0),
@@ -154,10 +162,14 @@ impl State {
         match record.kind {
             Kind::Message => self.add(record, log, buffer),
             Kind::Delete => {
+                let erases = record.payload.first() == Some(&ERASE);
                 let bytes = record.payload.get(1..).unwrap_or_default();
                 let _ = decode_runs(bytes, |first, last| {
                     while let Some(sequence) = self.next_in(StreamSeq(first), StreamSeq(last)) {
                         self.remove(sequence, log, buffer);
+                        if erases {
+                            self.erasing.insert(sequence);
+                        }
                     }
                 });
             }
@@ -186,7 +198,10 @@ impl State {
         self.catch_up(sequence.previous());
         self.last = sequence;
         self.last_time = self.last_time.max(record.timestamp);
-        if record.erased || self.subjects.append(record.subject, sequence).is_err() {
+        // What was erased counts until its delete comes, as it did then. A message without a subject
+        // was taken out of its segment.
+        let is_husk = record.erased && record.subject.is_empty();
+        if is_husk || self.subjects.append(record.subject, sequence).is_err() {
             self.drop_sequence(sequence);
             return;
         }

@@ -8,19 +8,21 @@ use super::faulty::{Fault, FaultyDisk};
 use super::seeds::for_seeds;
 use crate::base::clock::Mono;
 use crate::base::rng::Rng;
-use crate::store::file::format::{Kind, SegmentHeader};
+use crate::store::file::format::{Kind, Layout, SegmentHeader};
 use crate::store::file::{
-    Draft, Handles, Known, Log, LogOptions, ReadBuffer, Recovery, SyncJob, SyncMode,
+    Changes, Draft, Handles, Known, Log, LogOptions, ReadBuffer, Recovery, Rewritten, SyncJob,
+    SyncMode,
 };
+use crate::store::index::SequenceSet;
 use crate::store::types::{LogIndex, StreamId, StreamSeq, Term, Timestamp};
 use crate::store::{LogError, Reason};
 
 /// What was given to the log under some index.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Given {
-    kind: Kind,
-    sequence: StreamSeq,
-    payload: Vec<u8>,
+    pub(super) kind: Kind,
+    pub(super) sequence: StreamSeq,
+    pub(super) payload: Vec<u8>,
 }
 
 /// A log, and what must be in it.
@@ -539,4 +541,127 @@ fn a_directory_of_other_files_is_an_empty_log() {
     let (log, report) = open(&disk, &options, Known::default()).unwrap();
     assert!(report.is_sound() && log.last_index() == LogIndex(0));
     assert_eq!(disk.bytes(&notes), b"not a segment");
+}
+
+/// Writes complete segments anew, each with these changes.
+fn rewrite_all(log: &mut Log, changes: &Changes) -> usize {
+    let (mut from, mut done) = (0, 0);
+    while let Some(span) = log.span(from) {
+        from = span.number + 1;
+        let job = log.rewrite(span.number, changes.clone()).unwrap().unwrap();
+        match log.handle_rewritten(job.run()) {
+            Rewritten::Done(..) => done += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    done
+}
+
+/// Whole, and with its footers gone.
+#[test]
+fn segments_that_were_written_anew_have_what_they_had() {
+    for_seeds("rewritten segments", 60, |seed| {
+        let mut run = written(seed);
+        run.open(Known::default()).unwrap();
+        for round in 0..3 {
+            let layout = [Layout::Plain, Layout::Packed][run.rng.below(2)];
+            let changes = Changes {
+                layout,
+                ..Changes::default()
+            };
+            let done = rewrite_all(run.log.as_mut().unwrap(), &changes);
+            run.check();
+            run.log = None;
+            if round == 1 {
+                let paths = segments(&run.disk);
+                for path in &paths[..done] {
+                    let len = run.disk.bytes(path).len();
+                    run.disk.damage(path, |bytes| bytes[len - 256..].fill(0));
+                }
+            }
+            let (bad, report) = unreadable(&mut run);
+            assert!(bad.is_empty() && report.is_sound(), "{bad:?} {report:?}");
+        }
+        goes_on(&mut run);
+    });
+}
+
+#[test]
+fn what_is_left_out_is_absent_and_no_loss() {
+    for_seeds("left out", 60, |seed| {
+        let mut run = written(seed);
+        run.open(Known::default()).unwrap();
+        let mut dead = SequenceSet::new();
+        for given in &run.given {
+            if given.kind == Kind::Message && run.rng.below(3) > 0 {
+                dead.insert(given.sequence);
+            }
+        }
+        let layout = [Layout::Plain, Layout::Packed][run.rng.below(2)];
+        let changes = Changes {
+            dead: dead.clone(),
+            layout,
+            ..Changes::default()
+        };
+        let before = run.log.as_ref().unwrap().file_bytes();
+        let log = run.log.as_mut().unwrap();
+        let done = rewrite_all(log, &changes);
+        let complete = log.span(0).map_or(LogIndex(0), |first| {
+            let last = log.span(first.number + done as u64 - 1);
+            last.map_or(LogIndex(0), |last| last.last_index)
+        });
+        assert!(done == 0 || log.file_bytes() < before);
+        run.log = None;
+        if seed % 2 == 0 {
+            for path in &segments(&run.disk)[..done] {
+                let len = run.disk.bytes(path).len();
+                run.disk.damage(path, |bytes| bytes[len - 256..].fill(0));
+            }
+        }
+        let known = Known {
+            durable: LogIndex(run.given.len() as u64),
+            ..Known::default()
+        };
+        let report = run.open(known).unwrap();
+        assert!(report.is_sound(), "{report:?}");
+        let log = run.log.as_mut().unwrap();
+        let mut buffer = ReadBuffer::default();
+        for (i, given) in run.given.iter().enumerate() {
+            let index = LogIndex(i as u64 + 1);
+            let may_miss = dead.contains(given.sequence) && given.kind == Kind::Message;
+            match log.read(index, &mut buffer) {
+                Ok(stored) if stored.record.erased => assert!(may_miss),
+                Ok(stored) => {
+                    assert!(stored.record.payload == given.payload);
+                    assert!(!may_miss || index > complete, "{index} is there");
+                }
+                Err(LogError::Absent) => assert!(may_miss, "{index} is missing"),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    });
+}
+
+/// A block is damaged as a whole, and its neighbours are not.
+#[test]
+fn a_flipped_bit_in_a_packed_segment_costs_its_block_and_no_other() {
+    for_seeds("flipped bits in blocks", 100, |seed| {
+        let mut run = written(seed);
+        run.open(Known::default()).unwrap();
+        let changes = Changes {
+            layout: Layout::Packed,
+            ..Changes::default()
+        };
+        let done = rewrite_all(run.log.as_mut().unwrap(), &changes);
+        run.log = None;
+        let path = &segments(&run.disk)[run.rng.below(done)];
+        let len = run.disk.bytes(path).len();
+        let (byte, bit) = (run.rng.below(len), run.rng.below(8));
+        run.disk.damage(path, |bytes| bytes[byte] ^= 1 << bit);
+        let (bad, report) = unreadable(&mut run);
+        let runs = bad.windows(2).filter(|w| w[0].next() != w[1]).count();
+        assert_eq!(runs, 0, "they are neighbours: {bad:?}");
+        assert!(report.foreign.is_empty(), "{report:?}");
+        goes_on(&mut run);
+    });
 }

@@ -2,6 +2,7 @@
 
 mod directory;
 mod faulty;
+mod journal_faults;
 mod kill;
 mod log_faults;
 mod reading;

@@ -13,8 +13,8 @@ use super::seeds::for_seeds;
 use crate::base::clock::Mono;
 use crate::base::rng::Rng;
 use crate::store::LogError;
-use crate::store::disk::{Disk, OsDisk};
-use crate::store::file::{Handles, LogOptions, Payload, ReadBuffer, Stored};
+use crate::store::disk::{Disk, OsDisk, read_file};
+use crate::store::file::{Compression, Handles, LogOptions, Payload, ReadBuffer, Stored};
 use crate::store::index::{Cursor, Filters};
 use crate::store::memory::MemoryDisk;
 use crate::store::stream::{
@@ -24,6 +24,9 @@ use crate::store::stream::{
 use crate::store::types::{LogIndex, StreamSeq, Timestamp};
 
 const SECOND: u64 = 1_000_000_000;
+
+/// Bytes that tell a payload from all others.
+const MARK: usize = 12;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Message {
@@ -180,6 +183,8 @@ struct Run {
     past: BTreeMap<u64, Model>,
     /// The model with a message that the store did not take, but may have written.
     unsure: Option<Model>,
+    /// What erased messages had in them, by the index of the delete.
+    erased: BTreeMap<u64, [u8; MARK]>,
     now: u64,
 }
 
@@ -203,11 +208,21 @@ fn filter(rng: &mut Rng) -> String {
     }
 }
 
+/// A payload like no other, unless it is short.
+fn payload(rng: &mut Rng, len: usize) -> Vec<u8> {
+    let mut payload = vec![rng.below(256) as u8; len];
+    if let Some(mark) = payload.first_chunk_mut::<MARK>() {
+        mark[..8].copy_from_slice(&rng.next_u64().to_le_bytes());
+    }
+    payload
+}
+
 impl Run {
     fn new(seed: u64, disk: Arc<dyn Disk>, dir: PathBuf) -> Run {
         let mut rng = Rng::new(seed);
         let mut log = LogOptions::new(Arc::new(Handles::new(2)));
         log.segment_bytes = [1500, 4000, 30_000][rng.below(3)];
+        log.compression = [Compression::None, Compression::S2][rng.below(2)];
         let limits = limits(&mut rng);
         let model = Model {
             limits,
@@ -222,6 +237,7 @@ impl Run {
             past: BTreeMap::from([(0, model.clone())]),
             model,
             unsure: None,
+            erased: BTreeMap::new(),
             now: SECOND,
         }
     }
@@ -252,11 +268,19 @@ impl Run {
                     .rng
                     .below(usize::try_from(self.model.last).unwrap() + 2)
                     as u64;
-                let index = self.store().delete(StreamSeq(sequence))?;
+                let erases = self.rng.below(2) == 0;
+                let index = match erases {
+                    true => self.store().erase(StreamSeq(sequence))?,
+                    false => self.store().delete(StreamSeq(sequence))?,
+                };
                 let was = self.model.messages.contains_key(&sequence);
-                if index.is_some() {
+                if let Some(index) = index {
                     self.model.settle();
-                    self.model.messages.remove(&sequence);
+                    let gone = self.model.messages.remove(&sequence);
+                    let mark = gone.as_ref().and_then(|m| m.payload.first_chunk());
+                    if let Some(mark) = mark.filter(|_| erases) {
+                        self.erased.insert(index.0, *mark);
+                    }
                 }
                 // It may have gone already where the model waits for the end of the work.
                 assert!(index.is_some() || !was || self.model.deferring);
@@ -332,7 +356,7 @@ impl Run {
         let message = Message {
             subject: subject(rng),
             headers: vec![b'h'; rng.below(2) * rng.below(30)],
-            payload: vec![rng.below(256) as u8; len],
+            payload: payload(rng, len),
             time: self.now,
             ttl_s: [0, 0, 0, 2, 10, TTL_NEVER][rng.below(6)],
         };
@@ -542,6 +566,21 @@ impl Run {
         assert_eq!(found, want, "from {from} up to {upto}");
     }
 
+    /// When all that can be done is done, no file has anything of what was erased.
+    fn check_erased(&mut self) {
+        self.store().commit().unwrap();
+        self.do_jobs();
+        assert!(!self.store().is_erasing());
+        for entry in self.disk.list(&self.dir).unwrap() {
+            let path = self.dir.join(&entry.name);
+            let bytes = read_file(&*self.disk, &path).unwrap().unwrap();
+            for (index, mark) in &self.erased {
+                let found = memchr::memmem::find(&bytes, mark);
+                assert!(found.is_none(), "{path:?} at {found:?} after {index}");
+            }
+        }
+    }
+
     fn do_jobs(&mut self) {
         while let Some(job) = self.store().poll_job(Mono::ZERO) {
             let done = job.run();
@@ -594,6 +633,8 @@ fn faultless(seed: u64, disk: Arc<dyn Disk>, dir: PathBuf) {
         }
     }
     run.settle();
+    run.check();
+    run.check_erased();
     run.check();
 }
 
@@ -661,6 +702,11 @@ fn faults(seed: u64) {
         run.past.insert(settled.0, run.model.clone());
         run.settle();
         run.check();
+        run.erased.retain(|index, _| *index <= last.0);
+        if run.rng.below(3) == 0 {
+            run.check_erased();
+            run.check();
+        }
         acked = last;
         run.unsure = None;
         if run.rng.below(4) > 0 {

@@ -1,7 +1,7 @@
 //! What stands at the end of a sealed segment: where its records are, and what is in it.
 
 use super::bytes::{put, u16_at, u32_at, u64_at};
-use super::header::{HEADER_LEN, SegmentHeader};
+use super::header::{HEADER_LEN, Layout, SegmentHeader};
 use super::{FIRST_RECORD, FormatError, VERSION};
 use crate::store::types::{StreamSeq, Term, Timestamp};
 
@@ -36,6 +36,11 @@ pub struct Footer {
     pub messages: u32,
     /// The term of the last record.
     pub last_term: Term,
+    /// Where the table of a packed segment's blocks begins, 8 bytes each, how many there are, and the
+    /// table's checksum; 0 in a plain one.
+    pub blocks_at: u32,
+    pub blocks: u32,
+    pub blocks_crc: u32,
 }
 
 impl Footer {
@@ -57,6 +62,9 @@ impl Footer {
         put(&mut out, AT + 64, &self.chain.to_le_bytes());
         put(&mut out, AT + 72, &self.messages.to_le_bytes());
         put(&mut out, AT + 76, &self.last_term.0.to_le_bytes());
+        put(&mut out, AT + 80, &self.blocks_at.to_le_bytes());
+        put(&mut out, AT + 84, &self.blocks.to_le_bytes());
+        put(&mut out, AT + 88, &self.blocks_crc.to_le_bytes());
         let crc = crc32c::crc32c(&out[..FOOTER_LEN - 4]);
         put(&mut out, FOOTER_LEN - 4, &crc.to_le_bytes());
         out
@@ -96,6 +104,9 @@ impl Footer {
             chain: u64_at(bytes, AT + 64)?,
             messages: u32_at(bytes, AT + 72)?,
             last_term: Term(u32_at(bytes, AT + 76)?),
+            blocks_at: u32_at(bytes, AT + 80)?,
+            blocks: u32_at(bytes, AT + 84)?,
+            blocks_crc: u32_at(bytes, AT + 88)?,
         })
     }
 
@@ -105,9 +116,15 @@ impl Footer {
         let end = file_len.saturating_sub(FOOTER_LEN as u64);
         let fits = |at: u32, from: u32| at >= from && u64::from(at) + table <= end;
         let sequences = self.sequences_at == 0 || fits(self.sequences_at, self.data_end);
+        let blocks_end = u64::from(self.blocks_at) + 8 * u64::from(self.blocks);
+        let blocks = match self.header.anew.layout {
+            Layout::Plain => (self.blocks_at, self.blocks, self.blocks_crc) == (0, 0, 0),
+            Layout::Packed => self.blocks_at >= self.data_end && blocks_end <= end,
+        };
         self.data_end >= FIRST_RECORD
             && fits(self.offsets_at, self.data_end)
             && sequences
+            && blocks
             && self.messages <= self.records
             && self.last_sequence >= self.header.base_sequence
     }
@@ -128,6 +145,7 @@ mod tests {
             dense in any::<bool>(),
             bit in 0..FOOTER_LEN * 8,
         ) {
+            let packed = header.anew.layout == Layout::Packed;
             let footer = Footer {
                 header,
                 records,
@@ -142,6 +160,9 @@ mod tests {
                 chain: numbers.0,
                 messages: records / 2,
                 last_term: Term(numbers.5),
+                blocks_at: if packed { 5000 + 8 * records } else { 0 },
+                blocks: if packed { 100 } else { 0 },
+                blocks_crc: if packed { numbers.3 } else { 0 },
             };
             let mut bytes = footer.encode();
             prop_assert_eq!(Footer::decode(&bytes, 20_000), Ok(footer));

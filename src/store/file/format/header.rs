@@ -33,6 +33,38 @@ pub struct SegmentHeader {
     pub chain: u64,
     /// Random, where records are encrypted; zeros elsewhere.
     pub key_salt: [u8; 16],
+    /// What a segment that was written anew says besides.
+    pub anew: Anew,
+}
+
+/// How a segment was written anew, and what was known then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Anew {
+    pub layout: Layout,
+    /// What is left out was dead in all states from this record on: a state of before it counts what
+    /// is not there any more.
+    pub basis: LogIndex,
+    /// A record that was on the disk for good.
+    pub proven: LogIndex,
+}
+
+/// How the records of a segment stand in its file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(u8)]
+pub enum Layout {
+    /// One behind the other.
+    #[default]
+    Plain = 0,
+    /// In blocks, which are compressed.
+    Packed = 1,
+}
+
+impl Layout {
+    fn of(byte: u8) -> Option<Layout> {
+        [Layout::Plain, Layout::Packed]
+            .get(usize::from(byte))
+            .copied()
+    }
 }
 
 impl SegmentHeader {
@@ -51,6 +83,9 @@ impl SegmentHeader {
         put(&mut out, 76, &self.generation.to_le_bytes());
         put(&mut out, 80, &self.chain.to_le_bytes());
         put(&mut out, 88, &self.key_salt);
+        put(&mut out, 104, &[self.anew.layout as u8]);
+        put(&mut out, 108, &self.anew.basis.0.to_le_bytes());
+        put(&mut out, 116, &self.anew.proven.0.to_le_bytes());
         let crc = crc32c::crc32c(&out[..124]);
         put(&mut out, 124, &crc.to_le_bytes());
         out
@@ -69,7 +104,7 @@ impl SegmentHeader {
         if version != VERSION {
             return Err(FormatError::Version(version));
         }
-        let header = Self::fields(bytes).ok_or(FormatError::Short)?;
+        let header = Self::fields(bytes).ok_or(FormatError::Invalid)?;
         // What later versions may use is zero in this one.
         let plain = header.encode() == *bytes;
         let numbered = header.number > 0 && header.first_index.0 > 0;
@@ -91,6 +126,11 @@ impl SegmentHeader {
             generation: u32_at(bytes, 76)?,
             chain: u64_at(bytes, 80)?,
             key_salt: id_at(bytes, 88)?,
+            anew: Anew {
+                layout: Layout::of(*bytes.get(104)?)?,
+                basis: LogIndex(u64_at(bytes, 108)?),
+                proven: LogIndex(u64_at(bytes, 116)?),
+            },
         })
     }
 
@@ -111,17 +151,29 @@ pub(super) mod tests {
             any::<([u8; 16], [u8; 16], [u8; 16])>(),
             (1u64.., 1u64.., any::<u64>(), any::<u64>()),
             any::<(u32, u32)>(),
+            any::<(bool, u64, u64)>(),
         )
-            .prop_map(|((name, incarnation, key_salt), n, m)| SegmentHeader {
-                stream: StreamId { name, incarnation },
-                number: n.0,
-                first_index: LogIndex(n.1),
-                base_sequence: StreamSeq(n.2),
-                chain: n.3,
-                term: Term(m.0),
-                generation: m.1,
-                key_salt,
-            })
+            .prop_map(
+                |((name, incarnation, key_salt), n, m, anew)| SegmentHeader {
+                    stream: StreamId { name, incarnation },
+                    number: n.0,
+                    first_index: LogIndex(n.1),
+                    base_sequence: StreamSeq(n.2),
+                    chain: n.3,
+                    term: Term(m.0),
+                    generation: m.1,
+                    key_salt,
+                    anew: Anew {
+                        layout: if anew.0 {
+                            Layout::Packed
+                        } else {
+                            Layout::Plain
+                        },
+                        basis: LogIndex(anew.1),
+                        proven: LogIndex(anew.2),
+                    },
+                },
+            )
     }
 
     proptest! {
@@ -153,6 +205,7 @@ pub(super) mod tests {
             generation: 0,
             chain: 0,
             key_salt: [0; 16],
+            anew: Anew::default(),
         };
         let mut bytes = header.encode();
         bytes[8] = 9;

@@ -5,6 +5,7 @@ mod bytes;
 mod container;
 mod footer;
 mod header;
+mod journal;
 mod record;
 mod set;
 
@@ -12,8 +13,14 @@ use std::fmt;
 
 pub use container::{Container, ContainerKind, Section, Sections};
 pub use footer::{FOOTER_LEN, Footer};
-pub use header::{HEADER_COPIES, HEADER_LEN, SegmentHeader};
-pub use record::{FIXED_LEN, Kind, RECORD_MAX, Record, RecordFault, front, record_len};
+pub use header::{Anew, HEADER_COPIES, HEADER_LEN, Layout, SegmentHeader};
+pub use journal::{
+    FRAME_HEAD, FRAME_MAX, Frame, JOURNAL_SLOT, JOURNAL_START, JournalHeader, Turn, seal_frame,
+    turn_of,
+};
+pub use record::{
+    ERASURE_AT, Erasure, FIXED_LEN, Kind, RECORD_MAX, Record, RecordFault, front, record_len,
+};
 pub use set::{decode_runs, encode_runs};
 
 pub use bytes::{u16_at, u32_at, u64_at};

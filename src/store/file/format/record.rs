@@ -73,7 +73,9 @@ pub struct Record<'a> {
     pub previous: StreamSeq,
     /// Seconds after `timestamp` at which the message goes by itself; 0 for never.
     pub ttl_s: u32,
-    /// The contents were overwritten on request; the subject is empty then, too.
+    /// Headers and payload were overwritten on request, with zeros of the same number: place,
+    /// sequence, subject and size stay, so that a replay comes to the same end. Without a subject it
+    /// is what is left of a message that was taken out.
     pub erased: bool,
     pub subject: &'a [u8],
     pub headers: &'a [u8],
@@ -192,9 +194,31 @@ impl<'a> Record<'a> {
         let len = record_len(bytes)?;
         let bytes = bytes.get(..len).ok_or(RecordFault::Short)?;
         if u32_at(bytes, 4) != Some(crc32c::crc32c_append(seed, &bytes[8..])) {
-            return Err(RecordFault::Checksum);
+            return Record::half_erased(bytes, header, seed).ok_or(RecordFault::Checksum);
         }
         Record::fields(bytes, header).ok_or(RecordFault::Invalid)
+    }
+
+    /// The record whose overwriting was cut short, if that is what is wrong with these bytes. It is
+    /// done in two steps, with a sync between them (see [`Erasure`]): so either the new checksum is
+    /// there, and only zeros are missing; or the contents are there still, and checksum and flag are
+    /// new in part. Both are told by 32 bits of checksums, as a whole record is.
+    #[cold]
+    #[inline(never)]
+    fn half_erased(bytes: &'a [u8], header: &SegmentHeader, seed: u32) -> Option<Record<'a>> {
+        let record = Record::fields(bytes, header).filter(|r| r.kind == Kind::Message)?;
+        let contents = bytes.len() - record.headers.len() - record.payload.len();
+        let (front, contents) = bytes.split_at(contents);
+        let old = crc32c::crc32c_append(front_crc(front, false, seed), contents).to_le_bytes();
+        let new = zeros_crc(front_crc(front, true, seed), contents.len()).to_le_bytes();
+        let is = *bytes.get(4..)?.first_chunk::<4>()?;
+        let mixed = |cut: usize| {
+            let there =
+                |from: [u8; 4], to: [u8; 4]| is[..cut] == to[..cut] && is[cut..] == from[cut..];
+            there(old, new) || there(new, old)
+        };
+        let erased = true;
+        (0..=4).any(mixed).then_some(Record { erased, ..record })
     }
 
     /// Reads a whole record without looking at its checksum.
@@ -250,6 +274,71 @@ impl<'a> Record<'a> {
             payload,
         })
     }
+}
+
+/// Bytes at the front of a record that an [`Erasure`] writes anew: from the checksum to the flags.
+const ERASURE_LEN: usize = 26;
+
+/// Where they are in the record.
+pub const ERASURE_AT: usize = 4;
+
+/// How the contents of a record are overwritten where it stands: first the checksum that it will
+/// have, and the flag; when they are on the disk for good, zeros in place of headers and payload. So
+/// a crash at any time leaves what can be told from damage.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Erasure {
+    /// What is to be written at [`ERASURE_AT`].
+    pub front: [u8; ERASURE_LEN],
+    /// What is to be zeros, counted from where the record begins.
+    pub contents: Range<usize>,
+}
+
+impl Erasure {
+    /// For the message at the front of `bytes`, which may be half overwritten already. `None` if there
+    /// is none that can be read.
+    pub fn new(bytes: &[u8], header: &SegmentHeader, seed: u32) -> Option<Erasure> {
+        let record = Record::decode(bytes, header, seed).ok()?;
+        if record.kind != Kind::Message {
+            return None;
+        }
+        let len = record_len(bytes).ok()?;
+        let start = len - record.headers.len() - record.payload.len();
+        let crc = zeros_crc(front_crc(&bytes[..start], true, seed), len - start);
+        let mut front = *bytes.get(ERASURE_AT..)?.first_chunk::<ERASURE_LEN>()?;
+        front[..4].copy_from_slice(&crc.to_le_bytes());
+        front[FLAGS_AT - ERASURE_AT] |= ERASED;
+        Some(Erasure {
+            front,
+            contents: start..len,
+        })
+    }
+}
+
+/// Where the flags of a record are.
+const FLAGS_AT: usize = 29;
+
+const _: () = assert!(ERASURE_AT + ERASURE_LEN == FLAGS_AT + 1);
+
+/// The checksum of a record's first bytes, with the flag of an erased one or without.
+fn front_crc(front: &[u8], erased: bool, seed: u32) -> u32 {
+    let (before, rest) = front.split_at(FLAGS_AT);
+    let flags = match erased {
+        true => rest[0] | ERASED,
+        false => rest[0] & !ERASED,
+    };
+    let crc = crc32c::crc32c_append(seed, &before[8..]);
+    crc32c::crc32c_append(crc32c::crc32c_append(crc, &[flags]), &rest[1..])
+}
+
+/// Goes on with a checksum over zeros.
+fn zeros_crc(mut crc: u32, mut len: usize) -> u32 {
+    static ZEROS: [u8; 4096] = [0; 4096];
+    while len > 0 {
+        let part = len.min(ZEROS.len());
+        crc = crc32c::crc32c_append(crc, &ZEROS[..part]);
+        len -= part;
+    }
+    crc
 }
 
 type Parts = (Range<usize>, Range<usize>, Range<usize>);
@@ -337,6 +426,41 @@ mod tests {
     }
 
     proptest! {
+        /// Any bytes of either step may be there or not.
+        #[test]
+        fn an_erasure_that_is_cut_short_is_told(
+            header in any_header(),
+            owned in any_record(),
+            step in any::<bool>(),
+            cut in any::<prop::sample::Index>(),
+            reverse in any::<bool>(),
+        ) {
+            let header = small(header);
+            let owned = Owned { kind: 1, erased: false, ..owned };
+            let before = record(&owned, &header);
+            let (seed, mut bytes) = (header.seed(), vec![]);
+            before.encode(&header, seed, &mut bytes).unwrap();
+            let erasure = Erasure::new(&bytes, &header, seed).unwrap();
+            let mut erased = bytes.clone();
+            erased[4..30].copy_from_slice(&erasure.front);
+            if step {
+                bytes = erased.clone();
+            }
+            erased[erasure.contents.clone()].fill(0);
+            let range = if step { erasure.contents.clone() } else { 4..30 };
+            let at = range.start + cut.index(range.len() + 1);
+            let range = if reverse { at..range.end } else { range.start..at };
+            let is_new = step || !range.is_empty();
+            bytes[range.clone()].copy_from_slice(&erased[range]);
+            let read = Record::decode(&bytes, &header, seed).unwrap();
+            prop_assert!(read.erased == is_new || !step);
+            prop_assert_eq!((read.index, read.sequence, read.subject), (before.index, before.sequence, before.subject));
+            prop_assert_eq!(read.payload.len(), before.payload.len());
+            prop_assert_eq!(Erasure::new(&bytes, &header, seed), Some(erasure));
+            let whole = Record::decode(&erased, &header, seed).unwrap();
+            prop_assert!(whole.erased && whole.payload.iter().chain(whole.headers).all(|b| *b == 0));
+        }
+
         #[test]
         fn records_come_back(header in any_header(), owned in any_record(), garbage in any::<u64>()) {
             let header = small(header);
@@ -390,6 +514,7 @@ mod tests {
             generation: 0,
             chain: 0,
             key_salt: [0; 16],
+            anew: crate::store::file::format::Anew::default(),
         };
         let mut record = Record {
             kind: Kind::Message,

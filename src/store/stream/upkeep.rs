@@ -1,0 +1,375 @@
+//! What becomes of messages' bytes after they were written: contents of erased messages are
+//! overwritten, segments that are mostly dead are written anew without what is dead, and those of a
+//! compressed stream are packed. One job at a time, off the loop.
+//!
+//! A message is left out of its segment only if it was dead already in the state of a checkpoint that
+//! is on the disk for good, written in this life: a replay from there never asks for it. So segments
+//! are found first, then a checkpoint is written when enough is found, and then they are written
+//! anew. Erasing and packing leave nothing out and wait for no checkpoint.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::StreamStore;
+use super::jobs::Job;
+use super::state::State;
+use crate::base::clock::Mono;
+use crate::store::error::LogError;
+use crate::store::file::format::Layout;
+use crate::store::file::{Changes, Compression, Erasable, EraseDone, RewriteDone, Rewritten, Span};
+use crate::store::index::SequenceSet;
+use crate::store::types::{LogIndex, StreamSeq};
+
+/// Segments that are looked at in one go, and messages that are to be erased.
+const LOOK_MAX: usize = 16;
+
+/// Segments that wait for a checkpoint, at most. What each of them keeps in memory is a bit for
+/// each of its records.
+const CANDIDATES_MAX: usize = 32;
+
+/// How long nothing is tried again after something failed.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// What is to be done with segments.
+#[derive(Debug, Default)]
+pub(super) struct Upkeep {
+    in_flight: bool,
+    has_failed: bool,
+    retry_at: Option<Mono>,
+    erasures: Erasures,
+    /// Segments that are to be written anew for what is erased in them.
+    anew: BTreeSet<u64>,
+    /// The next segment to look at, and how things were when all had been looked at.
+    sweep: u64,
+    swept: Option<(LogIndex, usize)>,
+    /// Segments that are mostly dead, and bytes that are dead in them.
+    candidates: Vec<u64>,
+    dead_bytes: u64,
+    /// What is to be done when the checkpoint that is being written is on the disk, and what can be
+    /// done now.
+    planned: Vec<(u64, Changes)>,
+    ready: VecDeque<(u64, Changes)>,
+    /// Segments before this one are packed, or cannot be.
+    packed: u64,
+    /// Changes of consumers up to here are kept elsewhere.
+    consumers: LogIndex,
+}
+
+/// The messages that are to be erased next.
+#[derive(Debug, Default)]
+struct Erasures {
+    sequences: VecDeque<StreamSeq>,
+    /// The record that is to be durable before.
+    after: LogIndex,
+    /// Where to go on, and how things were when that was begun.
+    cursor: StreamSeq,
+    begun: Option<(LogIndex, usize)>,
+}
+
+impl Upkeep {
+    /// Bytes that a checkpoint would free.
+    pub(super) fn dead_bytes(&self) -> u64 {
+        self.dead_bytes
+    }
+
+    /// Takes note of the state of a checkpoint which is to be written.
+    pub(super) fn plan(&mut self, state: &State, span: impl Fn(u64) -> Option<Span>) {
+        self.dead_bytes = 0;
+        self.planned.clear();
+        for number in self.candidates.drain(..) {
+            let Some(span) = span(number).filter(|s| s.number == number) else {
+                continue;
+            };
+            let changes = Changes {
+                dead: state.dead_in(&span),
+                basis: state.applied,
+                consumers: self.consumers.min(state.applied),
+                ..Changes::default()
+            };
+            self.planned.push((number, changes));
+        }
+    }
+
+    /// The checkpoint is on the disk, or not.
+    pub(super) fn handle_checkpoint(&mut self, is_done: bool) {
+        let planned = std::mem::take(&mut self.planned);
+        match is_done {
+            true => self.ready.extend(planned),
+            false => self.swept = None,
+        }
+    }
+}
+
+impl State {
+    /// The messages of a segment that are dead and not damaged. What is damaged stays to be looked at.
+    fn dead_in(&self, span: &Span) -> SequenceSet {
+        let mut dead = SequenceSet::new();
+        let (first, last) = (span.base.next(), span.last);
+        if first < self.first {
+            dead.insert_range(first, last.min(self.first.previous()));
+        }
+        let in_segment = |(from, _): &(StreamSeq, StreamSeq)| *from <= last;
+        for (from, to) in self.deleted.ranges(first).take_while(in_segment) {
+            dead.insert_range(from.max(first), to.min(last));
+        }
+        for (from, to) in self.lost.ranges(first).take_while(in_segment) {
+            dead.remove_range(from.max(first), to.min(last));
+        }
+        dead
+    }
+
+    /// How many messages those are.
+    fn count_dead(&self, span: &Span) -> u32 {
+        let first = span.base.next().max(self.first);
+        let alive = match first <= span.last {
+            true => span.last.0 - first.0 + 1 - self.deleted.count_range(first, span.last),
+            false => 0,
+        };
+        let lost = self.lost.count_range(span.base.next(), span.last);
+        let dead = u64::from(span.messages).saturating_sub(alive + lost);
+        u32::try_from(dead).unwrap_or(u32::MAX)
+    }
+}
+
+impl StreamStore {
+    /// Says that changes of consumers up to this record are kept elsewhere, on the disk for good, and
+    /// need not stay in the log.
+    pub fn set_consumers_saved(&mut self, upto: LogIndex) {
+        self.upkeep.consumers = self.upkeep.consumers.max(upto);
+    }
+
+    /// The next thing to be done with segments.
+    pub(super) fn upkeep_job(&mut self, now: Mono) -> Option<Job> {
+        let upkeep = &mut self.upkeep;
+        if std::mem::take(&mut upkeep.has_failed) {
+            upkeep.retry_at = Some(now + RETRY);
+        }
+        let waits = upkeep.retry_at.is_some_and(|at| now < at);
+        if upkeep.in_flight || waits || self.log.failure().is_some() {
+            return None;
+        }
+        let job = self.erase_job().or_else(|| self.rewrite_job());
+        self.upkeep.in_flight = job.is_some();
+        job
+    }
+
+    fn erase_job(&mut self) -> Option<Job> {
+        for _ in 0..LOOK_MAX {
+            self.gather_erasures();
+            let erasures = &mut self.upkeep.erasures;
+            if erasures.sequences.is_empty() || self.log.durable() < erasures.after {
+                return None;
+            }
+            let sequences = erasures.sequences.make_contiguous();
+            match self.log.erasable(sequences, &mut self.buffer) {
+                Ok(Erasable::InPlace(job)) => {
+                    erasures.sequences.clear();
+                    // What is in memory takes no time, and nobody reads it meanwhile.
+                    if self.disk.is_volatile() {
+                        self.handle_erased(job.run());
+                        continue;
+                    }
+                    return Some(Job::Erase(job));
+                }
+                Ok(Erasable::Gone) => {
+                    let gone = erasures.sequences.pop_front();
+                    gone.map(|gone| self.state.erasing.remove(gone));
+                }
+                Ok(Erasable::Anew(number)) => {
+                    erasures.sequences.pop_front();
+                    self.upkeep.anew.insert(number);
+                }
+                // They come up again when something has changed.
+                Ok(Erasable::Later) | Err(_) => drop(erasures.sequences.pop_front()),
+            }
+        }
+        None
+    }
+
+    /// Takes up what is to be erased next. All of it is looked at again when more became durable, or
+    /// another segment complete.
+    fn gather_erasures(&mut self) {
+        let erasures = &mut self.upkeep.erasures;
+        let now = (self.log.durable(), self.log.complete());
+        if !erasures.sequences.is_empty() || self.state.erasing.is_empty() {
+            return;
+        }
+        if erasures.cursor.0 == 0 {
+            if erasures.begun == Some(now) {
+                return;
+            }
+            erasures.begun = Some(now);
+        }
+        let mut at = erasures.cursor;
+        while erasures.sequences.len() < LOOK_MAX {
+            let Some(next) = self.state.erasing.next_present(at) else {
+                at = StreamSeq(0);
+                break;
+            };
+            erasures.sequences.push_back(next);
+            at = next.next();
+        }
+        erasures.cursor = at;
+        erasures.after = self.state.applied;
+    }
+
+    /// Takes the outcome of an erasure.
+    pub(super) fn handle_erased(&mut self, done: EraseDone) {
+        self.upkeep.in_flight = false;
+        match self.log.handle_erased(done) {
+            Some(erased) => {
+                for sequence in erased {
+                    self.state.erasing.remove(sequence);
+                }
+                self.upkeep.erasures.begun = None;
+            }
+            None => self.upkeep.has_failed = true,
+        }
+    }
+
+    fn rewrite_job(&mut self) -> Option<Job> {
+        self.rewrite_erased()
+            .or_else(|| self.rewrite_dead())
+            .or_else(|| self.pack())
+            .or_else(|| {
+                self.sweep();
+                None
+            })
+    }
+
+    /// Has a segment written anew for what is erased in it.
+    fn rewrite_erased(&mut self) -> Option<Job> {
+        let number = *self.upkeep.anew.first()?;
+        let is_there = |span: &Span| span.number == number && span.unfit.is_none();
+        if let Some(span) = self.log.span(number).filter(is_there) {
+            let is_durable = self.log.durable() >= self.state.applied;
+            return is_durable.then(|| self.rewrite(&span, Changes::default()))?;
+        }
+        if self.log.open_from() > number {
+            self.upkeep.anew.remove(&number);
+        } else if self.log.retire(number).is_err() {
+            self.upkeep.has_failed = true;
+        }
+        None
+    }
+
+    /// Has a segment written anew of which a checkpoint knows that it is mostly dead.
+    fn rewrite_dead(&mut self) -> Option<Job> {
+        while let Some((number, changes)) = self.upkeep.ready.pop_front() {
+            let span = self.log.span(number).filter(|s| s.number == number);
+            if let Some(span) = span.filter(|s| s.last >= self.state.first) {
+                return self.rewrite(&span, changes);
+            }
+        }
+        None
+    }
+
+    fn pack(&mut self) -> Option<Job> {
+        if self.layout() == Layout::Plain {
+            return None;
+        }
+        for _ in 0..LOOK_MAX {
+            let span = self.log.span(self.upkeep.packed)?;
+            self.upkeep.packed = span.number + 1;
+            let is_done = span.layout == Layout::Packed || span.unfit.is_some();
+            let waits = self.upkeep.candidates.contains(&span.number);
+            if !is_done && !waits && span.last >= self.state.first {
+                return self.rewrite(&span, Changes::default());
+            }
+        }
+        None
+    }
+
+    /// How segments are written anew.
+    fn layout(&self) -> Layout {
+        match self.log.compression() {
+            Compression::S2 if !self.disk.is_volatile() => Layout::Packed,
+            _ => Layout::Plain,
+        }
+    }
+
+    fn rewrite(&mut self, span: &Span, mut changes: Changes) -> Option<Job> {
+        changes.layout = self.layout();
+        if self.log.durable() >= self.state.applied {
+            let erasing = self.state.erasing.ranges(span.base.next());
+            for (first, last) in erasing.take_while(|(first, _)| *first <= span.last) {
+                changes.erased.insert_range(first, last.min(span.last));
+            }
+        }
+        match self.log.rewrite(span.number, changes) {
+            Ok(job) => job.map(|job| Job::Rewrite(Box::new(job))),
+            Err(_) => {
+                self.upkeep.has_failed = true;
+                None
+            }
+        }
+    }
+
+    /// Takes the outcome of a rewriting.
+    pub(super) fn handle_rewritten(&mut self, done: RewriteDone) -> Result<(), LogError> {
+        self.upkeep.in_flight = false;
+        match self.log.handle_rewritten(done) {
+            Rewritten::Done(number, erased) => {
+                for (first, last) in erased.ranges(StreamSeq(0)) {
+                    self.state.erasing.remove_range(first, last);
+                }
+                let base = self.log.span(number).map_or(StreamSeq(0), |s| s.base);
+                let left = self.state.erasing.next_present(base.next());
+                let last = self.log.span(number).map_or(StreamSeq(0), |s| s.last);
+                if left.is_none_or(|left| left > last) {
+                    self.upkeep.anew.remove(&number);
+                }
+                Ok(())
+            }
+            Rewritten::Unfit(number) => {
+                self.upkeep.anew.remove(&number);
+                if let Some(span) = self.log.span(number).filter(|s| s.number == number) {
+                    let dead = self.state.count_dead(&span);
+                    self.log.set_unfit(number, dead);
+                }
+                Ok(())
+            }
+            Rewritten::Failed(reason) => {
+                self.upkeep.has_failed = true;
+                self.upkeep.swept = None;
+                self.upkeep.packed = 0;
+                Err(LogError::Io(reason))
+            }
+        }
+    }
+
+    /// Looks at some segments, for those that are mostly dead.
+    fn sweep(&mut self) {
+        let now = (self.state.applied, self.log.complete());
+        let upkeep = &mut self.upkeep;
+        let waits = !upkeep.planned.is_empty() || !upkeep.ready.is_empty();
+        if waits || upkeep.sweep == 0 && upkeep.swept == Some(now) {
+            return;
+        }
+        for _ in 0..LOOK_MAX {
+            if upkeep.candidates.len() >= CANDIDATES_MAX {
+                return;
+            }
+            let Some(span) = self.log.span(upkeep.sweep) else {
+                upkeep.sweep = 0;
+                upkeep.swept = Some(now);
+                return;
+            };
+            upkeep.sweep = span.number + 1;
+            let dead = self.state.count_dead(&span);
+            let orders = match span.last_index <= upkeep.consumers {
+                true => span.orders,
+                false => 0,
+            };
+            let of = u64::from(span.messages) + u64::from(span.orders);
+            let gone = u64::from(dead) + u64::from(orders);
+            let is_fit = span.unfit.is_none_or(|before| dead > before);
+            let is_behind = span.last >= self.state.first;
+            let is_new = !upkeep.candidates.contains(&span.number);
+            if gone > 0 && 2 * gone >= of && is_fit && is_behind && is_new {
+                upkeep.candidates.push(span.number);
+                upkeep.dead_bytes += span.bytes * gone / of;
+            }
+        }
+    }
+}

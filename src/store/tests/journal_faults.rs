@@ -1,0 +1,528 @@
+//! Several logs and one commit journal on a disk that fails: whatever happens, every acknowledged
+//! record is in its log, none is invented, and their order is kept.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::faulty::{Fault, FaultyDisk};
+use super::log_faults::{Given, draft};
+use super::seeds::for_seeds;
+use crate::base::clock::Mono;
+use crate::base::rng::Rng;
+use crate::store::LogError;
+use crate::store::file::format::{JOURNAL_START, Kind};
+use crate::store::file::{
+    Handles, Known, Log, LogOptions, ReadBuffer, Recovery, SyncJob, SyncMode, Tail,
+};
+use crate::store::journal::{Journal, JournalJob, JournalOptions, Replayed, StreamKey, Streams};
+use crate::store::types::{LogIndex, StreamId, StreamSeq};
+
+/// A log, and what must be in it.
+struct Stream {
+    dir: PathBuf,
+    id: StreamId,
+    options: LogOptions,
+    log: Option<Log>,
+    given: Vec<Given>,
+    /// Given when the log failed: it may be there or not.
+    doubtful: Option<Given>,
+    acked: LogIndex,
+    jobs: Vec<SyncJob>,
+}
+
+struct All(Vec<Stream>);
+
+impl Streams for All {
+    fn tail(&mut self, key: StreamKey) -> Option<Tail<'_>> {
+        let stream = self.0.get_mut(usize::try_from(key.0).ok()?)?;
+        Some(stream.log.as_mut()?.tail())
+    }
+}
+
+struct Run {
+    rng: Rng,
+    disk: FaultyDisk,
+    options: JournalOptions,
+    journal: Option<Journal>,
+    job: Option<JournalJob>,
+    streams: All,
+    now: Mono,
+    next: u8,
+    lives: u8,
+    /// Batches that were on the disk for good.
+    batches: usize,
+}
+
+fn journal_dir() -> PathBuf {
+    PathBuf::from("/journal")
+}
+
+impl Run {
+    fn new(seed: u64) -> Run {
+        let mut rng = Rng::new(seed);
+        let disk = FaultyDisk::new(rng.next_u64());
+        let options = JournalOptions {
+            direct_streams: rng.below(3),
+            direct_bytes: [500, 2000, 64 << 10][rng.below(3)],
+            tails_bytes: [1000, 100_000][rng.below(2)],
+            half_bytes_min: [4096, 20_000][rng.below(2)],
+            half_bytes_max: 30_000,
+            behind: Duration::from_millis(500),
+        };
+        let streams = (0..2 + rng.below(5)).map(|n| {
+            let mut log = LogOptions::new(Arc::new(Handles::new(3)));
+            log.segment_bytes = [2000, 5000, 20_000, 100_000][rng.below(4)];
+            if rng.below(8) == 0 {
+                log.sync = SyncMode::Interval(Duration::ZERO);
+            }
+            Stream {
+                dir: PathBuf::from(format!("/streams/{n}")),
+                id: StreamId::new("A", &n.to_string(), [7; 16]),
+                options: log,
+                log: None,
+                given: vec![],
+                doubtful: None,
+                acked: LogIndex(0),
+                jobs: vec![],
+            }
+        });
+        let streams = All(streams.collect());
+        Run {
+            rng,
+            disk,
+            options,
+            journal: None,
+            job: None,
+            streams,
+            now: Mono::ZERO,
+            next: 0,
+            lives: 0,
+            batches: 0,
+        }
+    }
+
+    fn open(&mut self) -> Result<(Replayed, Vec<Recovery>), LogError> {
+        self.journal = None;
+        self.job = None;
+        for stream in &mut self.streams.0 {
+            stream.log = None;
+            stream.jobs.clear();
+        }
+        self.lives += 1;
+        let streams = &self.streams.0;
+        let mut locate = |id: &StreamId| Some(streams.iter().find(|s| s.id == *id)?.dir.clone());
+        let disk = Arc::new(self.disk.clone());
+        let (journal, replayed) = Journal::open(
+            disk.clone(),
+            &journal_dir(),
+            [self.lives; 16],
+            self.options.clone(),
+            &mut locate,
+        )?;
+        self.journal = Some(journal);
+        let mut reports = vec![];
+        for stream in &mut self.streams.0 {
+            let (disk, options) = (disk.clone(), stream.options.clone());
+            let known = Known::default();
+            let opened = Log::open(disk, &stream.dir, stream.id, options, known, &mut |_| {});
+            let (log, report) = opened?;
+            stream.log = Some(log);
+            reports.push(report);
+        }
+        Ok((replayed, reports))
+    }
+
+    /// Opens everything whatever happens meanwhile, and checks what is in it.
+    fn recover(&mut self) {
+        for attempt in 0.. {
+            if attempt < 5 && self.rng.below(2) == 0 {
+                let fault =
+                    [Fault::Crash, Fault::Crash, Fault::Eio, Fault::Full][self.rng.below(4)];
+                self.disk.plan(1 + self.rng.below(30) as u64, fault);
+            }
+            match self.open() {
+                Ok((replayed, reports)) => {
+                    assert_eq!(replayed.damaged, Vec::<String>::new());
+                    for report in reports {
+                        assert!(report.is_sound(), "{report:?}");
+                    }
+                    break;
+                }
+                Err(error) => {
+                    assert!(attempt < 5, "{error}");
+                    if self.disk.is_dead() {
+                        self.disk.restart();
+                    }
+                }
+            }
+            self.disk.free();
+        }
+        self.disk.free();
+        for (n, stream) in self.streams.0.iter_mut().enumerate() {
+            stream.settle(n);
+        }
+    }
+
+    fn turn(&mut self) {
+        let mut keys = vec![];
+        for n in 0..self.streams.0.len() {
+            for _ in 0..self.rng.below(4) {
+                self.append(n);
+                keys.push(StreamKey(n as u64));
+            }
+        }
+        keys.dedup();
+        let journal = self.journal.as_mut().unwrap();
+        for (key, error) in journal.commit(&keys, &mut self.streams, self.now) {
+            let log = self.streams.0[key.0 as usize].log.as_ref().unwrap();
+            assert!(log.failure().is_some(), "{error}");
+        }
+        let job = journal.turn(self.now, &mut self.streams, &mut keys);
+        assert!(self.job.is_none() || job.is_none(), "one at a time");
+        self.job = self.job.take().or(job);
+        self.finish(keys);
+        self.now = Mono::from_nanos(self.now.as_nanos() + 1_000_000 * self.rng.below(400) as u64);
+    }
+
+    /// Runs some of the jobs that there are.
+    fn finish(&mut self, mut keys: Vec<StreamKey>) {
+        if self.rng.below(2) == 0
+            && let Some(job) = self.job.take()
+        {
+            let done = job.run();
+            let journal = self.journal.as_mut().unwrap();
+            journal.handle_done(done, self.now, &mut self.streams, &mut keys);
+            self.batches += usize::from(journal.failure().is_none());
+        }
+        for key in keys {
+            let stream = &mut self.streams.0[key.0 as usize];
+            let log = stream.log.as_mut().unwrap();
+            stream.jobs.extend(log.poll_sync(self.now));
+        }
+        for stream in &mut self.streams.0 {
+            if !stream.jobs.is_empty() && self.rng.below(2) == 0 {
+                let at = self.rng.below(stream.jobs.len());
+                let done = stream.jobs.swap_remove(at).run();
+                let log = stream.log.as_mut().unwrap();
+                log.handle_synced(done);
+                stream.jobs.extend(log.poll_sync(self.now));
+            }
+            let log = stream.log.as_ref().unwrap();
+            let acked = match stream.options.sync {
+                SyncMode::Always => log.acknowledged(),
+                SyncMode::Interval(_) => log.durable(),
+            };
+            stream.acked = stream.acked.max(acked);
+        }
+    }
+
+    fn append(&mut self, n: usize) {
+        let len = match self.rng.below(40) {
+            0 => self.rng.below(70_000),
+            1..4 => self.rng.below(3000),
+            _ => self.rng.below(100),
+        };
+        self.next = self.next.wrapping_add(1);
+        let kind = [Kind::Delete, Kind::Message, Kind::Message][self.rng.below(3)];
+        self.streams.0[n].append(kind, vec![self.next; len]);
+        self.streams.0[n].look(&mut self.rng);
+    }
+}
+
+impl Stream {
+    fn append(&mut self, kind: Kind, payload: Vec<u8>) {
+        let log = self.log.as_mut().unwrap();
+        let step = u64::from(kind == Kind::Message);
+        let given = Given {
+            kind,
+            sequence: StreamSeq(log.last_sequence().0 + step),
+            payload,
+        };
+        match log.append(&draft(&given)) {
+            Ok(index) => {
+                assert_eq!(index.0, self.given.len() as u64 + 1);
+                self.given.push(given);
+            }
+            Err(LogError::Io(_)) if self.doubtful.is_none() => self.doubtful = Some(given),
+            Err(LogError::Io(_) | LogError::Full | LogError::ReadOnly(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Reads some record, wherever it is.
+    fn look(&mut self, rng: &mut Rng) {
+        if self.given.is_empty() {
+            return;
+        }
+        let at = rng.below(self.given.len());
+        let mut buffer = ReadBuffer::default();
+        let log = self.log.as_mut().unwrap();
+        match log.read(LogIndex(at as u64 + 1), &mut buffer) {
+            Ok(stored) => assert!(stored.record.payload == self.given[at].payload),
+            Err(LogError::Io(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn settle(&mut self, n: usize) {
+        let log = self.log.as_mut().unwrap();
+        let last = log.last_index();
+        let acked = self.acked;
+        assert!(last >= acked, "stream {n}: {last} of {acked} acknowledged");
+        if let Some(doubtful) = self.doubtful.take() {
+            self.given.push(doubtful);
+        }
+        assert!(last.0 <= self.given.len() as u64, "invented");
+        self.given.truncate(usize::try_from(last.0).unwrap());
+        self.acked = last;
+        self.check(n);
+    }
+
+    fn check(&mut self, n: usize) {
+        let log = self.log.as_mut().unwrap();
+        let mut buffer = ReadBuffer::default();
+        for (i, given) in self.given.iter().enumerate() {
+            let stored = log.read(LogIndex(i as u64 + 1), &mut buffer);
+            let stored = stored.unwrap_or_else(|e| panic!("stream {n}, record {}: {e}", i + 1));
+            let record = stored.record;
+            assert!(record.payload == given.payload, "{n}: record {}", i + 1);
+            assert_eq!((record.kind, record.sequence), (given.kind, given.sequence));
+        }
+    }
+}
+
+fn run(seed: u64) -> Run {
+    let mut run = Run::new(seed);
+    run.recover();
+    for _ in 0..4 {
+        let fault = [Fault::Crash, Fault::Eio, Fault::Full][run.rng.below(3)];
+        if run.rng.below(4) > 0 {
+            let calls = 1 + run.rng.below(150) as u64;
+            run.disk.plan(calls, fault);
+        }
+        for _ in 0..run.rng.below(60) {
+            run.turn();
+            if run.disk.is_dead() {
+                break;
+            }
+            if run.rng.below(20) == 0 {
+                run.disk.free();
+            }
+        }
+        match run.disk.is_dead() || run.rng.below(2) == 0 {
+            true => run.disk.restart(),
+            false => run.disk.kill(),
+        }
+        run.recover();
+    }
+    run
+}
+
+#[test]
+fn what_the_journal_acknowledged_survives_whatever_the_disk_does() {
+    let batches = std::cell::Cell::new(0);
+    for_seeds("journal faults", 200, |seed| {
+        batches.set(batches.get() + run(seed).batches);
+    });
+    assert!(batches.get() > 0, "the journal was used");
+}
+
+/// Logs whose last records are in the journal only, closed as by a crash.
+fn written(seed: u64) -> Run {
+    let mut run = Run::new(seed);
+    run.options = JournalOptions {
+        direct_streams: 0,
+        ..JournalOptions::default()
+    };
+    for stream in &mut run.streams.0 {
+        stream.options.segment_bytes = 100_000;
+        stream.options.sync = SyncMode::Always;
+    }
+    run.recover();
+    for _ in 0..10 {
+        let mut keys = vec![];
+        for (n, stream) in run.streams.0.iter_mut().enumerate() {
+            stream.append(Kind::Message, vec![n as u8; 50]);
+            keys.push(StreamKey(n as u64));
+        }
+        let journal = run.journal.as_mut().unwrap();
+        let failed = journal.commit(&keys, &mut run.streams, Mono::ZERO);
+        assert!(failed.is_empty());
+        let job = journal.turn(Mono::ZERO, &mut run.streams, &mut keys);
+        let done = job.unwrap().run();
+        journal.handle_done(done, Mono::ZERO, &mut run.streams, &mut keys);
+        for stream in &mut run.streams.0 {
+            let log = stream.log.as_mut().unwrap();
+            assert!(log.poll_sync(Mono::ZERO).is_none(), "the journal has it");
+            assert_eq!(log.acknowledged(), log.last_index());
+            stream.acked = log.acknowledged();
+        }
+    }
+    run.disk.restart();
+    run
+}
+
+fn half(n: usize) -> PathBuf {
+    journal_dir().join(["journal.a", "journal.b"][n])
+}
+
+#[test]
+fn one_sync_makes_what_all_streams_appended_durable() {
+    let mut run = written(1);
+    let many = run.streams.0.len() as u64;
+    let (replayed, _) = run.open().unwrap();
+    assert_eq!((replayed.records, replayed.passed_over), (10 * many, 0));
+    for (n, stream) in run.streams.0.iter_mut().enumerate() {
+        stream.settle(n);
+        assert_eq!(stream.given.len(), 10);
+    }
+    assert!(!run.disk.paths().contains(&half(0)), "it is of no use now");
+}
+
+#[test]
+fn streams_that_are_gone_are_passed_over() {
+    let mut run = written(2);
+    // One is gone, another one was made anew under the same name.
+    for path in run.disk.paths() {
+        if path.starts_with("/streams/0") {
+            run.disk.take(&path);
+        }
+    }
+    run.streams.0[1].id.incarnation = [8; 16];
+    for path in run.disk.paths() {
+        if path.starts_with("/streams/1") {
+            run.disk.take(&path);
+        }
+    }
+    let many = run.streams.0.len() as u64;
+    let (replayed, _) = run.open().unwrap();
+    assert_eq!(replayed.passed_over, 20);
+    assert_eq!(replayed.records, 10 * (many - 2));
+    for (n, stream) in run.streams.0.iter_mut().enumerate() {
+        let there = if n < 2 { 0 } else { 10 };
+        assert_eq!(stream.log.as_ref().unwrap().last_index(), LogIndex(there));
+    }
+}
+
+/// One frame is damaged: what it held is told, all others are there.
+#[test]
+fn a_damaged_frame_costs_what_is_in_it_and_is_told() {
+    for_seeds("damaged frames", 60, |seed| {
+        let mut run = written(seed);
+        let len = run
+            .disk
+            .bytes(&half(0))
+            .iter()
+            .rposition(|b| *b != 0)
+            .unwrap();
+        let at = JOURNAL_START + run.rng.below(len - JOURNAL_START);
+        let bit = run.rng.below(8);
+        run.disk.damage(&half(0), |bytes| bytes[at] ^= 1 << bit);
+        let (replayed, reports) = run.open().unwrap();
+        let many = run.streams.0.len() as u64;
+        assert_eq!(replayed.records, 10 * many - 1);
+        let mut missing = 0;
+        for (stream, report) in run.streams.0.iter_mut().zip(&reports) {
+            let log = stream.log.as_mut().unwrap();
+            let mut buffer = ReadBuffer::default();
+            for (i, given) in stream.given.iter().enumerate() {
+                let index = LogIndex(i as u64 + 1);
+                match log.read(index, &mut buffer) {
+                    Ok(stored) => assert!(stored.record.payload == given.payload),
+                    Err(error) => {
+                        missing += 1;
+                        let lost = report.lost.iter();
+                        let is_told = lost.clone().any(|r| (r.first..=r.last).contains(&index));
+                        // Nothing proves that the last batch was complete.
+                        assert!(is_told || i == 9, "{error}");
+                    }
+                }
+            }
+        }
+        assert_eq!(missing, 1);
+        if replayed.damaged.is_empty() {
+            return;
+        }
+        let text = &replayed.damaged[0];
+        assert!(text.starts_with("/journal/journal.a: bytes "), "{text}");
+        let kept = PathBuf::from("/journal/journal.a.damaged");
+        assert!(run.disk.paths().contains(&kept));
+    });
+}
+
+#[test]
+fn a_foreign_file_or_header_is_told_and_kept_and_costs_no_segment() {
+    let mut run = written(3);
+    run.disk.put(&half(1), vec![b'x'; 5000]);
+    let (replayed, _) = run.open().unwrap();
+    let text = "/journal/journal.b: this is not a file of the store";
+    assert_eq!(replayed.damaged, [text]);
+    for (n, stream) in run.streams.0.iter_mut().enumerate() {
+        stream.settle(n);
+    }
+    let kept = PathBuf::from("/journal/journal.b.damaged");
+    assert_eq!(run.disk.bytes(&kept), vec![b'x'; 5000]);
+
+    // A newer version is nothing to touch.
+    let mut run = written(4);
+    run.disk.damage(&half(0), |bytes| {
+        bytes[8] = 2;
+        let crc = crc32c::crc32c(&bytes[..60]);
+        bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+    });
+    let before = run.disk.bytes(&half(0));
+    let error = run.open().unwrap_err().to_string();
+    assert!(
+        error.contains("journal.a") && error.contains("version 2"),
+        "{error}"
+    );
+    assert!(run.disk.bytes(&half(0)) == before);
+}
+
+/// A write or sync of the journal that fails costs nothing: what was on its way goes to the
+/// segments, and the journal is begun anew later.
+#[test]
+fn after_a_failed_sync_streams_go_their_own_way_for_a_while() {
+    let mut run = written(5);
+    run.recover();
+    let mut keys: Vec<_> = (0..run.streams.0.len() as u64).map(StreamKey).collect();
+    let append = |run: &mut Run| {
+        for stream in &mut run.streams.0 {
+            stream.append(Kind::Message, vec![9; 50]);
+        }
+    };
+    append(&mut run);
+    let mut now = Mono::ZERO;
+    let mut journal = run.journal.take().unwrap();
+    assert!(journal.commit(&keys, &mut run.streams, now).is_empty());
+    let job = journal.turn(now, &mut run.streams, &mut keys).unwrap();
+    run.disk.plan(4, Fault::Eio);
+    journal.handle_done(job.run(), now, &mut run.streams, &mut keys);
+    assert!(journal.failure().is_some());
+    let sync_all = |run: &mut Run| {
+        for stream in &mut run.streams.0 {
+            let log = stream.log.as_mut().unwrap();
+            while let Some(job) = log.poll_sync(Mono::ZERO) {
+                log.handle_synced(job.run());
+            }
+            assert_eq!(log.acknowledged(), log.last_index());
+        }
+    };
+    sync_all(&mut run);
+    append(&mut run);
+    keys.dedup();
+    assert!(journal.commit(&keys, &mut run.streams, now).is_empty());
+    assert!(journal.turn(now, &mut run.streams, &mut keys).is_none());
+    sync_all(&mut run);
+    let mut turns = 0;
+    while journal.failure().is_some() {
+        now = journal.deadline().unwrap();
+        assert!(journal.turn(now, &mut run.streams, &mut keys).is_none());
+        turns += 1;
+        assert!(turns < 10);
+    }
+    append(&mut run);
+    assert!(journal.commit(&keys, &mut run.streams, now).is_empty());
+    assert!(journal.turn(now, &mut run.streams, &mut keys).is_some());
+}
