@@ -26,7 +26,7 @@ use super::format::{Anew, FIRST_RECORD, FOOTER_LEN, Kind, RECORD_MAX, Record, Se
 use super::open_segment::{DIRECT_MIN, OpenSegment};
 use super::options::{LogOptions, Marks, SyncMode};
 use super::read::{ReadBuffer, ReadFault, SHARE_MIN, SegmentFile, Stored};
-use super::sealed::{Handle, Sealed};
+use super::sealed::Sealed;
 use super::subjects::Wanted;
 use super::sync::{SyncDone, SyncJob};
 use super::tail::Journaled;
@@ -601,60 +601,6 @@ impl Log {
             .iter()
             .position(|s| s.last_sequence() >= sequence)?;
         Some(Place::Open(at))
-    }
-
-    /// Opens a sealed segment, and closes those that others need more.
-    pub(super) fn open_sealed(&mut self, at: usize) -> Result<(), LogError> {
-        self.reads += 1;
-        let sealed = &mut self.sealed[at];
-        sealed.used = self.reads;
-        if let Some(handle) = &sealed.handle {
-            handle.count.touch();
-            if self.marks.take() {
-                self.close_marked(Some(at));
-            }
-            return match self.has_given_up(Place::Sealed(at)) {
-                true => Err(LogError::Damaged),
-                false => Ok(()),
-            };
-        }
-        if sealed.failed {
-            return Err(LogError::Damaged);
-        }
-        sealed.marks = self.marks.clone();
-        let path = segment_path(&self.dir, sealed.number());
-        let opened = sealed.open(&*self.disk, &path, &self.options.handles);
-        if self.marks.take() {
-            self.close_marked(Some(at));
-        }
-        opened.map_err(|error| {
-            let reason = Reason::new("open", &path, &error);
-            match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => {
-                    self.give_up(at, reason);
-                    LogError::Damaged
-                }
-                _ => LogError::Io(reason),
-            }
-        })
-    }
-
-    fn close_marked(&mut self, but: Option<usize>) {
-        for (at, sealed) in self.sealed.iter_mut().enumerate() {
-            let is_marked = |h: &Handle| h.count.is_marked();
-            let stays = Some(at) == but || Some(sealed.number()) == self.rewriting;
-            if !stays && sealed.handle.as_ref().is_some_and(is_marked) {
-                sealed.handle = None;
-            }
-        }
-    }
-
-    /// Takes note of the time, and closes segments that other logs need more.
-    pub fn handle_turn(&mut self, now: Mono) {
-        self.turn = now;
-        if self.marks.take() {
-            self.close_marked(None);
-        }
     }
 }
 

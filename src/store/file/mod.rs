@@ -7,6 +7,7 @@ pub mod format;
 pub mod log;
 pub mod map;
 mod open_segment;
+mod opened;
 pub mod options;
 mod pack;
 mod pass;
