@@ -12,7 +12,7 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use nats_server::base::clock::{Mono, mono};
 use nats_server::store::disk::OsDisk;
-use nats_server::store::file::{Handles, LogOptions, ReadBuffer, SyncMode, Tail};
+use nats_server::store::file::{Compression, Handles, LogOptions, ReadBuffer, SyncMode, Tail};
 use nats_server::store::index::Filters;
 use nats_server::store::journal::{Journal, JournalDone, JournalOptions, StreamKey, Streams};
 use nats_server::store::stream::{Found, JobDone, Limits, NewMessage, StoreOptions, StreamStore};
@@ -282,16 +282,18 @@ fn append_to_many(bencher: Bencher<'_, '_>, streams: usize, rounds: usize, with_
         .bench_local(|| all.run(outstanding, rounds, &pool, with_journal));
 }
 
-fn filled() -> Dir {
+/// A stream whose complete segments are plain, or packed.
+fn filled(compression: Compression) -> Dir {
     let mut dir = stream("read", SyncMode::Always);
+    dir.store.set_compression(compression);
     append(&mut dir.store, MESSAGES, 256);
     sync(&mut dir.store, mono());
     dir
 }
 
-#[divan::bench(sample_count = 10)]
-fn read_by_sequence(bencher: Bencher<'_, '_>) {
-    let mut dir = filled();
+#[divan::bench(args = [Compression::None, Compression::S2], sample_count = 10)]
+fn read_by_sequence(bencher: Bencher<'_, '_>, compression: Compression) {
+    let mut dir = filled(compression);
     let mut buffer = ReadBuffer::default();
     bencher.counter(ItemsCount::new(MESSAGES)).bench_local(|| {
         for sequence in 1..=MESSAGES as u64 {
@@ -304,7 +306,7 @@ fn read_by_sequence(bencher: Bencher<'_, '_>) {
 /// Every message, or one in a hundred.
 #[divan::bench(args = ["o.*", "o.42"], sample_count = 10)]
 fn read_next(bencher: Bencher<'_, '_>, filter: &str) {
-    let mut dir = filled();
+    let mut dir = filled(Compression::None);
     let mut buffer = ReadBuffer::default();
     let filters = Filters::new([filter.as_bytes()]).expect("a valid filter");
     let last = StreamSeq(MESSAGES as u64);

@@ -37,7 +37,8 @@ impl SyncPool {
         Ok(pool)
     }
 
-    /// Lets a thread do this. There is one task a stream at most, which bounds the queue.
+    /// Lets a thread do this. A stream has a sync for each segment that is not complete, and two other
+    /// tasks at most, which bounds the queue.
     pub fn run(&self, task: impl FnOnce() + Send + 'static) {
         if let Some(tasks) = &self.tasks {
             // Threads wait for tasks as long as there is a pool; a panic in one ends it, and the

@@ -4,7 +4,10 @@
 //!
 //! - Memory is shared between a map and its writer. Nobody looks at bytes that are being written:
 //!   readers stay below the length that the log has published, which it raises after the write, and
-//!   what is published is not written again while the log is open.
+//!   what is published is not written again while the log is open. Only contents of small messages
+//!   that were erased are, in files, by calls of the system: nobody wants them any more, and who
+//!   passes over them copies them and checks the copy, or does not look at contents. In memory they are
+//!   written by who reads them.
 //! - A file is never made shorter by us while it is mapped. If somebody else does it, the kernel
 //!   raises SIGBUS at the first touch of what is gone; see `regions.rs`.
 

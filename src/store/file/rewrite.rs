@@ -330,6 +330,10 @@ impl Log {
         self.options.compression
     }
 
+    pub(in crate::store) fn set_compression(&mut self, compression: Compression) {
+        self.options.compression = compression;
+    }
+
     /// How many segments are complete.
     pub(in crate::store) fn complete(&self) -> usize {
         self.sealed.len()
@@ -361,6 +365,7 @@ impl Log {
         let gone = self.first_sequence();
         let sealed = &self.sealed[at];
         let old = sealed.footer;
+        // Checksums start elsewhere in each generation; a cipher needs a salt of its own for each, too.
         let header = SegmentHeader {
             generation: old.header.generation.saturating_add(1),
             anew: Anew {

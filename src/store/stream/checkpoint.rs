@@ -33,6 +33,7 @@ const SUBJECTS: u32 = 5;
 const EXPIRY: u32 = 6;
 const PURGES: u32 = 7;
 const ERASING: u32 = 8;
+const UNREAD: u32 = 9;
 
 /// What is known of the two copies.
 #[derive(Debug)]
@@ -201,6 +202,7 @@ fn encode(state: &State, container: Container, first_segment: u64, out: &mut Vec
         });
     }
     sections.add(ERASING, |out| state.erasing.encode(out));
+    sections.add(UNREAD, |out| state.unread.encode(out));
     sections.add(EXPIRY, |out| state.expiry.encode(out));
     sections.add(PURGES, |out| {
         state.purges.iter().for_each(|p| p.encode(out));
@@ -251,6 +253,7 @@ fn state(sections: &[Section<'_>]) -> Result<(State, u64), Malformed> {
                     subjects.push_block(&mut block)?;
                 }
             }
+            UNREAD => state.unread = SequenceSet::decode(&mut reader)?,
             ERASING => state.erasing = SequenceSet::decode(&mut reader)?,
             EXPIRY => state.expiry = ExpiryWheel::decode(&mut reader)?,
             PURGES => {

@@ -332,7 +332,8 @@ impl StreamStore {
         self.state.summary(self.log.file_bytes())
     }
 
-    /// What is to be done where it may take its time, if something is due.
+    /// What is to be done where it may take its time, if something is due. Ask again until there is
+    /// nothing, and once in a while if nothing happens.
     pub fn poll_job(&mut self, now: Mono) -> Option<Job> {
         self.log.handle_turn(now);
         if let Some(sync) = self.log.poll_sync(now) {
@@ -341,10 +342,13 @@ impl StreamStore {
         if self.is_checkpoint_due() {
             return self.checkpoint_job();
         }
-        if let Some(job) = self.log.subjects_job() {
-            return Some(Job::Subjects(job));
+        if let Some(job) = self.upkeep_job(now) {
+            return Some(job);
         }
-        self.upkeep_job(now)
+        if self.is_checkpoint_due() {
+            return self.checkpoint_job();
+        }
+        self.log.subjects_job().map(Job::Subjects)
     }
 
     /// Takes the outcome of a job.

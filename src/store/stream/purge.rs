@@ -98,6 +98,7 @@ impl State {
         self.bytes = 0;
         self.deleted.clear();
         self.subjects.clear();
+        self.unread.clear();
         self.expiry = ExpiryWheel::new(Timestamp(0));
     }
 

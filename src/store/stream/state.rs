@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::TTL_NEVER;
 use super::orders::{Limits, Purge};
 use super::purge::Purging;
+use crate::store::error::LogError;
 use crate::store::file::format::{Kind, Record, decode_runs};
 use crate::store::file::{Log, ReadBuffer};
 use crate::store::index::varint::Reader;
@@ -46,6 +47,9 @@ pub(super) struct State {
     /// Sequences of messages that are deleted and whose contents are to be overwritten, as far as it
     /// is not known that they are.
     pub(super) erasing: SequenceSet,
+    /// Sequences of messages that are gone and could not be read when they went, for an error of the
+    /// disk: their subjects still count them, and so do the bytes.
+    pub(super) unread: SequenceSet,
     pub(super) subjects: SubjectIndex,
     /// Messages that go at a time of their own.
     pub(super) expiry: ExpiryWheel,
@@ -101,6 +105,7 @@ impl State {
             lost: SequenceSet::new(),
             found_lost: vec![],
             erasing: SequenceSet::new(),
+            unread: SequenceSet::new(),
             subjects: SubjectIndex::new(),
             expiry: ExpiryWheel::new(Timestamp(0)),
             aged: StreamSeq(0),
@@ -276,21 +281,53 @@ impl State {
         }
     }
 
-    /// Removes a message, if it is there. One that cannot be read is lost: what the index knows of
-    /// its subject stays until somebody looks for it.
+    /// Removes a message, if it is there. One that is damaged is lost: what the index knows of its
+    /// subject stays until somebody looks for it. One that the disk does not give is read again later.
     pub(super) fn remove(&mut self, sequence: StreamSeq, log: &mut Log, buffer: &mut ReadBuffer) {
         if !self.has(sequence) {
             return;
         }
-        let Ok(stored) = log.read_message(sequence, buffer) else {
-            self.lose(sequence);
-            return;
+        let stored = match log.read_message(sequence, buffer) {
+            Ok(stored) => stored,
+            Err(LogError::Io(_)) => {
+                self.unread.insert(sequence);
+                self.messages = self.messages.saturating_sub(1);
+                self.drop_sequence(sequence);
+                return;
+            }
+            Err(_) => {
+                self.lose(sequence);
+                return;
+            }
         };
         let record = &stored.record;
         let _ = self.subjects.remove(record.subject, sequence);
         self.messages = self.messages.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(size(record));
         self.drop_sequence(sequence);
+    }
+
+    /// Reads some of the messages again that could not be read when they went, and makes good for
+    /// them. Says whether the disk gave what it was asked for.
+    pub(super) fn read_again(&mut self, log: &mut Log, buffer: &mut ReadBuffer) -> bool {
+        for _ in 0..EVICT_AT_ONCE {
+            let Some(sequence) = self.unread.next_present(StreamSeq(0)) else {
+                return true;
+            };
+            match log.read_message(sequence, buffer) {
+                Ok(stored) => {
+                    let record = &stored.record;
+                    if self.subjects.remove(record.subject, sequence).is_ok() {
+                        self.bytes = self.bytes.saturating_sub(size(record));
+                    }
+                }
+                Err(LogError::Io(_)) => return false,
+                Err(LogError::Damaged) => drop(self.lost.insert(sequence)),
+                Err(_) => {}
+            }
+            self.unread.remove(sequence);
+        }
+        true
     }
 
     /// A sequence is no message any more.

@@ -21,7 +21,11 @@ use crate::store::index::SequenceSet;
 use crate::store::types::{LogIndex, StreamSeq};
 
 /// Segments that are looked at in one go, and messages that are to be erased.
-const LOOK_MAX: usize = 16;
+const LOOK_MAX: usize = 64;
+
+/// All segments are looked at again after so many records, or after this time if there are fewer.
+const SWEEP_RECORDS: u64 = 1000;
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Segments that wait for a checkpoint, at most. What each of them keeps in memory is a bit for
 /// each of its records.
@@ -41,7 +45,7 @@ pub(super) struct Upkeep {
     anew: BTreeSet<u64>,
     /// The next segment to look at, and how things were when all had been looked at.
     sweep: u64,
-    swept: Option<(LogIndex, usize)>,
+    swept: Option<Swept>,
     /// Segments that are mostly dead, and bytes that are dead in them.
     candidates: Vec<u64>,
     dead_bytes: u64,
@@ -53,6 +57,14 @@ pub(super) struct Upkeep {
     packed: u64,
     /// Changes of consumers up to here are kept elsewhere.
     consumers: LogIndex,
+}
+
+/// How things were when all segments had been looked at.
+#[derive(Clone, Copy, Debug)]
+struct Swept {
+    applied: LogIndex,
+    complete: usize,
+    at: Mono,
 }
 
 /// The messages that are to be erased next.
@@ -101,7 +113,8 @@ impl Upkeep {
 }
 
 impl State {
-    /// The messages of a segment that are dead and not damaged. What is damaged stays to be looked at.
+    /// The messages of a segment that are dead and neither damaged nor to be read again. What is damaged
+    /// stays to be looked at.
     fn dead_in(&self, span: &Span) -> SequenceSet {
         let mut dead = SequenceSet::new();
         let (first, last) = (span.base.next(), span.last);
@@ -112,7 +125,8 @@ impl State {
         for (from, to) in self.deleted.ranges(first).take_while(in_segment) {
             dead.insert_range(from.max(first), to.min(last));
         }
-        for (from, to) in self.lost.ranges(first).take_while(in_segment) {
+        let kept = self.lost.ranges(first).take_while(in_segment);
+        for (from, to) in kept.chain(self.unread.ranges(first).take_while(in_segment)) {
             dead.remove_range(from.max(first), to.min(last));
         }
         dead
@@ -125,7 +139,8 @@ impl State {
             true => span.last.0 - first.0 + 1 - self.deleted.count_range(first, span.last),
             false => 0,
         };
-        let lost = self.lost.count_range(span.base.next(), span.last);
+        let kept = |set: &SequenceSet| set.count_range(span.base.next(), span.last);
+        let lost = kept(&self.lost) + kept(&self.unread);
         let dead = u64::from(span.messages).saturating_sub(alive + lost);
         u32::try_from(dead).unwrap_or(u32::MAX)
     }
@@ -138,6 +153,13 @@ impl StreamStore {
         self.upkeep.consumers = self.upkeep.consumers.max(upto);
     }
 
+    /// Sets what becomes of complete segments. Those that are packed stay so until they are written
+    /// anew.
+    pub fn set_compression(&mut self, compression: Compression) {
+        self.log.set_compression(compression);
+        self.upkeep.packed = 0;
+    }
+
     /// The next thing to be done with segments.
     pub(super) fn upkeep_job(&mut self, now: Mono) -> Option<Job> {
         let upkeep = &mut self.upkeep;
@@ -148,7 +170,11 @@ impl StreamStore {
         if upkeep.in_flight || waits || self.log.failure().is_some() {
             return None;
         }
-        let job = self.erase_job().or_else(|| self.rewrite_job());
+        let (log, buffer) = (&mut self.log, &mut self.buffer);
+        if !self.state.unread.is_empty() && !self.state.read_again(log, buffer) {
+            self.upkeep.has_failed = true;
+        }
+        let job = self.erase_job().or_else(|| self.rewrite_job(now));
         self.upkeep.in_flight = job.is_some();
         job
     }
@@ -179,8 +205,13 @@ impl StreamStore {
                     erasures.sequences.pop_front();
                     self.upkeep.anew.insert(number);
                 }
-                // They come up again when something has changed.
-                Ok(Erasable::Later) | Err(_) => drop(erasures.sequences.pop_front()),
+                // They come up again when something has changed. What only the commit journal has
+                // is to be in its segment first.
+                Ok(Erasable::Later) => {
+                    erasures.sequences.pop_front();
+                    let _ = self.log.tail().write_back();
+                }
+                Err(_) => drop(erasures.sequences.pop_front()),
             }
         }
         None
@@ -227,28 +258,33 @@ impl StreamStore {
         }
     }
 
-    fn rewrite_job(&mut self) -> Option<Job> {
+    fn rewrite_job(&mut self, now: Mono) -> Option<Job> {
         self.rewrite_erased()
             .or_else(|| self.rewrite_dead())
             .or_else(|| self.pack())
             .or_else(|| {
-                self.sweep();
+                self.sweep(now);
                 None
             })
     }
 
     /// Has a segment written anew for what is erased in it.
     fn rewrite_erased(&mut self) -> Option<Job> {
-        let number = *self.upkeep.anew.first()?;
-        let is_there = |span: &Span| span.number == number && span.unfit.is_none();
-        if let Some(span) = self.log.span(number).filter(is_there) {
-            let is_durable = self.log.durable() >= self.state.applied;
-            return is_durable.then(|| self.rewrite(&span, Changes::default()))?;
-        }
-        if self.log.open_from() > number {
+        while let Some(number) = self.upkeep.anew.first().copied() {
+            if self.log.retire(number).is_err() {
+                self.upkeep.has_failed = true;
+                return None;
+            }
+            let is_there = |span: &Span| span.number == number && span.unfit.is_none();
+            if let Some(span) = self.log.span(number).filter(is_there) {
+                let is_durable = self.log.durable() >= self.state.applied;
+                return is_durable.then(|| self.rewrite(&span, Changes::default()))?;
+            }
+            if self.log.open_from() <= number {
+                // It is complete when its last records were synced.
+                return None;
+            }
             self.upkeep.anew.remove(&number);
-        } else if self.log.retire(number).is_err() {
-            self.upkeep.has_failed = true;
         }
         None
     }
@@ -339,11 +375,16 @@ impl StreamStore {
     }
 
     /// Looks at some segments, for those that are mostly dead.
-    fn sweep(&mut self) {
-        let now = (self.state.applied, self.log.complete());
+    fn sweep(&mut self, now: Mono) {
+        let (applied, complete) = (self.state.applied, self.log.complete());
         let upkeep = &mut self.upkeep;
+        let is_new = |swept: Swept| {
+            complete != swept.complete
+                || applied.0.saturating_sub(swept.applied.0) >= SWEEP_RECORDS
+                || applied > swept.applied && now.since(swept.at) >= SWEEP_INTERVAL
+        };
         let waits = !upkeep.planned.is_empty() || !upkeep.ready.is_empty();
-        if waits || upkeep.sweep == 0 && upkeep.swept == Some(now) {
+        if waits || upkeep.sweep == 0 && !upkeep.swept.is_none_or(is_new) {
             return;
         }
         for _ in 0..LOOK_MAX {
@@ -352,7 +393,11 @@ impl StreamStore {
             }
             let Some(span) = self.log.span(upkeep.sweep) else {
                 upkeep.sweep = 0;
-                upkeep.swept = Some(now);
+                upkeep.swept = Some(Swept {
+                    applied,
+                    complete,
+                    at: now,
+                });
                 return;
             };
             upkeep.sweep = span.number + 1;

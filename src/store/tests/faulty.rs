@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     Eio,
     /// Calls that need room fail, until [`FaultyDisk::free`].
     Full,
+    /// Reads fail, until [`FaultyDisk::free`].
+    Unreadable,
 }
 
 #[derive(Debug)]
@@ -299,7 +301,7 @@ impl State {
         self.calls += 1;
         if let Some((at, fault)) = self.plan
             && self.calls >= at
-            && call != Call::Read
+            && (call == Call::Read) == (fault == Fault::Unreadable)
         {
             match fault {
                 Fault::Crash => {
@@ -311,6 +313,7 @@ impl State {
                     return Err(io::Error::from_raw_os_error(5));
                 }
                 Fault::Full => self.full = true,
+                Fault::Unreadable => return Err(io::Error::from_raw_os_error(5)),
             }
         }
         if self.full && call == Call::Grow {

@@ -8,3 +8,4 @@ mod log_faults;
 mod reading;
 mod seeds;
 mod stream_model;
+mod upkeep;

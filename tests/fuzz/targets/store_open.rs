@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
+use nats_server::base::clock::Mono;
 use nats_server::store::disk::Disk;
 use nats_server::store::file::format::{
     Container, ContainerKind, Footer, Record, SegmentHeader, decode_runs,
@@ -70,6 +71,18 @@ fn open(name: &str, data: &[u8]) {
         if let Ok(read) = store.read(sequence, &mut buffer) {
             assert_eq!(read.record.payload, b"more");
         }
+    }
+    let state = store.state();
+    let deletes = [state.first, state.first.next()];
+    for sequence in deletes.into_iter().take_while(|s| *s < state.last) {
+        let _ = store.erase(sequence);
+    }
+    let _ = store.commit();
+    for _ in 0..20 {
+        let Some(job) = store.poll_job(Mono::ZERO) else {
+            break;
+        };
+        let _ = store.handle_done(job.run());
     }
     let state = store.state();
     let mut buffer = ReadBuffer::default();

@@ -1,0 +1,366 @@
+//! What becomes of segments: erased, compacted and packed ones, on disks that lose power.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::faulty::{Fault, FaultyDisk};
+use super::log_faults::{dir, stream};
+use crate::base::clock::Mono;
+use crate::store::LogError;
+use crate::store::disk::Disk;
+use crate::store::file::{Compression, Handles, LogOptions, ReadBuffer};
+use crate::store::memory::MemoryDisk;
+use crate::store::stream::{Job, Limits, NewMessage, Opened, StoreOptions, StreamStore};
+use crate::store::types::{StreamSeq, Timestamp};
+
+fn options(segment_bytes: u32, compression: Compression) -> StoreOptions {
+    let mut log = LogOptions::new(Arc::new(Handles::new(4)));
+    log.segment_bytes = segment_bytes;
+    log.compression = compression;
+    let limits = Limits::default();
+    StoreOptions { log, limits }
+}
+
+fn open(disk: &Arc<dyn Disk>, options: &StoreOptions) -> (StreamStore, Opened) {
+    let opened = StreamStore::open(disk.clone(), &dir(), stream(), options, None, &mut |_| {});
+    opened.unwrap()
+}
+
+fn append(store: &mut StreamStore, subject: &str, payload: &[u8]) -> StreamSeq {
+    let message = NewMessage {
+        subject: subject.as_bytes(),
+        headers: b"NATS/1.0\r\nKey: value\r\n\r\n",
+        payload,
+        timestamp: Timestamp(1),
+        ttl_s: 0,
+    };
+    store.append(&message).unwrap().0
+}
+
+/// Does all there is to do, and says how many segments were written anew.
+fn work(store: &mut StreamStore) -> usize {
+    store.commit().unwrap();
+    let mut rewritten = 0;
+    for second in 1..4 {
+        let now = Mono::ZERO + Duration::from_secs(100 * second);
+        while let Some(job) = store.poll_job(now) {
+            rewritten += usize::from(matches!(job, Job::Rewrite(_)));
+            store.handle_done(job.run()).unwrap();
+        }
+    }
+    rewritten
+}
+
+fn contains(disk: &dyn Disk, needle: &[u8]) -> bool {
+    disk.list(&dir()).unwrap().iter().any(|entry| {
+        let path = dir().join(&entry.name);
+        let bytes = crate::store::disk::read_file(disk, &path).unwrap().unwrap();
+        memchr::memmem::find(&bytes, needle).is_some()
+    })
+}
+
+pub(super) fn json(n: u64) -> Vec<u8> {
+    format!(
+        "{{\"id\":{n},\"customer\":\"c-{}\",\"status\":\"{}\",\"amount\":{}.{:02},\
+         \"currency\":\"EUR\",\"created\":\"2026-01-{:02}T12:{:02}:07Z\"}}",
+        n * 7919 % 5000,
+        ["open", "paid", "shipped"][usize::try_from(n % 3).unwrap()],
+        n * 31 % 977,
+        n % 100,
+        n % 28 + 1,
+        n % 60,
+    )
+    .into_bytes()
+}
+
+#[test]
+fn a_segment_that_is_mostly_dead_is_written_anew() {
+    for compression in [Compression::None, Compression::S2] {
+        for disk in [
+            Arc::new(MemoryDisk::new()) as Arc<dyn Disk>,
+            Arc::new(FaultyDisk::new(1)),
+        ] {
+            let mut options = options(20_000, compression);
+            options.limits.per_subject = 1;
+            let (mut store, _) = open(&disk, &options);
+            // One message of each segment or so stays.
+            for n in 0..3000u64 {
+                if n.is_multiple_of(100) {
+                    append(&mut store, &format!("kept.{n}"), &json(n));
+                }
+                append(&mut store, &format!("same.{}", n % 10), &json(n));
+                store.commit().unwrap();
+            }
+            let before = store.state();
+            let rewritten = work(&mut store);
+            let after = store.state();
+            assert!(rewritten > 20, "{rewritten}");
+            assert!(
+                after.file_bytes * 3 < before.file_bytes,
+                "{after:?} {before:?}"
+            );
+            let same =
+                |s: &crate::store::stream::StreamState| (s.messages, s.bytes, s.first, s.last);
+            assert_eq!(same(&after), same(&before));
+            assert_eq!(work(&mut store), 0, "it comes to an end");
+            for reopened in [false, true] {
+                if reopened && !disk.is_volatile() {
+                    drop(store);
+                    let opened;
+                    (store, opened) = open(&disk, &options);
+                    assert!(opened.log.is_sound() && !opened.rebuilt, "{opened:?}");
+                    assert_eq!(same(&store.state()), same(&before));
+                }
+                let mut buffer = ReadBuffer::default();
+                let mut read = 0;
+                for sequence in 1..=after.last.0 {
+                    match store.read(StreamSeq(sequence), &mut buffer) {
+                        Ok(stored) => {
+                            let n = stored.record.payload;
+                            assert!(n.starts_with(b"{\"id\":"));
+                            read += 1;
+                        }
+                        Err(LogError::Absent) => {}
+                        Err(error) => panic!("{sequence}: {error}"),
+                    }
+                }
+                assert_eq!(read, 40);
+            }
+        }
+    }
+}
+
+#[test]
+fn json_packs_to_a_third_and_is_read_back() {
+    let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(2));
+    let options = options(256 << 10, Compression::S2);
+    let (mut store, _) = open(&disk, &options);
+    for n in 1..=20_000 {
+        append(&mut store, "orders.new", &json(n));
+        if n % 100 == 0 {
+            store.sync().unwrap();
+        }
+    }
+    let before = store.state().file_bytes;
+    assert!(work(&mut store) > 10);
+    let after = store.state().file_bytes;
+    assert!(after * 3 < before, "{after} of {before}");
+    drop(store);
+    let (mut store, opened) = open(&disk, &options);
+    assert!(opened.log.is_sound());
+    // What is packed stays so.
+    store.set_compression(Compression::None);
+    assert_eq!(work(&mut store), 0);
+    let mut buffer = ReadBuffer::default();
+    for n in 1..=20_000 {
+        let stored = store.read(StreamSeq(n), &mut buffer).unwrap();
+        assert_eq!(stored.record.payload, json(n));
+    }
+}
+
+/// In the segment that is appended to, in complete ones and in packed ones; small and large.
+#[test]
+fn what_is_erased_is_in_no_file() {
+    for disk in [
+        Arc::new(MemoryDisk::new()) as Arc<dyn Disk>,
+        Arc::new(FaultyDisk::new(3)),
+    ] {
+        for compression in [Compression::None, Compression::S2] {
+            for len in [30, 5000, 40_000] {
+                let options = options(100_000, compression);
+                let (mut store, _) = open(&disk, &options);
+                let start = store.state().last.0;
+                let needle = |n: u64| format!("secret-{n}-{len}-{compression:?}-");
+                for n in 0..30 {
+                    let mut payload = needle(n).into_bytes();
+                    payload.resize(len, b'x');
+                    append(&mut store, "a", &payload);
+                    append(&mut store, "b", b"neighbour");
+                }
+                for done in [false, true] {
+                    if done {
+                        work(&mut store);
+                    }
+                    store.commit().unwrap();
+                    for n in (0..30).filter(|n| (n % 2 == 0) == done) {
+                        let sequence = StreamSeq(start + 1 + 2 * n);
+                        assert!(store.erase(sequence).unwrap().is_some());
+                        assert_eq!(store.erase(sequence).unwrap(), None);
+                    }
+                    work(&mut store);
+                    assert!(!store.is_erasing(), "{len} {compression:?}");
+                }
+                for n in 0..30 {
+                    let needle = needle(n);
+                    assert!(!contains(&*disk, needle.as_bytes()), "{needle} is there");
+                }
+                assert_eq!(store.count_on(b"a"), 0);
+                let mut buffer = ReadBuffer::default();
+                for n in 0..30 {
+                    let stored = store.read(StreamSeq(start + 2 + 2 * n), &mut buffer);
+                    assert_eq!(stored.unwrap().record.payload, b"neighbour");
+                }
+                store.close().unwrap();
+            }
+        }
+    }
+}
+
+/// At each call of the disk from the delete to the end of the work the power goes. What was erased is
+/// gone then or will be, it is not lost, and what is around it is there.
+#[test]
+fn an_erasure_survives_a_crash_at_any_call() {
+    let mut calls_max = 0;
+    for seed in 0..400 {
+        let disk = FaultyDisk::new(seed);
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let compression = [Compression::None, Compression::S2][usize::from(seed % 3 == 0)];
+        let options = options(30_000, compression);
+        let (mut store, _) = open(&shared, &options);
+        // Subjects of any length let checksums and contents fall on any side of a sector's end.
+        let subject = format!("s{}", "x".repeat(usize::try_from(seed).unwrap() % 37));
+        for _ in 0..3 {
+            append(&mut store, &subject, &[b'n'; 700]);
+        }
+        let len = [100, 1200, 20_000][usize::try_from(seed).unwrap() % 3];
+        let mut payload = b"secret-of-all".to_vec();
+        payload.resize(len, b's');
+        let secret = append(&mut store, &subject, &payload);
+        append(&mut store, &subject, &[b'n'; 700]);
+        store.sync().unwrap();
+        if seed % 5 == 0 {
+            store.close().unwrap();
+        }
+        let order = store.erase(secret).unwrap().unwrap();
+        disk.plan(1 + seed % 23, Fault::Crash);
+        let mut acked = false;
+        if store.commit().is_ok() {
+            while let Some(job) = store.poll_job(Mono::ZERO) {
+                let _ = store.handle_done(job.run());
+                acked |= store.acknowledged() >= order;
+                if disk.is_dead() {
+                    break;
+                }
+            }
+        }
+        calls_max = calls_max.max(if disk.is_dead() { seed % 23 } else { 0 });
+        drop(store);
+        disk.restart();
+        let (mut store, opened) = open(&shared, &options);
+        assert!(opened.log.is_sound(), "seed {seed}: {opened:?}");
+        let state = store.state();
+        assert_eq!((state.lost, state.last), (0, StreamSeq(5)), "seed {seed}");
+        let mut buffer = ReadBuffer::default();
+        let is_there = store.read(secret, &mut buffer).is_ok();
+        assert!(!is_there || !acked, "seed {seed}");
+        assert_eq!(store.count_on(subject.as_bytes()), 4 + u64::from(is_there));
+        for sequence in [1, 2, 3, 5] {
+            let stored = store.read(StreamSeq(sequence), &mut buffer).unwrap();
+            assert_eq!(stored.record.payload, [b'n'; 700], "seed {seed}");
+        }
+        if !is_there {
+            work(&mut store);
+            assert!(
+                !store.is_erasing() && !contains(&*shared, b"secret-of-all"),
+                "seed {seed}"
+            );
+        }
+    }
+    assert!(calls_max > 10, "jobs have as many calls");
+}
+
+/// What a message did when it came is done again, although its contents are gone: the message before it
+/// on its subject does not come back.
+#[test]
+fn an_erased_message_does_to_others_what_it_did() {
+    let disk = FaultyDisk::new(5);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let mut options = options(30_000, Compression::None);
+    options.limits.per_subject = 1;
+    let (mut store, _) = open(&shared, &options);
+    append(&mut store, "k", b"one");
+    let two = append(&mut store, "k", b"two");
+    store.erase(two).unwrap();
+    work(&mut store);
+    assert!(!store.is_erasing());
+    drop(store);
+    disk.restart();
+    let (store, opened) = open(&shared, &options);
+    assert_eq!((opened.replayed, store.state().messages), (3, 0));
+}
+
+/// A checkpoint of before segments were written anew counts what is not there.
+#[test]
+fn an_older_checkpoint_than_a_rewriting_is_not_used() {
+    let disk = FaultyDisk::new(6);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let options = options(5000, Compression::None);
+    let (mut store, _) = open(&shared, &options);
+    for n in 0..100 {
+        append(&mut store, "a", &json(n));
+    }
+    store.close().unwrap();
+    let copy = |name: &str| Path::new("/streams/s").join(name);
+    let old: Vec<_> = ["checkpoint.a", "checkpoint.b"]
+        .into_iter()
+        .filter(|name| disk.paths().contains(&copy(name)))
+        .map(|name| (copy(name), disk.bytes(&copy(name))))
+        .collect();
+    for sequence in 2..80 {
+        store.delete(StreamSeq(sequence)).unwrap();
+    }
+    assert!(work(&mut store) > 0);
+    drop(store);
+    disk.restart();
+    for name in ["checkpoint.a", "checkpoint.b"] {
+        if disk.paths().contains(&copy(name)) {
+            disk.take(&copy(name));
+        }
+    }
+    for (path, bytes) in old {
+        disk.put(&path, bytes);
+    }
+    let (mut store, opened) = open(&shared, &options);
+    assert!(opened.rebuilt && opened.log.is_sound(), "{opened:?}");
+    let state = store.state();
+    assert_eq!((state.messages, state.lost), (22, 0));
+    let mut buffer = ReadBuffer::default();
+    for n in std::iter::once(1).chain(80..=100) {
+        let stored = store.read(StreamSeq(n), &mut buffer).unwrap();
+        assert_eq!(stored.record.payload, json(n - 1));
+    }
+}
+
+/// A message that could not be read when it went was lost for good, and its subject counted it.
+#[test]
+fn a_read_error_while_a_message_goes_costs_nothing() {
+    let disk = FaultyDisk::new(7);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let mut options = options(5000, Compression::None);
+    options.limits.messages = 50;
+    let (mut store, _) = open(&shared, &options);
+    for n in 0..50 {
+        append(&mut store, "old", &json(n));
+    }
+    work(&mut store);
+    let bytes = store.state().bytes;
+    disk.plan(1, Fault::Unreadable);
+    for n in 0..5 {
+        append(&mut store, "new", &json(n));
+    }
+    disk.free();
+    let state = store.state();
+    assert_eq!((state.messages, state.lost, state.first.0), (50, 0, 6));
+    // It is kept with the state until the disk works again.
+    store.close().unwrap();
+    drop(store);
+    let (mut store, opened) = open(&shared, &options);
+    assert_eq!(opened.replayed, 0);
+    assert!(store.state().bytes > bytes);
+    work(&mut store);
+    let state = store.state();
+    assert_eq!((state.messages, state.lost), (50, 0));
+    assert_eq!(state.bytes, bytes);
+    assert_eq!(store.count_on(b"old"), 45);
+}
