@@ -43,6 +43,9 @@ impl Message {
     }
 }
 
+/// Messages that a new one removes at once, at most.
+const EVICT_AT_ONCE: usize = 16;
+
 /// What the store must be.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Model {
@@ -61,7 +64,9 @@ impl Model {
         self.messages.insert(self.last, message);
         if !self.deferring {
             self.trim_subject(&subject);
-            self.trim();
+            // More than these go in parts.
+            self.trim(EVICT_AT_ONCE);
+            self.deferring = self.is_over();
         }
     }
 
@@ -70,7 +75,7 @@ impl Model {
             for subject in self.subjects() {
                 self.trim_subject(&subject);
             }
-            self.trim();
+            self.trim(usize::MAX);
         }
     }
 
@@ -85,13 +90,19 @@ impl Model {
         }
     }
 
-    fn trim(&mut self) {
-        let over = |limit: u64, is: u64| limit > 0 && is > limit;
-        while over(self.limits.messages, self.messages.len() as u64)
-            || !self.messages.is_empty() && over(self.limits.bytes, self.bytes())
-        {
+    fn trim(&mut self, most: usize) {
+        for _ in 0..most {
+            if !self.is_over() {
+                break;
+            }
             self.messages.pop_first();
         }
+    }
+
+    fn is_over(&self) -> bool {
+        let over = |limit: u64, is: u64| limit > 0 && is > limit;
+        over(self.limits.messages, self.messages.len() as u64)
+            || !self.messages.is_empty() && over(self.limits.bytes, self.bytes())
     }
 
     fn set_limits(&mut self, limits: Limits) {
