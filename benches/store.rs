@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench store`. Set `TMPDIR` to measure another disk.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -11,10 +11,13 @@ use std::time::Duration;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use nats_server::base::clock::{Mono, mono};
+use nats_server::store::crypt::{Cipher, Keys};
+use nats_server::store::directory::StoreDir;
 use nats_server::store::disk::OsDisk;
 use nats_server::store::file::{Compression, Handles, LogOptions, ReadBuffer, SyncMode, Tail};
 use nats_server::store::index::Filters;
 use nats_server::store::journal::{Journal, JournalDone, JournalOptions, StreamKey, Streams};
+use nats_server::store::meta::Meta;
 use nats_server::store::stream::{Found, JobDone, Limits, NewMessage, StoreOptions, StreamStore};
 use nats_server::store::sync_pool::SyncPool;
 use nats_server::store::{StreamId, StreamSeq, Timestamp};
@@ -39,16 +42,29 @@ impl Drop for Dir {
 }
 
 fn stream(name: &str, sync: SyncMode) -> Dir {
+    encrypted(name, sync, None)
+}
+
+/// A stream that may be encrypted.
+fn encrypted(name: &str, sync: SyncMode, cipher: Option<Cipher>) -> Dir {
     let dir = std::env::temp_dir().join(format!("nats-bench-{name}-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&dir);
+    let keys = cipher.map_or(Keys::none(), |cipher| Keys::new(cipher, "a key", None));
+    let root = StoreDir::open(Arc::new(OsDisk), &dir).expect("a directory can be made");
+    let mut meta = Meta::new("A", name, [1; 16], vec![]);
+    let made = root.create(&mut meta, &keys);
+    let store = open(&meta, &made.expect("a stream can be made"), sync);
+    Dir { store, dir }
+}
+
+fn open(meta: &Meta, dir: &Path, sync: SyncMode) -> StreamStore {
     let mut log = LogOptions::new(Arc::new(Handles::new(1000)));
     log.sync = sync;
+    log.key = meta.key();
     let limits = Limits::default();
     let options = StoreOptions { log, limits };
-    let id = StreamId::new("A", name, [1; 16]);
-    let opened = StreamStore::open(Arc::new(OsDisk), &dir, id, &options, None, &mut |_| {});
-    let (store, _) = opened.expect("a new stream can be made");
-    Dir { store, dir }
+    let opened = StreamStore::open(Arc::new(OsDisk), dir, meta.id, &options, None, &mut |_| {});
+    opened.expect("a stream can be opened").0
 }
 
 /// Appends `messages` to one of a hundred subjects each, and writes them in batches.
@@ -85,6 +101,52 @@ fn append_lazily(bencher: Bencher<'_, '_>) {
         .counter(ItemsCount::new(MESSAGES))
         .with_inputs(|| stream("lazy", lazy))
         .bench_local_refs(|dir| append(&mut dir.store, MESSAGES, 256));
+}
+
+#[divan::bench(args = [Cipher::ChaCha20Poly1305, Cipher::Aes256Gcm], sample_count = 10)]
+fn append_encrypted(bencher: Bencher<'_, '_>, cipher: Cipher) {
+    let lazy = SyncMode::Interval(Duration::from_secs(3600));
+    bencher
+        .counter(ItemsCount::new(MESSAGES))
+        .with_inputs(|| encrypted("sealed", lazy, Some(cipher)))
+        .bench_local_refs(|dir| append(&mut dir.store, MESSAGES, 256));
+}
+
+/// A stream with so many subjects, for which a checkpoint is due.
+fn with_subjects(subjects: u64) -> Dir {
+    let mut dir = stream("subjects", SyncMode::Always);
+    for i in 0..subjects {
+        let subject = format!("$KV.profiles.user-{i}");
+        let message = NewMessage {
+            subject: subject.as_bytes(),
+            headers: b"",
+            payload: &PAYLOAD[..32],
+            timestamp: Timestamp(1),
+            ttl_s: 0,
+        };
+        dir.store.append(&message).expect("there is room");
+        if i % 1000 == 0 {
+            dir.store.commit().expect("it can be written");
+        }
+    }
+    dir.store.sync().expect("the disk works");
+    dir
+}
+
+/// What a loop does for a checkpoint, and what is done elsewhere.
+#[divan::bench(args = [1_000_000, 10_000_000], sample_count = 1, sample_size = 1)]
+fn checkpoint_in_the_loop(bencher: Bencher<'_, '_>, subjects: u64) {
+    bencher
+        .with_inputs(|| with_subjects(subjects))
+        .bench_local_refs(|dir| dir.store.poll_job(Mono::ZERO).expect("one is due"));
+}
+
+#[divan::bench(args = [1_000_000, 10_000_000], sample_count = 1, sample_size = 1)]
+fn checkpoint_elsewhere(bencher: Bencher<'_, '_>, subjects: u64) {
+    let mut dir = with_subjects(subjects);
+    let job = dir.store.poll_job(Mono::ZERO).expect("one is due");
+    let mut job = Some(job);
+    bencher.bench_local(|| job.take().map(|job| job.run()));
 }
 
 /// So many messages become durable with each sync.

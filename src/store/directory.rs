@@ -91,10 +91,11 @@ impl StoreDir {
         })
     }
 
-    /// All streams, after what crashes have left was removed.
+    /// All streams, after what crashes have left was removed, and data keys were wrapped with the
+    /// key that is configured now.
     ///
     /// # Errors
-    /// If the directory cannot be read. What could not be removed is left in
+    /// If the directory cannot be read, or there is no room for what is to be written. What could not be removed is left in
     /// [`remains`](Listing::remains).
     pub fn streams(&self, keys: &Keys) -> Result<Listing, LogError> {
         let mut listing = list(&*self.disk, &self.root, keys)?;
@@ -110,6 +111,11 @@ impl StoreDir {
             let synced = self.disk.sync_dir(dir);
             synced.map_err(|e| failed("sync", dir, &e))?;
         }
+        for stream in &mut listing.streams {
+            if let Ok(found) = &mut stream.meta {
+                self.update_key(&stream.dir, &mut found.meta, keys)?;
+            }
+        }
         listing.remains.retain(|dir| {
             let removal = Removal {
                 disk: self.disk.clone(),
@@ -118,6 +124,17 @@ impl StoreDir {
             removal.run().is_err()
         });
         Ok(listing)
+    }
+
+    /// Encrypts a stream that was not, and wraps a data key with the key that is configured now.
+    fn update_key(&self, dir: &Path, meta: &mut Meta, keys: &Keys) -> Result<(), LogError> {
+        let mut updated = meta.clone();
+        let changes = updated.update_key(keys);
+        if changes.map_err(|e| failed("encrypt", dir, &e))? {
+            updated.write(&*self.disk, dir)?;
+            *meta = updated;
+        }
+        Ok(())
     }
 
     /// The directory of a stream, whether or not there is one.
@@ -131,10 +148,12 @@ impl StoreDir {
     /// # Errors
     /// If there is a stream of that name, a name is longer than any may be, or the disk fails: then
     /// there is no stream, unless it was the very last step that failed.
-    pub fn create(&self, meta: &mut Meta) -> Result<PathBuf, LogError> {
+    pub fn create(&self, meta: &mut Meta, keys: &Keys) -> Result<PathBuf, LogError> {
         let dir = self.stream_dir(&meta.account, &meta.stream);
         let account = dir.parent().unwrap_or(&self.root);
-        let made = self.make(meta, account, &dir);
+        let made = meta
+            .update_key(keys)
+            .and_then(|_| self.make(meta, account, &dir));
         made.map_err(|e| failed("create", &dir, &e))?;
         Ok(dir)
     }

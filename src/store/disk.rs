@@ -48,8 +48,9 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// somebody else has it.
     fn lock(&self, path: &Path) -> io::Result<Option<LockGuard>>;
 
-    /// Whether zeros that are written ahead of the data make later syncs cheaper.
-    fn likes_zeros(&self) -> bool;
+    /// Whether zeros that are written ahead of the data make later syncs cheaper in this directory.
+    /// Ask once: the system is asked, too.
+    fn likes_zeros(&self, dir: &Path) -> bool;
 
     /// Whether what is written is gone with the process, so that nothing needs to be synced or
     /// checkpointed.
@@ -185,9 +186,38 @@ impl Disk for OsDisk {
         }
     }
 
-    fn likes_zeros(&self) -> bool {
-        true
+    /// Not where each write goes to new blocks anyway.
+    fn likes_zeros(&self, dir: &Path) -> bool {
+        !copies_on_write(dir)
     }
+}
+
+/// Whether the directory's file system never writes to a block twice: Btrfs, ZFS, bcachefs, F2FS.
+/// What overlays others does not tell what it overlays, and is mostly ext4 or XFS.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "no safe call tells the file system")]
+fn copies_on_write(dir: &Path) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    const KINDS: [i64; 4] = [0x9123_683e, 0x2fc1_2fc1, 0xca45_1a4e, 0xf2f5_2010];
+    let Ok(path) = std::ffi::CString::new(dir.as_os_str().as_bytes()) else {
+        return false;
+    };
+    let mut answer = std::mem::MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: the path ends with a zero byte, and there is room for the answer.
+    let result = unsafe { libc::statfs(path.as_ptr(), answer.as_mut_ptr()) };
+    // SAFETY: all fields are numbers, for which zeros will do if the call has failed.
+    let answer = unsafe { answer.assume_init() };
+    #[allow(
+        clippy::useless_conversion,
+        reason = "the type of the number depends on the machine"
+    )]
+    let kind = i64::from(answer.f_type) & 0xffff_ffff;
+    result == 0 && KINDS.contains(&kind)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn copies_on_write(_dir: &Path) -> bool {
+    false
 }
 
 /// Opens a file, made for its owner and group only if it does not exist.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::crypt::KeyFault;
 use super::file::WarmJob;
 use super::file::format::FormatError;
 
@@ -19,6 +20,8 @@ pub enum LogError {
     Io(Reason),
     /// A file says something that this version cannot work with.
     Format { file: PathBuf, error: FormatError },
+    /// A file is encrypted, and there is no key for it. Nothing was changed.
+    Key(PathBuf, KeyFault),
     /// Another process, or another log in this one, has the directory open.
     Locked(PathBuf),
     /// The record is larger than any may be.
@@ -73,6 +76,7 @@ impl fmt::Display for LogError {
             LogError::ReadOnly(reason) => write!(f, "read-only since: {reason}"),
             LogError::Io(reason) => reason.fmt(f),
             LogError::Format { file, error } => write!(f, "{}: {error}", file.display()),
+            LogError::Key(path, fault) => write!(f, "{}: {fault}", path.display()),
             LogError::Locked(path) => write!(f, "{} is in use", path.display()),
             LogError::TooLarge { bytes, max } => {
                 write!(f, "a record of {bytes} bytes, {max} at most")
@@ -89,6 +93,7 @@ impl std::error::Error for LogError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             LogError::Format { error, .. } => Some(error),
+            LogError::Key(_, fault) => Some(fault),
             _ => None,
         }
     }

@@ -115,7 +115,7 @@ impl Disk for MemoryDisk {
         Ok(Some(Box::new(())))
     }
 
-    fn likes_zeros(&self) -> bool {
+    fn likes_zeros(&self, _dir: &Path) -> bool {
         false
     }
 

@@ -6,15 +6,16 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::crypt::Keys;
+use super::crypt::{KeyFault, Keys, StreamKey};
 use super::disk::Disk;
 use super::error::{LogError, Reason, is_full};
 use super::file::copies::META;
-use super::file::format::{Container, ContainerKind, FormatError, Section};
+use super::file::format::{Container, ContainerKind, FormatError, Opened};
 use super::index::varint::{self, Malformed, Reader};
 use super::types::StreamId;
 
 const CONFIG: u32 = 1;
+const KEY: u32 = 2;
 const NAME: u32 = 4;
 
 /// Bytes of an account's or a stream's name, at most.
@@ -30,8 +31,18 @@ pub struct Meta {
     pub config: Vec<u8>,
     /// Grows whenever it is written.
     generation: u64,
-    /// Sections of a later version, which stay as they are.
-    others: Vec<(u32, Vec<u8>)>,
+    key: Option<WrappedKey>,
+    /// Sections of a later version, which stay as they are, and whether they are sealed.
+    others: Vec<(u32, bool, Vec<u8>)>,
+}
+
+/// The key of the stream's data, and its form on disk.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct WrappedKey {
+    key: StreamKey,
+    wrapped: Vec<u8>,
+    /// Whether the key or the cipher that it was wrapped with is not the configured one any more.
+    is_outdated: bool,
 }
 
 /// Metadata as it was found.
@@ -55,6 +66,8 @@ pub enum MetaError {
         account: String,
         stream: String,
     },
+    /// The metadata is encrypted, and the keys are of no help. Nothing was changed.
+    Key(PathBuf, KeyFault),
     /// The disk failed, or the files are of a newer version.
     Store(LogError),
 }
@@ -68,15 +81,41 @@ impl Meta {
             id: StreamId::new(account, stream, incarnation),
             config,
             generation: 0,
+            key: None,
             others: vec![],
         }
+    }
+
+    /// The key for the [log's options](super::file::LogOptions), if the stream is encrypted.
+    pub fn key(&self) -> Option<StreamKey> {
+        self.key.as_ref().map(|key| key.key.clone())
+    }
+
+    /// Sees to it that the stream is encrypted as the keys have it, from the next write on, and
+    /// says whether that is a change. A stream that was plain gets a key.
+    pub(super) fn update_key(&mut self, keys: &Keys) -> io::Result<bool> {
+        let key = match &self.key {
+            Some(key) if !key.is_outdated => return Ok(false),
+            Some(key) => Some(key.key.clone()),
+            None => keys.stream_key()?,
+        };
+        let Some(key) = key else {
+            return Ok(false);
+        };
+        let wrapped = keys.wrap(&key, &self.id)?;
+        self.key = Some(WrappedKey {
+            key,
+            wrapped,
+            is_outdated: false,
+        });
+        Ok(true)
     }
 
     /// Reads the metadata in `dir`. Nothing is changed there, and the log is not looked at.
     ///
     /// # Errors
     /// If there is none that is whole.
-    pub fn read(disk: &dyn Disk, dir: &Path, _keys: &Keys) -> Result<MetaFound, MetaError> {
+    pub fn read(disk: &dyn Disk, dir: &Path, keys: &Keys) -> Result<MetaFound, MetaError> {
         let copies = META.read(disk, dir).map_err(MetaError::Store)?;
         if copies.is_empty() {
             return Err(MetaError::Absent(dir.to_owned()));
@@ -84,7 +123,7 @@ impl Meta {
         let mut newest: Option<Meta> = None;
         let mut damaged = vec![];
         for (path, bytes) in copies {
-            match Meta::decode(&bytes) {
+            match Meta::decode(&bytes, keys) {
                 Ok(meta)
                     if newest
                         .as_ref()
@@ -93,10 +132,11 @@ impl Meta {
                     newest = Some(meta);
                 }
                 Ok(_) => {}
-                Err(error @ FormatError::Version(_)) => {
+                Err(Fault::Format(error @ FormatError::Version(_))) => {
                     return Err(MetaError::Store(LogError::Format { file: path, error }));
                 }
-                Err(error) => damaged.push((path, error)),
+                Err(Fault::Key(fault)) => return Err(MetaError::Key(path, fault)),
+                Err(Fault::Format(error)) => damaged.push((path, error)),
             }
         }
         match newest {
@@ -123,11 +163,11 @@ impl Meta {
     pub(super) fn write_copies(&mut self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
         self.generation += 1;
         let mut bytes = vec![];
-        self.encode(&mut bytes);
+        self.encode(&mut bytes)?;
         META.replace_both(disk, dir, &bytes)
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
+    fn encode(&self, out: &mut Vec<u8>) -> io::Result<()> {
         let container = Container {
             kind: ContainerKind::Meta,
             stream: self.id,
@@ -138,34 +178,58 @@ impl Meta {
             varint::put_bytes(out, self.account.as_bytes());
             varint::put_bytes(out, self.stream.as_bytes());
         });
-        sections.add(CONFIG, |out| out.extend_from_slice(&self.config));
-        for (tag, bytes) in &self.others {
-            sections.add(*tag, |out| out.extend_from_slice(bytes));
+        if let Some(key) = &self.key {
+            sections.add(KEY, |out| out.extend_from_slice(&key.wrapped));
+        }
+        let key = self.key.as_ref().map(|key| &key.key);
+        sections.add_with(key, CONFIG, |out| out.extend_from_slice(&self.config))?;
+        for (tag, sealed, bytes) in &self.others {
+            let key = key.filter(|_| *sealed);
+            sections.add_with(key, *tag, |out| out.extend_from_slice(bytes))?;
         }
         sections.finish();
+        Ok(())
     }
 
-    fn decode(bytes: &[u8]) -> Result<Meta, FormatError> {
+    fn decode(bytes: &[u8], keys: &Keys) -> Result<Meta, Fault> {
         let (container, sections) = Container::decode(bytes, ContainerKind::Meta)?;
-        let meta = Meta::of_sections(&container, &sections).map_err(|_| FormatError::Invalid)?;
+        let wrapped = sections.iter().find(|s| s.tag == KEY);
+        let key = wrapped.map(|section| {
+            let unwrapped = keys.unwrap(section.bytes, &container.stream);
+            unwrapped.map(|(key, is_outdated)| WrappedKey {
+                key,
+                wrapped: section.bytes.to_vec(),
+                is_outdated,
+            })
+        });
+        let key = key.transpose().map_err(Fault::Key)?;
+        let sections = container.open(&sections, key.as_ref().map(|key| &key.key));
+        let sections = sections.map_err(Fault::Key)?;
+        let meta =
+            Meta::of_sections(&container, key, sections).map_err(|_| FormatError::Invalid)?;
         let incarnation = container.stream.incarnation;
         match StreamId::new(&meta.account, &meta.stream, incarnation) == container.stream {
             true => Ok(meta),
-            false => Err(FormatError::Invalid),
+            false => Err(FormatError::Invalid.into()),
         }
     }
 
-    fn of_sections(container: &Container, sections: &[Section<'_>]) -> Result<Meta, Malformed> {
+    fn of_sections(
+        container: &Container,
+        key: Option<WrappedKey>,
+        sections: Vec<Opened<'_>>,
+    ) -> Result<Meta, Malformed> {
         let (mut name, mut config) = (None, None);
         let mut others = vec![];
         for section in sections {
             match section.tag {
                 NAME => {
-                    let mut reader = Reader::new(section.bytes);
+                    let mut reader = Reader::new(&section.bytes);
                     name = Some((text(&mut reader)?, text(&mut reader)?));
                 }
-                CONFIG => config = Some(section.bytes.to_vec()),
-                tag => others.push((tag, section.bytes.to_vec())),
+                KEY => {}
+                CONFIG => config = Some(section.bytes.into_owned()),
+                tag => others.push((tag, section.sealed, section.bytes.into_owned())),
             }
         }
         let (account, stream) = name.ok_or(Malformed("name"))?;
@@ -175,8 +239,20 @@ impl Meta {
             id: container.stream,
             config: config.ok_or(Malformed("configuration"))?,
             generation: container.generation,
+            key,
             others,
         })
+    }
+}
+
+enum Fault {
+    Format(FormatError),
+    Key(KeyFault),
+}
+
+impl From<FormatError> for Fault {
+    fn from(error: FormatError) -> Fault {
+        Fault::Format(error)
     }
 }
 
@@ -206,6 +282,7 @@ impl fmt::Display for MetaError {
                 "{} holds stream {stream:?} of account {account:?}, whose directory has another name",
                 dir.display()
             ),
+            MetaError::Key(path, fault) => write!(f, "{}: {fault}", path.display()),
             MetaError::Store(error) => error.fmt(f),
         }
     }

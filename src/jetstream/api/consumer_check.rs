@@ -10,7 +10,7 @@ use super::policy::{AckPolicy, DeliverPolicy, PriorityPolicy, RetentionPolicy};
 use super::stream_config::StreamConfig;
 use super::{metadata, names};
 use crate::base::text::quoted;
-use crate::json::Nanos;
+use crate::json::{Nanos, Time};
 use crate::subject::is_valid;
 use crate::subject::pattern::is_subset;
 
@@ -440,12 +440,66 @@ fn check_groups(config: &ConsumerConfig) -> Result<(), ApiError> {
         if group.is_empty() {
             return Err(ApiError::ConsumerEmptyGroupName);
         }
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'=' | b'-');
-        if group.len() > GROUP_MAX || !group.bytes().all(allowed) {
+        if !is_group_name(group) {
             return Err(ApiError::ConsumerInvalidGroupName);
         }
     }
     Ok(())
+}
+
+/// Whether a text can be the name of a priority group.
+pub fn is_group_name(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'=' | b'-');
+    (1..=GROUP_MAX).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+/// Checks whether a consumer can start anew at a sequence, and says at which it does; 0 asks for
+/// what is behind all that was acknowledged, `ack_floor`. `first_since` is the sequence of the first
+/// message since a time.
+///
+/// # Errors
+/// 10204 if it would start before where it may.
+pub fn check_reset(
+    config: &ConsumerConfig,
+    seq: u64,
+    ack_floor: u64,
+    first_since: impl FnOnce(Time) -> u64,
+) -> Result<u64, ApiError> {
+    let refused = |err: &str| Err(ApiError::ConsumerInvalidReset { err: err.into() });
+    if seq == 0 {
+        return Ok(ack_floor.saturating_add(1));
+    }
+    match (config.deliver_policy, config.opt_start_time) {
+        (DeliverPolicy::All, _) => Ok(seq),
+        (DeliverPolicy::ByStartSequence, _) if seq < config.opt_start_seq => {
+            refused("below start seq")
+        }
+        (DeliverPolicy::ByStartSequence, _) => Ok(seq),
+        (DeliverPolicy::ByStartTime, Some(time)) if seq < first_since(time) => {
+            refused("below start time")
+        }
+        (DeliverPolicy::ByStartTime, Some(_)) => Ok(seq),
+        _ => refused("not allowed"),
+    }
+}
+
+/// Makes the request of a mirror or source for a consumer fit the stream that it is of: where
+/// messages stay until they are acknowledged, it has to acknowledge them and to stay; elsewhere, it
+/// gets a name of its own each time, by `suffix`.
+pub fn adapt_sourcing(config: &mut ConsumerConfig, stream: &StreamConfig, suffix: &str) {
+    if !config.direct || !config.sourcing || config.name.is_empty() {
+        return;
+    }
+    if stream.retention == RetentionPolicy::Limits {
+        config.name = format!("{}-{suffix}", config.name);
+        return;
+    }
+    config.direct = false;
+    config.durable.clone_from(&config.name);
+    config.ack_policy = AckPolicy::FlowControl;
+    config.ack_wait = Nanos::ZERO;
+    config.max_deliver = 0;
+    config.inactive_threshold = Nanos::ZERO;
 }
 
 /// Checks whether a consumer can be changed so. `is_listened_to` says whether somebody listens to
@@ -515,4 +569,77 @@ pub fn replicas(config: &ConsumerConfig, stream: &StreamConfig) -> i64 {
     }
     let single = own == 0 && !config.is_durable() && stream.retention == RetentionPolicy::Limits;
     if single { 1 } else { stream.num_replicas }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn consumers_start_anew_where_they_may() {
+        let of = |deliver_policy, seq| {
+            let config = ConsumerConfig {
+                deliver_policy,
+                opt_start_seq: 5,
+                opt_start_time: Some(Time::ZERO),
+                ..ConsumerConfig::default()
+            };
+            check_reset(&config, seq, 9, |_| 7).map_err(|error| error.to_string())
+        };
+        assert_eq!(of(DeliverPolicy::New, 0), Ok(10));
+        assert_eq!(
+            of(DeliverPolicy::New, 1),
+            Err("invalid reset: not allowed".into())
+        );
+        assert_eq!(of(DeliverPolicy::All, 1), Ok(1));
+        assert_eq!(of(DeliverPolicy::ByStartSequence, 5), Ok(5));
+        let below = Err("invalid reset: below start seq".into());
+        assert_eq!(of(DeliverPolicy::ByStartSequence, 4), below);
+        assert_eq!(of(DeliverPolicy::ByStartTime, 7), Ok(7));
+        let below = Err("invalid reset: below start time".into());
+        assert_eq!(of(DeliverPolicy::ByStartTime, 6), below);
+    }
+
+    #[test]
+    fn consumers_of_mirrors_fit_their_stream() {
+        let asked = ConsumerConfig {
+            name: "JS_MIRROR_x".into(),
+            direct: true,
+            sourcing: true,
+            max_deliver: 1,
+            ..ConsumerConfig::default()
+        };
+        let mut stream = StreamConfig::default();
+        let mut config = asked.clone();
+        adapt_sourcing(&mut config, &stream, "abc");
+        assert_eq!(
+            (config.name.as_str(), config.direct),
+            ("JS_MIRROR_x-abc", true)
+        );
+        stream.retention = RetentionPolicy::Interest;
+        let mut config = asked;
+        adapt_sourcing(&mut config, &stream, "abc");
+        assert_eq!(config.durable, "JS_MIRROR_x");
+        assert_eq!(
+            (config.ack_policy, config.max_deliver),
+            (AckPolicy::FlowControl, 0)
+        );
+        assert!(!config.direct);
+    }
+
+    #[test]
+    fn consumers_have_the_replicas_of_their_stream_or_fewer() {
+        let stream = StreamConfig {
+            num_replicas: 3,
+            ..StreamConfig::default()
+        };
+        let mut config = ConsumerConfig::default();
+        assert_eq!(replicas(&config, &stream), 1);
+        config.durable = "D".into();
+        assert_eq!(replicas(&config, &stream), 3);
+        config.num_replicas = 1;
+        assert_eq!(replicas(&config, &stream), 1);
+        config.num_replicas = 5;
+        assert_eq!(replicas(&config, &stream), 3);
+    }
 }

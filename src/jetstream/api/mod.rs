@@ -4,11 +4,17 @@
 //! streams there are, is passed in.
 
 pub mod ack;
+pub mod advisory;
+pub mod batch;
 pub mod consumer_change;
 pub mod consumer_check;
 pub mod consumer_config;
+pub mod counter;
+pub mod cron;
 mod decode;
+pub mod direct_get;
 pub mod errors;
+pub mod headers;
 pub mod info;
 pub mod limits;
 pub mod metadata;
@@ -18,10 +24,14 @@ pub mod pub_ack;
 pub mod pull;
 pub mod request;
 pub mod response;
+pub mod schedule;
 pub mod stream_change;
 pub mod stream_check;
 pub mod stream_config;
 pub mod subjects;
+#[cfg(test)]
+mod tests;
+pub mod zone;
 
 pub use consumer_config::ConsumerConfig;
 pub use errors::ApiError;

@@ -3,6 +3,7 @@
 use super::errors::ApiError;
 use crate::json::{self, is_none};
 use serde::Serialize;
+use std::io::Write;
 
 /// Where a message was stored, or was found to be already.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
@@ -21,6 +22,41 @@ pub struct PubAck {
     pub batch_id: String,
     #[serde(rename = "count", skip_serializing_if = "is_none")]
     pub batch_size: u64,
+}
+
+/// What most messages are answered, with all of it but the sequence made once for a stream.
+///
+/// It is not written as [`PubAck`] is: the domain comes first, and a duplicate has a blank, as in the
+/// reference.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PlainAck {
+    /// Up to the sequence.
+    front: Vec<u8>,
+}
+
+impl PlainAck {
+    pub fn new(stream: &str, domain: &str) -> PlainAck {
+        let mut front = b"{\"stream\":".to_vec();
+        front.extend(json::compact(&stream));
+        if !domain.is_empty() {
+            front.extend_from_slice(b",\"domain\":");
+            front.extend(json::compact(&domain));
+        }
+        front.extend_from_slice(b",\"seq\":");
+        PlainAck { front }
+    }
+
+    /// Appends the answer to a message that was stored, or, if it is a duplicate, was so before.
+    pub fn write(&self, seq: u64, duplicate: bool, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.front);
+        let wrote = write!(out, "{seq}");
+        debug_assert!(wrote.is_ok(), "a vector takes everything");
+        out.extend_from_slice(if duplicate {
+            b",\"duplicate\": true}"
+        } else {
+            b"}"
+        });
+    }
 }
 
 /// What is answered to a message.
@@ -115,6 +151,21 @@ mod tests {
         let refused = PubAckResponse::refused("S", ApiError::StreamNotMatch);
         let want = r#"{"error":{"code":400,"err_code":10060,"description":"expected stream does not match"},"stream":"S","seq":0}"#;
         assert_eq!(text(&refused), want);
+    }
+
+    #[test]
+    fn most_acknowledgements_are_plain() {
+        let of = |domain: &str, duplicate| {
+            let mut out = Vec::new();
+            PlainAck::new("S\"", domain).write(7, duplicate, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(of("", false), r#"{"stream":"S\"","seq":7}"#);
+        assert_eq!(of("D", false), r#"{"stream":"S\"","domain":"D","seq":7}"#);
+        assert_eq!(
+            of("", true),
+            r#"{"stream":"S\"","seq":7,"duplicate": true}"#
+        );
     }
 
     #[test]

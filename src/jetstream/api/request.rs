@@ -1,10 +1,13 @@
 //! The bodies of requests to the API.
 
+use super::consumer_check::is_group_name;
 use super::consumer_config::ConsumerConfig;
+use super::errors::ApiError;
 use super::info::StreamState;
 use super::policy::ConsumerAction;
 use super::stream_config::{Placement, StreamConfig};
 use crate::json::{Time, is_none};
+use crate::subject::is_literal;
 use serde::Serialize;
 
 /// `STREAM.CREATE` and `STREAM.UPDATE`
@@ -62,6 +65,19 @@ pub struct StreamPurgeRequest {
     pub keep: u64,
 }
 
+impl StreamPurgeRequest {
+    /// Refuses what contradicts itself.
+    ///
+    /// # Errors
+    /// 10003 if both a sequence and a number to keep are given.
+    pub fn check(&self) -> Result<(), ApiError> {
+        match self.seq > 0 && self.keep > 0 {
+            true => Err(ApiError::BadRequest),
+            false => Ok(()),
+        }
+    }
+}
+
 /// `STREAM.MSG.GET` and `DIRECT.GET`: which message, or messages, are asked for.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct MsgGetRequest {
@@ -98,6 +114,32 @@ pub struct StreamSnapshotRequest {
     pub jsck: bool,
 }
 
+/// Bytes of a chunk where nothing is said, and the least and most there may be.
+const CHUNK: i64 = 128 * 1024;
+const CHUNK_MIN: i64 = 1024;
+const CHUNK_MAX: i64 = 1024 * 1024;
+/// The same of a window; the least is that of a chunk.
+const WINDOW: i64 = 8 * 1024 * 1024;
+const WINDOW_MAX: i64 = 32 * 1024 * 1024;
+
+impl StreamSnapshotRequest {
+    /// How a backup is sent: bytes of a chunk, and how many may be on their way.
+    ///
+    /// # Errors
+    /// 10015 if there is no subject to send it to.
+    pub fn flow(&self) -> Result<(u64, u64), ApiError> {
+        if !is_literal(self.deliver_subject.as_bytes()) {
+            return Err(ApiError::SnapshotDeliverSubjectInvalid);
+        }
+        let or = |size: i64, default: i64| if size == 0 { default } else { size };
+        let chunk = or(self.chunk_size, CHUNK).clamp(CHUNK_MIN, CHUNK_MAX);
+        let window = or(self.window_size, WINDOW)
+            .clamp(CHUNK_MIN, WINDOW_MAX)
+            .max(chunk);
+        Ok((chunk.unsigned_abs(), (window / chunk).unsigned_abs()))
+    }
+}
+
 /// `STREAM.RESTORE`
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct StreamRestoreRequest {
@@ -129,6 +171,22 @@ pub struct ConsumerUnpinRequest {
     pub group: String,
 }
 
+impl ConsumerUnpinRequest {
+    /// Refuses what is no group.
+    ///
+    /// # Errors
+    /// 10025 if none is named, 10162 if it is no name of one.
+    pub fn check(&self) -> Result<(), ApiError> {
+        if self.group.is_empty() {
+            return Err(ApiError::invalid_json("consumer group not specified"));
+        }
+        match is_group_name(&self.group) {
+            true => Ok(()),
+            false => Err(ApiError::ConsumerInvalidGroupName),
+        }
+    }
+}
+
 /// `CONSUMER.RESET`
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct ConsumerResetRequest {
@@ -156,4 +214,52 @@ pub struct MetaStreamMoveRequest {
     pub cluster: String,
     pub domain: String,
     pub tags: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backups_are_sent_in_bounds() {
+        let flow = |chunk_size, window_size| {
+            let request = StreamSnapshotRequest {
+                deliver_subject: "d".into(),
+                chunk_size,
+                window_size,
+                ..StreamSnapshotRequest::default()
+            };
+            request.flow().unwrap()
+        };
+        assert_eq!(flow(0, 0), (128 * 1024, 64));
+        assert_eq!(flow(-5, -5), (1024, 1));
+        assert_eq!(flow(i64::MAX, 1), (1024 * 1024, 1));
+        assert_eq!(flow(1, i64::MAX), (1024, 32 * 1024));
+        for subject in ["", "a.*", "a..b"] {
+            let request = StreamSnapshotRequest {
+                deliver_subject: subject.into(),
+                ..StreamSnapshotRequest::default()
+            };
+            assert_eq!(request.flow(), Err(ApiError::SnapshotDeliverSubjectInvalid));
+        }
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let mut purge = StreamPurgeRequest {
+            seq: 5,
+            ..StreamPurgeRequest::default()
+        };
+        assert_eq!(purge.check(), Ok(()));
+        purge.keep = 1;
+        assert_eq!(purge.check(), Err(ApiError::BadRequest));
+        let unpin = |group: &str| ConsumerUnpinRequest {
+            group: group.into(),
+        };
+        assert_eq!(unpin("a").check(), Ok(()));
+        assert_eq!(
+            unpin("a b").check(),
+            Err(ApiError::ConsumerInvalidGroupName)
+        );
+    }
 }

@@ -72,6 +72,48 @@ pub fn create(
     Ok(Creation::New(Box::new(config)))
 }
 
+/// Checks a request to restore the stream that the subject names, and says how it is to be
+/// configured.
+///
+/// # Errors
+/// The first rule that is broken.
+pub fn restore(
+    mut config: StreamConfig,
+    subject_name: &str,
+    around: &Surroundings<'_>,
+) -> Result<StreamConfig, ApiError> {
+    if config.name.is_empty() {
+        config.name = subject_name.into();
+    }
+    if subject_name != config.name {
+        return Err(ApiError::StreamMismatch);
+    }
+    if names::is_path(subject_name) {
+        return Err(ApiError::StreamNameContainsPathSeparators);
+    }
+    let config = complete(&config, false, around)?;
+    let existing = around.streams.stream(&config.name);
+    around.ledger.check_streams(&config, existing)?;
+    around
+        .ledger
+        .check_stream(&config, existing, around.server)?;
+    if existing.is_some() {
+        return Err(ApiError::StreamNameExistRestoreFailed);
+    }
+    if config.num_replicas > 1 {
+        return Err(ApiError::StreamReplicasNotSupported);
+    }
+    check_origins(&config)?;
+    if config
+        .subjects
+        .iter()
+        .any(|subject| around.streams.is_taken(subject, &config.name))
+    {
+        return Err(ApiError::StreamSubjectOverlap);
+    }
+    Ok(config)
+}
+
 /// Checks a request to change the stream that the subject names, as far as that does not need the
 /// stream: what is wrong with the request itself is told before it is said that there is none.
 ///
@@ -626,6 +668,29 @@ mod tests {
         there.0.insert("O".into(), back);
         let cycle = asked(r#"{"name":"S","mirror":{"name":"O"}}"#, &there);
         assert_eq!(cycle, Err(ApiError::invalid_config("detected cycle")));
+    }
+
+    #[test]
+    fn streams_are_restored_under_their_name() {
+        let mut there = There::default();
+        let of = |text: &str, there: &There| {
+            let restored = restore(read(text).config, "S", &around(there, &ledger()));
+            restored
+                .map(|config| config.name)
+                .map_err(|error| error.err_code())
+        };
+        assert_eq!(of("{}", &there), Ok("S".into()));
+        assert_eq!(of(r#"{"name":"T"}"#, &there), Err(10056));
+        assert_eq!(of(r#"{"num_replicas":3}"#, &there), Err(10074));
+        there.0.insert("S".into(), made(r#"{"name":"S"}"#, &there));
+        assert_eq!(of("{}", &there), Err(10130));
+        let other = StreamConfig {
+            name: "T".into(),
+            subjects: vec!["S".into()],
+            ..StreamConfig::default()
+        };
+        there.0 = [("T".to_owned(), other)].into();
+        assert_eq!(of("{}", &there), Err(10065));
     }
 
     fn updated(old: &str, new: &str) -> Result<StreamConfig, ApiError> {

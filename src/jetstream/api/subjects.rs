@@ -1,4 +1,8 @@
-//! The subjects of the API: what is asked for, of which stream or consumer.
+//! The subjects of the API: what is asked for, of which stream or consumer, and what is to be in
+//! the body of such a request.
+
+use super::errors::ApiError;
+use crate::json::decode::{self, Decode, Decoded};
 
 /// What a subject below `$JS.API` asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -212,6 +216,37 @@ pub enum BodyRule {
     Optional,
     /// It is read; nothing at all is an empty object.
     Read,
+    /// It is read as one JSON document, which has to be there.
+    Document,
+}
+
+impl BodyRule {
+    /// Reads a body by this rule; `None` if there is nothing to be read.
+    ///
+    /// # Errors
+    /// 10038, 10003 and 10025.
+    pub fn read<T: Decode>(
+        self,
+        body: &[u8],
+        strict: bool,
+    ) -> Result<Option<Decoded<T>>, ApiError> {
+        match self {
+            BodyRule::Ignored => return Ok(None),
+            BodyRule::Empty if is_empty(body) => return Ok(None),
+            BodyRule::Empty => return Err(ApiError::NotEmptyRequest),
+            BodyRule::Needed if is_empty(body) => return Err(ApiError::BadRequest),
+            BodyRule::Optional if !is_json(body) => return Ok(None),
+            BodyRule::Document => {
+                let value = decode::document(body).map_err(ApiError::invalid_json)?;
+                let warning = None;
+                return Ok(Some(Decoded { value, warning }));
+            }
+            BodyRule::Needed | BodyRule::Optional | BodyRule::Read => {}
+        }
+        decode::request(body, strict)
+            .map(Some)
+            .map_err(ApiError::invalid_json)
+    }
 }
 
 impl Request<'_> {
@@ -241,9 +276,9 @@ impl Request<'_> {
             | Request::ConsumerNames(_)
             | Request::ConsumerList(_)
             | Request::ConsumerPause(_)
-            | Request::ConsumerUnpin(_)
             | Request::ConsumerLeaderStepDown(_)
             | Request::MetaLeaderStepDown => BodyRule::Optional,
+            Request::ConsumerUnpin(_) => BodyRule::Document,
             Request::ConsumerReset(_)
             | Request::ConsumerNext(_)
             | Request::DirectGet(_)
@@ -418,6 +453,43 @@ mod tests {
             assert!(!is_empty(body.as_bytes()), "{body}");
         }
         assert!(is_json(b" {") && is_json(b"[") && !is_json(b"x") && !is_json(b" "));
+    }
+
+    #[test]
+    fn bodies_are_read_by_their_rule() {
+        use super::super::request::{ConsumerUnpinRequest, StreamPurgeRequest};
+        let of = |rule: BodyRule, body: &str| {
+            let read = rule.read::<StreamPurgeRequest>(body.as_bytes(), true);
+            read.map(|read| read.map(|read| read.value.seq))
+                .map_err(|error| error.err_code())
+        };
+        for (rule, body, want) in [
+            (BodyRule::Ignored, "x", Ok(None)),
+            (BodyRule::Empty, "{}", Ok(None)),
+            (BodyRule::Empty, "x", Err(10038)),
+            (BodyRule::Needed, "", Err(10003)),
+            (BodyRule::Needed, r#"{"seq":5}"#, Ok(Some(5))),
+            (BodyRule::Needed, "x", Err(10025)),
+            (BodyRule::Optional, "x", Ok(None)),
+            (BodyRule::Optional, r#"{"seq":5}"#, Ok(Some(5))),
+            (BodyRule::Optional, "[]", Err(10025)),
+            (BodyRule::Read, "", Ok(Some(0))),
+            (BodyRule::Read, r#"{"bogus":5}"#, Err(10025)),
+            (BodyRule::Document, r#"{"bogus":5}"#, Ok(Some(0))),
+            (BodyRule::Document, "", Err(10025)),
+        ] {
+            assert_eq!(of(rule, body), want, "{rule:?} {body}");
+        }
+        let unpin = parse("$JS.API.CONSUMER.UNPIN.S.C").unwrap().body_rule();
+        let read = unpin
+            .read::<ConsumerUnpinRequest>(b"{}", true)
+            .unwrap()
+            .unwrap();
+        let error = read.value.check().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "invalid JSON: consumer group not specified"
+        );
     }
 
     #[test]

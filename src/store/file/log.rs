@@ -48,6 +48,8 @@ pub struct Log {
     /// Files of segments before the first one, which are still to be removed.
     pub(super) given_up: Vec<Entry>,
     pub(super) durable: LogIndex,
+    /// Whether zeros are written ahead.
+    pub(super) likes_zeros: bool,
     pub(super) journaled: Journaled,
     pub(super) failed: Option<Reason>,
     /// When the last sync was begun.
@@ -180,7 +182,7 @@ impl Log {
         if !self.active().fits(&record) {
             self.roll(record.term, len)?;
         }
-        let needs_zeros = self.disk.likes_zeros();
+        let needs_zeros = self.likes_zeros;
         let active = self.active_mut();
         let len = record.len(&active.header);
         let direct = needs_zeros && len >= DIRECT_MIN;
@@ -198,6 +200,9 @@ impl Log {
         }
         if direct {
             self.commit()?;
+        }
+        if let Err(error) = self.active_mut().ready() {
+            return Err(self.write_failed(&error));
         }
         let active = self.active_mut();
         let before = active.contents.clone_marks();
@@ -512,7 +517,7 @@ impl Log {
     pub(super) fn roll(&mut self, term: Term, len: usize) -> Result<(), LogError> {
         self.commit()?;
         let active = self.active();
-        let header = SegmentHeader {
+        let header = self.options.encrypted(SegmentHeader {
             stream: self.stream,
             number: active.header.number + 1,
             first_index: active.last_index().next(),
@@ -522,7 +527,7 @@ impl Log {
             chain: active.contents.chain,
             key_salt: [0; 16],
             anew: Anew::default(),
-        };
+        });
         match self.create(header, len) {
             Ok(segment) => self.open.push_back(segment),
             Err(error) if is_full(&error) => return Err(LogError::Full),
@@ -542,8 +547,12 @@ impl Log {
         let least = FIRST_RECORD as usize + len + 16 + FOOTER_LEN;
         let capacity = least.max(self.options.segment_bytes as usize);
         let path = segment_path(&self.dir, header.number);
+        let key = self
+            .options
+            .segment_key(&header)
+            .map_err(io::Error::other)?;
         let file = self.disk.create(&path, capacity)?;
-        let file = SegmentFile::pinned(file, capacity, &self.options.handles);
+        let file = SegmentFile::pinned(file, capacity, &self.options.handles, key);
         let capacity = u32::try_from(capacity).unwrap_or(u32::MAX);
         OpenSegment::create(header, path, file, capacity)
     }

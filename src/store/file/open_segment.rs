@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::format::{FIRST_RECORD, FOOTER_LEN, Footer, Kind, Layout, Record, SegmentHeader, chain};
 use super::pack::{Block, encode_table};
 use super::read::{ReadBuffer, ReadFault, SegmentFile, Stored};
+use crate::store::crypt::Sealer;
 use crate::store::disk::DiskFile;
 use crate::store::types::{LogIndex, StreamSeq, Term, Timestamp};
 
@@ -28,6 +29,8 @@ pub(super) struct OpenSegment {
     pub(super) seed: u32,
     pub(super) path: PathBuf,
     pub(super) file: SegmentFile,
+    /// Seals records, if they are to be.
+    pub(super) sealer: Option<Sealer>,
     /// Bytes that the file may have, footer and tables included.
     pub(super) capacity: u32,
     /// Where records that were written end.
@@ -167,6 +170,7 @@ impl OpenSegment {
         Ok(OpenSegment {
             seed: header.seed(),
             path,
+            sealer: file.key.clone().map(Sealer::new),
             file,
             capacity,
             written: FIRST_RECORD,
@@ -220,10 +224,16 @@ impl OpenSegment {
         Ok(())
     }
 
+    /// Gets what is needed to [push](OpenSegment::push) the next record.
+    pub(super) fn ready(&mut self) -> io::Result<()> {
+        self.sealer.as_mut().map_or(Ok(()), Sealer::ready)
+    }
+
     /// Adds a record to those that are not written yet.
     pub(super) fn push(&mut self, record: &Record<'_>) {
         let at = self.end();
-        let crc = record.encode(&self.header, self.seed, &mut self.pending);
+        let sealer = self.sealer.as_mut();
+        let crc = record.encode_with(&self.header, self.seed, sealer, &mut self.pending);
         let crc = crc.expect("it was checked that the record fits");
         let base = self.header.base_sequence;
         self.contents.add(record, base, at, crc);
@@ -264,7 +274,7 @@ impl OpenSegment {
         }
         let bytes = self.pending.get((at - self.written) as usize..);
         let bytes = bytes.ok_or(ReadFault::Damaged)?;
-        let record = buffer.decode_copy(bytes, &self.header, self.seed);
+        let record = buffer.decode_copy(bytes, &self.header, self.seed, self.file.key.as_deref());
         record.ok_or(ReadFault::Damaged)
     }
 

@@ -29,7 +29,9 @@ impl Log {
         }
         sealed.marks = self.marks.clone();
         let path = segment_path(&self.dir, sealed.number());
-        let opened = sealed.open(&*self.disk, &path, &self.options.handles);
+        let key = self.options.segment_key(&sealed.footer.header);
+        let key = key.map_err(|fault| LogError::Key(path.clone(), fault))?;
+        let opened = sealed.open(&*self.disk, &path, &self.options.handles, key);
         if self.marks.take() {
             self.close_marked(Some(at));
         }

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use super::format::SEGMENT_BYTES;
+use super::format::{SEGMENT_BYTES, SegmentHeader};
 use super::pack::BlockCache;
 use super::warm::Cold;
+use crate::store::crypt::{KeyFault, SealKey, StreamKey};
 
 /// Bytes that all logs together may keep of where subjects are in sealed segments, so that they
 /// need not be looked for again: about those of three hundred segments of small messages.
@@ -22,6 +23,8 @@ pub struct LogOptions {
     pub cold: Cold,
     pub compression: Compression,
     pub handles: Arc<Handles>,
+    /// Encrypts what is written; see [`Meta`](crate::store::meta::Meta).
+    pub key: Option<StreamKey>,
 }
 
 /// What becomes of segments that are complete.
@@ -52,7 +55,36 @@ impl LogOptions {
             cold: Cold::Wait,
             compression: Compression::None,
             handles,
+            key: None,
         }
+    }
+
+    /// The header of a new segment, which is encrypted if there is a key.
+    pub(super) fn encrypted(&self, header: SegmentHeader) -> SegmentHeader {
+        match &self.key {
+            Some(key) => SegmentHeader {
+                key_salt: key.salt(&header),
+                ..header
+            },
+            None => header,
+        }
+    }
+
+    /// Whether what is added to a segment is encrypted as it is to be.
+    pub(super) fn is_up_to_date(&self, header: &SegmentHeader) -> bool {
+        self.encrypted(*header).key_salt == header.key_salt || self.key.is_none()
+    }
+
+    /// What opens a segment's records; `None` if they are not sealed.
+    pub(super) fn segment_key(
+        &self,
+        header: &SegmentHeader,
+    ) -> Result<Option<Arc<SealKey>>, KeyFault> {
+        if !header.is_encrypted() {
+            return Ok(None);
+        }
+        let key = self.key.as_ref().ok_or(KeyFault::Missing)?;
+        key.segment(header).map(|key| Some(Arc::new(key)))
     }
 }
 

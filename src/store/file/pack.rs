@@ -11,6 +11,7 @@ use minlz::s2;
 
 use super::format::{FIRST_RECORD, FIXED_LEN, Record, SegmentHeader, record_len, u32_at};
 use super::read::{ReadFault, SegmentFile};
+use crate::store::crypt::{NONCE_LEN, SEAL_LEN, SealKey, Sealer, TAG_LEN};
 
 /// Bytes of records from which on a block is full.
 const BLOCK_BYTES: usize = 64 << 10;
@@ -48,8 +49,10 @@ pub(super) struct Unpacked {
 const AS_IS: u8 = 0;
 const S2: u8 = 1;
 
-/// The bytes of a block as they are in the file, and how they became so. What else is to be done
-/// to all bytes of a packed segment, has its place here and in [`from_file`].
+/// Is added to these if the bytes are sealed.
+const SEALED: u8 = 2;
+
+/// The bytes of a block as they are in the file before they are sealed, and how they became so.
 fn to_file(records: &[u8]) -> (u8, Vec<u8>) {
     if records.len() <= COMPRESS_MAX {
         let packed = s2::encode(records);
@@ -78,6 +81,7 @@ fn from_file(how: u8, bytes: &[u8], len: usize) -> Option<Vec<u8>> {
 pub(super) struct Packer<'a> {
     header: &'a SegmentHeader,
     seed: u32,
+    sealer: Option<Sealer>,
     /// The file so far.
     pub(super) file: Vec<u8>,
     pub(super) blocks: Vec<Block>,
@@ -88,10 +92,12 @@ pub(super) struct Packer<'a> {
 }
 
 impl<'a> Packer<'a> {
-    pub(super) fn new(header: &'a SegmentHeader) -> Packer<'a> {
+    /// `key` is that of an encrypted segment.
+    pub(super) fn new(header: &'a SegmentHeader, key: Option<Arc<SealKey>>) -> Packer<'a> {
         Packer {
             header,
             seed: header.seed(),
+            sealer: key.map(Sealer::new),
             file: header.encode().repeat(2),
             blocks: vec![],
             records: vec![],
@@ -123,9 +129,14 @@ impl<'a> Packer<'a> {
         let at = u32::try_from(self.file.len()).ok()?;
         let offset = self.offset;
         self.blocks.push(Block { at, offset });
-        let (how, bytes) = to_file(&self.records);
+        let (mut how, mut bytes) = to_file(&self.records);
+        if self.sealer.is_some() {
+            how |= SEALED;
+            bytes.splice(..0, [0; NONCE_LEN]);
+        }
+        let sealed_len = bytes.len() + self.sealer.as_ref().map_or(0, |_| TAG_LEN);
         let numbers = [
-            u32::try_from(bytes.len()).ok()?,
+            u32::try_from(sealed_len).ok()?,
             0,
             offset,
             u32::try_from(self.records.len()).ok()?,
@@ -136,6 +147,10 @@ impl<'a> Packer<'a> {
         self.file
             .extend(numbers.iter().flat_map(|n| n.to_le_bytes()));
         self.file.extend_from_slice(&bytes);
+        if let Some(sealer) = &mut self.sealer {
+            sealer.ready().ok()?;
+            sealer.seal(&mut self.file, start + 8, start + HEAD)?;
+        }
         let crc = crc32c::crc32c_append(self.seed, &self.file[start + 8..]);
         self.file[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
         self.offset = offset.checked_add(numbers[3])?;
@@ -148,23 +163,33 @@ impl<'a> Packer<'a> {
 fn block_len(bytes: &[u8]) -> Option<usize> {
     let (len, raw) = (u32_at(bytes, 0)? as usize, u32_at(bytes, 12)? as usize);
     let how = u32_at(bytes, 20)?;
+    let (how, own_len) = match how & u32::from(SEALED) {
+        0 => (how, len),
+        sealed => (how - sealed, len.checked_sub(SEAL_LEN)?),
+    };
     let is_one = raw >= FIXED_LEN
         && u32_at(bytes, 8)? >= FIRST_RECORD
-        && (how == u32::from(AS_IS) && len == raw
-            || how == u32::from(S2) && len < raw && raw <= COMPRESS_MAX);
+        && (how == u32::from(AS_IS) && own_len == raw
+            || how == u32::from(S2) && own_len < raw && raw <= COMPRESS_MAX);
     is_one.then_some(HEAD.checked_add(len)?)
 }
 
 impl Unpacked {
     /// Reads the block at the front of `bytes`.
-    pub(super) fn read(bytes: &[u8], seed: u32) -> Option<Unpacked> {
+    pub(super) fn read(bytes: &[u8], seed: u32, key: Option<&SealKey>) -> Option<Unpacked> {
         let file_len = block_len(bytes)?;
         let block = bytes.get(..file_len)?;
         if u32_at(block, 4)? != crc32c::crc32c_append(seed, &block[8..]) {
             return None;
         }
-        let how = *block.get(20)?;
-        let bytes = from_file(how, &block[HEAD..], u32_at(block, 12)? as usize)?;
+        let (how, len) = (*block.get(20)?, u32_at(block, 12)? as usize);
+        let bytes = if how & SEALED == 0 {
+            from_file(how, &block[HEAD..], len)?
+        } else {
+            let mut sealed = block[HEAD..].to_vec();
+            let opened = key?.open(&block[8..HEAD], &mut sealed)?;
+            from_file(how - SEALED, opened, len)?
+        };
         Some(Unpacked {
             offset: u32_at(block, 8)?,
             ordinal: u32_at(block, 16)?,
@@ -202,7 +227,7 @@ pub(super) fn read_block(
     let (at, end) = (at as usize, end as usize);
     if let Some(map) = &file.map {
         let bytes = map.get(at..end).ok_or(ReadFault::Damaged)?;
-        return Unpacked::read(bytes, seed).ok_or(ReadFault::Damaged);
+        return Unpacked::read(bytes, seed, file.key.as_deref()).ok_or(ReadFault::Damaged);
     }
     let read = |len: usize| {
         let mut bytes = vec![0; len];
@@ -214,7 +239,7 @@ pub(super) fn read_block(
     let head = read(room.min(HEAD))?;
     let len = block_len(&head).filter(|len| *len <= room);
     let bytes = read(len.ok_or(ReadFault::Damaged)?)?;
-    Unpacked::read(&bytes, seed).ok_or(ReadFault::Damaged)
+    Unpacked::read(&bytes, seed, file.key.as_deref()).ok_or(ReadFault::Damaged)
 }
 
 /// The table of a packed segment's blocks, as it stands on disk.
@@ -339,7 +364,7 @@ mod tests {
             bytes[20..24].copy_from_slice(&[how, 0, 0, 0]);
             let crc = crc32c::crc32c_append(7, &bytes[8..]);
             bytes[4..8].copy_from_slice(&crc.to_le_bytes());
-            if let Some(block) = Unpacked::read(&bytes, 7) {
+            if let Some(block) = Unpacked::read(&bytes, 7, None) {
                 prop_assert_eq!(block.bytes.len(), raw as usize);
                 block.offsets().for_each(drop);
             }

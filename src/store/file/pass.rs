@@ -311,7 +311,7 @@ impl Sealed {
         let Some((file, at, end)) = self.place(ordinal) else {
             return Seen::Gone;
         };
-        if self.is_packed() {
+        if self.is_packed() || self.footer.header.seals_records() {
             return Seen::Hidden;
         }
         // Its own sequence was not checked; that of the table was.
@@ -358,6 +358,9 @@ impl OpenSegment {
         let Some(at) = at.copied().filter(|at| *at > LOST) else {
             return Seen::Gone;
         };
+        if self.header.seals_records() {
+            return Seen::Hidden;
+        }
         let seen = match at.checked_sub(self.written) {
             None => self.file.glance(at, self.written),
             Some(at) => {

@@ -10,6 +10,7 @@ use super::format::{Kind, Record, SegmentHeader, front, record_len};
 use super::map::Map;
 use super::options::{Handles, Pin};
 use super::pack::{BlockKey, Unpacked};
+use crate::store::crypt::SealKey;
 use crate::store::disk::DiskFile;
 
 /// Bytes of a record from which on it is not copied: the copy would cost more than the count of
@@ -25,6 +26,8 @@ pub(super) struct SegmentFile {
     pub(super) file: Arc<dyn DiskFile>,
     pub(super) map: Option<Map>,
     _pin: Option<Arc<Pin>>,
+    /// What opens the records of an encrypted segment.
+    pub(super) key: Option<Arc<SealKey>>,
 }
 
 /// Where a record is read to. Keep it for the next one.
@@ -102,16 +105,25 @@ pub(super) enum ReadFault {
 impl SegmentFile {
     /// Opens what was created or opened, for records up to `capacity`. What cannot be mapped is read
     /// otherwise.
-    pub(super) fn new(file: Arc<dyn DiskFile>, capacity: usize) -> SegmentFile {
-        let map = file.map(capacity).ok().flatten();
-        let _pin = None;
-        SegmentFile { file, map, _pin }
+    pub(super) fn new(
+        file: Arc<dyn DiskFile>,
+        capacity: usize,
+        key: Option<Arc<SealKey>>,
+    ) -> SegmentFile {
+        SegmentFile {
+            map: file.map(capacity).ok().flatten(),
+            ..SegmentFile::unmapped(file, key)
+        }
     }
 
     /// The same without a map.
-    pub(super) fn unmapped(file: Arc<dyn DiskFile>) -> SegmentFile {
-        let (map, _pin) = (None, None);
-        SegmentFile { file, map, _pin }
+    pub(super) fn unmapped(file: Arc<dyn DiskFile>, key: Option<Arc<SealKey>>) -> SegmentFile {
+        SegmentFile {
+            file,
+            map: None,
+            _pin: None,
+            key,
+        }
     }
 
     /// The same for a segment that is appended to, as long as there are maps for those.
@@ -119,13 +131,14 @@ impl SegmentFile {
         file: Arc<dyn DiskFile>,
         capacity: usize,
         handles: &Arc<Handles>,
+        key: Option<Arc<SealKey>>,
     ) -> SegmentFile {
         match handles.pin() {
             Some(pin) => SegmentFile {
                 _pin: Some(Arc::new(pin)),
-                ..SegmentFile::new(file, capacity)
+                ..SegmentFile::new(file, capacity, key)
             },
-            None => SegmentFile::unmapped(file),
+            None => SegmentFile::unmapped(file, key),
         }
     }
 
@@ -146,17 +159,17 @@ impl SegmentFile {
         let (at, end) = (at as usize, end as usize);
         let Some(map) = &self.map else {
             self.read_in(at, end, buffer)?;
-            let record = Record::decode(&buffer.bytes, header, seed);
-            return record.map(Stored::copied).map_err(|_| ReadFault::Damaged);
+            let stored = buffer.decode(header, seed, self.key.as_deref());
+            return stored.ok_or(ReadFault::Damaged);
         };
         let rest = map.get(at..end).ok_or(ReadFault::Damaged)?;
         let len = record_len(rest).map_err(|_| ReadFault::Damaged)?;
         let bytes = rest.get(..len).ok_or(ReadFault::Damaged)?;
-        if len < SHARE_MIN {
+        if len < SHARE_MIN || self.key.is_some() {
             buffer.bytes.clear();
             buffer.bytes.extend_from_slice(bytes);
-            let record = Record::decode(&buffer.bytes, header, seed);
-            return record.map(Stored::copied).map_err(|_| ReadFault::Damaged);
+            let stored = buffer.decode(header, seed, self.key.as_deref());
+            return stored.ok_or(ReadFault::Damaged);
         }
         let map = buffer.map.insert(map.clone());
         let bytes = map.get(at..at + len).ok_or(ReadFault::Damaged)?;
@@ -180,7 +193,7 @@ impl SegmentFile {
     }
 
     /// Looks at the record at `at` where it stands; it is checked if it has fewer than `checked`
-    /// bytes. `None` where there is no map, or no record.
+    /// bytes. `None` where there is no map, or no record, or it is sealed.
     #[inline]
     pub(super) fn peek(
         &self,
@@ -189,6 +202,9 @@ impl SegmentFile {
         end: u32,
         checked: usize,
     ) -> Option<Record<'_>> {
+        if header.seals_records() {
+            return None;
+        }
         let rest = self.map.as_ref()?.get(at as usize..end as usize)?;
         let len = record_len(rest).ok()?;
         if len < checked {
@@ -224,11 +240,29 @@ impl ReadBuffer {
         bytes: &[u8],
         header: &SegmentHeader,
         seed: u32,
+        key: Option<&SealKey>,
     ) -> Option<Stored<'b>> {
         let len = record_len(bytes).ok()?;
         self.bytes.clear();
         self.bytes.extend_from_slice(bytes.get(..len)?);
-        let record = Record::decode(&self.bytes, header, seed).ok()?;
-        Some(Stored::copied(record))
+        self.decode(header, seed, key)
+    }
+
+    /// Checks the record at the front of the buffer, and opens it if it is sealed.
+    fn decode<'b>(
+        &'b mut self,
+        header: &SegmentHeader,
+        seed: u32,
+        key: Option<&SealKey>,
+    ) -> Option<Stored<'b>> {
+        if !header.seals_records() {
+            let record = Record::decode(&self.bytes, header, seed).ok()?;
+            return Some(Stored::copied(record));
+        }
+        let len = record_len(&self.bytes).ok()?;
+        Record::decode(&self.bytes, header, seed).ok()?;
+        self.bytes.truncate(len);
+        Record::unseal(&mut self.bytes, key?)?;
+        Record::fields(&self.bytes, header).map(Stored::copied)
     }
 }

@@ -24,13 +24,14 @@ use super::format::{
 };
 use super::log::{Log, segment_number};
 use super::open_segment::{LOST, OpenSegment};
-use super::options::{Handles, LogOptions, Marks};
+use super::options::{LogOptions, Marks};
 use super::read::SegmentFile;
 use super::scan::{Scan, scan};
 use super::sealed::Sealed;
 use super::subjects::Wanted;
 use super::tail::Journaled;
 use crate::base::clock::Mono;
+use crate::store::crypt::{KeyFault, Sealer};
 use crate::store::disk::{Disk, Entry};
 use crate::store::error::{LogError, Reason, is_full};
 use crate::store::types::{LogIndex, StreamId, StreamSeq, Term};
@@ -121,8 +122,7 @@ impl Log {
             dir,
             stream,
             known,
-            segment_bytes: options.segment_bytes,
-            handles: &options.handles,
+            options: &options,
             leftovers: vec![],
             report: Recovery::default(),
         };
@@ -133,6 +133,7 @@ impl Log {
             .map_err(|e| failed("repair", dir, &e))?;
         let report = opening.report;
         let mut log = Log {
+            likes_zeros: disk.likes_zeros(dir),
             disk,
             dir: dir.to_owned(),
             stream,
@@ -171,8 +172,7 @@ struct Opening<'a> {
     dir: &'a Path,
     stream: StreamId,
     known: Known,
-    segment_bytes: u32,
-    handles: &'a Arc<Handles>,
+    options: &'a LogOptions,
     /// Segments that were being written anew.
     leftovers: Vec<String>,
     report: Recovery,
@@ -302,6 +302,7 @@ impl Opening<'_> {
                     file: path.clone(),
                     error,
                 },
+                Fault::Key(fault) => LogError::Key(path.clone(), fault),
             })?;
             found.push(one);
             let done = done as u64 + 1;
@@ -372,15 +373,23 @@ impl Opening<'_> {
         }
         let bad_header = headers.len() < 2;
         let named = headers.first().copied().or(footer.map(|f| f.header));
-        let header = named.or(derived);
         let whole = || read(0, usize::try_from(entry.len).unwrap_or(usize::MAX));
+        let header = match (named, derived) {
+            (None, Some(derived)) => Some(self.fitting(derived, &whole()?)),
+            _ => named,
+        };
+        let own = header.filter(|h| h.stream == self.stream && h.number == number);
+        let key = own
+            .map(|header| self.options.segment_key(&header))
+            .transpose();
+        let key = key.map_err(Fault::Key)?.flatten();
         let kind = match (header, footer) {
             (None, _) => nameless(&whole()?),
             (Some(h), _) if h.stream != self.stream || h.number != number => FoundKind::Foreign,
             (Some(h), Some(footer)) if footer.header == h => FoundKind::Sealed(footer),
             (Some(h), _) => {
                 let bytes = whole()?;
-                let scan = scan(&bytes, &h);
+                let scan = scan(&bytes, &h, key.as_deref());
                 self.report.scanned += 1;
                 match named.is_none() && scan.contents.offsets.is_empty() {
                     true => nameless(&bytes),
@@ -395,6 +404,18 @@ impl Opening<'_> {
             file_len: entry.len,
             kind,
         })
+    }
+
+    /// A header that was made again, as a segment with these bytes had it: encrypted or not.
+    fn fitting(&self, derived: SegmentHeader, bytes: &[u8]) -> SegmentHeader {
+        let salts = self.options.key.as_ref().map(|key| key.salts(&derived));
+        let sealed = salts.into_iter().flatten().map(|key_salt| SegmentHeader {
+            key_salt,
+            ..derived
+        });
+        let has_records = |h: &SegmentHeader| !scan(bytes, h, None).contents.offsets.is_empty();
+        let mut all = std::iter::once(derived).chain(sealed);
+        all.find(has_records).unwrap_or(derived)
     }
 
     /// Decides what stays, what is lost and what goes.
@@ -581,7 +602,9 @@ impl Opening<'_> {
         plan.number = highest.max().unwrap_or(0) + 1;
         plan.goes_on = last.is_some_and(|l| {
             let is_whole = matches!(&l.kind, FoundKind::Open { scan, .. } if scan.holes.is_empty());
-            is_whole && course.end == plan.end && l.header.generation == 0
+            let header = &l.header;
+            let fits = header.generation == 0 && self.options.is_up_to_date(header);
+            is_whole && course.end == plan.end && fits
         });
         plan
     }
@@ -632,7 +655,7 @@ impl Opening<'_> {
             };
             sealed.push(Sealed::new(seal.footer, file_len));
         }
-        let next = (!plan.goes_on).then_some(SegmentHeader {
+        let next = (!plan.goes_on).then_some(self.options.encrypted(SegmentHeader {
             stream: self.stream,
             number: plan.number,
             first_index: plan.end.next(),
@@ -642,7 +665,7 @@ impl Opening<'_> {
             chain,
             key_salt: [0; 16],
             anew: Anew::default(),
-        });
+        }));
         Ok(Kept {
             sealed,
             open,
@@ -689,21 +712,26 @@ impl Opening<'_> {
         evidence: LogIndex,
     ) -> io::Result<OpenSegment> {
         let path = self.dir.join(name);
-        let least = self.segment_bytes.max(scan.end);
+        let least = self.options.segment_bytes.max(scan.end);
         let len = u32::try_from(file_len).unwrap_or(u32::MAX);
         let capacity = least.max(len);
         let file = match self.known.trust_upto {
             Some(_) => self.write_anew(&header, &path, &scan)?,
             None => self.disk.open(&path)?,
         };
-        let file = SegmentFile::pinned(file, capacity as usize, self.handles);
+        let key = self
+            .options
+            .segment_key(&header)
+            .map_err(io::Error::other)?;
+        let handles = &self.options.handles;
+        let file = SegmentFile::pinned(file, capacity as usize, handles, key);
         let mut bytes = vec![0; scan.end as usize];
         if file.file.read_at(&mut bytes, 0)? < bytes.len() && scan.end > FIRST_RECORD {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let mut contents = scan.contents;
         if scan.is_cut {
-            contents = super::scan::scan(&bytes, &header).contents;
+            contents = super::scan::scan(&bytes, &header, file.key.as_deref()).contents;
         }
         if self.known.trust_upto.is_none() {
             if bad_header || evidence < header.first_index {
@@ -727,6 +755,7 @@ impl Opening<'_> {
         let mut segment = OpenSegment {
             seed: header.seed(),
             path,
+            sealer: file.key.clone().map(Sealer::new),
             file,
             capacity,
             written: scan.end,
@@ -760,7 +789,7 @@ impl Opening<'_> {
         let new = path.with_extension("new");
         let file = self
             .disk
-            .create(&new, self.segment_bytes.max(scan.end) as usize)?;
+            .create(&new, self.options.segment_bytes.max(scan.end) as usize)?;
         file.write_at(&bytes, 0)?;
         file.sync()?;
         self.disk.rename(&new, path)?;
@@ -791,6 +820,7 @@ fn nameless(bytes: &[u8]) -> FoundKind {
 enum Fault {
     Io(io::Error),
     Format(FormatError),
+    Key(KeyFault),
 }
 
 /// Bytes that are none of ours are found out otherwise; a newer version is nothing to touch.

@@ -21,6 +21,7 @@ use super::options::{Compression, Handles};
 use super::pack::Packer;
 use super::read::{ReadBuffer, ReadFault};
 use super::sealed::Sealed;
+use crate::store::crypt::{SealKey, Sealer};
 use crate::store::disk::{Disk, LockGuard};
 use crate::store::error::{LogError, Reason};
 use crate::store::index::SequenceSet;
@@ -67,6 +68,9 @@ pub struct RewriteJob {
     old: Footer,
     file_len: u64,
     header: SegmentHeader,
+    /// What opens the old one, and what seals the new one.
+    old_key: Option<Arc<SealKey>>,
+    key: Option<Arc<SealKey>>,
     /// Messages up to here are nowhere any more.
     gone: StreamSeq,
     changes: Changes,
@@ -148,9 +152,9 @@ impl RewriteJob {
         // One more than there may be, for the time that this takes.
         let handles = Arc::new(Handles::new(1));
         source
-            .open(&*self.disk, &self.path, &handles)
+            .open(&*self.disk, &self.path, &handles, self.old_key.clone())
             .map_err(ReadFault::Io)?;
-        let mut out = Writer::new(&self.header);
+        let mut out = Writer::new(&self.header, self.key.clone());
         let mut buffer = ReadBuffer::default();
         let mut contents = Contents::new(&self.header);
         contents.dense = self.old.sequences_at == 0;
@@ -264,23 +268,29 @@ fn husk<'a>(record: &Record<'a>) -> Record<'a> {
 
 /// The new file, in either layout.
 enum Writer<'a> {
-    Plain(&'a SegmentHeader, u32, Vec<u8>),
+    Plain(&'a SegmentHeader, u32, Option<Sealer>, Vec<u8>),
     Packed(Packer<'a>),
 }
 
 impl<'a> Writer<'a> {
-    fn new(header: &'a SegmentHeader) -> Writer<'a> {
+    fn new(header: &'a SegmentHeader, key: Option<Arc<SealKey>>) -> Writer<'a> {
         match header.anew.layout {
-            Layout::Plain => Writer::Plain(header, header.seed(), header.encode().repeat(2)),
-            Layout::Packed => Writer::Packed(Packer::new(header)),
+            Layout::Plain => {
+                let sealer = key.map(Sealer::new);
+                Writer::Plain(header, header.seed(), sealer, header.encode().repeat(2))
+            }
+            Layout::Packed => Writer::Packed(Packer::new(header, key)),
         }
     }
 
     fn push(&mut self, record: &Record<'_>, ordinal: u32) -> Option<u32> {
         match self {
-            Writer::Plain(header, seed, file) => {
+            Writer::Plain(header, seed, sealer, file) => {
                 let at = u32::try_from(file.len()).ok()?;
-                record.encode(header, *seed, file)?;
+                if let Some(sealer) = sealer {
+                    sealer.ready().ok()?;
+                }
+                record.encode_with(header, *seed, sealer.as_mut(), file)?;
                 Some(at)
             }
             Writer::Packed(packer) => packer.push(record, ordinal),
@@ -289,7 +299,7 @@ impl<'a> Writer<'a> {
 
     fn finish(self) -> Option<(Vec<u8>, Vec<super::pack::Block>)> {
         match self {
-            Writer::Plain(_, _, file) => Some((file, vec![])),
+            Writer::Plain(_, _, _, file) => Some((file, vec![])),
             Writer::Packed(mut packer) => {
                 packer.close()?;
                 Some((packer.file, packer.blocks))
@@ -365,8 +375,8 @@ impl Log {
         let gone = self.first_sequence();
         let sealed = &self.sealed[at];
         let old = sealed.footer;
-        // Checksums start elsewhere in each generation; a cipher needs a salt of its own for each, too.
-        let header = SegmentHeader {
+        // Checksums start elsewhere in each generation, and the salt is another one.
+        let header = self.options.encrypted(SegmentHeader {
             generation: old.header.generation.saturating_add(1),
             anew: Anew {
                 layout: changes.layout,
@@ -374,7 +384,12 @@ impl Log {
                 proven: self.durable.max(sealed.last_index()),
             },
             ..old.header
+        });
+        let key = |header: &SegmentHeader| {
+            let key = self.options.segment_key(header);
+            key.map_err(|fault| LogError::Key(self.path_of(Place::Sealed(at)), fault))
         };
+        let (old_key, key) = (key(&old.header)?, key(&header)?);
         self.rewriting = Some(number);
         Ok(Some(RewriteJob {
             disk: self.disk.clone(),
@@ -383,6 +398,8 @@ impl Log {
             old,
             file_len: self.sealed[at].file_len,
             header,
+            old_key,
+            key,
             gone,
             changes,
             _lock: self.lock.clone(),

@@ -11,6 +11,7 @@ use super::format::{
 };
 use super::open_segment::Contents;
 use super::pack::{Block, Unpacked};
+use crate::store::crypt::SealKey;
 use crate::store::types::{LogIndex, StreamSeq};
 
 /// What is in a segment.
@@ -42,8 +43,9 @@ pub(super) struct Hole {
     pub(super) before: StreamSeq,
 }
 
-/// Reads the records of a segment whose file has these bytes, the header included.
-pub(super) fn scan(bytes: &[u8], header: &SegmentHeader) -> Scan {
+/// Reads the records of a segment whose file has these bytes, the header included. The key is needed
+/// in an encrypted segment that is packed.
+pub(super) fn scan(bytes: &[u8], header: &SegmentHeader, key: Option<&SealKey>) -> Scan {
     let seed = header.seed();
     let used = bytes.len() - bytes.iter().rev().take_while(|b| **b == 0).count();
     let mut found = Scan {
@@ -55,7 +57,7 @@ pub(super) fn scan(bytes: &[u8], header: &SegmentHeader) -> Scan {
         is_cut: false,
     };
     if header.anew.layout == Layout::Packed {
-        scan_blocks(bytes, header, &mut found);
+        scan_blocks(bytes, header, key, &mut found);
         return found;
     }
     let mut sequence = header.base_sequence;
@@ -100,12 +102,12 @@ pub(super) fn scan(bytes: &[u8], header: &SegmentHeader) -> Scan {
 
 /// The same for a packed segment. Records that are missing where blocks follow each other were taken
 /// out; those of damaged blocks are lost, the ones among them that were taken out before included.
-fn scan_blocks(bytes: &[u8], header: &SegmentHeader, found: &mut Scan) {
+fn scan_blocks(bytes: &[u8], header: &SegmentHeader, key: Option<&SealKey>, found: &mut Scan) {
     let seed = header.seed();
     let used = (found.used as usize).min(bytes.len());
     let mut sequence = header.base_sequence;
     let mut at = FIRST_RECORD as usize;
-    let read = |at: usize| Unpacked::read(&bytes[at..], seed);
+    let read = |at: usize| Unpacked::read(&bytes[at..], seed, key);
     while at < used {
         let next = found.contents.records();
         let follows = |block: &Unpacked| block.ordinal >= next;

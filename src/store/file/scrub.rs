@@ -9,6 +9,7 @@ use super::log::{Log, segment_path};
 use super::options::Handles;
 use super::read::{ReadBuffer, ReadFault};
 use super::sealed::Sealed;
+use crate::store::crypt::SealKey;
 use crate::store::disk::Disk;
 use crate::store::error::Reason;
 use crate::store::types::{LogIndex, StreamSeq};
@@ -23,6 +24,7 @@ pub struct ScrubJob {
     path: PathBuf,
     footer: Footer,
     file_len: u64,
+    key: Option<Arc<SealKey>>,
     from: u32,
     bytes: usize,
 }
@@ -53,7 +55,12 @@ impl ScrubJob {
             damaged: vec![],
             failed: None,
         };
-        if let Err(error) = sealed.open(&*self.disk, &self.path, &Arc::new(Handles::new(1))) {
+        if let Err(error) = sealed.open(
+            &*self.disk,
+            &self.path,
+            &Arc::new(Handles::new(1)),
+            self.key,
+        ) {
             done.failed = Some(Reason::new("check", &self.path, &error));
             return done;
         }
@@ -104,6 +111,7 @@ impl Log {
         let job = ScrubJob {
             disk: self.disk.clone(),
             path: segment_path(&self.dir, sealed.number()),
+            key: self.options.segment_key(&sealed.footer.header).ok()?,
             footer: sealed.footer,
             file_len: sealed.file_len,
             from,

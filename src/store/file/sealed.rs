@@ -11,6 +11,7 @@ use super::read::{ReadBuffer, ReadFault, SegmentFile, Stored};
 use super::scan::{Scan, scan};
 use super::subjects::SegmentSubjects;
 use super::warm::Warmth;
+use crate::store::crypt::SealKey;
 use crate::store::disk::{Disk, read_file};
 use crate::store::types::{LogIndex, StreamSeq};
 use std::sync::Arc;
@@ -96,6 +97,7 @@ impl Sealed {
         disk: &dyn Disk,
         path: &Path,
         handles: &Arc<Handles>,
+        key: Option<Arc<SealKey>>,
     ) -> io::Result<()> {
         if self.handle.is_some() {
             return Ok(());
@@ -103,8 +105,8 @@ impl Sealed {
         let len = usize::try_from(self.file_len).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let count = handles.take(&self.marks);
         let file = match count.may_map() {
-            true => SegmentFile::new(disk.open(path)?, len),
-            false => SegmentFile::unmapped(disk.open(path)?),
+            true => SegmentFile::new(disk.open(path)?, len, key),
+            false => SegmentFile::unmapped(disk.open(path)?, key),
         };
         // A file that somebody cut must not be touched through a map.
         if file.file.len()? < self.file_len {
@@ -116,7 +118,7 @@ impl Sealed {
         let tables = self.tables(&file)?.zip(self.blocks(&file)?);
         let (tables, blocks) = match tables {
             Some(tables) => tables,
-            None => self.make_tables(disk, path)?,
+            None => self.make_tables(disk, path, file.key.as_deref())?,
         };
         self.handle = Some(Handle {
             file,
@@ -180,10 +182,15 @@ impl Sealed {
     }
 
     /// Makes the tables from the records.
-    fn make_tables(&self, disk: &dyn Disk, path: &Path) -> io::Result<(Tables, Vec<Block>)> {
+    fn make_tables(
+        &self,
+        disk: &dyn Disk,
+        path: &Path,
+        key: Option<&SealKey>,
+    ) -> io::Result<(Tables, Vec<Block>)> {
         let mut bytes = read_file(disk, path)?.unwrap_or_default();
         bytes.truncate(self.footer.data_end as usize);
-        let Scan { mut contents, .. } = scan(&bytes, &self.footer.header);
+        let Scan { mut contents, .. } = scan(&bytes, &self.footer.header, key);
         let missing = self.footer.records.saturating_sub(contents.records());
         contents.add_lost(missing);
         contents.truncate(self.footer.records as usize);

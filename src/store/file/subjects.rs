@@ -12,6 +12,7 @@ use super::log::{Log, segment_path};
 use super::options::{BytesCount, Handles};
 use super::read::ReadBuffer;
 use super::sealed::Sealed;
+use crate::store::crypt::SealKey;
 use crate::store::disk::Disk;
 use crate::store::index::Filters;
 use crate::store::types::LogIndex;
@@ -154,6 +155,7 @@ pub struct SubjectsJob {
     path: PathBuf,
     footer: Footer,
     file_len: u64,
+    key: Option<Arc<SealKey>>,
 }
 
 /// The outcome of a [`SubjectsJob`].
@@ -169,7 +171,12 @@ impl SubjectsJob {
     /// Reads the segment.
     pub fn run(self) -> SubjectsDone {
         let mut sealed = Sealed::new(self.footer, self.file_len);
-        let opened = sealed.open(&*self.disk, &self.path, &Arc::new(Handles::new(1)));
+        let opened = sealed.open(
+            &*self.disk,
+            &self.path,
+            &Arc::new(Handles::new(1)),
+            self.key,
+        );
         SubjectsDone {
             segment: sealed.number(),
             first: sealed.first_index(),
@@ -189,10 +196,13 @@ impl Log {
             return None;
         };
         sealed.passed = 0;
+        self.wanted = Wanted::Nothing;
+        let key = self.options.segment_key(&sealed.footer.header).ok()?;
         self.wanted = Wanted::Asked;
         Some(SubjectsJob {
             disk: self.disk.clone(),
             path: segment_path(&self.dir, number),
+            key,
             footer: sealed.footer,
             file_len: sealed.file_len,
         })

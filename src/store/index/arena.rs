@@ -4,6 +4,11 @@
 //! whole pages again, which serve every class or go back to the system. No page moves or is copied
 //! when others come; only the first one of a class grows step by step, so that an index of a few
 //! subjects costs a few hundred bytes.
+//!
+//! A clone shares the pages; who writes to one that is shared copies it first. So a checkpoint of an
+//! index is made from a clone, elsewhere, while the index goes on changing.
+
+use std::sync::Arc;
 
 /// A page's bytes, and how many of them a reference counts as one.
 const PAGE_BYTES: usize = 1 << 16;
@@ -66,20 +71,22 @@ impl Ref {
     }
 }
 
+#[derive(Clone)]
 pub(super) struct Arena {
     /// The bytes of the pages; empty for those in `vacant`.
-    memory: Vec<Vec<u8>>,
+    memory: Vec<Arc<[u8]>>,
     pages: Vec<Page>,
     classes: [Class; CLASSES],
     /// Numbers of pages without memory.
     vacant: Vec<u32>,
     /// The memory of a page that ran empty, for the next that is needed.
-    spare: Option<Vec<u8>>,
+    spare: Option<Arc<[u8]>>,
     live: usize,
     /// Bytes that pieces take, what is lost to their classes' sizes included.
     live_bytes: usize,
 }
 
+#[derive(Clone)]
 struct Page {
     /// Its neighbours in the list of its class's pages with room; 0 at the ends.
     previous: u32,
@@ -139,8 +146,9 @@ impl Arena {
             let end = usize::from(page.fresh) * WORD;
             if end > memory.len() {
                 let len = (memory.len() * 2).clamp(FIRST_BYTES, PAGE_BYTES).max(end);
-                memory.reserve_exact(len - memory.len());
-                memory.resize(len, 0);
+                let mut grown = zeros(len);
+                Arc::make_mut(&mut grown)[..memory.len()].copy_from_slice(memory);
+                *memory = grown;
             }
             word
         } else {
@@ -168,7 +176,8 @@ impl Arena {
         let page = &mut self.pages[number as usize];
         let was_full = page.is_full();
         let at = piece.offset();
-        self.memory[number as usize][at..at + 2].copy_from_slice(&page.free.to_le_bytes());
+        let memory = Arc::make_mut(&mut self.memory[number as usize]);
+        memory[at..at + 2].copy_from_slice(&page.free.to_le_bytes());
         page.free = short(at / WORD);
         page.live -= 1;
         self.live -= 1;
@@ -204,15 +213,15 @@ impl Arena {
 
     #[inline]
     pub(super) fn at_mut(&mut self, piece: Ref) -> &mut [u8] {
-        &mut self.memory[piece.page()][piece.offset()..]
+        &mut Arc::make_mut(&mut self.memory[piece.page()])[piece.offset()..]
     }
 
     /// Bytes of memory that the arena owns.
     pub(super) fn memory_bytes(&self) -> usize {
-        let pages: usize = self.memory.iter().map(Vec::capacity).sum();
+        let pages: usize = self.memory.iter().map(|page| page.len()).sum();
         pages
-            + self.spare.as_ref().map_or(0, Vec::capacity)
-            + self.memory.capacity() * size_of::<Vec<u8>>()
+            + self.spare.as_ref().map_or(0, |page| page.len())
+            + self.memory.capacity() * size_of::<Arc<[u8]>>()
             + self.pages.capacity() * size_of::<Page>()
             + self.vacant.capacity() * size_of::<u32>()
     }
@@ -227,9 +236,9 @@ impl Arena {
         });
         let first = self.classes[class].pages == 0;
         self.memory[number as usize] = match self.spare.take() {
-            _ if first => Vec::new(),
+            _ if first => Arc::default(),
             Some(memory) => memory,
-            None => vec![0; PAGE_BYTES],
+            None => zeros(PAGE_BYTES),
         };
         let page = &mut self.pages[number as usize];
         page.class = u8::try_from(class).expect("there are fewer classes");
@@ -242,7 +251,7 @@ impl Arena {
 
     fn push_page(&mut self) -> u32 {
         assert!(self.pages.len() < PAGES_MAX, "the arena is full");
-        self.memory.push(Vec::new());
+        self.memory.push(Arc::default());
         self.pages.push(Page {
             previous: 0,
             next: 0,
@@ -379,6 +388,10 @@ const fn class_words(class: usize) -> usize {
     start + (start >> 3) * (coarse % 8 + 1)
 }
 
+fn zeros(len: usize) -> Arc<[u8]> {
+    std::iter::repeat_n(0, len).collect()
+}
+
 fn short(words: usize) -> u16 {
     u16::try_from(words).expect("a page has fewer words")
 }
@@ -425,6 +438,26 @@ mod tests {
         let _large: Vec<Ref> = (0..1000).map(|_| arena.alloc(700)).collect();
         assert!(arena.memory_bytes() < before * 5 / 4);
         arena.free(kept);
+        arena.check_invariants();
+    }
+
+    #[test]
+    fn a_clone_stays_as_it_is() {
+        let mut arena = Arena::new();
+        let mut pieces: Vec<Ref> = (0..20_000)
+            .map(|i| arena.alloc_copy(&[i as u8; 20]))
+            .collect();
+        let clone = arena.clone();
+        for piece in pieces.drain(..10_000) {
+            arena.free(piece);
+        }
+        for (i, piece) in pieces.iter().enumerate() {
+            assert_eq!(clone.at(*piece)[..20], [(i + 10_000) as u8; 20]);
+            arena.at_mut(*piece)[0] = 77;
+            arena.alloc_copy(&[88; 20]);
+            assert_eq!(clone.at(*piece)[..20], [(i + 10_000) as u8; 20]);
+        }
+        clone.check_invariants();
         arena.check_invariants();
     }
 

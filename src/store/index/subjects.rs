@@ -17,6 +17,7 @@ use super::node::{self, Inner, Leaf, PART_BYTES_MAX, Step};
 use super::units::{SUBJECT_BYTES_MAX, StreamSeq};
 
 /// The subjects of one stream. The module's documentation says how it is made.
+#[derive(Clone)]
 pub struct SubjectIndex {
     pub(super) arena: Arena,
     pub(super) root: Ref,

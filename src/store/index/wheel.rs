@@ -33,6 +33,7 @@ const CHUNK_BYTES: usize = 4096;
 
 /// The wheel. Whoever owns it hands in the time, and looks at it again at
 /// [`ExpiryWheel::next`].
+#[derive(Clone)]
 pub struct ExpiryWheel {
     /// Those that have been needed, the lowest first.
     levels: Vec<Level>,
@@ -52,6 +53,7 @@ pub struct Sweep {
     chunk: usize,
 }
 
+#[derive(Clone)]
 struct Level {
     slots: [Option<Box<Slot>>; SLOTS],
     /// A bit for each slot that there is.
@@ -59,14 +61,14 @@ struct Level {
 }
 
 /// Messages, in the order in which they came.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Slot {
     chunks: VecDeque<Chunk>,
 }
 
 /// Messages in steps from one to the next: that of the sequence number, and that of the tick's
 /// distance from the slot's first tick.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Chunk {
     bytes: Vec<u8>,
     last: Entry,
@@ -79,6 +81,7 @@ struct Entry {
 }
 
 /// A slot that is being emptied.
+#[derive(Clone)]
 struct Drain {
     level: usize,
     /// The slot's first tick.

@@ -1,6 +1,7 @@
 //! The state of a stream, kept in two files in turns, so that opening a stream takes the log's
 //! tail only.
 
+use std::io;
 use std::path::Path;
 
 use super::StreamStore;
@@ -8,10 +9,11 @@ use super::jobs::{CheckpointDone, CheckpointJob, Job};
 use super::orders::Limits;
 use super::purge::Purging;
 use super::state::State;
+use crate::store::crypt::{KeyFault, StreamKey};
 use crate::store::disk::Disk;
 use crate::store::error::LogError;
 use crate::store::file::copies::CHECKPOINT;
-use crate::store::file::format::{Container, ContainerKind, FormatError, Section};
+use crate::store::file::format::{Container, ContainerKind, FormatError, Opened};
 use crate::store::index::varint::{self, Malformed, Reader};
 use crate::store::index::{Block, Builder, Cursor, ExpiryWheel, SequenceSet, encode_block};
 use crate::store::types::{LogIndex, StreamId, StreamSeq, Timestamp};
@@ -39,6 +41,7 @@ const UNREAD: u32 = 9;
 #[derive(Debug)]
 pub(super) struct Checkpoints {
     stream: StreamId,
+    key: Option<StreamKey>,
     /// Of the newest copy.
     generation: u64,
     /// What the newest copy was made at, 0 if another one is wanted anyway, and its bytes.
@@ -57,17 +60,19 @@ impl Checkpoints {
         disk: &dyn Disk,
         dir: &Path,
         stream: StreamId,
+        key: Option<StreamKey>,
     ) -> Result<(Checkpoints, Option<State>), LogError> {
         let mut newest: Option<(u64, State, u64, u64)> = None;
         let mut highest = 0;
         for (path, bytes) in CHECKPOINT.read(disk, dir)? {
-            let (container, state, first_segment) = match decode(&bytes, stream) {
+            let (container, state, first_segment) = match decode(&bytes, stream, key.as_ref()) {
                 Ok(decoded) => decoded,
-                Err(error @ FormatError::Version(_)) => {
+                Err(Fault::Format(error @ FormatError::Version(_))) => {
                     return Err(LogError::Format { file: path, error });
                 }
+                Err(Fault::Key(fault)) => return Err(LogError::Key(path, fault)),
                 // It can be made again.
-                Err(_) => continue,
+                Err(Fault::Format(_)) => continue,
             };
             highest = highest.max(container.generation);
             if newest
@@ -80,6 +85,7 @@ impl Checkpoints {
         }
         let mut checkpoints = Checkpoints {
             stream,
+            key,
             generation: highest,
             applied: LogIndex(0),
             len: 0,
@@ -155,23 +161,39 @@ impl StreamStore {
             stream: saved.stream,
             generation,
         };
-        let mut bytes = vec![];
-        encode(&self.state, container, first_segment, &mut bytes);
         saved.in_flight = Some((generation, first_segment, self.log.written_bytes()));
-        Some(Job::Checkpoint(CheckpointJob {
+        Some(Job::Checkpoint(Box::new(CheckpointJob {
             disk: self.disk.clone(),
             dir: self.dir.clone(),
-            copy: CHECKPOINT.turn(generation),
-            bytes,
-            applied: self.state.applied,
-            first: self.state.first,
-        }))
+            content: Content {
+                state: self.state.clone(),
+                container,
+                first_segment,
+                key: saved.key.clone(),
+            },
+        })))
     }
 }
 
-fn encode(state: &State, container: Container, first_segment: u64, out: &mut Vec<u8>) {
-    let mut sections = container.start(out);
-    sections.add(CORE, |out| {
+/// What a checkpoint says; it is put in bytes where that may take its time.
+#[derive(Debug)]
+pub(super) struct Content {
+    pub(super) state: State,
+    pub(super) container: Container,
+    first_segment: u64,
+    key: Option<StreamKey>,
+}
+
+impl Content {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) -> io::Result<()> {
+        encode(self, out)
+    }
+}
+
+fn encode(content: &Content, out: &mut Vec<u8>) -> io::Result<()> {
+    let (state, key) = (&content.state, content.key.as_ref());
+    let mut sections = content.container.start(out);
+    sections.add_with(key, CORE, |out| {
         let numbers = [
             state.applied.0,
             state.first.0,
@@ -179,18 +201,18 @@ fn encode(state: &State, container: Container, first_segment: u64, out: &mut Vec
             state.last_time.0,
             state.messages,
             state.bytes,
-            first_segment,
+            content.first_segment,
             u64::from(state.deferring),
         ];
         numbers.into_iter().for_each(|n| varint::put(out, n));
-    });
-    sections.add(LIMITS, |out| state.limits.encode(out));
-    sections.add(DELETED, |out| state.deleted.encode(out));
-    sections.add(LOST, |out| state.lost.encode(out));
+    })?;
+    sections.add_with(key, LIMITS, |out| state.limits.encode(out))?;
+    sections.add_with(key, DELETED, |out| state.deleted.encode(out))?;
+    sections.add_with(key, LOST, |out| state.lost.encode(out))?;
     let mut cursor = Cursor::start();
     let mut block = vec![];
     while !cursor.is_done() {
-        sections.add(SUBJECTS, |out| {
+        sections.add_with(key, SUBJECTS, |out| {
             // Blocks share a section up to a size at which a checksum is worth its while.
             let start = out.len();
             while !cursor.is_done() && out.len() - start < 64 * BLOCK_BYTES {
@@ -199,38 +221,54 @@ fn encode(state: &State, container: Container, first_segment: u64, out: &mut Vec
                 encode_block(&state.subjects, &mut cursor, as_of, BLOCK_BYTES, &mut block);
                 varint::put_bytes(out, &block);
             }
-        });
+        })?;
     }
-    sections.add(ERASING, |out| state.erasing.encode(out));
-    sections.add(UNREAD, |out| state.unread.encode(out));
-    sections.add(EXPIRY, |out| state.expiry.encode(out));
-    sections.add(PURGES, |out| {
+    sections.add_with(key, ERASING, |out| state.erasing.encode(out))?;
+    sections.add_with(key, UNREAD, |out| state.unread.encode(out))?;
+    sections.add_with(key, EXPIRY, |out| state.expiry.encode(out))?;
+    sections.add_with(key, PURGES, |out| {
         state.purges.iter().for_each(|p| p.encode(out));
-    });
+    })?;
     sections.finish();
+    Ok(())
+}
+
+/// Why a checkpoint cannot be used.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Format(FormatError),
+    Key(KeyFault),
+}
+
+impl From<FormatError> for Fault {
+    fn from(error: FormatError) -> Fault {
+        Fault::Format(error)
+    }
 }
 
 /// Reads a checkpoint of this stream, with the number of the log's first segment then.
 pub(super) fn decode(
     bytes: &[u8],
     stream: StreamId,
-) -> Result<(Container, State, u64), FormatError> {
+    key: Option<&StreamKey>,
+) -> Result<(Container, State, u64), Fault> {
     let (container, sections) = Container::decode(bytes, ContainerKind::Checkpoint)?;
     if container.stream != stream {
-        return Err(FormatError::Foreign);
+        return Err(FormatError::Foreign.into());
     }
+    let sections = container.open(&sections, key).map_err(Fault::Key)?;
     let state = state(&sections).map_err(|_| FormatError::Invalid)?;
     let (state, first_segment) = state;
     Ok((container, state, first_segment))
 }
 
-fn state(sections: &[Section<'_>]) -> Result<(State, u64), Malformed> {
+fn state(sections: &[Opened<'_>]) -> Result<(State, u64), Malformed> {
     let mut state = State::new(Limits::default());
     let mut subjects = Builder::new();
     let mut first_segment = 0;
     let mut core = false;
     for section in sections {
-        let mut reader = Reader::new(section.bytes);
+        let mut reader = Reader::new(&section.bytes);
         match section.tag {
             CORE => {
                 let mut number = || reader.number("state");
@@ -244,7 +282,7 @@ fn state(sections: &[Section<'_>]) -> Result<(State, u64), Malformed> {
                 state.deferring = number()? != 0;
                 core = true;
             }
-            LIMITS => state.limits = Limits::decode(section.bytes)?,
+            LIMITS => state.limits = Limits::decode(&section.bytes)?,
             DELETED => state.deleted = SequenceSet::decode(&mut reader)?,
             LOST => state.lost = SequenceSet::decode(&mut reader)?,
             SUBJECTS => {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::checkpoint::Content;
 use crate::store::disk::Disk;
 #[cfg(doc)]
 use crate::store::error::LogError;
@@ -18,7 +19,7 @@ use crate::store::types::{LogIndex, StreamSeq};
 #[derive(Debug)]
 pub enum Job {
     Sync(SyncJob),
-    Checkpoint(CheckpointJob),
+    Checkpoint(Box<CheckpointJob>),
     /// Finds out where subjects are in a segment, which makes searches faster.
     Subjects(SubjectsJob),
     /// Brings messages into memory that somebody wants to read, see [`LogError::Cold`].
@@ -61,11 +62,7 @@ impl Job {
 pub struct CheckpointJob {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) dir: PathBuf,
-    /// Which of the copies it takes the place of: the older one.
-    pub(super) copy: usize,
-    pub(super) bytes: Vec<u8>,
-    pub(super) applied: LogIndex,
-    pub(super) first: StreamSeq,
+    pub(super) content: Content,
 }
 
 /// The outcome of a [`CheckpointJob`].
@@ -79,12 +76,20 @@ pub struct CheckpointDone {
 
 impl CheckpointJob {
     fn run(self) -> CheckpointDone {
-        let result = CHECKPOINT.replace(&*self.disk, &self.dir, self.copy, &self.bytes);
-        let path = CHECKPOINT.path(&self.dir, self.copy);
+        // It takes the place of the older copy.
+        let copy = CHECKPOINT.turn(self.content.container.generation);
+        let path = CHECKPOINT.path(&self.dir, copy);
+        let (applied, first) = (self.content.state.applied, self.content.state.first);
+        let mut bytes = vec![];
+        let encoded = self.content.encode(&mut bytes);
+        // What it shares with the stream is copied there as long as it is shared.
+        drop(self.content);
+        let written = || CHECKPOINT.replace(&*self.disk, &self.dir, copy, &bytes);
+        let result = encoded.and_then(|()| written());
         CheckpointDone {
-            applied: self.applied,
-            first: self.first,
-            len: self.bytes.len() as u64,
+            applied,
+            first,
+            len: bytes.len() as u64,
             result: result.map_err(|e| Reason::new("write", &path, &e)),
         }
     }

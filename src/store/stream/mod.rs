@@ -109,7 +109,8 @@ impl StreamStore {
         trust_upto: Option<LogIndex>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(StreamStore, Opened), LogError> {
-        let (mut checkpoints, saved) = Checkpoints::open(&*disk, dir, stream)?;
+        let (mut checkpoints, saved) =
+            Checkpoints::open(&*disk, dir, stream, options.log.key.clone())?;
         let known = saved.as_ref().map_or_else(Known::default, |s| Known {
             durable: s.applied,
             sequence: s.last,
@@ -183,7 +184,12 @@ impl StreamStore {
             let (index, record) = match walk {
                 Walk::Found(stored) => (stored.record.index, Some(stored.record)),
                 Walk::Damaged(index, sequence) => {
-                    self.state.lose(sequence);
+                    match sequence > self.state.last {
+                        true => self
+                            .state
+                            .lose_between(sequence.previous(), sequence.next()),
+                        false => self.state.lose(sequence),
+                    }
                     (index, None)
                 }
                 Walk::Paused(index) => {

@@ -12,14 +12,14 @@ use crate::store::types::{StreamSeq, Timestamp};
 
 /// A purge that is under way. Of where it has come to, checkpoints keep how many messages are
 /// still to be removed if that is known; the rest begins anew and comes to the same end.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Purging {
     pub(super) purge: Purge,
     filters: Filters,
     stage: Stage,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Stage {
     /// All subjects, or the oldest messages of one.
     BySubject(Cursor),

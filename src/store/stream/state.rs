@@ -26,8 +26,8 @@ const FOLLOW_MAX: u64 = 256;
 /// Runs of lost messages that are kept to be told of. The set of lost ones has all.
 const FOUND_MAX: usize = 1024;
 
-/// The state of a stream at some record.
-#[derive(Debug)]
+/// The state of a stream at some record. A clone costs little, whatever the number of subjects.
+#[derive(Clone, Debug)]
 pub(super) struct State {
     /// The last record that this follows from.
     pub(super) applied: LogIndex,

@@ -7,7 +7,7 @@ use super::faulty::{Fault, FaultyDisk};
 use super::seeds::for_seeds;
 use crate::base::rng::Rng;
 use crate::store::LogError;
-use crate::store::crypt::Keys;
+use crate::store::crypt::{Cipher, Keys};
 use crate::store::directory::{Listing, StoreDir, list};
 use crate::store::disk::{Disk, OsDisk};
 use crate::store::memory::MemoryDisk;
@@ -29,13 +29,25 @@ struct Run {
     rng: Rng,
     may_be: [Vec<Option<Meta>>; 4],
     next: u8,
+    keys: Keys,
+    /// How often the key was changed.
+    changes: u32,
 }
 
 impl Run {
     fn open(&self) -> Option<(StoreDir, Listing)> {
         let store = StoreDir::open(Arc::new(self.disk.clone()), root()).ok()?;
-        let listing = store.streams(&Keys::none()).ok()?;
+        let listing = store.streams(&self.keys).ok()?;
         Some((store, listing))
+    }
+
+    /// Another key, or only another cipher, is configured. All streams have the last one.
+    fn change_key(&mut self) {
+        let name = |n: u32| format!("key {}", n / 2);
+        let cipher = [Cipher::ChaCha20Poly1305, Cipher::Aes256Gcm][self.rng.below(2)];
+        let previous = self.keys.encrypts().then(|| name(self.changes));
+        self.changes += 1;
+        self.keys = Keys::new(cipher, &name(self.changes), previous.as_deref());
     }
 
     /// Opens the store and looks whether all is as it may be.
@@ -47,6 +59,9 @@ impl Run {
             let meta = one.meta.expect("no crash damages metadata");
             let at = NAMES.iter().position(|n| *n == meta.meta.stream).unwrap();
             found[at] = Some(meta.meta);
+        }
+        for meta in found.iter().flatten() {
+            assert_eq!(meta.key().is_some(), self.keys.encrypts());
         }
         for (may_be, found) in self.may_be.iter_mut().zip(found) {
             let plain = |m: &Meta| (m.id, m.config.clone());
@@ -69,7 +84,10 @@ impl Run {
         let (wanted, result) = match is {
             None => {
                 let mut meta = new.clone();
-                (Some(new), store.create(&mut meta).map(|_| ()))
+                (
+                    Some(new),
+                    store.create(&mut meta, &Keys::none()).map(|_| ()),
+                )
             }
             Some(mut is) if self.rng.below(2) == 0 => {
                 is.config = new.config;
@@ -96,10 +114,15 @@ fn a_stream_is_there_or_not_whatever_the_disk_does() {
             rng: Rng::new(seed ^ 0x5eed),
             may_be: [const { vec![] }; 4],
             next: 0,
+            keys: Keys::none(),
+            changes: 0,
         };
         run.may_be.iter_mut().for_each(|m| m.push(None));
         for _ in 0..20 {
             let store = run.check();
+            if run.rng.below(4) == 0 {
+                run.change_key();
+            }
             let fault = [Fault::Crash, Fault::Eio, Fault::Full][run.rng.below(3)];
             run.disk.plan(run.rng.below(60) as u64, fault);
             for _ in 0..5 {
@@ -123,8 +146,8 @@ fn a_stream_is_there_or_not_whatever_the_disk_does() {
 fn damage_of_one_copy_costs_nothing_and_of_both_nothing_but_the_stream() {
     let disk = FaultyDisk::new(1);
     let store = StoreDir::open(Arc::new(disk.clone()), root()).unwrap();
-    let dir = store.create(&mut meta("S", 7)).unwrap();
-    let other = store.create(&mut meta("T", 8)).unwrap();
+    let dir = store.create(&mut meta("S", 7), &Keys::none()).unwrap();
+    let other = store.create(&mut meta("T", 8), &Keys::none()).unwrap();
     let (a, b) = (dir.join("meta.a"), dir.join("meta.b"));
     let (whole, len) = (disk.bytes(&a), disk.bytes(&a).len());
     for bit in 0..len * 8 {
@@ -166,7 +189,7 @@ fn damage_of_one_copy_costs_nothing_and_of_both_nothing_but_the_stream() {
 fn a_newer_version_of_metadata_is_an_error_that_says_so() {
     let disk = FaultyDisk::new(1);
     let store = StoreDir::open(Arc::new(disk.clone()), root()).unwrap();
-    let dir = store.create(&mut meta("S", 7)).unwrap();
+    let dir = store.create(&mut meta("S", 7), &Keys::none()).unwrap();
     disk.damage(&dir.join("meta.b"), |bytes| {
         bytes[8] = 2;
         let crc = crc32c::crc32c(&bytes[..68]);
@@ -182,7 +205,7 @@ fn a_newer_version_of_metadata_is_an_error_that_says_so() {
 fn a_stream_that_was_copied_elsewhere_is_not_taken_for_another() {
     let disk = FaultyDisk::new(1);
     let store = StoreDir::open(Arc::new(disk.clone()), root()).unwrap();
-    let dir = store.create(&mut meta("S", 7)).unwrap();
+    let dir = store.create(&mut meta("S", 7), &Keys::none()).unwrap();
     let there = store.stream_dir("$G", "T");
     disk.create_dir(&there).unwrap();
     disk.put(&there.join("meta.a"), disk.bytes(&dir.join("meta.a")));
@@ -200,7 +223,7 @@ fn sections_of_a_later_version_stay() {
     use crate::store::file::format::{Container, ContainerKind};
     let disk = FaultyDisk::new(1);
     let store = StoreDir::open(Arc::new(disk.clone()), root()).unwrap();
-    let dir = store.create(&mut meta("S", 7)).unwrap();
+    let dir = store.create(&mut meta("S", 7), &Keys::none()).unwrap();
     let bytes = disk.bytes(&dir.join("meta.a"));
     let (container, sections) = Container::decode(&bytes, ContainerKind::Meta).unwrap();
     let mut out = vec![];
@@ -236,8 +259,8 @@ fn any_name_has_a_directory_of_its_own() {
     for (n, name) in names.iter().enumerate() {
         for account in ["$G", "$g", name] {
             let mut meta = Meta::new(account, name, [n as u8; 16], vec![]);
-            let dir = store.create(&mut meta).unwrap();
-            let again = store.create(&mut meta.clone()).unwrap_err();
+            let dir = store.create(&mut meta, &Keys::none()).unwrap();
+            let again = store.create(&mut meta.clone(), &Keys::none()).unwrap_err();
             assert!(again.to_string().contains("exists"), "{again}");
             for part in dir.strip_prefix(root()).unwrap() {
                 let part = part.to_str().unwrap();
@@ -255,7 +278,7 @@ fn any_name_has_a_directory_of_its_own() {
     assert_eq!(listing.streams.len(), dirs.len());
     assert!(listing.streams.iter().all(|s| s.meta.is_ok()));
     let mut meta = Meta::new("$G", &"x".repeat(2000), [0; 16], vec![]);
-    let error = store.create(&mut meta).unwrap_err();
+    let error = store.create(&mut meta, &Keys::none()).unwrap_err();
     assert!(error.to_string().contains("too long"), "{error}");
 }
 
@@ -267,11 +290,11 @@ fn streams_come_and_go_on_this_machine() {
     let again = StoreDir::open(Arc::new(OsDisk), &root);
     assert!(matches!(again, Err(LogError::Locked(_))));
     let mut first = meta("S", 1);
-    let dir = store.create(&mut first).unwrap();
-    store.create(&mut meta("T", 2)).unwrap();
+    let dir = store.create(&mut first, &Keys::none()).unwrap();
+    store.create(&mut meta("T", 2), &Keys::none()).unwrap();
     let removal = store.remove(first.id, &dir).unwrap();
     // One of that name may be made at once, and a start removes what is left of the other.
-    let dir = store.create(&mut meta("S", 3)).unwrap();
+    let dir = store.create(&mut meta("S", 3), &Keys::none()).unwrap();
     drop(removal);
     let before = list(&OsDisk, &root, &Keys::none()).unwrap();
     assert_eq!((before.streams.len(), before.remains.len()), (2, 1));

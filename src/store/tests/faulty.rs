@@ -449,7 +449,7 @@ impl Disk for FaultyDisk {
         Ok(Some(Box::new(Lock { disk, path, life })))
     }
 
-    fn likes_zeros(&self) -> bool {
+    fn likes_zeros(&self, _dir: &Path) -> bool {
         true
     }
 }

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::crypt::key_at;
 use super::faulty::{Fault, FaultyDisk};
 use super::seeds::for_seeds;
 use crate::base::clock::Mono;
@@ -28,6 +29,8 @@ pub(super) struct Given {
 /// A log, and what must be in it.
 struct Run {
     rng: Rng,
+    seed: u64,
+    openings: u64,
     disk: FaultyDisk,
     options: LogOptions,
     log: Option<Log>,
@@ -60,6 +63,8 @@ impl Run {
         }
         Run {
             rng,
+            seed,
+            openings: 0,
             disk,
             options,
             log: None,
@@ -72,6 +77,8 @@ impl Run {
     }
 
     fn open(&mut self, known: Known) -> Result<Recovery, LogError> {
+        self.options.key = key_at(self.seed, self.openings);
+        self.openings += 1;
         let (log, report) = open(&self.disk, &self.options, known)?;
         self.log = Some(log);
         Ok(report)

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::crypt::key_at;
 use super::faulty::{Fault, FaultyDisk};
 use super::log_faults::stream;
 use super::seeds::for_seeds;
@@ -185,6 +186,8 @@ impl Model {
 
 struct Run {
     rng: Rng,
+    seed: u64,
+    openings: u64,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     options: StoreOptions,
@@ -241,6 +244,8 @@ impl Run {
         };
         Run {
             rng,
+            seed,
+            openings: 0,
             disk,
             dir,
             options: StoreOptions { log, limits },
@@ -254,6 +259,8 @@ impl Run {
     }
 
     fn open(&mut self, trust_upto: Option<LogIndex>) -> Result<Opened, LogError> {
+        self.options.log.key = key_at(self.seed, self.openings);
+        self.openings += 1;
         let (store, opened) = StreamStore::open(
             self.disk.clone(),
             &self.dir,
@@ -834,6 +841,8 @@ fn segments_stay_until_a_checkpoint_of_this_life_is_on_the_disk() {
         );
         run.options.log.segment_bytes = 1500;
         run.options.limits = Limits::default();
+        // Without changes of ciphers, which make segments.
+        run.seed = 0;
         run.open(None).unwrap();
         let segments = || {
             let paths = disk.paths().into_iter();

@@ -9,12 +9,14 @@ use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use nats_server::base::clock::Mono;
+use nats_server::store::crypt::{Cipher, Keys};
 use nats_server::store::disk::Disk;
 use nats_server::store::file::format::{
     Container, ContainerKind, Footer, Record, SegmentHeader, decode_runs,
 };
 use nats_server::store::file::{Handles, LogOptions, ReadBuffer};
 use nats_server::store::memory::MemoryDisk;
+use nats_server::store::meta::Meta;
 use nats_server::store::stream::{Limits, NewMessage, StoreOptions, StreamStore};
 use nats_server::store::{StreamId, StreamSeq, Timestamp};
 
@@ -28,6 +30,7 @@ fuzz_target!(|data: &[u8]| {
         2 => drop(Container::decode(data, ContainerKind::Checkpoint)),
         3 => drop(decode_runs(data, |first, last| assert!(first <= last))),
         4 => open("checkpoint.a", data),
+        5 => meta(data),
         _ => open("0000000000000001.seg", data),
     }
 });
@@ -40,6 +43,21 @@ fn record(data: &[u8]) {
             let mut again = vec![];
             record.encode(&header, header.seed(), &mut again);
             assert_eq!(Record::decode(&again, &header, header.seed()), Ok(record));
+        }
+    }
+}
+
+/// Metadata is read or is damaged, with keys or without, and what was read can be written.
+fn meta(data: &[u8]) {
+    let (disk, dir) = (MemoryDisk::new(), Path::new("/s"));
+    let file = disk.create(&dir.join("meta.a"), data.len().max(1));
+    let file = file.expect("memory is there");
+    file.write_at(data, 0).expect("there is room");
+    for keys in [Keys::none(), Keys::new(Cipher::Aes256Gcm, "a", Some("b"))] {
+        if let Ok(mut found) = Meta::read(&disk, dir, &keys) {
+            found.meta.write(&disk, dir).expect("there is room");
+            let again = Meta::read(&disk, dir, &keys).expect("it was just written");
+            assert_eq!(again.meta, found.meta);
         }
     }
 }

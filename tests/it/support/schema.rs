@@ -65,6 +65,12 @@ fn check(schema: &Value, value: &Value, at: &str, faults: &mut Vec<String>) {
                     fault("too short".into());
                 }
             }
+            "maxLength" => {
+                let long = |text: &str| (text.chars().count() as u64) > wanted.as_u64().unwrap();
+                if value.as_str().is_some_and(long) {
+                    fault("too long".into());
+                }
+            }
             "minimum" if value.as_f64() < wanted.as_f64() && value.is_number() => {
                 fault(format!("{value} is below {wanted}"));
             }
@@ -73,9 +79,37 @@ fn check(schema: &Value, value: &Value, at: &str, faults: &mut Vec<String>) {
             }
             // What remains says nothing of values, or is looked at below.
             "properties" | "patternProperties" | "additionalProperties" | "items" => {}
+            "oneOf" | "allOf" => {}
             "const" | "enum" | "required" | "minimum" | "maximum" => {}
             "$schema" | "$id" | "$comment" | "description" | "title" | "format" => {}
+            "default" | "deprecationMessage" => {}
+            // Fields that one schema has beside its `properties`.
+            "missing" | "offline" => {}
+            // Regular expressions, all of which are about names that tests choose.
+            "pattern" => {}
             other => panic!("the rule {other} is not known"),
+        }
+    }
+    let list = |rule: &str| {
+        rules
+            .get(rule)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+    };
+    for schema in list("allOf") {
+        check(schema, value, at, faults);
+    }
+    if rules.contains_key("oneOf") {
+        let found: Vec<_> = list("oneOf")
+            .map(|schema| {
+                let mut faults = Vec::new();
+                check(schema, value, at, &mut faults);
+                faults
+            })
+            .collect();
+        if found.iter().filter(|faults| faults.is_empty()).count() != 1 {
+            faults.push(format!("{at}: is not just one of several: {found:?}"));
         }
     }
     if let (Some(items), Some(values)) = (rules.get("items"), value.as_array()) {
@@ -139,4 +173,12 @@ fn faults_are_found() {
     assert_eq!(found(serde_json::json!({"a": 1.5, "b": ["z"]})), 2);
     assert_eq!(found(serde_json::json!({"c": 1})), 2);
     assert_eq!(found(serde_json::json!([])), 1);
+    let either = serde_json::json!({"oneOf": [{"required": ["a"]}, {"required": ["b"]}]});
+    let found = |value: Value| faults(&either, &value).len();
+    assert_eq!(found(serde_json::json!({"a": 1})), 0);
+    assert_eq!(found(serde_json::json!({})), 1);
+    assert_eq!(found(serde_json::json!({"a": 1, "b": 1})), 1);
+    let both = serde_json::json!({"allOf": [{"required": ["a"]}, {"maxLength": 1}]});
+    assert_eq!(faults(&both, &serde_json::json!({})).len(), 1);
+    assert_eq!(faults(&both, &serde_json::json!("ab")).len(), 1);
 }

@@ -1,12 +1,19 @@
 //! Files of which there are two copies, written in turns: metadata and checkpoints. The newer copy
 //! that is whole is the one that counts.
 
+use std::borrow::Cow;
+use std::io;
+
 use super::bytes::{id_at, put, u16_at, u32_at, u64_at};
 use super::{FormatError, VERSION};
+use crate::store::crypt::{KeyFault, StreamKey};
 use crate::store::types::StreamId;
 
 const LEN: usize = 72;
 const SECTION_LEN: usize = 16;
+
+/// Marks the tag of a section that is sealed.
+const SEALED: u32 = 1 << 31;
 
 /// What a container holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,7 +53,44 @@ impl Container {
         put(out, 16, &self.stream.name);
         put(out, 32, &self.stream.incarnation);
         put(out, 48, &self.generation.to_le_bytes());
-        Sections { out }
+        Sections {
+            container: self,
+            count: 0,
+            out,
+        }
+    }
+
+    /// What a section is, for its seal.
+    fn context(self, count: u32, tag: u32) -> [u8; 24] {
+        let mut context = [0; 24];
+        put(&mut context, 0, self.kind.magic());
+        put(&mut context, 8, &self.generation.to_le_bytes());
+        put(&mut context, 16, &count.to_le_bytes());
+        put(&mut context, 20, &tag.to_le_bytes());
+        context
+    }
+
+    /// The contents of a container's sections, with the tags of before they were sealed.
+    pub(in crate::store) fn open<'a>(
+        self,
+        sections: &[Section<'a>],
+        key: Option<&StreamKey>,
+    ) -> Result<Vec<Opened<'a>>, KeyFault> {
+        let mut opened = vec![];
+        for (section, count) in sections.iter().zip(0..) {
+            let tag = section.tag & !SEALED;
+            let sealed = section.tag != tag;
+            let bytes = if sealed {
+                let key = key.ok_or(KeyFault::Missing)?;
+                let context = self.context(count, section.tag);
+                let bytes = key.open_section(&context, section.bytes);
+                Cow::Owned(bytes.ok_or(KeyFault::Wrong)?)
+            } else {
+                Cow::Borrowed(section.bytes)
+            };
+            opened.push(Opened { tag, sealed, bytes });
+        }
+        Ok(opened)
     }
 
     /// Reads a container and gives it with its sections, each checked against its checksum. Bytes
@@ -112,9 +156,20 @@ fn sections(mut rest: &[u8]) -> Result<Vec<Section<'_>>, FormatError> {
     Ok(found)
 }
 
+/// A section that was opened, if it was sealed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::store) struct Opened<'a> {
+    pub(in crate::store) tag: u32,
+    pub(in crate::store) sealed: bool,
+    pub(in crate::store) bytes: Cow<'a, [u8]>,
+}
+
 /// A container that is being written.
 #[derive(Debug)]
 pub struct Sections<'a> {
+    container: Container,
+    /// Sections so far.
+    count: u32,
     out: &'a mut Vec<u8>,
 }
 
@@ -122,6 +177,7 @@ impl Sections<'_> {
     /// Adds a section with what `fill` appends.
     pub fn add(&mut self, tag: u32, fill: impl FnOnce(&mut Vec<u8>)) {
         let start = self.out.len();
+        self.count += 1;
         self.out.resize(start + SECTION_LEN, 0);
         fill(self.out);
         let len = (self.out.len() - start - SECTION_LEN) as u64;
@@ -129,6 +185,31 @@ impl Sections<'_> {
         put(self.out, start, &tag.to_le_bytes());
         put(self.out, start + 4, &crc.to_le_bytes());
         put(self.out, start + 8, &len.to_le_bytes());
+    }
+
+    /// Likewise, sealed if there is a key.
+    ///
+    /// # Errors
+    /// If there are no random numbers. The container is of no use then.
+    pub(in crate::store) fn add_with(
+        &mut self,
+        key: Option<&StreamKey>,
+        tag: u32,
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) -> io::Result<()> {
+        let Some(key) = key else {
+            self.add(tag, fill);
+            return Ok(());
+        };
+        let tag = tag | SEALED;
+        let context = self.container.context(self.count, tag);
+        let mut sealed = Ok(());
+        self.add(tag, |out| {
+            let start = out.len();
+            fill(out);
+            sealed = key.seal_section(&context, out, start);
+        });
+        sealed
     }
 
     /// Completes the container.

@@ -2,6 +2,7 @@
 
 use super::bytes::{id_at, put, u16_at, u32_at, u64_at};
 use super::{FormatError, VERSION};
+use crate::store::crypt::Cipher;
 use crate::store::types::{LogIndex, StreamId, StreamSeq, Term};
 
 /// Bytes of a header.
@@ -31,7 +32,7 @@ pub struct SegmentHeader {
     pub generation: u32,
     /// The running hash of all records before this segment.
     pub chain: u64,
-    /// Random, where records are encrypted; zeros elsewhere.
+    /// The cipher's number and a salt, where records are encrypted; zeros elsewhere.
     pub key_salt: [u8; 16],
     /// What a segment that was written anew says besides.
     pub anew: Anew,
@@ -108,7 +109,8 @@ impl SegmentHeader {
         // What later versions may use is zero in this one.
         let plain = header.encode() == *bytes;
         let numbered = header.number > 0 && header.first_index.0 > 0;
-        (plain && numbered)
+        let known = !header.is_encrypted() || header.cipher().is_some();
+        (plain && numbered && known)
             .then_some(header)
             .ok_or(FormatError::Invalid)
     }
@@ -134,6 +136,23 @@ impl SegmentHeader {
         })
     }
 
+    /// Whether each record is sealed.
+    #[inline]
+    pub fn seals_records(&self) -> bool {
+        self.is_encrypted() && self.anew.layout == Layout::Plain
+    }
+
+    /// Whether all contents are sealed: in records, or in blocks.
+    #[inline]
+    pub fn is_encrypted(&self) -> bool {
+        self.key_salt != [0; 16]
+    }
+
+    /// How they are.
+    pub fn cipher(&self) -> Option<Cipher> {
+        Cipher::of(self.key_salt[0])
+    }
+
     /// What the checksums of this segment's records start from: a record of another segment, or of
     /// another generation of this one, has a wrong checksum here.
     pub fn seed(&self) -> u32 {
@@ -148,30 +167,36 @@ pub(super) mod tests {
 
     pub(in crate::store::file) fn any_header() -> impl Strategy<Value = SegmentHeader> {
         (
-            any::<([u8; 16], [u8; 16], [u8; 16])>(),
+            (any::<([u8; 16], [u8; 16], [u8; 16])>(), 0..3u8),
             (1u64.., 1u64.., any::<u64>(), any::<u64>()),
             any::<(u32, u32)>(),
             any::<(bool, u64, u64)>(),
         )
             .prop_map(
-                |((name, incarnation, key_salt), n, m, anew)| SegmentHeader {
-                    stream: StreamId { name, incarnation },
-                    number: n.0,
-                    first_index: LogIndex(n.1),
-                    base_sequence: StreamSeq(n.2),
-                    chain: n.3,
-                    term: Term(m.0),
-                    generation: m.1,
-                    key_salt,
-                    anew: Anew {
-                        layout: if anew.0 {
-                            Layout::Packed
-                        } else {
-                            Layout::Plain
+                |(((name, incarnation, mut key_salt), cipher), n, m, anew)| {
+                    key_salt[0] = cipher;
+                    if cipher == 0 {
+                        key_salt = [0; 16];
+                    }
+                    SegmentHeader {
+                        stream: StreamId { name, incarnation },
+                        number: n.0,
+                        first_index: LogIndex(n.1),
+                        base_sequence: StreamSeq(n.2),
+                        chain: n.3,
+                        term: Term(m.0),
+                        generation: m.1,
+                        key_salt,
+                        anew: Anew {
+                            layout: if anew.0 {
+                                Layout::Packed
+                            } else {
+                                Layout::Plain
+                            },
+                            basis: LogIndex(anew.1),
+                            proven: LogIndex(anew.2),
                         },
-                        basis: LogIndex(anew.1),
-                        proven: LogIndex(anew.2),
-                    },
+                    }
                 },
             )
     }

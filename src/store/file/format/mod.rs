@@ -11,6 +11,7 @@ mod set;
 
 use std::fmt;
 
+pub(in crate::store) use container::Opened;
 pub use container::{Container, ContainerKind, Section, Sections};
 pub use footer::{FOOTER_LEN, Footer};
 pub use header::{Anew, HEADER_COPIES, HEADER_LEN, Layout, SegmentHeader};

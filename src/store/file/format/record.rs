@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::bytes::{u16_at, u32_at, u64_at};
 use super::header::SegmentHeader;
+use crate::store::crypt::{NONCE_LEN, SEAL_LEN, SealKey, Sealer, TAG_LEN};
 use crate::store::types::{LogIndex, StreamSeq, Term, Timestamp};
 
 /// Bytes of a record before its optional fields.
@@ -116,7 +117,9 @@ impl<'a> Record<'a> {
                 + usize::from(self.previous_delta().is_some())
                 + usize::from(!self.headers.is_empty())
                 + usize::from(self.ttl_s != 0));
-        FIXED_LEN + options + self.subject.len() + self.headers.len() + self.payload.len()
+        let seal = if header.seals_records() { SEAL_LEN } else { 0 };
+        let parts = self.subject.len() + self.headers.len() + self.payload.len();
+        FIXED_LEN + options + seal + parts
     }
 
     /// How far back the message before on the same subject is, if that fits the field.
@@ -133,6 +136,20 @@ impl<'a> Record<'a> {
     /// cannot be in this segment: its index or sequence lies before the segment's, or more than 32
     /// bits behind, or it is longer than [`RECORD_MAX`], or its subject longer than 64 KiB.
     pub fn encode(&self, header: &SegmentHeader, seed: u32, out: &mut Vec<u8>) -> Option<u32> {
+        self.encode_with(header, seed, None, out)
+    }
+
+    /// Likewise. In an encrypted segment the record is sealed, by a [ready](Sealer::ready) sealer.
+    pub(in crate::store) fn encode_with(
+        &self,
+        header: &SegmentHeader,
+        seed: u32,
+        sealer: Option<&mut Sealer>,
+        out: &mut Vec<u8>,
+    ) -> Option<u32> {
+        if header.seals_records() != sealer.is_some() {
+            return None;
+        }
         let len = Some(self.len(header)).filter(|len| *len <= RECORD_MAX)?;
         let len = u32::try_from(len).ok()?;
         let ordinal = self.index.0.checked_sub(header.first_index.0)?;
@@ -175,9 +192,19 @@ impl<'a> Record<'a> {
         if self.ttl_s != 0 {
             out.extend_from_slice(&self.ttl_s.to_le_bytes());
         }
+        let at = out.len();
+        if sealer.is_some() {
+            out.extend_from_slice(&[0; NONCE_LEN]);
+        }
         out.extend_from_slice(self.subject);
         out.extend_from_slice(self.headers);
         out.extend_from_slice(self.payload);
+        if let Some(sealer) = sealer
+            && sealer.seal(out, start + 8, at).is_none()
+        {
+            out.truncate(start);
+            return None;
+        }
         let crc = crc32c::crc32c_append(seed, &out[start + 8..]);
         out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
         Some(crc)
@@ -206,6 +233,9 @@ impl<'a> Record<'a> {
     #[cold]
     #[inline(never)]
     fn half_erased(bytes: &'a [u8], header: &SegmentHeader, seed: u32) -> Option<Record<'a>> {
+        if header.seals_records() {
+            return None;
+        }
         let record = Record::fields(bytes, header).filter(|r| r.kind == Kind::Message)?;
         let contents = bytes.len() - record.headers.len() - record.payload.len();
         let (front, contents) = bytes.split_at(contents);
@@ -221,7 +251,17 @@ impl<'a> Record<'a> {
         (0..=4).any(mixed).then_some(Record { erased, ..record })
     }
 
-    /// Reads a whole record without looking at its checksum.
+    /// Opens a whole record of an encrypted segment where it stands, so that
+    /// [`Record::fields`] gives what was sealed. `None` if it was sealed with another key.
+    pub(in crate::store) fn unseal(bytes: &mut [u8], key: &SealKey) -> Option<()> {
+        let flags = *bytes.get(29)? & (TERM | PREVIOUS | HEADERS | TTL);
+        let at = FIXED_LEN + 4 * flags.count_ones() as usize;
+        let (before, sealed) = bytes.split_at_mut_checked(at)?;
+        key.open(&before[8..], sealed).map(drop)
+    }
+
+    /// Reads a whole record without looking at its checksum. Subject, headers and payload of a
+    /// record in an encrypted segment are what was sealed only after [`Record::unseal`].
     #[inline]
     pub fn fields(bytes: &'a [u8], header: &SegmentHeader) -> Option<Record<'a>> {
         let index = header.first_index.0.checked_add(u32_at(bytes, 8)?.into())?;
@@ -248,7 +288,11 @@ impl<'a> Record<'a> {
         let headers_len = option(HEADERS)?.unwrap_or(0) as usize;
         let ttl_s = option(TTL)?.unwrap_or(0);
         let (subject, headers, payload) = {
-            let parts = split(bytes, at, usize::from(u16_at(bytes, 30)?), headers_len)?;
+            let (at, end) = match header.seals_records() {
+                true => (at + NONCE_LEN, bytes.len().checked_sub(TAG_LEN)?),
+                false => (at, bytes.len()),
+            };
+            let parts = split(at..end, usize::from(u16_at(bytes, 30)?), headers_len)?;
             (
                 bytes.get(parts.0)?,
                 bytes.get(parts.1)?,
@@ -344,15 +388,15 @@ fn zeros_crc(mut crc: u32, mut len: usize) -> u32 {
 type Parts = (Range<usize>, Range<usize>, Range<usize>);
 
 /// Where subject, headers and payload stand in a record.
-fn split(bytes: &[u8], at: usize, subject: usize, headers: usize) -> Option<Parts> {
-    let subject_end = at.checked_add(subject)?;
+fn split(all: Range<usize>, subject: usize, headers: usize) -> Option<Parts> {
+    let subject_end = all.start.checked_add(subject)?;
     let headers_end = subject_end.checked_add(headers)?;
     let parts = (
-        at..subject_end,
+        all.start..subject_end,
         subject_end..headers_end,
-        headers_end..bytes.len(),
+        headers_end..all.end,
     );
-    (headers_end <= bytes.len()).then_some(parts)
+    (headers_end <= all.end).then_some(parts)
 }
 
 /// The length of the record at the front of `bytes`, as it claims.
@@ -422,6 +466,7 @@ mod tests {
     fn small(mut header: SegmentHeader) -> SegmentHeader {
         header.first_index.0 >>= 1;
         header.base_sequence.0 >>= 1;
+        header.key_salt = [0; 16];
         header
     }
 
@@ -500,6 +545,76 @@ mod tests {
             let _ = Record::decode(&bytes, &header, header.seed());
             let _ = Record::fields(&bytes, &header);
             let _ = front(&bytes);
+        }
+    }
+
+    #[test]
+    fn sealed_records_come_back_with_their_key_only_and_bind_their_fields() {
+        use crate::store::crypt::{Cipher, Keys};
+        for cipher in [Cipher::ChaCha20Poly1305, Cipher::Aes256Gcm] {
+            let keys = Keys::new(cipher, "k", None);
+            let stream = keys.stream_key().unwrap().unwrap();
+            let mut header = SegmentHeader {
+                stream: crate::store::StreamId::new("A", "S", [0; 16]),
+                number: 3,
+                first_index: LogIndex(1),
+                base_sequence: StreamSeq(0),
+                term: Term(0),
+                generation: 0,
+                chain: 0,
+                key_salt: [0; 16],
+                anew: Default::default(),
+            };
+            header.key_salt = stream.salt(&header);
+            let record = Record {
+                kind: Kind::Message,
+                index: LogIndex(9),
+                term: Term(2),
+                sequence: StreamSeq(9),
+                timestamp: Timestamp(1),
+                durable: LogIndex(8),
+                previous: StreamSeq(4),
+                ttl_s: 5,
+                erased: false,
+                subject: b"orders.new",
+                headers: b"Head",
+                payload: b"the payload",
+            };
+            let mut sealer = Sealer::new(stream.segment(&header).unwrap().into());
+            sealer.ready().unwrap();
+            let mut out = vec![1, 2, 3];
+            let seed = header.seed();
+            record
+                .encode_with(&header, seed, Some(&mut sealer), &mut out)
+                .unwrap();
+            out.drain(..3);
+            assert_eq!(out.len(), record.len(&header));
+            assert!(
+                !out.windows(5)
+                    .any(|w| b"orders.newHeadthe payload".windows(5).any(|p| p == w))
+            );
+            let numbers = |r: &Record<'_>| (r.index, r.sequence, r.previous, r.durable, r.term);
+            let closed = Record::decode(&out, &header, seed).unwrap();
+            assert_eq!(numbers(&closed), numbers(&record), "without a key");
+            let mut bytes = out.clone();
+            Record::unseal(&mut bytes, &stream.segment(&header).unwrap()).unwrap();
+            assert_eq!(Record::fields(&bytes, &header), Some(record));
+            let other = keys.stream_key().unwrap().unwrap();
+            assert_eq!(
+                other.segment(&header).err(),
+                Some(crate::store::crypt::KeyFault::Wrong)
+            );
+            // A record whose checksum somebody made right is still not taken.
+            for at in 8..out.len() {
+                let mut bytes = out.clone();
+                bytes[at] ^= 1;
+                assert!(Record::unseal(&mut bytes, &stream.segment(&header).unwrap()).is_none());
+            }
+            assert_eq!(
+                record.encode(&header, seed, &mut vec![]),
+                None,
+                "never in the clear"
+            );
         }
     }
 
