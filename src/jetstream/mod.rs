@@ -1,3 +1,7 @@
-//! JetStream: streams and consumers on top of the store.
+//! JetStream: streams and consumers on top of the store, without sockets, files or clocks of their own.
 
 pub mod api;
+pub mod consumer;
+pub mod node;
+pub mod out;
+pub mod stream;

@@ -7,6 +7,7 @@ use crate::broker::Facts;
 use crate::broker::batch::Batch;
 use crate::broker::survey::Survey;
 use crate::conn::client::ClientId;
+use crate::jetstream::node::TaskDone;
 use crate::net::tls::ServerTls;
 use mio::Waker;
 use mio::net::TcpStream;
@@ -58,6 +59,8 @@ pub enum Mail {
     Changed(Vec<u32>),
     /// An answer of a service of the system account that took longer.
     Late(LateAnswer),
+    /// The outcome of something that JetStream had done.
+    Task(Box<TaskDone>),
     /// Something that monitoring wants to know of the loop's clients.
     Survey(Survey),
     /// There are so many more connections than may be.

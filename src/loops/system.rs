@@ -243,6 +243,7 @@ impl SystemLoop {
                 | Mail::Verified { .. }
                 | Mail::HoldBack(_)
                 | Mail::Survey(_)
+                | Mail::Task(_)
                 | Mail::Shed(_) => {}
             }
         }

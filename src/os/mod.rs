@@ -13,4 +13,5 @@ pub mod processes;
 pub mod profile;
 pub mod sampler;
 pub mod signals;
+pub mod supervisor;
 pub mod vitals;

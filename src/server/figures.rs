@@ -13,7 +13,7 @@ use crate::net::tls::ServerTls;
 use crate::os::vitals;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, SystemTime};
 
@@ -118,6 +118,32 @@ impl Figures {
         }
     }
 
+    /// Whether every client loop answers within [`SURVEY_PATIENCE`].
+    pub fn is_alive(&self) -> bool {
+        let reports = self.put(&Question::Totals);
+        reports.into_iter().all(|report| report.is_some())
+    }
+
+    /// Puts a question to each client loop, and waits for their answers together.
+    fn put(&self, question: &Question) -> Vec<Option<Report>> {
+        let deadline = clock::mono() + SURVEY_PATIENCE;
+        let mut answers = Vec::new();
+        for inbox in &self.peers.inboxes {
+            let (answer, receiver) = channel();
+            let question = question.clone();
+            let sent = inbox.send(Mail::Survey(Survey { question, answer }));
+            if let Err(e) = sent {
+                log::error!("Error waking a client loop: {e}");
+            }
+            answers.push(receiver);
+        }
+        let wait = |answer: Receiver<Report>| {
+            let left = deadline.since(clock::mono());
+            answer.recv_timeout(left).ok()
+        };
+        answers.into_iter().map(wait).collect()
+    }
+
     fn cpu_percent(&self) -> (f64, Duration) {
         let used = vitals::cpu_time().unwrap_or_default();
         let now = clock::mono();
@@ -166,22 +192,9 @@ impl Source for Figures {
     }
 
     fn ask(&self, question: Question) -> Vec<Report> {
-        let deadline = clock::mono() + SURVEY_PATIENCE;
         let totals = matches!(question, Question::Totals);
-        let mut answers = Vec::new();
-        for inbox in &self.peers.inboxes {
-            let (answer, receiver) = channel();
-            let question = question.clone();
-            let sent = inbox.send(Mail::Survey(Survey { question, answer }));
-            if let Err(e) = sent {
-                log::error!("Error waking a client loop: {e}");
-            }
-            answers.push(receiver);
-        }
         let mut reports = Vec::new();
-        for (at, answer) in answers.iter().enumerate() {
-            let left = deadline.since(clock::mono());
-            let report = answer.recv_timeout(left).ok();
+        for (at, report) in self.put(&question).into_iter().enumerate() {
             if !totals {
                 reports.extend(report);
                 continue;

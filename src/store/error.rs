@@ -36,6 +36,10 @@ pub enum LogError {
     Cold(Box<WarmJob>),
     /// The entry does not fit behind the last one: its index, term or sequence does not follow.
     Disorder,
+    /// Records that are to be taken back were applied: something follows from them already.
+    Applied,
+    /// Jobs are under way that this would get in the way of. The same call works when they are done.
+    Busy,
 }
 
 /// What the disk answered, and to what: kept for as long as the log is read-only.
@@ -84,6 +88,8 @@ impl fmt::Display for LogError {
             LogError::Absent => f.write_str("no such record"),
             LogError::Damaged => f.write_str("the record is damaged"),
             LogError::Cold(_) => f.write_str("the record is not in memory"),
+            LogError::Applied => f.write_str("records that were applied cannot be taken back"),
+            LogError::Busy => f.write_str("jobs are under way"),
             LogError::Disorder => f.write_str("the entry does not follow the last one"),
         }
     }

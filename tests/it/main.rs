@@ -37,6 +37,8 @@ mod protocol;
 mod routing;
 #[cfg(unix)]
 mod seeds;
+#[cfg(target_os = "linux")]
+mod supervisor;
 mod support;
 mod system;
 mod tls;

@@ -51,6 +51,8 @@ pub struct Log {
     /// Whether zeros are written ahead.
     pub(super) likes_zeros: bool,
     pub(super) journaled: Journaled,
+    /// Segments with a record behind this one stay, whatever their messages are.
+    pub(super) hold: LogIndex,
     pub(super) failed: Option<Reason>,
     /// When the last sync was begun.
     pub(super) synced_at: Mono,
@@ -464,7 +466,7 @@ impl Log {
         last.expect("there is always an open segment")
     }
 
-    fn check(&self) -> Result<(), LogError> {
+    pub(super) fn check(&self) -> Result<(), LogError> {
         match &self.failed {
             None => Ok(()),
             Some(reason) => Err(LogError::ReadOnly(reason.clone())),
@@ -741,7 +743,7 @@ impl Log {
 
     /// The number of the first segment that has a message from `first` on, or may get one.
     pub fn first_segment(&self, first: StreamSeq) -> u64 {
-        let alive = self.sealed.iter().find(|s| s.footer.last_sequence >= first);
+        let alive = self.sealed.iter().find(|s| self.is_needed(s, first));
         alive.map_or(self.open[0].header.number, Sealed::number)
     }
 
@@ -792,20 +794,21 @@ impl Log {
 
     /// Bytes of segments at the front that have no message from `first` on.
     pub fn bytes_before(&self, first: StreamSeq) -> u64 {
-        let dead = self
-            .sealed
-            .iter()
-            .take_while(|s| s.footer.last_sequence < first);
+        let dead = self.sealed.iter().take_while(|s| !self.is_needed(s, first));
         self.given_up_bytes() + dead.map(|s| s.file_len).sum::<u64>()
     }
 
-    /// Removes sealed segments at the front that have no message from `first` on, and those that
-    /// were given up before. The state that follows from their records must be kept elsewhere, on
-    /// the disk: written and synced since the log was opened.
+    /// Removes sealed segments at the front that have no message from `first` on and no record
+    /// behind `upto`, and those that were given up before. The state that follows from their records
+    /// must be kept elsewhere, on the disk: written and synced since the log was opened.
     ///
     /// # Errors
     /// Those that could not be removed are tried again the next time.
-    pub fn drop_segments_before(&mut self, first: StreamSeq) -> Result<(), LogError> {
+    pub fn drop_segments_before(
+        &mut self,
+        first: StreamSeq,
+        upto: LogIndex,
+    ) -> Result<(), LogError> {
         let mut removed = false;
         while let Some(file) = self.given_up.first() {
             self.remove(&self.dir.join(&file.name))?;
@@ -813,7 +816,9 @@ impl Log {
             removed = true;
         }
         while let Some(sealed) = self.sealed.first() {
-            if sealed.footer.last_sequence >= first || self.rewriting == Some(sealed.number()) {
+            let is_rewritten = self.rewriting == Some(sealed.number());
+            let is_behind = sealed.last_index() > upto;
+            if self.is_needed(sealed, first) || is_behind || is_rewritten {
                 break;
             }
             self.remove(&segment_path(&self.dir, sealed.number()))?;

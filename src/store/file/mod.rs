@@ -21,6 +21,7 @@ mod sealed;
 mod subjects;
 mod sync;
 mod tail;
+mod truncate;
 mod warm;
 
 pub(in crate::store) use erase::Erasable;

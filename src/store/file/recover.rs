@@ -143,6 +143,7 @@ impl Log {
             given_up: kept.given_up,
             durable: kept.durable,
             journaled: Journaled::default(),
+            hold: LogIndex(u64::MAX),
             failed: None,
             synced_at: Mono::ZERO,
             reads: 0,
@@ -153,6 +154,7 @@ impl Log {
             rewriting: None,
             lock: Arc::new(lock),
         };
+        let is_active = kept.next.is_none();
         if let Some(header) = kept.next {
             let made = log.create(header, 0).and_then(|segment| {
                 segment.file.file.sync()?;
@@ -162,6 +164,9 @@ impl Log {
             let mut made = made.map_err(|e| failed("create", dir, &e))?;
             made.named = true;
             log.open.push_back(made);
+        }
+        if is_active && known.trust_upto.is_some() {
+            log.renew()?;
         }
         Ok((log, report))
     }

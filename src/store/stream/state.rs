@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::TTL_NEVER;
+use super::consumers::Consumers;
 use super::orders::{Limits, Purge};
 use super::purge::Purging;
 use crate::store::error::LogError;
@@ -63,6 +64,7 @@ pub(super) struct State {
     pub(super) sweep: Option<Cursor>,
     /// Those that are not done yet.
     pub(super) purges: VecDeque<Purging>,
+    pub(super) consumers: Consumers,
 }
 
 /// What there is to be told of a stream.
@@ -113,6 +115,7 @@ impl State {
             deferring: false,
             sweep: None,
             purges: VecDeque::new(),
+            consumers: Consumers::default(),
         }
     }
 
@@ -161,7 +164,7 @@ impl State {
     /// Makes the change that a record tells. Records that make no sense change nothing: their
     /// checksum was right, so they were written like that.
     pub(super) fn apply(&mut self, record: &Record<'_>, log: &mut Log, buffer: &mut ReadBuffer) {
-        if !matches!(record.kind, Kind::Message | Kind::Skip) {
+        if !matches!(record.kind, Kind::Message | Kind::Skip | Kind::Consumer) {
             self.settle(log, buffer);
         }
         match record.kind {
@@ -191,7 +194,8 @@ impl State {
                 }
             }
             Kind::Skip => self.catch_up(record.sequence),
-            Kind::Consumer | Kind::Noop | Kind::Membership => {}
+            Kind::Consumer => self.consumers.apply(record),
+            Kind::Noop | Kind::Membership => {}
         }
     }
 
