@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod consumer;
+mod kept;
 pub mod node;
 pub mod out;
 pub mod stream;

@@ -4,7 +4,7 @@ use super::headers::{PublishHeaders, Rollup, number, rollup, ttl};
 use super::waiting::Answer;
 use super::{Stream, push_decimal};
 use crate::base::text::Rfc3339;
-use crate::jetstream::api::{ApiError, DiscardPolicy, StorageType};
+use crate::jetstream::api::{ApiError, DiscardPolicy, RetentionPolicy, StorageType};
 use crate::jetstream::out::{Out, Outgoing};
 use crate::proto::headers;
 use crate::store::error::LogError;
@@ -152,6 +152,13 @@ impl Stream {
         }
         self.check_room(message, subject, rollup)?;
         let ttl_s = asked.ttl.map(ttl).transpose()?.unwrap_or(0);
+        if self.config.retention == RetentionPolicy::Interest && !self.is_wanted(subject) {
+            // It has a sequence, but nobody will ever want it.
+            let sequence = self.store.state().last.next();
+            self.store.skip_to(sequence).map_err(|e| store_failed(&e))?;
+            self.dirty = true;
+            return Ok(Taken::New(sequence));
+        }
         let mut block = std::mem::take(&mut self.block);
         let stored = self.append(message, subject, ttl_s, now, &mut block);
         self.block = block;

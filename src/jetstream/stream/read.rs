@@ -132,6 +132,14 @@ impl Stream {
         filters.map_or(0, |filters| self.store.count(&filters, from).messages)
     }
 
+    /// The subject of a message; empty if there is none.
+    pub fn subject_of(&mut self, sequence: StreamSeq) -> Vec<u8> {
+        match self.store.read(sequence, &mut self.buffer) {
+            Ok(stored) => stored.record.subject.to_vec(),
+            Err(_) => Vec::new(),
+        }
+    }
+
     /// The last message that may be seen.
     pub fn visible(&self) -> StreamSeq {
         self.visible

@@ -29,6 +29,8 @@ pub(super) enum Answer {
     Stored(StreamSeq),
     /// A message was there already, with this sequence.
     Duplicate(StreamSeq),
+    /// The body, to who asked in the account of the stream.
+    Body,
     /// The body, as an answer of the API.
     Api,
 }

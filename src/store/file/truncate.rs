@@ -129,6 +129,7 @@ impl Log {
         let segment = OpenSegment::create(header, path, file, capacity);
         let mut segment = segment.map_err(failed)?;
         self.each_of(&header, index, &mut buffer, |record| {
+            segment.ready().map_err(failed)?;
             segment.push(record);
             match segment.pending.len() >= PIECE {
                 true => segment.flush().map_err(failed),
