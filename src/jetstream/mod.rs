@@ -5,4 +5,5 @@ pub mod consumer;
 mod kept;
 pub mod node;
 pub mod out;
+pub mod report;
 pub mod stream;

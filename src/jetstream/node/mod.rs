@@ -13,6 +13,7 @@ mod decode;
 mod direct;
 mod info;
 mod listeners;
+mod report;
 mod requests;
 mod streams;
 mod tasks;

@@ -90,6 +90,16 @@ impl Tenants {
         self.by_number.get_mut(&number)
     }
 
+    /// The numbers and names of all, in the order of the names.
+    pub(super) fn sorted(&self) -> Vec<(u32, String)> {
+        let all = self.numbers.iter();
+        let mut all: Vec<_> = all
+            .map(|(name, number)| (*number, name.to_string()))
+            .collect();
+        all.sort_by(|a, b| a.1.cmp(&b.1));
+        all
+    }
+
     pub(super) fn named(&self, name: &str) -> Option<&Tenant> {
         self.get(*self.numbers.get(name)?)
     }

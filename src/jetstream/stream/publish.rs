@@ -66,6 +66,8 @@ impl Stream {
                 };
                 let after = self.store.log().last_index();
                 self.waiting.push(after, reply, b"", answer);
+                // What was there already is answered in this turn, too.
+                self.dirty = true;
                 self.waiting_bytes += message.payload.len() + message.headers.len();
             }
             Err(error) => {

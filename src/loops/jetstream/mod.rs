@@ -235,6 +235,11 @@ impl JetStreamLoop {
                     self.node.renew(&facts.accounts);
                     self.broker.renew(facts, now);
                 }
+                Mail::Report(asked, answer) => {
+                    let report = self.node.report(&asked, time, &mut publisher!(self, now));
+                    // Whoever asked may have given up.
+                    let _ = answer.send(report);
+                }
                 Mail::Shutdown => self.ending = true,
                 // These are for other loops.
                 Mail::Connection { .. }
