@@ -20,7 +20,7 @@ use nats_server::store::journal::{Journal, JournalDone, JournalOptions, StreamKe
 use nats_server::store::meta::Meta;
 use nats_server::store::stream::{Found, JobDone, Limits, NewMessage, StoreOptions, StreamStore};
 use nats_server::store::sync_pool::SyncPool;
-use nats_server::store::{StreamId, StreamSeq, Timestamp};
+use nats_server::store::{StreamSeq, Timestamp};
 
 const PAYLOAD: [u8; 128] = [b'x'; 128];
 const MESSAGES: usize = 100_000;

@@ -12,7 +12,10 @@ pub mod replies;
 pub mod sampling;
 
 use crate::options::Options;
-use crate::options::security::{AccountLimits, AccountOptions, TraceDestination};
+use crate::options::jetstream::{AccountJetStream, JetStreamOptions};
+use crate::options::security::{
+    AccountLimits, AccountOptions, Destination, Mapping, TraceDestination,
+};
 use exchange::Exchange;
 use interest::Interest;
 use mappings::Mappings;
@@ -65,6 +68,33 @@ pub struct Tenant {
     pub exchange: Exchange,
     /// Where it is told what became of messages that are part of a trace over many programs.
     pub trace: Option<TraceDestination>,
+    /// What its streams may have; `None`: it has none.
+    pub jetstream: Option<AccountJetStream>,
+}
+
+/// How a domain's own subjects become those of the API.
+fn domain_mappings(domain: &str) -> impl Iterator<Item = Mapping> + '_ {
+    const SAME: [&str; 7] = [
+        "INFO",
+        "STREAM.>",
+        "CONSUMER.>",
+        "DIRECT.>",
+        "META.>",
+        "SERVER.>",
+        "ACCOUNT.>",
+    ];
+    let same = SAME.iter().map(|rest| (*rest, format!("$JS.API.{rest}")));
+    let others = ["$KV.>", "$OBJ.>"]
+        .iter()
+        .map(|rest| (*rest, (*rest).to_owned()));
+    same.chain(others).map(move |(rest, to)| Mapping {
+        source: format!("$JS.{domain}.API.{rest}"),
+        destinations: vec![Destination {
+            subject: to,
+            weight: 100,
+            cluster: None,
+        }],
+    })
 }
 
 /// All accounts as they are configured at present.
@@ -99,6 +129,12 @@ impl Accounts {
         let global = AccountOptions {
             name: GLOBAL.into(),
             mappings: options.mappings.clone(),
+            // Where there are other accounts, they say which of them have streams.
+            jetstream: options
+                .accounts
+                .iter()
+                .all(|account| Some(&*account.name) == system)
+                .then(AccountJetStream::default),
             ..AccountOptions::default()
         };
         let own = AccountOptions {
@@ -108,7 +144,7 @@ impl Accounts {
         let mut faults = Vec::new();
         let named = std::iter::once(&global).chain(&options.accounts);
         for account in named.chain(system.map(|_| &own)) {
-            if let Err(fault) = accounts.add(account, system, old) {
+            if let Err(fault) = accounts.add(account, (system, &options.jetstream), old) {
                 faults.push(fault);
             }
         }
@@ -125,6 +161,14 @@ impl Accounts {
                     if let Some(system) = &system {
                         let (exchange, account) = (&mut tenant.exchange, &tenant.account);
                         exchange::system::import_services(exchange, account, system, accounts.seed);
+                        if options.jetstream.enabled {
+                            exchange::system::import_jetstream(
+                                exchange,
+                                account,
+                                system,
+                                accounts.seed,
+                            );
+                        }
                     }
                 }
             }
@@ -139,7 +183,7 @@ impl Accounts {
     fn add(
         &mut self,
         options: &AccountOptions,
-        system: Option<&str>,
+        (system, jetstream): (Option<&str>, &JetStreamOptions),
         old: Option<&Accounts>,
     ) -> Result<(), String> {
         let name = options.name.as_str();
@@ -161,11 +205,20 @@ impl Accounts {
             self.tenants.resize(at + 1, None);
         }
         self.numbers.insert(name.into(), number);
+        let is_system = system == Some(name);
+        let own = options
+            .jetstream
+            .filter(|_| jetstream.enabled && !is_system);
+        let mut mappings = options.mappings.clone();
+        if let Some(domain) = jetstream.domain.as_ref().filter(|_| own.is_some()) {
+            mappings.extend(domain_mappings(domain));
+        }
         self.tenants[at] = Some(Arc::new(Tenant {
             account,
             limits: options.limits,
-            mappings: Mappings::new(&options.mappings, None)?,
-            is_system: system == Some(name),
+            jetstream: own,
+            mappings: Mappings::new(&mappings, None)?,
+            is_system,
             exchange: Exchange::default(),
             trace: options.trace.clone(),
         }));

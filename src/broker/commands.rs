@@ -491,11 +491,13 @@ impl Broker {
             max_payload: own_max.map_or(facts.options.max_payload, |own| {
                 own.min(facts.options.max_payload)
             }),
+            jetstream: facts.options.jetstream.enabled,
             client_id: client.id.0,
             client_ip: client.addr.ip().to_canonical(),
             nonce: directory
                 .challenges()
                 .then(|| str::from_utf8(&nonce).unwrap_or_default()),
+            domain: facts.options.jetstream.domain.as_deref(),
             ldm: lame_duck,
             connect_info: answers_connect,
             remote_account: answers_connect.then_some(&client.account.name),

@@ -101,6 +101,9 @@ pub(super) struct Origin {
     pub(super) skip: u32,
 }
 
+/// Loops without clients: that of the server's own services, and that of streams.
+const SERVICE_LOOPS: usize = 2;
+
 /// No client's slot.
 pub(super) const NOBODY: u32 = u32::MAX;
 
@@ -125,9 +128,8 @@ impl Delivery {
             stalled: Vec::new(),
             closing: Vec::new(),
             held_back: Vec::new(),
-            // One more for the loop of the server's own services.
             outboxes: std::iter::repeat_with(Batch::default)
-                .take(loops + 1)
+                .take(loops + SERVICE_LOOPS)
                 .collect(),
             crossing: Vec::new(),
             trace: false,
@@ -161,7 +163,7 @@ impl Delivery {
                 len => len,
             },
         };
-        let loops = self.outboxes.len() - 1;
+        let loops = self.outboxes.len() - SERVICE_LOOPS;
         self.closed
             .set_max(options.max_closed_clients.div_ceil(loops.max(1)));
         self.skip_above = match options.no_fast_producer_stall {

@@ -4,6 +4,7 @@
 use super::closed::ClosedClient;
 use super::delivery::{NOBODY, Origin};
 use super::exchange::Journey;
+use super::message::Message;
 use super::{Broker, Facts, Turn, Wire};
 use crate::accounts::{Account, GLOBAL};
 use crate::base::clock::Mono;
@@ -37,11 +38,11 @@ impl Facts {
             host: &self.host,
             id: &self.id,
             cluster: "",
-            domain: "",
+            domain: options.jetstream.domain.as_deref().unwrap_or_default(),
             version: crate::options::VERSION,
             tags: &options.tags,
             metadata: &options.metadata,
-            jetstream: false,
+            jetstream: options.jetstream.enabled,
             flags: 0,
             seq: self.event_seq.fetch_add(1, Ordering::Relaxed) + 1,
             time,
@@ -208,6 +209,44 @@ impl Broker {
             skip: NOBODY,
         };
         let mut journey = Journey::new(nobody, None);
+        self.forward(account, &publish, None, &mut journey, turn)
+    }
+
+    /// Publishes a message of which subscribers are shown another subject than the one it goes to.
+    /// The payload has its line end behind it, and headers in front. Gives the number of deliveries.
+    pub fn publish_as<W: Wire>(
+        &mut self,
+        account: &Arc<Account>,
+        (to, shown): (&[u8], &[u8]),
+        reply: Option<&[u8]>,
+        payload: &[u8],
+        header_len: Option<usize>,
+        turn: &mut Turn<'_, W>,
+    ) -> usize {
+        let mut publish = Publish {
+            args: b"",
+            subject: shown,
+            reply,
+            header_len,
+            payload,
+            canonical: None,
+        };
+        let nobody = Origin {
+            slot: NOBODY,
+            skip: NOBODY,
+        };
+        let route = self.routes.route(&self.facts.accounts, account, to);
+        if route.beyond().is_none() {
+            if route.is_empty() {
+                return 0;
+            }
+            let message = Message::new(&publish, None, &mut self.scratch);
+            let outcome = self.delivery.deliver(route, &message, &nobody, turn);
+            return outcome.delivered;
+        }
+        publish.subject = to;
+        let mut journey = Journey::new(nobody, None);
+        journey.shown = (to != shown).then(|| shown.into());
         self.forward(account, &publish, None, &mut journey, turn)
     }
 

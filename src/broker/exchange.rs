@@ -74,6 +74,8 @@ pub(super) struct Journey {
     /// How many more times it may enter an account.
     left: usize,
     pub(super) crosses: bool,
+    /// The subject that subscribers are shown, if it is another than the message goes to.
+    pub(super) shown: Option<Box<[u8]>>,
 }
 
 impl Journey {
@@ -86,6 +88,7 @@ impl Journey {
             info: None,
             left: EXCHANGE_CALLS,
             crosses: false,
+            shown: None,
         }
     }
 
@@ -165,7 +168,11 @@ impl Broker {
         let route = route.clone();
         let mut delivered = 0;
         let mut deliver = |broker: &mut Broker, route, publish: &Publish<'_>, share| {
-            let message = Message::new(publish, shared, &mut broker.scratch);
+            let mut publish = *publish;
+            if let Some(shown) = &journey.shown {
+                (publish.subject, publish.canonical) = (shown, None);
+            }
+            let message = Message::new(&publish, shared, &mut broker.scratch);
             let (delivery, origin) = (&mut broker.delivery, &journey.origin);
             let outcome = match &journey.tracer {
                 None => delivery.deliver(route, &message, origin, turn),

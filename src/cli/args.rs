@@ -48,6 +48,8 @@ pub(super) struct Args {
     pub(super) tls_key: Option<OsString>,
     pub(super) tls_verify: Option<bool>,
     pub(super) tls_ca_cert: Option<OsString>,
+    pub(super) jetstream: Option<bool>,
+    pub(super) store_dir: Option<OsString>,
     pub(super) help_tls: Option<bool>,
     /// The first word that is no flag.
     pub(super) word: Option<OsString>,
@@ -95,6 +97,8 @@ impl Args {
             tls_key: last_os(typed, key::TLS_KEY)?,
             tls_verify: last(typed, key::TLS_VERIFY)?,
             tls_ca_cert: last_os(typed, key::TLS_CA_CERT)?,
+            jetstream: last(typed, key::JETSTREAM)?,
+            store_dir: last_os(typed, key::STORE_DIR)?,
             help_tls: last(typed, key::HELP_TLS)?,
             word: typed.opt_free_from_os_str(os)?,
             not_yet: normal.not_yet,

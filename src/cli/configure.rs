@@ -142,6 +142,7 @@ fn override_with(options: &mut Options, args: &Args) -> Result<(), UsageError> {
         (&args.pid_file, &mut options.pid_file),
         (&args.ports_file_dir, &mut options.ports_file_dir),
         (&args.log_file, &mut options.log.file),
+        (&args.store_dir, &mut options.jetstream.store_dir),
     ] {
         if let Some(path) = typed {
             *option = Some(PathBuf::from(path)).filter(|path| !path.as_os_str().is_empty());
@@ -150,6 +151,7 @@ fn override_with(options: &mut Options, args: &Args) -> Result<(), UsageError> {
     if let Some(loops) = narrow("loops", args.loops)? {
         options.loops = Some(loops);
     }
+    options.jetstream.enabled = args.jetstream.unwrap_or(options.jetstream.enabled);
     let log = &mut options.log;
     for (typed, option) in [
         (args.debug, &mut log.debug),

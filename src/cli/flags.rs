@@ -87,6 +87,8 @@ pub(super) mod key {
     pub(in crate::cli) const TLS_KEY: &str = "--tlskey\0";
     pub(in crate::cli) const TLS_VERIFY: &str = "--tlsverify\0";
     pub(in crate::cli) const TLS_CA_CERT: &str = "--tlscacert\0";
+    pub(in crate::cli) const JETSTREAM: &str = "--jetstream\0";
+    pub(in crate::cli) const STORE_DIR: &str = "--store_dir\0";
     pub(in crate::cli) const HELP: &str = "--help\0";
     pub(in crate::cli) const HELP_TLS: &str = "--help_tls\0";
     pub(in crate::cli) const HELP_CONFIG: &str = "--help_config\0";
@@ -242,9 +244,9 @@ pub(super) static FLAGS: &[Flag] = &[
     ready(&[], &["log_format"], Text("form"), Logging, &[key::LOG_FORMAT],
         "Form of log lines, text or json (default: text)"),
 
-    later(&["js"], &["jetstream"], Switch, JetStream,
+    ready(&["js"], &["jetstream"], Switch, JetStream, &[key::JETSTREAM],
         "Enable JetStream"),
-    later(&["sd"], &["store_dir"], Path("dir"), JetStream,
+    ready(&["sd"], &["store_dir"], Path("dir"), JetStream, &[key::STORE_DIR],
         "Directory for what JetStream stores"),
 
     ready(&[], &["user"], Text("user"), Authorization, &[key::USER],

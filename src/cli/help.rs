@@ -140,7 +140,7 @@ mod tests {
                 );
             }
         }
-        assert!(!text.contains("JetStream"));
+        assert!(!text.contains("Cluster Options"));
     }
 
     #[test]

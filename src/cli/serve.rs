@@ -19,8 +19,9 @@ use crate::base::text::PlainError;
 use crate::logging;
 use crate::options::{Options, VERSION};
 use crate::os::signals::{self, Signal, Signals};
-use crate::os::{interfaces, limits, malloc};
-use crate::server::{HttpAddr, Server};
+use crate::os::supervisor::{self, Notice, Supervisor};
+use crate::os::{interfaces, limits, lost_files, malloc};
+use crate::server::{HttpAddr, Server, Sockets};
 
 /// Larger payloads are warned of.
 const PAYLOAD_ADVISED_MAX: usize = 8 << 20;
@@ -33,8 +34,12 @@ const LAME_DUCK_SLACK: Duration = Duration::from_secs(2);
 
 /// Runs a server until a signal ends it.
 pub(super) fn serve(setup: Setup) -> ExitCode {
+    let inherited = supervisor::inherited();
     malloc::tune();
     limits::raise_open_files();
+    if let Err(e) = lost_files::survive() {
+        warn!("Files that are cut by others cannot be survived: {e}");
+    }
     // Before any other thread starts: what comes early waits its turn instead of killing.
     let signals = Signals::install();
     let log = match logging::init(&setup.options.log) {
@@ -49,10 +54,16 @@ pub(super) fn serve(setup: Setup) -> ExitCode {
     info!("  Version:  {VERSION}");
     info!("  Build:    {}", env!("CARGO_PKG_VERSION"));
 
-    let outcome = match signals {
-        Ok(signals) => Running::start(setup).map(|running| running.run(signals)),
-        Err(error) => Err(format!("Error handling signals: {error}")),
-    };
+    let outcome = signals
+        .map_err(|error| format!("Error handling signals: {error}"))
+        .and_then(|signals| {
+            let inherited = inherited.map_err(|error| {
+                format!("Error taking over the service manager's sockets: {error}")
+            })?;
+            let running = Running::start(setup, Sockets::sort(inherited)?)?;
+            running.run(signals);
+            Ok(())
+        });
     if let Err(reason) = &outcome {
         logging::fatal(reason);
     }
@@ -87,6 +98,9 @@ struct Running {
     pid_file: Option<PidFile>,
     ports_file: Option<PortsFile>,
     lame_duck: Option<LameDuck>,
+    supervisor: Supervisor,
+    /// When the supervisor is to be told next that the server is alive, if it watches.
+    alive_at: Option<Mono>,
 }
 
 /// Lame duck mode as far as the main thread has to do with it.
@@ -97,7 +111,7 @@ struct LameDuck {
 }
 
 impl Running {
-    fn start(setup: Setup) -> Result<Running, String> {
+    fn start(setup: Setup, sockets: Sockets) -> Result<Running, String> {
         let Setup {
             options,
             args,
@@ -124,7 +138,12 @@ impl Running {
         }
         let pid_path = options.pid_file.clone();
         let ports_dir = options.ports_file_dir.clone();
-        let server = Server::start(options).map_err(|error| error.to_string())?;
+        // A manager that cannot be told is no reason not to serve.
+        let supervisor = Supervisor::from_env().unwrap_or_else(|e| {
+            warn!("Error reaching the service manager: {}", PlainError(&e));
+            Supervisor::default()
+        });
+        let server = Server::start_on(options, sockets).map_err(|error| error.to_string())?;
         // Only now: a server that found its port taken leaves the file of the one that runs.
         let pid_file = match pid_path.as_deref().map(PidFile::write).transpose() {
             Ok(file) => file,
@@ -147,20 +166,57 @@ impl Running {
             move || ask_for_reload(&waiters)
         });
         info!("Server is ready");
-        Ok(Running {
+        let running = Running {
             server,
             waiters,
             args,
             pid_file,
             ports_file,
             lame_duck: None,
-        })
+            alive_at: supervisor.watchdog().map(|_| clock::mono()),
+            supervisor,
+        };
+        running.tell_ready();
+        Ok(running)
+    }
+
+    fn tell_ready(&self) {
+        let at = self.server.addr();
+        let status = format!("Listening for client connections on {at}");
+        self.supervisor.tell(&Notice::Ready(status));
+    }
+
+    /// Tells the supervisor, if it watches and half of its time is over, that the server is alive;
+    /// which it is if every loop of clients is.
+    fn feed_watchdog(&mut self) {
+        let Some(watchdog) = self.supervisor.watchdog() else {
+            return;
+        };
+        let now = clock::mono();
+        if self.alive_at.is_some_and(|at| at > now) {
+            return;
+        }
+        let pause = if self.server.figures().is_alive() {
+            self.supervisor.tell(&Notice::Alive);
+            watchdog / 2
+        } else {
+            warn!("A client loop does not answer");
+            watchdog / 8
+        };
+        self.alive_at = Some(now + pause);
+    }
+
+    /// How long to wait for a signal at most.
+    fn patience(&self) -> Option<Duration> {
+        let look = self.lame_duck.is_some().then_some(LAME_DUCK_LOOK);
+        let feed = self.alive_at.map(|at| at.since(clock::mono()));
+        look.into_iter().chain(feed).min()
     }
 
     fn run(mut self, mut signals: Signals) {
         loop {
-            let patience = self.lame_duck.is_some().then_some(LAME_DUCK_LOOK);
-            if let Some(signal) = signals.wait(patience) {
+            self.feed_watchdog();
+            if let Some(signal) = signals.wait(self.patience()) {
                 info!("Trapped \"{signal}\" signal");
                 if self.handle(signal) {
                     break;
@@ -171,6 +227,7 @@ impl Running {
             }
         }
         info!("Initiating Shutdown...");
+        self.supervisor.tell(&Notice::Stopping(LAME_DUCK_SLACK));
         self.server.shutdown();
         drop(self.ports_file);
         drop(self.pid_file);
@@ -184,7 +241,9 @@ impl Running {
             // A server on its way out anyway takes its time.
             Signal::Terminate => return self.lame_duck.is_none(),
             Signal::Hangup => {
+                self.supervisor.tell(&Notice::Reloading);
                 let outcome = self.reload();
+                self.tell_ready();
                 if let Err(reason) = &outcome {
                     error!("Failed to reload server configuration: {reason}");
                 }
@@ -289,6 +348,8 @@ impl Running {
         }
         info!("Entering lame duck mode, stop accepting new clients");
         self.server.enter_lame_duck();
+        let patience = self.server.options().lame_duck_duration + 2 * LAME_DUCK_SLACK;
+        self.supervisor.tell(&Notice::Stopping(patience));
         self.lame_duck = Some(LameDuck {
             since: clock::mono(),
             closing: false,

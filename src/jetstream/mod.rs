@@ -1,3 +1,9 @@
-//! JetStream: streams and consumers on top of the store.
+//! JetStream: streams and consumers on top of the store, without sockets, files or clocks of their own.
 
 pub mod api;
+pub mod consumer;
+mod kept;
+pub mod node;
+pub mod out;
+pub mod report;
+pub mod stream;

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod inbox;
+pub mod jetstream;
 mod link;
 pub mod monitor;
 pub mod system;

@@ -243,6 +243,8 @@ impl SystemLoop {
                 | Mail::Verified { .. }
                 | Mail::HoldBack(_)
                 | Mail::Survey(_)
+                | Mail::Task(_)
+                | Mail::Report(..)
                 | Mail::Shed(_) => {}
             }
         }

@@ -26,6 +26,15 @@ pub fn listen(host: &str, port: u16) -> io::Result<TcpListener> {
     Err(last)
 }
 
+/// Takes over a socket that is listening already.
+///
+/// # Errors
+/// It cannot be told not to block.
+pub fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    Ok(TcpListener::from_std(listener))
+}
+
 fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     if cfg!(unix) {

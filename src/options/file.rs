@@ -518,6 +518,8 @@ mod tests {
         ),
         ("tls", "{verify: true}"),
         ("allow_non_tls", "true"),
+        ("jetstream", "enabled"),
+        ("store_dir storedir", "/s"),
         ("debug", "yes"),
         ("trace", "on"),
         ("trace_verbose", "true"),
@@ -593,8 +595,7 @@ mod tests {
         trusted=x resolver=MEMORY account_resolver=MEM accounts_resolver=MEM resolver_tls={} \
         resolver_preload={} resolver_pinned_accounts=x proxy_protocol=true ocsp=true \
         ocsp_cache=true cluster={} gateway={} leafnodes={} leaf={} connect_error_reports=1 \
-        reconnect_error_reports=1 websocket={} ws={} mqtt={} jetstream=true store_dir=/x \
-        storedir=/x default_js_domain={} feature_flags={}";
+        reconnect_error_reports=1 websocket={} ws={} mqtt={} default_js_domain={} feature_flags={}";
 
     #[test]
     fn keys_of_features_to_come_are_refused_by_name_and_place() {
@@ -639,7 +640,6 @@ mod tests {
                 "t.conf:9:18: unknown field \"usr\", did you mean \"user\"?",
                 "t.conf:10:21: error parsing handshake_timeout: invalid duration \"never\"",
                 "not supported yet: leafnodes at t.conf:12:1",
-                "not supported yet: jetstream at t.conf:13:1",
                 "t.conf:13:47: store: expected text, but got the number 5",
             ]
         );

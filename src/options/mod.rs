@@ -10,6 +10,7 @@ mod blocks;
 mod check;
 mod check_security;
 mod file;
+pub mod jetstream;
 mod keys;
 mod log;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use keys::{Documented, documented};
 pub use log::{LogFormat, LogOptions};
 pub use reload::{Change, Refused};
 
+use jetstream::JetStreamOptions;
 use security::{AccountOptions, Authorization, Mapping};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -141,6 +143,7 @@ pub struct Options {
     /// Bytes that may wait to be written to all connections of the server together, not below
     /// `max_pending`; half of the machine's memory if `None`. Not in the reference.
     pub pending_total_max: Option<usize>,
+    pub jetstream: JetStreamOptions,
 }
 
 /// What happens to a connection that takes too long to be written to.
@@ -198,6 +201,7 @@ impl Default for Options {
             ping_max: 2,
             connect_deadline: Duration::from_secs(30),
             pending_total_max: None,
+            jetstream: JetStreamOptions::default(),
         }
     }
 }

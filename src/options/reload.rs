@@ -1,5 +1,6 @@
 //! What it takes to go from one set of options to another while the server runs.
 
+use super::jetstream::JetStreamOptions;
 use super::security::User;
 use super::{LogFormat, Options, WriteTimeout};
 use crate::base::text::GoDuration;
@@ -123,6 +124,14 @@ const FIELDS: &[Field] = &[
     fixed("http_base_path", "HTTPBasePath", |o| o.http_base_path.clone()),
     fixed("prof_port", "ProfPort", |o| o.prof_port.to_string()),
 
+    field("jetstream", Some("JetStream"), Compare::Apart(
+        |a, b| apart_from_store(a) != apart_from_store(b),
+        Some(|o| if o.jetstream.enabled { "enabled".into() } else { "disabled".into() }),
+    )),
+    fixed("store_dir", "StoreDir", |o| {
+        text(o.jetstream.store_dir.as_ref().map(|p| p.display()))
+    }),
+
     unseen("authorization", |a, b| a.authorization != b.authorization),
     unseen("accounts", |a, b| a.accounts != b.accounts),
     unseen("mappings", |a, b| a.mappings != b.mappings),
@@ -191,6 +200,14 @@ const FIELDS: &[Field] = &[
         GoDuration(o.lame_duck_grace_period).to_string()
     }),
 ];
+
+/// JetStream without its directory, which is a key of its own.
+fn apart_from_store(options: &Options) -> JetStreamOptions {
+    JetStreamOptions {
+        store_dir: None,
+        ..options.jetstream.clone()
+    }
+}
 
 fn text(value: Option<impl Display>) -> String {
     value.map_or(String::new(), |value| value.to_string())
@@ -320,6 +337,11 @@ mod tests {
             ping_max: 1,
             connect_deadline: second,
             pending_total_max: Some(1),
+            jetstream: JetStreamOptions {
+                enabled: true,
+                store_dir: Some("s".into()),
+                ..JetStreamOptions::default()
+            },
         }
     }
 
@@ -339,8 +361,9 @@ mod tests {
         let log = written.split("    log: LogOptions {").nth(1).unwrap();
         let log = log.split("\n    },").next().unwrap();
         let options = names("    ", &written) - 1 + names("        ", log);
-        // The handshakes a second are a part of `tls` and compared apart.
-        assert_eq!(options, FIELDS.len() - 1, "{written}");
+        // The handshakes a second are a part of `tls` and compared apart, as is the directory of
+        // JetStream.
+        assert_eq!(options, FIELDS.len() - 2, "{written}");
         assert_eq!(old.changes(&old), Ok(Vec::new()));
     }
 

@@ -4,6 +4,7 @@
 //! to something, is checked before anybody uses them.
 
 use super::Secret;
+use super::jetstream::AccountJetStream;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,6 +121,8 @@ pub struct AccountOptions {
     pub mappings: Vec<Mapping>,
     pub limits: AccountLimits,
     pub trace: Option<TraceDestination>,
+    /// What its streams may have; `None`: it has none.
+    pub jetstream: Option<AccountJetStream>,
 }
 
 /// Where it is told what became of those messages of an account that are part of a trace over many

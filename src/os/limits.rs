@@ -60,6 +60,36 @@ pub fn lower_priority() {
 #[cfg(not(target_os = "linux"))]
 pub fn lower_priority() {}
 
+/// Bytes that are free for this process on the disk with the directory `dir`, which exists. `None`
+/// where that cannot be told.
+#[cfg(unix)]
+#[allow(
+    unsafe_code,
+    reason = "the standard library does not tell of file systems"
+)]
+pub fn free_disk(dir: &Path) -> Option<u64> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(dir.as_os_str().as_bytes()).ok()?;
+    // SAFETY: all of its fields are integers, for which zeros are valid.
+    let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `path` is a C string and `stat` a statvfs, and both outlive the call, which writes to
+    // the latter only.
+    let read = unsafe { libc::statvfs(path.as_ptr(), &raw mut stat) };
+    #[allow(
+        clippy::useless_conversion,
+        clippy::unnecessary_cast,
+        reason = "the types of the fields differ between systems"
+    )]
+    let bytes = (stat.f_bavail as u64).checked_mul(stat.f_frsize as u64)?;
+    (read == 0).then_some(bytes)
+}
+
+/// The same where it cannot be told.
+#[cfg(not(unix))]
+pub fn free_disk(_dir: &Path) -> Option<u64> {
+    None
+}
+
 /// Bytes of memory that this process can hope for: those of the machine, or the limit of its
 /// control group where that is lower. `None` where neither can be told.
 pub fn total_memory() -> Option<u64> {

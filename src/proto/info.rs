@@ -33,11 +33,17 @@ pub struct Info<'a> {
     pub tls_available: bool,
     /// Bytes in a message, headers included.
     pub max_payload: usize,
+    /// Whether there are streams.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub jetstream: bool,
     pub client_id: u64,
     pub client_ip: IpAddr,
     /// What a client that is known by its key has to sign.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nonce: Option<&'a str>,
+    /// The domain of the streams.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<&'a str>,
     /// The server is about to disconnect its clients, who should go elsewhere.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ldm: bool,
@@ -85,9 +91,11 @@ mod tests {
             tls_verify: false,
             tls_available: false,
             max_payload: 1048576,
+            jetstream: false,
             client_id: 5,
             client_ip: "127.0.0.1".parse().unwrap(),
             nonce: None,
+            domain: None,
             ldm: false,
             connect_info: false,
             remote_account: None,

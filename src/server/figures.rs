@@ -5,6 +5,7 @@ use crate::base::clock::{self, Mono};
 use crate::base::limits::SURVEY_PATIENCE;
 use crate::broker::Facts;
 use crate::broker::survey::{Question, Report, Survey, Totals};
+use crate::jetstream;
 use crate::loops::client::Peers;
 use crate::loops::inbox::Mail;
 use crate::monitor::Source;
@@ -13,7 +14,7 @@ use crate::net::tls::ServerTls;
 use crate::os::vitals;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, SystemTime};
 
@@ -28,6 +29,8 @@ pub struct Figures {
     cores: usize,
     listener: SocketAddr,
     lame_duck: AtomicBool,
+    /// Whether clients are not served yet, as streams are being opened.
+    recovering: AtomicBool,
     /// Whether clients are no longer served.
     ended: AtomicBool,
     http: Mutex<HttpVitals>,
@@ -62,6 +65,7 @@ impl Figures {
             cores,
             listener,
             lame_duck: AtomicBool::new(false),
+            recovering: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             http: Mutex::default(),
             config: Mutex::new(ConfigVitals {
@@ -101,6 +105,11 @@ impl Figures {
         *lock(&self.tls_not_after) = tls.and_then(ServerTls::not_after);
     }
 
+    /// Streams are being opened, or all of them are.
+    pub(super) fn note_recovering(&self, recovering: bool) {
+        self.recovering.store(recovering, Ordering::Relaxed);
+    }
+
     /// Clients are no longer served.
     pub(super) fn note_end(&self) {
         self.ended.store(true, Ordering::Relaxed);
@@ -116,6 +125,32 @@ impl Figures {
         if let Some(count) = lock(&self.http).requests.get_mut(path) {
             *count += 1;
         }
+    }
+
+    /// Whether every client loop answers within [`SURVEY_PATIENCE`].
+    pub fn is_alive(&self) -> bool {
+        let reports = self.put(&Question::Totals);
+        reports.into_iter().all(|report| report.is_some())
+    }
+
+    /// Puts a question to each client loop, and waits for their answers together.
+    fn put(&self, question: &Question) -> Vec<Option<Report>> {
+        let deadline = clock::mono() + SURVEY_PATIENCE;
+        let mut answers = Vec::new();
+        for inbox in &self.peers.inboxes {
+            let (answer, receiver) = channel();
+            let question = question.clone();
+            let sent = inbox.send(Mail::Survey(Survey { question, answer }));
+            if let Err(e) = sent {
+                log::error!("Error waking a client loop: {e}");
+            }
+            answers.push(receiver);
+        }
+        let wait = |answer: Receiver<Report>| {
+            let left = deadline.since(clock::mono());
+            answer.recv_timeout(left).ok()
+        };
+        answers.into_iter().map(wait).collect()
     }
 
     fn cpu_percent(&self) -> (f64, Duration) {
@@ -145,7 +180,7 @@ impl Source for Figures {
 
     fn vitals(&self) -> Vitals {
         let (cpu_percent, cpu) = self.cpu_percent();
-        let ended = self.ended.load(Ordering::Relaxed);
+        let ended = self.ended.load(Ordering::Relaxed) || self.recovering.load(Ordering::Relaxed);
         Vitals {
             start: self.start,
             now: clock::wall(),
@@ -166,22 +201,9 @@ impl Source for Figures {
     }
 
     fn ask(&self, question: Question) -> Vec<Report> {
-        let deadline = clock::mono() + SURVEY_PATIENCE;
         let totals = matches!(question, Question::Totals);
-        let mut answers = Vec::new();
-        for inbox in &self.peers.inboxes {
-            let (answer, receiver) = channel();
-            let question = question.clone();
-            let sent = inbox.send(Mail::Survey(Survey { question, answer }));
-            if let Err(e) = sent {
-                log::error!("Error waking a client loop: {e}");
-            }
-            answers.push(receiver);
-        }
         let mut reports = Vec::new();
-        for (at, answer) in answers.iter().enumerate() {
-            let left = deadline.since(clock::mono());
-            let report = answer.recv_timeout(left).ok();
+        for (at, report) in self.put(&question).into_iter().enumerate() {
             if !totals {
                 reports.extend(report);
                 continue;
@@ -197,6 +219,15 @@ impl Source for Figures {
             );
         }
         reports
+    }
+
+    fn jetstream(&self, asked: &jetstream::report::Question) -> Option<jetstream::report::Report> {
+        let inbox = self.peers.jetstream.as_ref()?;
+        let (answer, receiver) = channel();
+        if let Err(e) = inbox.send(Mail::Report(Box::new(asked.clone()), answer)) {
+            log::error!("Error waking the loop of JetStream: {e}");
+        }
+        receiver.recv_timeout(SURVEY_PATIENCE).ok()
     }
 
     fn threads(&self) -> Vec<ThreadVitals> {

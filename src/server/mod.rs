@@ -1,12 +1,15 @@
 //! Puts a server together: key, account, loops and listeners; and takes it apart again.
 
 mod figures;
+mod jetstream;
 mod monitoring;
 mod operations;
 mod profiling;
 mod site;
+mod sockets;
 
 pub use figures::Figures;
+pub use sockets::Sockets;
 
 use crate::accounts::Accounts;
 use crate::accounts::interest::LoopId;
@@ -16,10 +19,11 @@ use crate::base::text::PlainError;
 use crate::broker::{Broker, Facts};
 use crate::loops::client::{ClientLoop, Peers};
 use crate::loops::inbox::{Inbox, Mail};
+use crate::loops::jetstream::{JetStreamLoop, StoreError};
 use crate::loops::monitor::Monitor;
 use crate::loops::system::SystemLoop;
 use crate::loops::verifier::Verifier;
-use crate::net::listen::{Acceptor, listen};
+use crate::net::listen::{Acceptor, adopt, listen};
 use crate::net::tls::{ServerTls, TlsError};
 use crate::nkey::ServerKey;
 use crate::options::Options;
@@ -46,6 +50,8 @@ pub struct Server {
     threads: Vec<JoinHandle<()>>,
     /// The loop of the system account.
     system: Option<JoinHandle<()>>,
+    /// The loop of JetStream, if there is one.
+    jetstream: Option<JoinHandle<()>>,
     monitor: Option<Monitor>,
     monitor_addr: Option<HttpAddr>,
     profile_addr: Option<HttpAddr>,
@@ -108,6 +114,8 @@ pub enum StartError {
     Profiling(String, io::Error),
     /// A thread or a poll could not be had.
     Loop(io::Error),
+    /// The store of JetStream cannot be used.
+    Store(StoreError),
     /// What is wrong with accounts and users.
     Security(Vec<String>),
     /// What is wrong with the settings or files of TLS.
@@ -134,6 +142,7 @@ impl fmt::Display for StartError {
             }
             StartError::Random(e) => write!(f, "Error getting random numbers: {e}"),
             StartError::Loop(e) => write!(f, "Error starting a loop: {e}"),
+            StartError::Store(e) => write!(f, "Can't start JetStream: {e}"),
             StartError::Security(faults) => f.write_str(&faults.join("\n")),
             StartError::Tls(e) => e.fmt(f),
         }
@@ -148,6 +157,7 @@ impl std::error::Error for StartError {
             | StartError::Profiling(_, e)
             | StartError::Loop(e) => Some(e),
             StartError::Tls(e) => Some(e),
+            StartError::Store(e) => Some(e),
             StartError::Random(_) | StartError::Security(_) => None,
         }
     }
@@ -165,6 +175,14 @@ impl Server {
     /// The address cannot be listened on, a file of TLS does not hold what it should, or the system
     /// lacks what the loops need.
     pub fn start(options: Options) -> Result<Server, StartError> {
+        Server::start_on(options, Sockets::default())
+    }
+
+    /// [`Server::start`] with sockets that are listening already.
+    ///
+    /// # Errors
+    /// As there; and a socket for monitoring, where that is not configured.
+    pub fn start_on(options: Options, sockets: Sockets) -> Result<Server, StartError> {
         let tls = load_tls(&options).map_err(StartError::Tls)?;
         let http_tls = monitoring::load_tls(&options).map_err(StartError::Tls)?;
         let mut seed = [0; 32];
@@ -180,7 +198,7 @@ impl Server {
 
         let sites = monitoring::Sites {
             profiling: monitoring::bind_profiling(&options)?,
-            monitoring: monitoring::bind(&options)?,
+            monitoring: monitoring::bind(&options, sockets.monitor)?,
             tls: http_tls,
         };
         let port = match options.port {
@@ -192,7 +210,11 @@ impl Server {
             })?,
         };
         let at = |e: io::Error| StartError::Listen(join(&options.host, port), e);
-        let listener = listen(&options.host, port).map_err(at)?;
+        let listener = match sockets.client {
+            Some(socket) => adopt(socket),
+            None => listen(&options.host, port),
+        };
+        let listener = listener.map_err(at)?;
         let addr = listener.local_addr().map_err(at)?;
 
         let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -226,10 +248,19 @@ impl Server {
             inboxes.push(Inbox::new(waker));
         }
         let (system_poll, waker) = SystemLoop::poll().map_err(StartError::Loop)?;
+        let mut jetstream = None;
+        let mut jetstream_inbox = None;
+        if facts.options.jetstream.enabled {
+            let place = jetstream::take_store(&facts)?;
+            let (poll, waker) = JetStreamLoop::poll().map_err(StartError::Loop)?;
+            jetstream = Some((poll, place));
+            jetstream_inbox = Some(Inbox::new(waker));
+        }
         let connections = (0..loops).map(|_| AtomicUsize::new(0)).collect();
         let peers = Arc::new(Peers {
             inboxes,
             system: Inbox::new(waker),
+            jetstream: jetstream_inbox,
             accepted: AtomicU64::new(0),
             connections,
             connections_max,
@@ -260,6 +291,7 @@ impl Server {
             figures,
             threads: Vec::new(),
             system: None,
+            jetstream: None,
             monitor: None,
             monitor_addr: sites.monitoring.as_ref().map(|bound| bound.at),
             profile_addr: sites.profiling.as_ref().map(|bound| bound.at),
@@ -271,6 +303,9 @@ impl Server {
         let memory = Box::new(move || profiling::memory(&*figures));
         let monitor = sites.start(&facts.options, Arc::new(site), memory);
         server.monitor = monitor.map_err(StartError::Loop)?;
+        if let Some(own) = jetstream {
+            server.start_jetstream(own, loops, number(pick_seed).rotate_left(17))?;
+        }
         for (me, poll) in polls.into_iter().enumerate() {
             let owner = LoopId(u16::try_from(me).expect("there are few loops"));
             let seed = number(pick_seed).wrapping_add(me as u64);
@@ -423,7 +458,7 @@ impl Server {
     }
 
     fn tell(&self, mail: impl Fn() -> Mail) {
-        for inbox in self.peers.inboxes.iter().chain([&self.peers.system]) {
+        for inbox in self.peers.all() {
             send(inbox, mail());
         }
     }
@@ -451,6 +486,15 @@ impl Server {
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 log::error!("A client loop ended with a panic");
+            }
+        }
+        // Last, so that what clients published until their end is stored.
+        if let Some(jetstream) = self.jetstream.take() {
+            if let Some(inbox) = &self.peers.jetstream {
+                send(inbox, Mail::Shutdown);
+            }
+            if jetstream.join().is_err() {
+                log::error!("The loop of JetStream ended with a panic");
             }
         }
     }

@@ -5,7 +5,7 @@ use super::{HttpAddr, StartError};
 use crate::base::address::join;
 use crate::loops::monitor::{Monitor, Site};
 use crate::monitor::http::Handler;
-use crate::net::listen::listen;
+use crate::net::listen::{adopt, listen};
 use crate::net::tls::{ServerTls, TlsError};
 use crate::options::Options;
 use crate::options::tls::TlsOptions;
@@ -34,18 +34,33 @@ pub(super) fn bind_profiling(options: &Options) -> Result<Option<Bound>, StartEr
     Ok(Some(bound))
 }
 
-/// Listens for monitoring, if that is configured.
+/// Listens for monitoring, if that is configured; on this socket, if there is one.
 ///
 /// # Errors
-/// The address cannot be listened on.
-pub(super) fn bind(options: &Options) -> Result<Option<Bound>, StartError> {
+/// The address cannot be listened on, or there is a socket and monitoring is not configured.
+pub(super) fn bind(
+    options: &Options,
+    socket: Option<std::net::TcpListener>,
+) -> Result<Option<Bound>, StartError> {
     let (port, scheme) = match (options.http_port, options.https_port) {
-        (0, 0) => return Ok(None),
+        (0, 0) => match socket.map(|socket| socket.local_addr()) {
+            None => return Ok(None),
+            Some(at) => {
+                let at = at.map_or_else(|e| e.to_string(), |at| at.to_string());
+                let error =
+                    "the service manager has a socket for monitoring, which is not configured";
+                return Err(StartError::Monitor(at, io::Error::other(error)));
+            }
+        },
         (0, port) => (port, "https"),
         (port, _) => (port, "http"),
     };
     let host = options.monitor_host();
-    let bound = bind_to(scheme, host, port).map_err(|(at, e)| StartError::Monitor(at, e))?;
+    let bound = match socket {
+        Some(socket) => take(scheme, socket).map_err(|e| (host.to_owned(), e)),
+        None => bind_to(scheme, host, port),
+    };
+    let bound = bound.map_err(|(at, e)| StartError::Monitor(at, e))?;
     let at = join(host, bound.at.addr.port());
     info!("Starting {scheme} monitor on {at}");
     Ok(Some(bound))
@@ -56,6 +71,13 @@ fn bind_to(scheme: &'static str, host: &str, port: i32) -> Result<Bound, (String
     let failed = |e: io::Error| (join(host, port), e);
     let listener = listen(host, port).map_err(failed)?;
     let addr = listener.local_addr().map_err(failed)?;
+    let at = HttpAddr { scheme, addr };
+    Ok(Bound { listener, at })
+}
+
+fn take(scheme: &'static str, socket: std::net::TcpListener) -> io::Result<Bound> {
+    let listener = adopt(socket)?;
+    let addr = listener.local_addr()?;
     let at = HttpAddr { scheme, addr };
     Ok(Bound { listener, at })
 }

@@ -23,6 +23,7 @@ pub mod directory;
 pub mod disk;
 pub mod error;
 pub mod file;
+pub mod hard_state;
 pub mod index;
 pub mod journal;
 pub mod memory;

@@ -17,6 +17,7 @@ mod client;
 mod config;
 mod differential;
 mod errors;
+mod jetstream;
 mod login;
 mod mkpasswd;
 mod monitor;
@@ -37,6 +38,8 @@ mod protocol;
 mod routing;
 #[cfg(unix)]
 mod seeds;
+#[cfg(target_os = "linux")]
+mod supervisor;
 mod support;
 mod system;
 mod tls;

@@ -82,3 +82,56 @@ pub(in crate::accounts) fn import_services(
         exchange.services.insert(subject, Arc::new(import), seed);
     }
 }
+
+/// The subjects of requests to JetStream, all of which the system account serves.
+const JETSTREAM: &str = "$JS.API.>";
+
+/// Those of them that accounts ask there. Others they ask in themselves: for messages.
+const JETSTREAM_REQUESTS: &[&str] = &[
+    "$JS.API.INFO",
+    "$JS.API.STREAM.>",
+    "$JS.API.CONSUMER.CREATE.>",
+    "$JS.API.CONSUMER.DURABLE.>",
+    "$JS.API.CONSUMER.NAMES.*",
+    "$JS.API.CONSUMER.LIST.*",
+    "$JS.API.CONSUMER.INFO.*.*",
+    "$JS.API.CONSUMER.DELETE.*.*",
+    "$JS.API.CONSUMER.PAUSE.*.*",
+    "$JS.API.CONSUMER.UNPIN.*.*",
+    "$JS.API.CONSUMER.LEADER.>",
+    "$JS.API.META.>",
+    "$JS.API.SERVER.>",
+    "$JS.API.ACCOUNT.>",
+];
+
+/// Lets an account ask JetStream.
+pub(in crate::accounts) fn import_jetstream(
+    exchange: &mut Exchange,
+    account: &Account,
+    system: &Arc<Account>,
+    seed: u64,
+) {
+    if account.number == system.number {
+        return;
+    }
+    let export = Arc::new(ServiceExport {
+        account: system.number,
+        subject: JETSTREAM.into(),
+        response_type: ResponseType::Singleton,
+        threshold: THRESHOLD,
+        latency: None,
+        allow_trace: false,
+    });
+    for subject in JETSTREAM_REQUESTS {
+        let Ok(mapper) = Mapper::backwards(subject, subject) else {
+            continue;
+        };
+        let import = ServiceImport {
+            exporter: system.clone(),
+            mapper,
+            export: export.clone(),
+            share: true,
+        };
+        exchange.services.insert(subject, Arc::new(import), seed);
+    }
+}

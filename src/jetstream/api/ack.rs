@@ -3,9 +3,9 @@
 
 use super::pull::{self, PullRequest};
 use crate::base::duration;
+use crate::base::text::push_decimal;
 use crate::json::Nanos;
 use crate::json::decode::{document, object};
-use std::io::Write;
 
 /// A delivery of a message, as the subject has it on which it is acknowledged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -56,11 +56,17 @@ impl AckSubject {
             timestamp,
             pending,
         } = delivery;
-        let wrote = write!(
-            out,
-            "{delivered}.{stream_seq}.{consumer_seq}.{timestamp}.{pending}"
-        );
-        debug_assert!(wrote.is_ok(), "a vector takes everything");
+        let timestamp = u64::try_from(*timestamp).unwrap_or(0);
+        push_decimal(out, *delivered);
+        for number in [*stream_seq, *consumer_seq, timestamp, *pending] {
+            out.push(b'.');
+            push_decimal(out, number);
+        }
+    }
+
+    /// Bytes of memory that are owned.
+    pub fn memory_bytes(&self) -> usize {
+        self.prefix.capacity()
     }
 
     /// The subject that a consumer subscribes to, so that it gets its acknowledgements in the form

@@ -15,8 +15,7 @@ impl ClientLoop {
         let mut crossing = std::mem::take(&mut self.slots);
         self.broker.take_crossing(&mut crossing);
         let peers = self.peers.clone();
-        let mut inboxes = peers.inboxes.iter().chain([&peers.system]);
-        let overloaded = inboxes.any(Inbox::is_overloaded);
+        let overloaded = peers.all().any(Inbox::is_overloaded);
         for client in crossing.drain(..).filter(|_| overloaded) {
             self.hold_back(client, now);
         }

@@ -50,6 +50,8 @@ pub struct Peers {
     /// The mailbox of the loop that serves the system account; batches for it name the loop after
     /// the last one with clients.
     pub system: Inbox,
+    /// The mailbox of the loop with the streams, if there is one, which comes after that.
+    pub jetstream: Option<Inbox>,
     /// Connections that were ever accepted.
     pub accepted: AtomicU64,
     pub connections: Vec<AtomicUsize>,
@@ -60,6 +62,12 @@ pub struct Peers {
 }
 
 impl Peers {
+    /// The mailboxes of all loops.
+    pub fn all(&self) -> impl Iterator<Item = &Inbox> {
+        let own = self.inboxes.iter().chain([&self.system]);
+        own.chain(&self.jetstream)
+    }
+
     /// Connections of all loops.
     pub fn total(&self) -> usize {
         self.connections
@@ -70,7 +78,14 @@ impl Peers {
 
     /// Passes a batch on to another loop, and leaves an empty one.
     pub(super) fn pass(&self, from: LoopId, to: LoopId, batch: &mut Batch) {
-        let inbox = self.inboxes.get(usize::from(to.0)).unwrap_or(&self.system);
+        let inbox = match usize::from(to.0).checked_sub(self.inboxes.len()) {
+            None => &self.inboxes[usize::from(to.0)],
+            Some(0) => &self.system,
+            Some(_) => match &self.jetstream {
+                Some(inbox) => inbox,
+                None => return batch.clear(),
+            },
+        };
         let full = std::mem::replace(batch, inbox.empty_batch());
         if let Err(e) = inbox.send(Mail::Batch(from, full)) {
             error!("Error waking a loop: {e}");
@@ -429,7 +444,7 @@ impl ClientLoop {
                     self.surveying = true;
                 }
                 // These are for the loop of the system account.
-                Mail::Changed(_) | Mail::Late(_) => {}
+                Mail::Changed(_) | Mail::Late(_) | Mail::Task(_) | Mail::Report(..) => {}
                 Mail::Shed(count) => self.broker.shed(count),
                 Mail::LameDuck { grace, duration } => self.enter_lame_duck(grace, duration, now),
                 Mail::Shutdown => self.ending = true,

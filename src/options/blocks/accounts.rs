@@ -1,7 +1,7 @@
 //! `accounts`: names only, or what each account has.
 
 use super::users::{apply_defaults, is_key, shown, users};
-use super::{entries, exchange, int, map, mappings, permissions, text, texts, trace};
+use super::{entries, exchange, int, jetstream, map, mappings, permissions, text, texts, trace};
 use crate::base::text::quoted;
 use crate::config::{Kind, Map, Value};
 use crate::nkey::Prefix;
@@ -77,6 +77,7 @@ fn account(name: &str, value: &Value, check: &mut Check<'_>) -> AccountOptions {
             "default_permissions" => default = Some(Arc::new(permissions::read(value, check))),
             "msg_trace" => account.trace = trace::read(entry, check),
             "limits" => account.limits = limits(value),
+            "jetstream" => account.jetstream = jetstream::account(value, check),
             _ => {}
         }
     }

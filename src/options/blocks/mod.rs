@@ -5,6 +5,7 @@
 
 mod accounts;
 mod exchange;
+mod jetstream;
 mod mappings;
 mod permissions;
 mod proxies;
@@ -15,6 +16,7 @@ mod trace;
 mod users;
 
 pub(super) use accounts::accounts;
+pub(super) use jetstream::jetstream;
 pub(super) use mappings::mappings;
 pub(super) use proxies::proxies;
 pub(super) use tls::tls;

@@ -1,4 +1,5 @@
 use crate::config::{Nothing, parse};
+use crate::options::jetstream::{AccountJetStream, Cipher, JetStreamOptions, Sync};
 use crate::options::security::*;
 use crate::options::tls::*;
 use crate::options::{Findings, Options, Secret};
@@ -388,6 +389,7 @@ fn an_account_holds_all_of_its_parts() {
             limits {{max_connections: 0, max_subs: 7, max_pay: 1KB, max_leafs: -1}}
             mappings {{foo: bar}}
             trace_dest {{dest: 'a.b', sampling: '5%'}}
+            jetstream {{max_mem: 1KB, max_store: -1, streams: 3, max_bytes: true}}
         }} }}"
     );
     let default = Arc::new(Permissions {
@@ -430,8 +432,73 @@ fn an_account_holds_all_of_its_parts() {
             subject: "a.b".into(),
             sampling: 5,
         }),
+        jetstream: Some(AccountJetStream {
+            max_memory: Some(1024),
+            max_streams: Some(3),
+            max_bytes_required: true,
+            ..AccountJetStream::default()
+        }),
     };
     assert_eq!(options(&text).accounts, [expected]);
+    let of = |text: &str| options(text).accounts.remove(0).jetstream;
+    let unlimited = Some(AccountJetStream::default());
+    assert_eq!(of("accounts {A {jetstream: enabled}}"), unlimited);
+    assert_eq!(of("accounts {A {jetstream: true}}"), unlimited);
+    assert_eq!(of("accounts {A {jetstream: disabled}}"), None);
+    assert_eq!(of("accounts {A {}}"), None);
+}
+
+#[test]
+fn the_block_of_jetstream_is_read() {
+    let read = |text: &str| options(text).jetstream;
+    let on = JetStreamOptions {
+        enabled: true,
+        ..JetStreamOptions::default()
+    };
+    for text in ["jetstream: true", "jetstream: enabled", "jetstream {}"] {
+        assert_eq!(read(text), on, "{text}");
+    }
+    for text in [
+        "jetstream: false",
+        "jetstream: disabled",
+        "jetstream {enabled: false}",
+    ] {
+        assert!(!read(text).enabled, "{text}");
+    }
+    let all = "jetstream {store: '/s', sync: '5s', max_mem: 1KB, max_file: '2GB', domain: hub
+        strict: false, max_buffered_size: 1MB, max_buffered_msgs: 7, request_queue_limit: 8
+        limits {max_ack_pending: 9, max_request_batch: 10, duplicate_window: '11s'}
+        ek: 's3cret', prev_key: 'old', cipher: AES}";
+    let expected = JetStreamOptions {
+        enabled: true,
+        store_dir: Some("/s".into()),
+        max_memory: Some(1024),
+        max_file: Some(2 << 30),
+        domain: Some("hub".into()),
+        sync: Sync::Interval(Duration::from_secs(5)),
+        strict: false,
+        max_buffered_bytes: 1 << 20,
+        max_buffered_messages: 7,
+        request_queue_limit: 8,
+        max_ack_pending: Some(9),
+        max_request_batch: Some(10),
+        duplicate_window_max: Some(Duration::from_secs(11)),
+        key: Some("s3cret".into()),
+        previous_key: Some("old".into()),
+        cipher: Cipher::Aes256Gcm,
+    };
+    assert_eq!(read(all), expected);
+    assert_eq!(read("jetstream {sync_interval: always}"), on);
+    assert_eq!(
+        errors(
+            "jetstream: {\n domain: 'a.b', max_mem: '5 apples'\n}\naccounts {A {jetstream: on_}}"
+        ),
+        [
+            "t.conf:2:10: invalid domain name: may not contain \".\", \"*\" or \">\", got \"a.b\"",
+            "t.conf:2:26: max_memory_store: \"5 apples\" is no size such as 10G",
+            "t.conf:4:24: Expected 'enabled' or 'disabled' for string value, got \"on_\"",
+        ]
+    );
 }
 
 #[test]

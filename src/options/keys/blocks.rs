@@ -2,7 +2,8 @@
 //! blocks of features to come, where they are checked like the rest of those.
 
 use super::Takes::{
-    Block, Blocks, Bool, Credential, Each, Either, Int, Subjects, Text, Texts, Time,
+    Block, Blocks, Bool, Credential, Each, Either, Free, Int, Subjects, Text, Texts, Time,
+    TimeOrAlways,
 };
 use super::{Key, Takes, What, later::later};
 
@@ -72,7 +73,7 @@ pub(in crate::options) const ACCOUNT: &[Key] = &[
     part(&["default_permissions"], Block(PERMISSIONS)),
     part(&["limits"], Block(ACCOUNT_LIMITS)),
     part(&["msg_trace", "trace_dest"], Either(&[Text, Block(MSG_TRACE)])),
-    later(&["jetstream"], Either(&[Bool, Text, Block(ACCOUNT_JETSTREAM)])),
+    part(&["jetstream"], Either(&[Bool, Text, Block(ACCOUNT_JETSTREAM)])),
 ];
 
 #[rustfmt::skip]
@@ -84,16 +85,61 @@ pub(in crate::options) const ACCOUNT_LIMITS: &[Key] = &[
 ];
 
 #[rustfmt::skip]
-const ACCOUNT_JETSTREAM: &[Key] = &[
-    later(&["max_memory", "max_mem", "mem", "memory"], Int),
-    later(&["max_store", "max_file", "max_disk", "store", "disk"], Int),
-    later(&["max_streams", "streams"], Int),
-    later(&["max_consumers", "consumers"], Int),
-    later(&["max_bytes_required", "max_stream_bytes", "max_bytes"], Bool),
-    later(&["memory_max_stream_bytes", "mem_max_stream_bytes"], Int),
-    later(&["disk_max_stream_bytes", "store_max_stream_bytes"], Int),
-    later(&["max_ack_pending"], Int),
+pub(in crate::options) const ACCOUNT_JETSTREAM: &[Key] = &[
+    part(&["max_memory", "max_mem", "mem", "memory"], Int),
+    part(&["max_store", "max_file", "max_disk", "store", "disk"], Int),
+    part(&["max_streams", "streams"], Int),
+    part(&["max_consumers", "consumers"], Int),
+    part(&["max_bytes_required", "max_stream_bytes", "max_bytes"], Bool),
+    part(&["memory_max_stream_bytes", "mem_max_stream_bytes"], Int),
+    part(&["disk_max_stream_bytes", "store_max_stream_bytes"], Int),
+    part(&["max_ack_pending"], Int),
     later(&["cluster_traffic"], Text),
+];
+
+#[rustfmt::skip]
+pub(in crate::options) const JETSTREAM: &[Key] = &[
+    part(&["enabled", "enable"], Bool),
+    part(&["strict"], Bool),
+    part(&["store_dir", "store", "storedir"], Text),
+    part(&["sync_interval", "sync"], TimeOrAlways),
+    part(&["max_memory_store", "max_mem_store", "max_mem"], Either(&[Int, Text])),
+    part(&["max_file_store", "max_file"], Either(&[Int, Text])),
+    part(&["domain"], Text),
+    part(&["key", "ek", "encryption_key"], Credential),
+    part(&["prev_key", "prev_ek", "prev_encryption_key"], Credential),
+    part(&["cipher"], Text),
+    later(&["extension_hint"], Text),
+    part(&["limits"], Block(JETSTREAM_LIMITS)),
+    later(&["tpm"], Block(TPM)),
+    later(&["unique_tag"], Text),
+    later(&["max_outstanding_catchup"], Either(&[Int, Text])),
+    part(&["max_buffered_size"], Either(&[Int, Text])),
+    part(&["max_buffered_msgs"], Int),
+    part(&["request_queue_limit"], Int),
+    later(&["info_queue_limit"], Int),
+    later(&["meta_compact"], Int),
+    later(&["meta_compact_size"], Either(&[Int, Text])),
+    later(&["meta_compact_sync"], Bool),
+    later(&["max_concurrent_io"], Int),
+];
+
+#[rustfmt::skip]
+pub(in crate::options) const JETSTREAM_LIMITS: &[Key] = &[
+    part(&["max_ack_pending"], Int),
+    later(&["max_ha_assets"], Int),
+    part(&["max_request_batch"], Int),
+    part(&["duplicate_window"], Time),
+    later(&["batch"], Free),
+];
+
+#[rustfmt::skip]
+const TPM: &[Key] = &[
+    later(&["keys_file"], Text),
+    later(&["encryption_password"], Text),
+    later(&["srk_password"], Text),
+    later(&["pcr"], Int),
+    later(&["cipher"], Text),
 ];
 
 #[rustfmt::skip]

@@ -3,7 +3,6 @@
 
 use super::Takes::{
     self, Block, Blocks, Bool, Credential, Either, Free, Int, Listen, Text, Texts, Time,
-    TimeOrAlways,
 };
 use super::blocks::{AUTHORIZATION, PERMISSIONS, TLS};
 use super::{Key, What};
@@ -18,8 +17,6 @@ const fn never(names: &'static [&'static str], why: &'static str) -> Key {
     let what = What::Never(why);
     Key { names, what }
 }
-
-const NUMBER_OR_TEXT: Takes = Either(&[Int, Text]);
 
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = &[
@@ -45,8 +42,6 @@ pub(super) const KEYS: &[Key] = &[
     later(&["websocket", "ws"], Block(WEBSOCKET)),
     later(&["mqtt"], Block(MQTT)),
 
-    later(&["jetstream"], Either(&[Bool, Text, Block(JETSTREAM)])),
-    later(&["store_dir", "storedir"], Text),
     later(&["default_js_domain"], Free),
     later(&["feature_flags"], Free),
 ];
@@ -247,49 +242,4 @@ const MQTT: &[Key] = &[
     later(&["consumer_inactive_threshold", "consumer_auto_cleanup"], Time),
     later(&["reject_qos2_publish"], Bool),
     later(&["downgrade_qos2_subscribe"], Bool),
-];
-
-#[rustfmt::skip]
-const JETSTREAM: &[Key] = &[
-    later(&["enabled", "enable"], Bool),
-    later(&["strict"], Bool),
-    later(&["store_dir", "store", "storedir"], Text),
-    later(&["sync_interval", "sync"], TimeOrAlways),
-    later(&["max_memory_store", "max_mem_store", "max_mem"], NUMBER_OR_TEXT),
-    later(&["max_file_store", "max_file"], NUMBER_OR_TEXT),
-    later(&["domain"], Text),
-    later(&["key", "ek", "encryption_key"], Text),
-    later(&["prev_key", "prev_ek", "prev_encryption_key"], Text),
-    later(&["cipher"], Text),
-    later(&["extension_hint"], Text),
-    later(&["limits"], Block(JETSTREAM_LIMITS)),
-    later(&["tpm"], Block(TPM)),
-    later(&["unique_tag"], Text),
-    later(&["max_outstanding_catchup"], NUMBER_OR_TEXT),
-    later(&["max_buffered_size"], NUMBER_OR_TEXT),
-    later(&["max_buffered_msgs"], Int),
-    later(&["request_queue_limit"], Int),
-    later(&["info_queue_limit"], Int),
-    later(&["meta_compact"], Int),
-    later(&["meta_compact_size"], NUMBER_OR_TEXT),
-    later(&["meta_compact_sync"], Bool),
-    later(&["max_concurrent_io"], Int),
-];
-
-#[rustfmt::skip]
-const JETSTREAM_LIMITS: &[Key] = &[
-    later(&["max_ack_pending"], Int),
-    later(&["max_ha_assets"], Int),
-    later(&["max_request_batch"], Int),
-    later(&["duplicate_window"], Time),
-    later(&["batch"], Free),
-];
-
-#[rustfmt::skip]
-const TPM: &[Key] = &[
-    later(&["keys_file"], Text),
-    later(&["encryption_password"], Text),
-    later(&["srk_password"], Text),
-    later(&["pcr"], Int),
-    later(&["cipher"], Text),
 ];

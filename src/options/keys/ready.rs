@@ -1,7 +1,7 @@
 //! The keys that are applied.
 
 use super::Set::{Block, Bool, Int, Listen, LongTime, Name, Pairs, Text, Texts, Time, Word};
-use super::blocks::{ACCOUNT, AUTHORIZATION, MAPPINGS, PROXIES, TLS};
+use super::blocks::{ACCOUNT, AUTHORIZATION, JETSTREAM, MAPPINGS, PROXIES, TLS};
 use super::{Key, Set, Takes, What};
 use crate::options::blocks;
 use crate::options::{HOST_DEFAULT, LOOPS_MAX, LogFormat, Options, PORT_DEFAULT, WriteTimeout};
@@ -15,6 +15,9 @@ const fn ready(names: &'static [&'static str], default: &'static str, set: Set) 
 
 /// Names of accounts, or accounts by name.
 const ACCOUNTS: Takes = Takes::Either(&[Takes::Each(&Takes::Block(ACCOUNT)), Takes::Texts]);
+
+/// Whether there is JetStream, or what it has.
+const JETSTREAM_TAKES: Takes = Takes::Either(&[Takes::Bool, Takes::Text, Takes::Block(JETSTREAM)]);
 
 /// Sizes on the wire are signed 32-bit numbers.
 const WIRE_MAX: i64 = 0x7fff_ffff;
@@ -67,6 +70,9 @@ pub(super) const KEYS: &[Key] = &[
     ready(&["proxies"], "none", Block(Takes::Block(PROXIES), blocks::proxies)),
     ready(&["tls"], "none", Block(Takes::Block(TLS), blocks::tls)),
     ready(&["allow_non_tls"], "false", Bool(|o, v| o.allow_non_tls = v)),
+
+    ready(&["jetstream"], "none", Block(JETSTREAM_TAKES, blocks::jetstream)),
+    ready(&["store_dir", "storedir"], "none", Text(|o, v| o.jetstream.store_dir = path(v))),
 
     ready(&["debug"], "false", Bool(|o, v| o.log.debug = v)),
     ready(&["trace"], "false", Bool(|o, v| o.log.trace = v)),

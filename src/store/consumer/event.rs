@@ -72,7 +72,7 @@ struct Row {
 }
 
 /// What rows are relative to.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Base {
     stream: u64,
     consumer: u64,
@@ -81,7 +81,7 @@ struct Base {
 }
 
 /// Puts events together for the log.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub struct EventWriter {
     bytes: Vec<u8>,
     base: Base,
@@ -127,15 +127,19 @@ impl EventWriter {
         self.len == 0
     }
 
+    /// The batch so far, to which more may be added.
+    pub fn batch(&mut self) -> &[u8] {
+        self.flush();
+        if self.bytes.is_empty() {
+            self.bytes.push(VERSION);
+        }
+        &self.bytes
+    }
+
     /// The batch; the writer is empty then.
     pub fn take(&mut self) -> Vec<u8> {
-        self.flush();
-        let bytes = std::mem::take(self).bytes;
-        if bytes.is_empty() {
-            vec![VERSION]
-        } else {
-            bytes
-        }
+        self.batch();
+        std::mem::take(self).bytes
     }
 
     fn flush(&mut self) {

@@ -32,6 +32,12 @@ pub(in crate::store) const META: Pair = Pair {
     new: ["meta.a.new", "meta.b.new"],
 };
 
+pub(in crate::store) const HARD_STATE: Pair = Pair {
+    kind: ContainerKind::Meta,
+    names: ["raft.a", "raft.b"],
+    new: ["raft.a.new", "raft.b.new"],
+};
+
 impl Pair {
     /// Reads both copies, as far as they are there.
     pub(in crate::store) fn read(

@@ -21,11 +21,13 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::failure::SegmentFailure;
 use super::format::{Anew, FIRST_RECORD, FOOTER_LEN, Kind, RECORD_MAX, Record, SegmentHeader};
 use super::open_segment::{DIRECT_MIN, OpenSegment};
-use super::options::{LogOptions, SyncMode};
+use super::options::{LogOptions, Marks, SyncMode};
 use super::read::{ReadBuffer, ReadFault, SHARE_MIN, SegmentFile, Stored};
 use super::sealed::Sealed;
+use super::subjects::Wanted;
 use super::sync::{SyncDone, SyncJob};
 use super::tail::Journaled;
 use crate::base::clock::Mono;
@@ -49,10 +51,20 @@ pub struct Log {
     /// Whether zeros are written ahead.
     pub(super) likes_zeros: bool,
     pub(super) journaled: Journaled,
+    /// Segments with a record behind this one stay, whatever their messages are.
+    pub(super) hold: LogIndex,
     pub(super) failed: Option<Reason>,
     /// When the last sync was begun.
     pub(super) synced_at: Mono,
     pub(super) reads: u64,
+    /// The segment of which it is to be found out where its subjects are.
+    pub(super) wanted: Wanted,
+    /// The time as it was told last.
+    pub(super) turn: Mono,
+    /// Where it is told that some of the open segments are to be closed.
+    pub(super) marks: Marks,
+    /// Segments that were given up and not told of yet.
+    pub(super) failures: Vec<SegmentFailure>,
     /// The segment that is being written anew. It stays, and stays open, until that is done.
     pub(super) rewriting: Option<u64>,
     /// Shared with jobs that change files, so that nobody opens the log before they are done.
@@ -88,7 +100,8 @@ pub(super) enum Place {
 pub enum Walk<'b> {
     /// At this record, which was wanted.
     Found(Stored<'b>),
-    /// At a record that is damaged, and whose sequence is not behind this one.
+    /// At a record that is damaged, and the message that it was; 0 if it was none, or is known to be
+    /// lost.
     Damaged(LogIndex, StreamSeq),
     /// Before this record: as many as were allowed were looked at.
     Paused(LogIndex),
@@ -309,22 +322,31 @@ impl Log {
         buffer: &'b mut ReadBuffer,
     ) -> Result<Stored<'b>, LogError> {
         let place = self.place_of_index(index).ok_or(LogError::Absent)?;
-        let stored = match place {
+        let first = match place {
             Place::Sealed(at) => {
                 self.open_sealed(at)?;
-                let sealed = &self.sealed[at];
-                let ordinal = ordinal(index, sealed.first_index());
-                sealed
-                    .record(ordinal, buffer)
-                    .map(|s| s.ok_or(LogError::Absent))
+                self.sealed[at].first_index()
             }
-            Place::Open(at) => {
-                let segment = &self.open[at];
-                let ordinal = ordinal(index, segment.header.first_index);
-                segment.record(ordinal, buffer).map(Ok)
-            }
+            Place::Open(at) => self.open[at].header.first_index,
         };
-        stored.map_err(|fault| self.read_failed(place, fault))?
+        self.read_at(place, ordinal(index, first), buffer)
+    }
+
+    /// Reads a record of a segment that is open.
+    pub(super) fn read_at<'b>(
+        &self,
+        place: Place,
+        ordinal: u32,
+        buffer: &'b mut ReadBuffer,
+    ) -> Result<Stored<'b>, LogError> {
+        let stored = match place {
+            Place::Sealed(at) => match self.sealed[at].record(ordinal, buffer) {
+                Ok(stored) => return stored.ok_or(LogError::Absent),
+                Err(fault) => Err(fault),
+            },
+            Place::Open(at) => self.open[at].record(ordinal, buffer),
+        };
+        stored.map_err(|fault| self.read_failed(place, fault))
     }
 
     /// Reads the message with this sequence. [`LogError::Damaged`] if it may have been lost.
@@ -333,12 +355,16 @@ impl Log {
         sequence: StreamSeq,
         buffer: &'b mut ReadBuffer,
     ) -> Result<Stored<'b>, LogError> {
-        let (index, doubtful) = self.index_of(sequence)?;
+        let place = self.place_of_sequence(sequence).ok_or(LogError::Absent)?;
+        let (ordinal, doubtful) = self.ordinal_of(place, sequence)?;
         let missing = match doubtful {
             true => LogError::Damaged,
             false => LogError::Absent,
         };
-        let stored = match self.read(index, buffer) {
+        let stored = match self.read_at(place, ordinal, buffer) {
+            Err(LogError::Absent | LogError::Damaged) if self.has_given_up(place) => {
+                return Err(LogError::Damaged);
+            }
             Err(LogError::Absent) => return Err(missing),
             other => other?,
         };
@@ -351,21 +377,38 @@ impl Log {
     /// that may have had it.
     pub fn index_of(&mut self, sequence: StreamSeq) -> Result<(LogIndex, bool), LogError> {
         let place = self.place_of_sequence(sequence).ok_or(LogError::Absent)?;
+        let (ordinal, doubtful) = self.ordinal_of(place, sequence)?;
+        let first = match place {
+            Place::Sealed(at) => self.sealed[at].first_index(),
+            Place::Open(at) => self.open[at].header.first_index,
+        };
+        Ok((LogIndex(first.0 + u64::from(ordinal)), doubtful))
+    }
+
+    /// The same in its segment, which is open then.
+    fn ordinal_of(&mut self, place: Place, sequence: StreamSeq) -> Result<(u32, bool), LogError> {
         match place {
             Place::Sealed(at) => {
-                self.open_sealed(at)?;
+                match self.open_sealed(at) {
+                    // Whoever goes on from there finds out.
+                    Err(LogError::Damaged) => return Ok((0, true)),
+                    opened => opened?,
+                }
                 let sealed = &self.sealed[at];
                 let ordinal = sealed.position(sequence);
                 let lost = ordinal > 0 && sealed.is_lost(ordinal - 1);
-                Ok((LogIndex(sealed.first_index().0 + u64::from(ordinal)), lost))
+                Ok((ordinal, lost))
             }
             Place::Open(at) => {
                 let segment = &self.open[at];
-                let base = segment.header.base_sequence.0;
+                let distance = sequence.0.saturating_sub(segment.header.base_sequence.0);
+                let distance = u32::try_from(distance).unwrap_or(u32::MAX);
                 let distances = &segment.contents.sequences;
-                let ordinal = distances.partition_point(|d| base + u64::from(*d) < sequence.0);
-                let index = segment.header.first_index.0 + ordinal as u64;
-                Ok((LogIndex(index), false))
+                let ordinal = match segment.contents.dense {
+                    true => (distance.max(1) as usize - 1).min(distances.len()),
+                    false => distances.partition_point(|d| *d < distance),
+                };
+                Ok((u32::try_from(ordinal).unwrap_or(u32::MAX), false))
             }
         }
     }
@@ -403,7 +446,7 @@ impl Log {
                 ControlFlow::Break(Stop::Paused(at)) => return Ok(Walk::Paused(at)),
                 ControlFlow::Break(Stop::Wanted(at)) => {
                     // The record is there; only damage can keep it back, which is told apart.
-                    let last = self.sequence_before(at);
+                    let last = self.message_at(at).unwrap_or_default();
                     return match self.read(at, buffer) {
                         Ok(stored) => Ok(Walk::Found(stored)),
                         Err(LogError::Damaged) => Ok(Walk::Damaged(at, last)),
@@ -411,25 +454,6 @@ impl Log {
                     };
                 }
             }
-        }
-    }
-
-    /// The sequence that a record has at least, by its place.
-    fn sequence_before(&self, index: LogIndex) -> StreamSeq {
-        match self.place_of_index(index) {
-            Some(Place::Sealed(at)) => {
-                let sealed = &self.sealed[at];
-                let ordinal = ordinal(index, sealed.first_index());
-                sealed.sequence(ordinal)
-            }
-            Some(Place::Open(at)) => {
-                let segment = &self.open[at];
-                let ordinal = ordinal(index, segment.header.first_index) as usize;
-                let delta = segment.contents.sequences.get(ordinal).copied();
-                let base = segment.header.base_sequence.0;
-                StreamSeq(base + u64::from(delta.unwrap_or(0)))
-            }
-            None => StreamSeq(0),
         }
     }
 
@@ -442,7 +466,7 @@ impl Log {
         last.expect("there is always an open segment")
     }
 
-    fn check(&self) -> Result<(), LogError> {
+    pub(super) fn check(&self) -> Result<(), LogError> {
         match &self.failed {
             None => Ok(()),
             Some(reason) => Err(LogError::ReadOnly(reason.clone())),
@@ -484,7 +508,7 @@ impl Log {
         LogError::Io(reason)
     }
 
-    fn read_failed(&self, place: Place, fault: ReadFault) -> LogError {
+    pub(super) fn read_failed(&self, place: Place, fault: ReadFault) -> LogError {
         match fault {
             ReadFault::Damaged => LogError::Damaged,
             ReadFault::Io(error) => LogError::Io(Reason::new("read", &self.path_of(place), &error)),
@@ -529,7 +553,8 @@ impl Log {
             .options
             .segment_key(&header)
             .map_err(io::Error::other)?;
-        let file = SegmentFile::new(self.disk.create(&path, capacity)?, capacity, key)?;
+        let file = self.disk.create(&path, capacity)?;
+        let file = SegmentFile::pinned(file, capacity, &self.options.handles, key);
         let capacity = u32::try_from(capacity).unwrap_or(u32::MAX);
         OpenSegment::create(header, path, file, capacity)
     }
@@ -558,7 +583,7 @@ impl Log {
         }
     }
 
-    fn place_of_index(&self, index: LogIndex) -> Option<Place> {
+    pub(super) fn place_of_index(&self, index: LogIndex) -> Option<Place> {
         let at = self.sealed.partition_point(|s| s.last_index() < index);
         if let Some(sealed) = self.sealed.get(at) {
             return (sealed.first_index() <= index).then_some(Place::Sealed(at));
@@ -568,7 +593,7 @@ impl Log {
     }
 
     /// The first index that a segment has behind `index`, which none has.
-    fn first_index_after(&self, index: LogIndex) -> Option<LogIndex> {
+    pub(super) fn first_index_after(&self, index: LogIndex) -> Option<LogIndex> {
         let sealed = self.sealed.iter().map(Sealed::first_index);
         let open = self.open.iter().filter(|s| !s.contents.offsets.is_empty());
         let mut firsts = sealed.chain(open.map(|s| s.header.first_index));
@@ -587,34 +612,6 @@ impl Log {
             .iter()
             .position(|s| s.last_sequence() >= sequence)?;
         Some(Place::Open(at))
-    }
-
-    /// Opens a sealed segment, and closes the one that was read longest ago if there are too many.
-    pub(super) fn open_sealed(&mut self, at: usize) -> Result<(), LogError> {
-        self.reads += 1;
-        self.sealed[at].used = self.reads;
-        if self.sealed[at].handle.is_some() {
-            return Ok(());
-        }
-        let path = self.path_of(Place::Sealed(at));
-        let (disk, handles) = (&*self.disk, &self.options.handles);
-        let key = self.options.segment_key(&self.sealed[at].footer.header);
-        let key = key.map_err(|fault| LogError::Key(path.clone(), fault))?;
-        let many = self.sealed[at].open(disk, &path, handles, key);
-        let many = many.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => LogError::Damaged,
-            _ => LogError::Io(Reason::new("open", &path, &error)),
-        })?;
-        if many {
-            let others = self.sealed.iter_mut().enumerate();
-            let pinned = self.rewriting;
-            let opened = others
-                .filter(|(i, s)| *i != at && s.handle.is_some() && Some(s.number()) != pinned);
-            if let Some((_, oldest)) = opened.min_by_key(|(_, s)| s.used) {
-                oldest.handle = None;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -683,7 +680,7 @@ impl OpenSegment {
 
 impl Sealed {
     /// The sequence that a record has at least. The segment must be open.
-    fn sequence(&self, ordinal: u32) -> StreamSeq {
+    pub(super) fn sequence(&self, ordinal: u32) -> StreamSeq {
         let distance = self.distance(ordinal).unwrap_or(0);
         StreamSeq(self.footer.header.base_sequence.0 + u64::from(distance))
     }
@@ -746,7 +743,7 @@ impl Log {
 
     /// The number of the first segment that has a message from `first` on, or may get one.
     pub fn first_segment(&self, first: StreamSeq) -> u64 {
-        let alive = self.sealed.iter().find(|s| s.footer.last_sequence >= first);
+        let alive = self.sealed.iter().find(|s| self.is_needed(s, first));
         alive.map_or(self.open[0].header.number, Sealed::number)
     }
 
@@ -797,20 +794,21 @@ impl Log {
 
     /// Bytes of segments at the front that have no message from `first` on.
     pub fn bytes_before(&self, first: StreamSeq) -> u64 {
-        let dead = self
-            .sealed
-            .iter()
-            .take_while(|s| s.footer.last_sequence < first);
+        let dead = self.sealed.iter().take_while(|s| !self.is_needed(s, first));
         self.given_up_bytes() + dead.map(|s| s.file_len).sum::<u64>()
     }
 
-    /// Removes sealed segments at the front that have no message from `first` on, and those that
-    /// were given up before. The state that follows from their records must be kept elsewhere, on
-    /// the disk: written and synced since the log was opened.
+    /// Removes sealed segments at the front that have no message from `first` on and no record
+    /// behind `upto`, and those that were given up before. The state that follows from their records
+    /// must be kept elsewhere, on the disk: written and synced since the log was opened.
     ///
     /// # Errors
     /// Those that could not be removed are tried again the next time.
-    pub fn drop_segments_before(&mut self, first: StreamSeq) -> Result<(), LogError> {
+    pub fn drop_segments_before(
+        &mut self,
+        first: StreamSeq,
+        upto: LogIndex,
+    ) -> Result<(), LogError> {
         let mut removed = false;
         while let Some(file) = self.given_up.first() {
             self.remove(&self.dir.join(&file.name))?;
@@ -818,7 +816,9 @@ impl Log {
             removed = true;
         }
         while let Some(sealed) = self.sealed.first() {
-            if sealed.footer.last_sequence >= first || self.rewriting == Some(sealed.number()) {
+            let is_rewritten = self.rewriting == Some(sealed.number());
+            let is_behind = sealed.last_index() > upto;
+            if self.is_needed(sealed, first) || is_behind || is_rewritten {
                 break;
             }
             self.remove(&segment_path(&self.dir, sealed.number()))?;

@@ -382,6 +382,7 @@ impl Log {
                 layout: changes.layout,
                 basis: changes.basis.max(old.header.anew.basis),
                 proven: self.durable.max(sealed.last_index()),
+                cuts: old.header.anew.cuts,
             },
             ..old.header
         });

@@ -22,6 +22,8 @@ pub(super) struct Journaled {
     pub(super) handed: LogIndex,
     /// Up to here segments are to be synced although the journal has their records.
     pub(super) write_back: LogIndex,
+    /// How often records were taken back that may have been on their way.
+    cuts: u32,
 }
 
 impl Journaled {
@@ -35,6 +37,7 @@ impl Journaled {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Handed {
     upto: LogIndex,
+    cuts: u32,
 }
 
 impl Handed {
@@ -52,6 +55,14 @@ impl Log {
     /// The end of the log, for the commit journal.
     pub fn tail(&mut self) -> Tail<'_> {
         Tail(self)
+    }
+
+    /// What was handed over may have been taken back, and all that was not is in the segments.
+    pub(super) fn forget_journaled(&mut self) {
+        self.journaled = Journaled {
+            cuts: self.journaled.cuts.wrapping_add(1),
+            ..Journaled::default()
+        };
     }
 
     /// The last record that is in its segment for good, with all before it.
@@ -119,12 +130,13 @@ impl Tail<'_> {
     pub fn hand_over(&mut self) -> Handed {
         let upto = self.0.last_index();
         self.0.journaled.handed = upto;
-        Handed { upto }
+        let cuts = self.0.journaled.cuts;
+        Handed { upto, cuts }
     }
 
     /// The journal has these records for good, and all that were handed over before.
     pub fn landed(&mut self, handed: Handed) {
-        if self.0.failed.is_none() {
+        if handed.cuts == self.0.journaled.cuts {
             self.0.durable = self.0.durable.max(handed.upto);
         }
     }

@@ -43,7 +43,7 @@ use super::disk::{Disk, LockGuard};
 use super::error::{LogError, Reason};
 use super::file::format::{FRAME_HEAD, FRAME_MAX};
 use super::file::{Handed, Tail};
-use super::types::LogIndex;
+use super::types::{LogIndex, StreamId};
 use crate::base::clock::Mono;
 
 /// Streams that are looked after in a turn.
@@ -455,6 +455,43 @@ impl Journal {
             touched.push(key);
             self.draining[half].push_back(key);
         }
+    }
+
+    /// Before a stream whose log failed is opened again while the journal is in use: puts what the
+    /// journal has of it into its segments. The log's durable records, as they are when this gives
+    /// true, are all there then, and nothing behind them is to be trusted. It gives false while
+    /// something is on its way, and is to be called again later.
+    ///
+    /// # Errors
+    /// Then the stream must stay closed; the same can be tried again.
+    pub fn rescue(
+        &mut self,
+        key: StreamKey,
+        stream: &StreamId,
+        dir: &Path,
+    ) -> Result<bool, LogError> {
+        let is_gathered = self.gathered.members.iter().any(|(k, _)| *k == key);
+        if self.in_flight.is_some() || is_gathered {
+            return Ok(false);
+        }
+        replay::replay_one(&*self.disk, &self.dir, stream, dir)?;
+        self.forget(key);
+        let Some(failed) = &mut self.failed else {
+            return Ok(true);
+        };
+        // Frames of a batch that failed may be there, which are not to come back later.
+        let members = &self.members;
+        let mut draining = self.draining.iter().flatten();
+        if draining.any(|key| members.contains_key(key)) {
+            return Ok(false);
+        }
+        let cleared = self.ring.clear(&*self.disk, &self.dir);
+        cleared.map_err(|error| {
+            failed.reason = Reason::new("remove", &self.dir, &error);
+            LogError::Io(failed.reason.clone())
+        })?;
+        self.failed = None;
+        Ok(true)
     }
 
     /// A stream is closed, with all of it synced, or it was removed.

@@ -11,7 +11,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::scan::scan;
+use super::scan::{Scan, scan};
 use crate::store::disk::{Disk, DiskFile, read_file};
 use crate::store::error::{LogError, Reason, is_full};
 use crate::store::file::format::{
@@ -44,55 +44,14 @@ pub(super) fn replay(
     locate: Locate<'_>,
 ) -> Result<Replayed, LogError> {
     let mut report = Replayed::default();
-    let mut halves = vec![];
-    for name in FILES {
-        let path = dir.join(name);
-        let bytes = read_file(disk, &path).map_err(|e| failed("read", &path, &e))?;
-        let Some(bytes) = bytes else { continue };
-        let scan = match scan(&bytes) {
-            Ok(Some(scan)) => Some(scan),
-            Ok(None) => None,
-            Err(error @ FormatError::Version(_)) => {
-                return Err(LogError::Format { file: path, error });
-            }
-            Err(error) => {
-                report.damaged.push(format!("{}: {error}", path.display()));
-                halves.push((path, bytes, None));
-                continue;
-            }
-        };
-        let holes = scan.iter().flat_map(|scan| &scan.damaged);
-        report.damaged.extend(holes.map(|hole| {
-            let (start, end) = (hole.start, hole.end);
-            format!("{}: bytes {start} to {end} are damaged", path.display())
-        }));
-        halves.push((path, bytes, scan));
-    }
-    halves.sort_by_key(|(.., scan)| scan.as_ref().map_or(0, |s| s.header.generation));
-    let mut segments: Segments = BTreeMap::new();
-    for (half, (_, bytes, scan)) in halves.iter().enumerate() {
-        for range in scan.iter().flat_map(|scan| &scan.frames) {
-            let seed = scan.as_ref().map_or(0, |s| s.header.seed());
-            let Some((frame, _)) = Frame::decode(&bytes[range.clone()], seed) else {
-                continue;
-            };
-            let key = (frame.stream.name, frame.stream.incarnation, frame.segment);
-            let frames = segments.entry(key).or_default();
-            frames.push((half, range.clone()));
-        }
-    }
-    for ((name, incarnation, number), ranges) in &segments {
+    let halves = read(disk, dir, &mut report)?;
+    for ((name, incarnation, number), ranges) in &segments(&halves) {
         let stream = StreamId {
             name: *name,
             incarnation: *incarnation,
         };
-        let frames = ranges.iter().filter_map(|(half, range)| {
-            let (_, bytes, scan) = &halves[*half];
-            let seed = scan.as_ref()?.header.seed();
-            Some(Frame::decode(&bytes[range.clone()], seed)?.0)
-        });
         let path = locate(&stream).map(|dir| segment_path(&dir, *number));
-        put(disk, path, frames, &mut report)?;
+        put(disk, path, frames(&halves, ranges), &mut report)?;
     }
     let is_damaged = !report.damaged.is_empty();
     for (path, ..) in &halves {
@@ -106,6 +65,82 @@ pub(super) fn replay(
         disk.sync_dir(dir).map_err(|e| failed("sync", dir, &e))?;
     }
     Ok(report)
+}
+
+/// Puts what the journal has of one stream, which is not open, into its segments. The files of the
+/// journal stay as they are.
+pub(super) fn replay_one(
+    disk: &dyn Disk,
+    dir: &Path,
+    stream: &StreamId,
+    stream_dir: &Path,
+) -> Result<Replayed, LogError> {
+    let mut report = Replayed::default();
+    let halves = read(disk, dir, &mut report)?;
+    for ((name, incarnation, number), ranges) in &segments(&halves) {
+        if (*name, *incarnation) == (stream.name, stream.incarnation) {
+            let path = Some(segment_path(stream_dir, *number));
+            put(disk, path, frames(&halves, ranges), &mut report)?;
+        }
+    }
+    Ok(report)
+}
+
+/// Reads the files that are there, and puts down what is damaged; in the order of their generations.
+fn read(disk: &dyn Disk, dir: &Path, report: &mut Replayed) -> Result<Vec<HalfFile>, LogError> {
+    let mut halves = vec![];
+    for name in FILES {
+        let path = dir.join(name);
+        let bytes = read_file(disk, &path).map_err(|e| failed("read", &path, &e))?;
+        let Some(bytes) = bytes else { continue };
+        let scan = match scan(&bytes) {
+            Ok(scan) => scan,
+            Err(error @ FormatError::Version(_)) => {
+                return Err(LogError::Format { file: path, error });
+            }
+            Err(error) => {
+                report.damaged.push(format!("{}: {error}", path.display()));
+                None
+            }
+        };
+        let holes = scan.iter().flat_map(|scan| &scan.damaged);
+        report.damaged.extend(holes.map(|hole| {
+            let (start, end) = (hole.start, hole.end);
+            format!("{}: bytes {start} to {end} are damaged", path.display())
+        }));
+        halves.push((path, bytes, scan));
+    }
+    halves.sort_by_key(|(.., scan)| scan.as_ref().map_or(0, |s| s.header.generation));
+    Ok(halves)
+}
+
+/// A file of the journal, what is in it, and its frames, if it has a header.
+type HalfFile = (PathBuf, Vec<u8>, Option<Scan>);
+
+fn segments(halves: &[HalfFile]) -> Segments {
+    let mut segments = Segments::new();
+    for half in 0..halves.len() {
+        let ranges = halves[half].2.iter().flat_map(|scan| &scan.frames);
+        for range in ranges {
+            let place = [(half, range.clone())];
+            for frame in frames(halves, &place) {
+                let key = (frame.stream.name, frame.stream.incarnation, frame.segment);
+                segments.entry(key).or_default().extend(place.clone());
+            }
+        }
+    }
+    segments
+}
+
+fn frames<'a>(
+    halves: &'a [HalfFile],
+    places: &'a [(usize, Range<usize>)],
+) -> impl Iterator<Item = Frame<'a>> {
+    places.iter().filter_map(|(half, range)| {
+        let (_, bytes, scan) = &halves[*half];
+        let seed = scan.as_ref()?.header.seed();
+        Some(Frame::decode(&bytes[range.clone()], seed)?.0)
+    })
 }
 
 /// Frames by name and incarnation of their stream and number of their segment: the file of the

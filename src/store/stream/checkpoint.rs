@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::StreamStore;
+use super::consumers::Consumers;
 use super::jobs::{CheckpointDone, CheckpointJob, Job};
 use super::orders::Limits;
 use super::purge::Purging;
@@ -36,6 +37,7 @@ const EXPIRY: u32 = 6;
 const PURGES: u32 = 7;
 const ERASING: u32 = 8;
 const UNREAD: u32 = 9;
+const CONSUMERS: u32 = 10;
 
 /// What is known of the two copies.
 #[derive(Debug)]
@@ -113,8 +115,11 @@ impl Checkpoints {
         self.applied = LogIndex(0);
     }
 
-    /// Takes the outcome of writing one; gives the first message that it knows.
-    pub(super) fn handle_done(&mut self, done: CheckpointDone) -> Result<StreamSeq, LogError> {
+    /// Takes the outcome of writing one; gives the first message and the last record that it knows.
+    pub(super) fn handle_done(
+        &mut self,
+        done: CheckpointDone,
+    ) -> Result<(StreamSeq, LogIndex), LogError> {
         let in_flight = self.in_flight.take();
         done.result.map_err(LogError::Io)?;
         if let Some((generation, first_segment, log_bytes)) = in_flight {
@@ -124,7 +129,7 @@ impl Checkpoints {
         }
         self.applied = done.applied;
         self.len = done.len;
-        Ok(done.first)
+        Ok((done.first, done.applied))
     }
 }
 
@@ -161,6 +166,7 @@ impl StreamStore {
             stream: saved.stream,
             generation,
         };
+        self.state.consumers.gather_states();
         saved.in_flight = Some((generation, first_segment, self.log.written_bytes()));
         Some(Job::Checkpoint(Box::new(CheckpointJob {
             disk: self.disk.clone(),
@@ -229,6 +235,7 @@ fn encode(content: &Content, out: &mut Vec<u8>) -> io::Result<()> {
     sections.add_with(key, PURGES, |out| {
         state.purges.iter().for_each(|p| p.encode(out));
     })?;
+    sections.add_with(key, CONSUMERS, |out| state.consumers.encode(out))?;
     sections.finish();
     Ok(())
 }
@@ -266,6 +273,7 @@ fn state(sections: &[Opened<'_>]) -> Result<(State, u64), Malformed> {
     let mut state = State::new(Limits::default());
     let mut subjects = Builder::new();
     let mut first_segment = 0;
+    let mut consumers = None;
     let mut core = false;
     for section in sections {
         let mut reader = Reader::new(&section.bytes);
@@ -299,11 +307,15 @@ fn state(sections: &[Opened<'_>]) -> Result<(State, u64), Malformed> {
                     state.purges.push_back(Purging::decode(&mut reader)?);
                 }
             }
+            CONSUMERS => consumers = Some(&section.bytes),
             // Of a later version that this one can read.
             _ => {}
         }
     }
     state.subjects = subjects.finish();
+    if let Some(bytes) = consumers {
+        state.consumers = Consumers::decode(&mut Reader::new(bytes), state.applied)?;
+    }
     if state.deferring {
         state.defer();
     }

@@ -5,29 +5,40 @@
 //! when the log is replayed, so that what is opened is what was left. A checkpoint keeps the state
 //! at some record, and the log from there on does the rest.
 //!
+//! Consumers are a part of it: see [`StreamStore::record`].
+//!
 //! What limits remove follows from the records too, and is not recorded; what goes because time
 //! has passed is recorded, as a delete. Work that may be long (a purge, a limit that was lowered)
 //! is done in parts, by [`StreamStore::work`].
 
 mod checkpoint;
+mod consumers;
 mod jobs;
 mod orders;
 mod purge;
 mod read;
 mod removal;
+mod replica;
+mod scrub;
+mod search;
 mod state;
 mod upkeep;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use consumers::{Consumer, ConsumerDamage, ConsumerId};
 pub use jobs::{Job, JobDone};
 pub use orders::{Limits, Purge};
-pub use read::{Found, Message};
+pub use read::Message;
 pub use removal::Expired;
+pub use scrub::{Damage, DamageKind, ScrubProgress};
+pub use search::{Found, Reader};
 pub use state::StreamState;
 
 use self::checkpoint::Checkpoints;
+use self::replica::Unapplied;
+use self::scrub::Scrub;
 use self::state::State;
 use self::upkeep::Upkeep;
 use super::disk::Disk;
@@ -54,6 +65,11 @@ pub struct StreamStore {
     scratch: Vec<u8>,
     /// Messages that have expired and could not be removed for want of room.
     overdue: Vec<StreamSeq>,
+    scrub: Scrub,
+    /// The term of what is appended.
+    term: Term,
+    /// What is appended and not applied yet, if it is applied later.
+    unapplied: Option<Unapplied>,
 }
 
 /// How a stream is kept.
@@ -87,6 +103,7 @@ pub struct Opened {
     pub replayed: u64,
     /// Whether there was no checkpoint that could be used, in a log that had records.
     pub rebuilt: bool,
+    pub consumers: ConsumerDamage,
 }
 
 impl StreamStore {
@@ -101,6 +118,18 @@ impl StreamStore {
         stream: StreamId,
         options: &StoreOptions,
         trust_upto: Option<LogIndex>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(StreamStore, Opened), LogError> {
+        Self::open_upto((disk, dir), stream, options, trust_upto, None, progress)
+    }
+
+    /// Opens a stream and applies its records, up to `commit` in a group.
+    fn open_upto(
+        (disk, dir): (Arc<dyn Disk>, &Path),
+        stream: StreamId,
+        options: &StoreOptions,
+        trust_upto: Option<LogIndex>,
+        commit: Option<LogIndex>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(StreamStore, Opened), LogError> {
         let (mut checkpoints, saved) =
@@ -130,12 +159,16 @@ impl StreamStore {
             buffer: ReadBuffer::default(),
             scratch: vec![],
             overdue: vec![],
+            scrub: Scrub::default(),
+            term: Term(0),
+            unapplied: None,
         };
+        store.term = store.log.last_term();
         let mut opened = Opened {
             log: report,
             ..Opened::default()
         };
-        store.restore(saved, &mut opened, progress)?;
+        store.restore(saved, &mut opened, commit, progress)?;
         Ok((store, opened))
     }
 
@@ -144,6 +177,7 @@ impl StreamStore {
         &mut self,
         saved: Option<State>,
         opened: &mut Opened,
+        commit: Option<LogIndex>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), LogError> {
         let first = self.log.first_index();
@@ -158,15 +192,22 @@ impl StreamStore {
                 && !lost
         };
         let had_records = self.log.last_index().next() > first;
-        match saved.filter(is_useful) {
-            Some(saved) => self.state = saved,
-            None => {
+        match saved {
+            Some(saved) if is_useful(&saved) => self.state = saved,
+            saved => {
                 opened.rebuilt = had_records;
                 self.state
                     .start(first.previous(), self.log.first_sequence());
+                if let Some(saved) = saved {
+                    // Records about consumers may be gone with old messages.
+                    let last = self.log.last_index();
+                    self.state.consumers = saved.consumers.keep_upto(last);
+                }
             }
         }
-        let of = self.log.last_index().0 - self.state.applied.0;
+        let all = self.log.last_index();
+        let upto = commit.unwrap_or(all);
+        let of = all.0 - self.state.applied.0;
         let mut from = self.state.applied.next();
         let mut lost = std::mem::take(&mut opened.log.lost).into_iter().peekable();
         let mut runs = vec![];
@@ -176,12 +217,12 @@ impl StreamStore {
             let walk = self.log.walk(from, &mut budget, |_| true, &mut buffer)?;
             let (index, record) = match walk {
                 Walk::Found(stored) => (stored.record.index, Some(stored.record)),
+                Walk::Damaged(index, _) if index > upto => break,
                 Walk::Damaged(index, sequence) => {
-                    match sequence > self.state.last {
-                        true => self
-                            .state
-                            .lose_between(sequence.previous(), sequence.next()),
-                        false => self.state.lose(sequence),
+                    // One that repeats the sequence before is no message.
+                    if sequence > self.state.last {
+                        let (after, before) = (sequence.previous(), sequence.next());
+                        self.state.lose_between(after, before);
                     }
                     (index, None)
                 }
@@ -191,6 +232,9 @@ impl StreamStore {
                 }
                 Walk::End => break,
             };
+            if index > upto {
+                break;
+            }
             while let Some(run) = lost.next_if(|run| run.first < index) {
                 self.state.lose_between(run.after, run.before);
                 runs.push(run);
@@ -207,14 +251,24 @@ impl StreamStore {
             from = index.next();
         }
         for run in lost {
-            self.state.lose_between(run.after, run.before);
+            if run.first <= upto {
+                self.state.lose_between(run.after, run.before);
+            }
             runs.push(run);
         }
         opened.log.lost = runs;
-        opened.last = self.log.last_index();
-        self.state.applied = opened.last;
-        self.state.catch_up(self.log.last_sequence());
+        opened.last = all;
+        if upto >= all {
+            self.state.applied = all;
+            self.state.catch_up(self.log.last_sequence());
+        }
+        if commit.is_some() {
+            self.defer_applying()?;
+        }
         while self.work(usize::MAX) {}
+        // It is told by what opening gives.
+        self.state.found_lost.clear();
+        opened.consumers = self.mend_consumers();
         // A log that failed meanwhile says so here.
         self.log.commit()
     }
@@ -226,13 +280,14 @@ impl StreamStore {
     /// # Errors
     /// The message is not stored then; see [`Log::append`].
     pub fn append(&mut self, message: &NewMessage<'_>) -> Result<(StreamSeq, LogIndex), LogError> {
-        let sequence = self.state.last.next();
-        let previous = self.state.previous_on(message.subject);
+        let (last, last_time) = self.end();
+        let sequence = last.next();
+        let previous = self.previous_on(message.subject);
         let draft = Draft {
             kind: Kind::Message,
-            term: Term(0),
+            term: self.term,
             sequence,
-            timestamp: message.timestamp.max(self.state.last_time),
+            timestamp: message.timestamp.max(last_time),
             previous,
             ttl_s: message.ttl_s,
             subject: message.subject,
@@ -262,11 +317,12 @@ impl StreamStore {
 
     /// What is no message, at the end of the log.
     fn order<'a>(&self, kind: Kind, payload: &'a [u8]) -> Draft<'a> {
+        let (sequence, timestamp) = self.end();
         Draft {
             kind,
-            term: Term(0),
-            sequence: self.state.last,
-            timestamp: self.state.last_time,
+            term: self.term,
+            sequence,
+            timestamp,
             previous: StreamSeq(0),
             ttl_s: 0,
             subject: b"",
@@ -277,6 +333,10 @@ impl StreamStore {
 
     fn append_record(&mut self, draft: &Draft<'_>) -> Result<LogIndex, LogError> {
         let index = self.log.append(draft)?;
+        if let Some(unapplied) = &mut self.unapplied {
+            unapplied.add(draft.kind, draft.subject, draft.sequence, draft.timestamp);
+            return Ok(index);
+        }
         let record = draft.at(index);
         self.state.apply(&record, &mut self.log, &mut self.buffer);
         self.state.applied = index;
@@ -302,6 +362,7 @@ impl StreamStore {
     /// Syncs everything and keeps the state, so that opening takes no time. The store is as before
     /// if this fails.
     pub fn close(&mut self) -> Result<(), LogError> {
+        self.append_events()?;
         self.log.sync()?;
         if let Some(job) = self.checkpoint_job() {
             self.handle_done(job.run())?;
@@ -316,6 +377,9 @@ impl StreamStore {
 
     /// The last message that counts as stored, and may be shown: those behind it may still be lost.
     pub fn visible(&self) -> StreamSeq {
+        if self.unapplied.is_some() {
+            return self.state.last;
+        }
         self.log.sequence_at(self.log.acknowledged())
     }
 
@@ -332,17 +396,20 @@ impl StreamStore {
     /// What is to be done where it may take its time, if something is due. Ask again until there is
     /// nothing, and once in a while if nothing happens.
     pub fn poll_job(&mut self, now: Mono) -> Option<Job> {
+        self.log.handle_turn(now);
         if let Some(sync) = self.log.poll_sync(now) {
             return Some(Job::Sync(sync));
         }
         if self.is_checkpoint_due() {
             return self.checkpoint_job();
         }
-        let job = self.upkeep_job(now);
-        if job.is_none() && self.is_checkpoint_due() {
+        if let Some(job) = self.upkeep_job(now) {
+            return Some(job);
+        }
+        if self.is_checkpoint_due() {
             return self.checkpoint_job();
         }
-        job
+        self.log.subjects_job().map(Job::Subjects)
     }
 
     /// Takes the outcome of a job.
@@ -359,7 +426,21 @@ impl StreamStore {
             JobDone::Checkpoint(done) => {
                 let done = self.checkpoints.handle_done(done);
                 self.upkeep.handle_checkpoint(done.is_ok());
-                self.reclaim(done?)
+                let (first, applied) = done?;
+                self.set_consumers_saved(applied);
+                self.reclaim(first, applied)
+            }
+            JobDone::Subjects(done) => {
+                self.log.handle_subjects(done);
+                Ok(())
+            }
+            JobDone::Warm(done) => {
+                self.log.handle_warm(&done);
+                Ok(())
+            }
+            JobDone::Scrub(done) => {
+                self.handle_scrubbed(done);
+                Ok(())
             }
             JobDone::Erase(done) => {
                 self.handle_erased(done);

@@ -79,8 +79,9 @@ impl StreamStore {
         if self.state.work(budget, log, buffer) {
             return true;
         }
-        let done = self.order(Kind::Noop, &[]);
-        let _ = self.append_record(&done);
+        if !self.is_replica() {
+            let _ = self.end_work();
+        }
         false
     }
 
@@ -156,9 +157,9 @@ impl StreamStore {
     }
 
     /// Removes segments in which nothing is any more, up to the first message of a checkpoint that
-    /// is on the disk.
-    pub(super) fn reclaim(&mut self, first: StreamSeq) -> Result<(), LogError> {
-        self.log.drop_segments_before(first)
+    /// is on the disk, and to the last record that it knows.
+    pub(super) fn reclaim(&mut self, first: StreamSeq, upto: LogIndex) -> Result<(), LogError> {
+        self.log.drop_segments_before(first, upto)
     }
 
     /// Bytes of segments that a checkpoint would free.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::TTL_NEVER;
+use super::consumers::Consumers;
 use super::orders::{Limits, Purge};
 use super::purge::Purging;
 use crate::store::error::LogError;
@@ -23,6 +24,9 @@ pub(super) const KEEP: u8 = 0;
 /// is searched otherwise.
 const FOLLOW_MAX: u64 = 256;
 
+/// Runs of lost messages that are kept to be told of. The set of lost ones has all.
+const FOUND_MAX: usize = 1024;
+
 /// The state of a stream at some record. A clone costs little, whatever the number of subjects.
 #[derive(Clone, Debug)]
 pub(super) struct State {
@@ -39,6 +43,8 @@ pub(super) struct State {
     pub(super) deleted: SequenceSet,
     /// Sequences of messages that were damaged.
     pub(super) lost: SequenceSet,
+    /// Runs of those that were not told of yet.
+    pub(super) found_lost: Vec<(StreamSeq, StreamSeq)>,
     /// Sequences of messages that are deleted and whose contents are to be overwritten, as far as it
     /// is not known that they are.
     pub(super) erasing: SequenceSet,
@@ -58,6 +64,7 @@ pub(super) struct State {
     pub(super) sweep: Option<Cursor>,
     /// Those that are not done yet.
     pub(super) purges: VecDeque<Purging>,
+    pub(super) consumers: Consumers,
 }
 
 /// What there is to be told of a stream.
@@ -98,6 +105,7 @@ impl State {
             bytes: 0,
             deleted: SequenceSet::new(),
             lost: SequenceSet::new(),
+            found_lost: vec![],
             erasing: SequenceSet::new(),
             unread: SequenceSet::new(),
             subjects: SubjectIndex::new(),
@@ -107,6 +115,7 @@ impl State {
             deferring: false,
             sweep: None,
             purges: VecDeque::new(),
+            consumers: Consumers::default(),
         }
     }
 
@@ -155,7 +164,7 @@ impl State {
     /// Makes the change that a record tells. Records that make no sense change nothing: their
     /// checksum was right, so they were written like that.
     pub(super) fn apply(&mut self, record: &Record<'_>, log: &mut Log, buffer: &mut ReadBuffer) {
-        if !matches!(record.kind, Kind::Message | Kind::Skip) {
+        if !matches!(record.kind, Kind::Message | Kind::Skip | Kind::Consumer) {
             self.settle(log, buffer);
         }
         match record.kind {
@@ -185,7 +194,8 @@ impl State {
                 }
             }
             Kind::Skip => self.catch_up(record.sequence),
-            Kind::Consumer | Kind::Noop | Kind::Membership => {}
+            Kind::Consumer => self.consumers.apply(record),
+            Kind::Noop | Kind::Membership => {}
         }
     }
 
@@ -266,6 +276,12 @@ impl State {
             self.lost.insert(sequence);
             self.messages = self.messages.saturating_sub(1);
             self.drop_sequence(sequence);
+            let has_room = self.found_lost.len() < FOUND_MAX;
+            match self.found_lost.last_mut() {
+                Some((_, last)) if last.next() == sequence => *last = sequence,
+                _ if has_room => self.found_lost.push((sequence, sequence)),
+                _ => {}
+            }
         }
     }
 

@@ -55,7 +55,7 @@ pub(super) struct Upkeep {
     ready: VecDeque<(u64, Changes)>,
     /// Segments before this one are packed, or cannot be.
     packed: u64,
-    /// Changes of consumers up to here are kept elsewhere.
+    /// Changes of consumers up to here are in a checkpoint that is on the disk.
     consumers: LogIndex,
 }
 
@@ -147,9 +147,9 @@ impl State {
 }
 
 impl StreamStore {
-    /// Says that changes of consumers up to this record are kept elsewhere, on the disk for good, and
+    /// Says that changes of consumers up to this record are in a checkpoint, on the disk for good, and
     /// need not stay in the log.
-    pub fn set_consumers_saved(&mut self, upto: LogIndex) {
+    pub(super) fn set_consumers_saved(&mut self, upto: LogIndex) {
         self.upkeep.consumers = self.upkeep.consumers.max(upto);
     }
 

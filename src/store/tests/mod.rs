@@ -1,11 +1,14 @@
 //! Tests of the store as a whole, and the disk that fails for them.
 
+mod consumer_model;
 mod crypt;
 mod directory;
-mod faulty;
+pub(crate) mod faulty;
 mod journal_faults;
 mod kill;
 mod log_faults;
+mod reading;
+mod replica;
 mod seeds;
 mod stream_model;
 mod upkeep;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::consumer_model::{Consumers, Recorded};
 use super::crypt::key_at;
 use super::faulty::{Fault, FaultyDisk};
 use super::log_faults::stream;
@@ -15,12 +16,12 @@ use crate::base::clock::Mono;
 use crate::base::rng::Rng;
 use crate::store::LogError;
 use crate::store::disk::{Disk, OsDisk, read_file};
-use crate::store::file::{Compression, Handles, LogOptions, Payload, ReadBuffer};
+use crate::store::file::{Compression, Handles, LogOptions, Payload, ReadBuffer, Stored};
 use crate::store::index::{Cursor, Filters};
 use crate::store::memory::MemoryDisk;
 use crate::store::stream::{
-    Found, Job, Limits, NewMessage, Opened, Purge, StoreOptions, StreamState, StreamStore,
-    TTL_NEVER,
+    ConsumerDamage, Found, Job, Limits, NewMessage, Opened, Purge, Reader, StoreOptions,
+    StreamState, StreamStore, TTL_NEVER,
 };
 use crate::store::types::{LogIndex, StreamSeq, Timestamp};
 
@@ -44,6 +45,9 @@ impl Message {
     }
 }
 
+/// Messages that a new one removes at once, at most.
+const EVICT_AT_ONCE: usize = 16;
+
 /// What the store must be.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Model {
@@ -53,6 +57,7 @@ struct Model {
     last: u64,
     limits: Limits,
     deferring: bool,
+    consumers: Recorded,
 }
 
 impl Model {
@@ -62,7 +67,9 @@ impl Model {
         self.messages.insert(self.last, message);
         if !self.deferring {
             self.trim_subject(&subject);
-            self.trim();
+            // More than these go in parts.
+            self.trim(EVICT_AT_ONCE);
+            self.deferring = self.is_over();
         }
     }
 
@@ -71,7 +78,7 @@ impl Model {
             for subject in self.subjects() {
                 self.trim_subject(&subject);
             }
-            self.trim();
+            self.trim(usize::MAX);
         }
     }
 
@@ -86,13 +93,19 @@ impl Model {
         }
     }
 
-    fn trim(&mut self) {
-        let over = |limit: u64, is: u64| limit > 0 && is > limit;
-        while over(self.limits.messages, self.messages.len() as u64)
-            || !self.messages.is_empty() && over(self.limits.bytes, self.bytes())
-        {
+    fn trim(&mut self, most: usize) {
+        for _ in 0..most {
+            if !self.is_over() {
+                break;
+            }
             self.messages.pop_first();
         }
+    }
+
+    fn is_over(&self) -> bool {
+        let over = |limit: u64, is: u64| limit > 0 && is > limit;
+        over(self.limits.messages, self.messages.len() as u64)
+            || !self.messages.is_empty() && over(self.limits.bytes, self.bytes())
     }
 
     fn set_limits(&mut self, limits: Limits) {
@@ -182,6 +195,7 @@ struct Run {
     options: StoreOptions,
     store: Option<StreamStore>,
     model: Model,
+    consumers: Consumers,
     /// The model as it was at each index of the log.
     past: BTreeMap<u64, Model>,
     /// The model with a message that the store did not take, but may have written.
@@ -241,6 +255,7 @@ impl Run {
             store: None,
             past: BTreeMap::from([(0, model.clone())]),
             model,
+            consumers: Consumers::default(),
             unsure: None,
             erased: BTreeMap::new(),
             now: SECOND,
@@ -268,9 +283,14 @@ impl Run {
 
     /// Gives an order to both. Fails as the store does.
     fn order(&mut self) -> Result<(), LogError> {
-        let index = match self.rng.below(20) {
-            0..12 => self.append()?,
-            12..14 => {
+        let index = match self.rng.below(25) {
+            0..5 => {
+                let (rng, store) = (&mut self.rng, self.store.as_mut().unwrap());
+                let recorded = &mut self.model.consumers;
+                self.consumers.order(rng, store, recorded)?
+            }
+            5..17 => self.append()?,
+            17..19 => {
                 let sequence = 1 + self
                     .rng
                     .below(usize::try_from(self.model.last).unwrap() + 2)
@@ -293,7 +313,7 @@ impl Run {
                 assert!(index.is_some() || !was || self.model.deferring);
                 index.unwrap_or(LogIndex(0))
             }
-            14 => {
+            19 => {
                 let last = self.model.last;
                 let filter = match self.rng.below(2) {
                     0 => vec![],
@@ -315,13 +335,13 @@ impl Run {
                 self.model.purge(&purge);
                 index
             }
-            15 => {
+            20 => {
                 let limits = limits(&mut self.rng);
                 let index = self.store().set_limits(&limits)?;
                 self.model.set_limits(limits);
                 index
             }
-            16 => {
+            21 => {
                 let last = self.model.last + 1 + self.rng.below(5) as u64;
                 let index = self.store().skip_to(StreamSeq(last))?;
                 self.model.last = last;
@@ -387,6 +407,22 @@ impl Run {
         Ok(index)
     }
 
+    /// What is recorded of consumers when the stream is opened.
+    fn reopened(&mut self, opened: &Opened) {
+        assert_eq!(opened.consumers, ConsumerDamage::default());
+        let store = self.store.as_ref().unwrap();
+        self.consumers.reopened(store, &mut self.model.consumers);
+    }
+
+    fn close(&mut self) -> Result<(), LogError> {
+        let store = self.store.as_mut().unwrap();
+        let index = self.consumers.append(store, &mut self.model.consumers)?;
+        if index.0 > 0 {
+            self.past.insert(index.0, self.model.clone());
+        }
+        store.close()
+    }
+
     fn settle(&mut self) {
         let budget = 1 + self.rng.below(20);
         while self.store().work(budget) {}
@@ -414,6 +450,8 @@ impl Run {
             state.subjects,
         );
         assert_eq!(is, self.model.summary());
+        let store = self.store.as_ref().unwrap();
+        self.consumers.check(store, &self.model.consumers);
         let model = self.model.clone();
         let mut buffer = ReadBuffer::default();
         for sequence in 0..=model.last + 1 {
@@ -469,6 +507,7 @@ impl Run {
                 }
             }
             assert_eq!(found, want, "{text} from {from} up to {upto}");
+            self.check_readers(&filters, (StreamSeq(from), upto), &want, model);
             let tally = self.store().count(&filters, StreamSeq(from));
             let exact = matching.iter().filter(|s| **s >= from).count() as u64;
             assert!(tally.messages <= exact && exact <= tally.messages + tally.unsure_messages);
@@ -515,6 +554,61 @@ impl Run {
             })
             .collect();
         assert_eq!(counted, want);
+    }
+
+    /// Readers that go on, jump back and may know where subjects are find what searches find; and
+    /// so does reading in a row.
+    fn check_readers(
+        &mut self,
+        filters: &Filters,
+        (from, upto): (StreamSeq, StreamSeq),
+        want: &[u64],
+        model: &Model,
+    ) {
+        let mut buffer = ReadBuffer::default();
+        let mut reader = Reader::new(filters.clone());
+        for _ in 0..3 {
+            let (mut at, mut found) = (from, vec![]);
+            loop {
+                let mut budget = self.rng.below(2000);
+                let store = self.store.as_mut().unwrap();
+                let next = store.next_of(&mut reader, at, upto, &mut budget, &mut buffer);
+                match next.unwrap() {
+                    Found::Message(stored) => {
+                        found.push(stored.record.sequence.0);
+                        at = stored.record.sequence.next();
+                    }
+                    Found::Paused(from) => {
+                        assert!(from > at);
+                        at = from;
+                    }
+                    Found::End => break,
+                }
+            }
+            assert_eq!(found, want, "{filters:?} from {from} up to {upto}");
+            // Those that wasted time have it found out where the subjects are.
+            self.do_jobs();
+        }
+        let (mut at, mut found) = (from, vec![]);
+        loop {
+            let max = 1 + self.rng.below(30);
+            let (bytes, mut some) = (1 + self.rng.below(3000), 0);
+            let store = self.store.as_mut().unwrap();
+            let each = |stored: &Stored<'_>| {
+                found.push(stored.record.sequence.0);
+                some += 1;
+                std::ops::ControlFlow::Continue(())
+            };
+            at = store
+                .read_from(at, upto, max, bytes, &mut buffer, each)
+                .unwrap();
+            if some == 0 {
+                break;
+            }
+        }
+        let mut want = model.on(|_| true);
+        want.retain(|s| *s >= from.0 && *s <= upto.0);
+        assert_eq!(found, want, "from {from} up to {upto}");
     }
 
     /// When all that can be done is done, no file has anything of what was erased.
@@ -568,12 +662,13 @@ fn faultless(seed: u64, disk: Arc<dyn Disk>, dir: PathBuf) {
             }
             3 if !volatile => {
                 match run.rng.below(2) {
-                    0 => run.store().close().unwrap(),
+                    0 => run.close().unwrap(),
                     _ => run.store().sync().unwrap(),
                 }
                 run.store = None;
                 let opened = run.open(None).unwrap();
                 assert!(opened.log.is_sound(), "{opened:?}");
+                run.reopened(&opened);
                 run.settled();
             }
             _ => {}
@@ -619,16 +714,16 @@ fn faults(seed: u64) {
     let mut trust = None;
     for _ in 0..5 {
         run.store = None;
-        let mut last = LogIndex(0);
+        let mut opened = Opened::default();
         for attempt in 0.. {
             if attempt < 3 && run.rng.below(3) == 0 {
                 let fault = [Fault::Crash, Fault::Eio, Fault::Full][run.rng.below(3)];
                 disk.plan(1 + run.rng.below(10) as u64, fault);
             }
             match run.open(trust) {
-                Ok(opened) => {
-                    assert!(opened.log.is_sound(), "{opened:?}");
-                    last = opened.last;
+                Ok(is) => {
+                    assert!(is.log.is_sound(), "{is:?}");
+                    opened = is;
                     break;
                 }
                 Err(error) => {
@@ -642,12 +737,14 @@ fn faults(seed: u64) {
             }
         }
         disk.free();
+        let last = opened.last;
         assert!(last >= acked, "{last} of {acked}");
         // There may have been no room to say that all is settled.
         while run.store().work(1000) {}
         assert!(!run.store().has_work());
         run.model = run.past.range(..=last.0).next_back().unwrap().1.clone();
         run.model.settle();
+        run.reopened(&opened);
         run.past.retain(|index, _| *index <= last.0);
         let settled = run.store().log().last_index();
         run.past.insert(settled.0, run.model.clone());
@@ -690,7 +787,7 @@ fn faults(seed: u64) {
                 let _ = run.store().handle_done(done);
             }
             if run.rng.below(30) == 0 {
-                let _ = run.store().close();
+                let _ = run.close();
             }
             acked = acked.max(run.store().acknowledged());
         }
@@ -832,5 +929,44 @@ fn segments_stay_until_a_checkpoint_of_this_life_is_on_the_disk() {
         disk.restart();
         run.open(None).unwrap();
         is_right(&mut run);
+    }
+}
+
+/// A checkpoint fails at some step, and the process ends. The next process takes what it finds for the
+/// newest copy; while it writes another one, the power goes at some step.
+#[test]
+fn a_checkpoint_never_takes_the_place_of_the_only_good_copy() {
+    for seed in 0..1500 {
+        let (fails, crashes) = (1 + seed % 7, 1 + seed / 7 % 7);
+        let disk = FaultyDisk::new(seed);
+        let dir = Path::new("/streams/s").to_owned();
+        let mut run = Run::new(0, Arc::new(disk.clone()), dir);
+        run.options.limits = Limits::default();
+        run.open(None).unwrap();
+        let message = NewMessage {
+            subject: b"a",
+            headers: b"",
+            payload: &[1; 100],
+            timestamp: Timestamp(1),
+            ttl_s: 0,
+        };
+        for _ in 0..2 {
+            run.store().append(&message).unwrap();
+            run.store().close().unwrap();
+        }
+        for fault in [(fails, Fault::Eio), (crashes, Fault::Crash)] {
+            run.store().append(&message).unwrap();
+            run.store().sync().unwrap();
+            disk.plan(fault.0, fault.1);
+            let _ = run.store().close();
+            match fault.1 {
+                Fault::Crash => disk.restart(),
+                _ => disk.kill(),
+            }
+            run.store = None;
+            let opened = run.open(None).unwrap();
+            assert!(!opened.rebuilt, "a copy is whole: {seed}");
+        }
+        assert_eq!(run.store().state().messages, 4);
     }
 }

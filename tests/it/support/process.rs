@@ -65,9 +65,14 @@ impl Process {
     }
 
     /// Runs a command that becomes a server, and waits until that is ready.
-    pub fn spawn(mut command: Command) -> Process {
+    pub fn spawn(command: Command) -> Process {
+        Process::spawn_with(command, Stdio::null())
+    }
+
+    /// [`Process::spawn`] with something in place of the standard input.
+    pub fn spawn_with(mut command: Command, stdin: Stdio) -> Process {
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

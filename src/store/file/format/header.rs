@@ -47,6 +47,9 @@ pub struct Anew {
     pub basis: LogIndex,
     /// A record that was on the disk for good.
     pub proven: LogIndex,
+    /// How often the end of the log was cut off in this segment. It goes on to be appended to, and
+    /// what is elsewhere of the records that went is not of it any more.
+    pub cuts: u16,
 }
 
 /// How the records of a segment stand in its file.
@@ -85,6 +88,7 @@ impl SegmentHeader {
         put(&mut out, 80, &self.chain.to_le_bytes());
         put(&mut out, 88, &self.key_salt);
         put(&mut out, 104, &[self.anew.layout as u8]);
+        put(&mut out, 106, &self.anew.cuts.to_le_bytes());
         put(&mut out, 108, &self.anew.basis.0.to_le_bytes());
         put(&mut out, 116, &self.anew.proven.0.to_le_bytes());
         let crc = crc32c::crc32c(&out[..124]);
@@ -132,6 +136,7 @@ impl SegmentHeader {
                 layout: Layout::of(*bytes.get(104)?)?,
                 basis: LogIndex(u64_at(bytes, 108)?),
                 proven: LogIndex(u64_at(bytes, 116)?),
+                cuts: u16_at(bytes, 106)?,
             },
         })
     }
@@ -170,7 +175,7 @@ pub(super) mod tests {
             (any::<([u8; 16], [u8; 16], [u8; 16])>(), 0..3u8),
             (1u64.., 1u64.., any::<u64>(), any::<u64>()),
             any::<(u32, u32)>(),
-            any::<(bool, u64, u64)>(),
+            any::<(bool, u64, u64, u16)>(),
         )
             .prop_map(
                 |(((name, incarnation, mut key_salt), cipher), n, m, anew)| {
@@ -195,6 +200,7 @@ pub(super) mod tests {
                             },
                             basis: LogIndex(anew.1),
                             proven: LogIndex(anew.2),
+                            cuts: anew.3,
                         },
                     }
                 },

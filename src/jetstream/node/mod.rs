@@ -1,0 +1,472 @@
+//! All streams of a server: who may have some, requests about them, and messages for them.
+//!
+//! A [`Node`] listens on subjects of the accounts like a client: what is published there comes as a
+//! [`Delivered`], with the slot of the listener. What takes time on the disk it gives away as
+//! [`Task`]s, and goes on when it is told how they ended. It answers by an [`Out`].
+//!
+//! In a turn, who drives it calls [`Node::deliver`] and [`Node::handle_task`] as things happen, then
+//! [`Node::turn`], and takes the tasks.
+
+mod consumers;
+mod create;
+mod decode;
+mod direct;
+mod info;
+mod listeners;
+mod report;
+mod requests;
+mod streams;
+mod tasks;
+mod tenants;
+
+use self::listeners::{Listener, Listeners};
+use self::requests::Request;
+use self::tenants::Tenants;
+use super::api::limits::ServerStorage;
+use super::out::Out;
+use super::stream::{Bounds, Incoming, Stream};
+use crate::accounts::interest::LoopId;
+use crate::accounts::{Account, Accounts};
+use crate::base::clock::Mono;
+use crate::base::rng::Rng;
+use crate::options::jetstream::{JetStreamOptions, Sync};
+use crate::store::crypt::Keys;
+use crate::store::directory::StoreDir;
+use crate::store::disk::Disk;
+use crate::store::file::{Handles, LogOptions, SyncMode};
+use crate::store::meta::Meta;
+use crate::store::types::Timestamp;
+use slab::Slab;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use tasks::{Opening, Recovered, Task, TaskDone, recover};
+
+/// How often it is looked who listens to what consumers send without being asked, in nanoseconds.
+const INTEREST_CHECK: u64 = 100_000_000;
+
+/// Requests that are answered a turn.
+const REQUESTS: usize = 64;
+
+/// Where streams are kept.
+#[derive(Clone)]
+pub struct Place {
+    pub disk: Arc<dyn Disk>,
+    pub dir: Arc<StoreDir>,
+    pub keys: Keys,
+    pub handles: Arc<Handles>,
+}
+
+/// What a server's streams have to know of it.
+#[derive(Clone)]
+pub struct Identity {
+    pub server: String,
+    pub options: JetStreamOptions,
+    /// Bytes that all streams may have in memory and in files.
+    pub max_memory: u64,
+    pub max_storage: u64,
+}
+
+/// The streams of a server.
+pub struct Node {
+    identity: Identity,
+    place: Place,
+    listeners: Listeners,
+    tenants: Tenants,
+    /// The account in which requests of the API arrive.
+    system: Option<Arc<Account>>,
+    streams: Slab<Slot>,
+    /// Streams by account and name.
+    names: BTreeMap<(u32, String), usize>,
+    requests: VecDeque<Request>,
+    /// Requests that wait for a change of a stream to be over.
+    later: Vec<Request>,
+    /// Streams with something to be written, with work to be done, and with jobs to be asked for.
+    dirty: Vec<usize>,
+    working: BTreeSet<usize>,
+    syncing: BTreeSet<usize>,
+    /// Streams with consumers that are to get a turn.
+    serving: BTreeSet<usize>,
+    /// When it is to be looked who listens to what is sent without being asked for.
+    interest_at: Timestamp,
+    /// Tasks to be run, in their order.
+    tasks: Vec<Task>,
+    figures: Figures,
+    /// What all streams take.
+    storage: ServerStorage,
+    rng: Rng,
+}
+
+/// Counters of requests.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Figures {
+    pub(super) total: u64,
+    pub(super) errors: u64,
+}
+
+/// A stream, or its place while it is made or removed.
+struct Slot {
+    account: Arc<Account>,
+    name: String,
+    phase: Phase,
+}
+
+#[allow(clippy::large_enum_variant, reason = "most are open")]
+enum Phase {
+    /// It is being made, as asked here.
+    Creating(Request, Box<super::api::StreamConfig>, crate::json::Time),
+    Open {
+        stream: Box<Stream>,
+        meta: Box<Meta>,
+        dir: PathBuf,
+        listening: Vec<u32>,
+        change: Change,
+    },
+    /// It is being removed.
+    Removing(Request),
+}
+
+/// What is being done to a stream that is open.
+enum Change {
+    None,
+    /// Its metadata is written.
+    Updating(Request, Box<super::api::StreamConfig>),
+    /// It is to be closed and removed as soon as no job is under way.
+    Removal(Request),
+}
+
+/// A message that came for a listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivered<'m> {
+    pub slot: u32,
+    pub generation: u32,
+    pub message: Incoming<'m>,
+}
+
+impl Node {
+    /// A node without streams, whose listeners belong to the loop `me`.
+    pub fn new(
+        me: LoopId,
+        identity: Identity,
+        place: Place,
+        accounts: &Accounts,
+        seed: u64,
+    ) -> Node {
+        let bytes = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let storage = ServerStorage {
+            max_memory: bytes(identity.max_memory),
+            max_storage: bytes(identity.max_storage),
+            reserved_memory: 0,
+            reserved_storage: 0,
+        };
+        let mut node = Node {
+            storage,
+            identity,
+            place,
+            listeners: Listeners::new(me),
+            tenants: Tenants::default(),
+            system: None,
+            streams: Slab::new(),
+            names: BTreeMap::new(),
+            requests: VecDeque::new(),
+            later: Vec::new(),
+            dirty: Vec::new(),
+            working: BTreeSet::new(),
+            syncing: BTreeSet::new(),
+            serving: BTreeSet::new(),
+            interest_at: Timestamp(0),
+            tasks: Vec::new(),
+            figures: Figures::default(),
+            rng: Rng::new(seed),
+        };
+        node.renew(accounts);
+        node
+    }
+
+    /// Goes on with other accounts. Streams of those that have none any more are not served.
+    pub fn renew(&mut self, accounts: &Accounts) {
+        let system = accounts.system().map(|tenant| tenant.account.clone());
+        if self.system.is_none()
+            && let Some(system) = &system
+        {
+            self.listeners.listen(system, b"$JS.API.>", Listener::Api);
+        }
+        self.system = system;
+        self.tenants.renew(accounts, &mut self.listeners);
+    }
+
+    /// Takes a message that was delivered.
+    pub fn deliver<O: Out>(&mut self, delivered: &Delivered<'_>, now: Timestamp, out: &mut O) {
+        let Some(listener) = self.listeners.get(delivered.slot, delivered.generation) else {
+            return;
+        };
+        let message = &delivered.message;
+        match listener {
+            Listener::Stream(at) => {
+                let Some(Slot {
+                    phase: Phase::Open { stream, .. },
+                    ..
+                }) = self.streams.get_mut(at)
+                else {
+                    return;
+                };
+                let was_dirty = stream.is_dirty();
+                stream.publish(message, now, out);
+                if stream.is_dirty() && !was_dirty {
+                    self.dirty.push(at);
+                }
+            }
+            Listener::Api => self.take_request(message),
+            Listener::Direct(account) => self.direct_get(account, message, out),
+            Listener::Next(account) => self.next_messages(account, message, now, out),
+            Listener::Reset(account) => self.consumer_reset(account, message, now, out),
+            Listener::Ack(account) => self.acknowledge(account, message, now, out),
+            Listener::Flow(account) => self.flow(account, message, now, out),
+        }
+    }
+
+    /// Does what is to be done in a turn: answers requests, goes on with what takes long, writes
+    /// what came. Says whether there is more.
+    pub fn turn<O: Out>(&mut self, now: Timestamp, mono: Mono, out: &mut O) -> bool {
+        for _ in 0..REQUESTS {
+            let Some(request) = self.requests.pop_front() else {
+                break;
+            };
+            self.answer(request, now, out);
+        }
+        self.expire(now);
+        let working: Vec<usize> = self.working.iter().copied().collect();
+        for at in working {
+            let Some(stream) = self.open_stream(at) else {
+                self.working.remove(&at);
+                continue;
+            };
+            let more = stream.work();
+            self.dirty.push(at);
+            if !more {
+                self.working.remove(&at);
+                self.retry_later();
+            }
+        }
+        self.check_interest(now, out);
+        self.serve(now, out);
+        self.commit(now, out);
+        self.poll_jobs(mono);
+        !self.requests.is_empty() || !self.working.is_empty() || !self.serving.is_empty()
+    }
+
+    /// Gives turns to consumers.
+    fn serve<O: Out>(&mut self, now: Timestamp, out: &mut O) {
+        for (at, slot) in &self.streams {
+            let due = slot.stream().and_then(Stream::consumers_at);
+            if due.is_some_and(|due| due <= now) {
+                self.serving.insert(at);
+            }
+        }
+        for at in std::mem::take(&mut self.serving) {
+            let Some(stream) = self.open_stream(at) else {
+                continue;
+            };
+            let more = stream.serve_consumers(now, out);
+            if stream.is_dirty() {
+                self.dirty.push(at);
+            }
+            if more {
+                self.serving.insert(at);
+            }
+        }
+    }
+
+    /// Looks now and then who listens to what is sent without being asked for.
+    fn check_interest<O: Out>(&mut self, now: Timestamp, out: &mut O) {
+        if now < self.interest_at {
+            return;
+        }
+        self.interest_at = Timestamp(now.0.saturating_add(INTEREST_CHECK));
+        for (at, slot) in self.streams.iter_mut() {
+            if let Phase::Open { stream, .. } = &mut slot.phase
+                && stream.has_push_consumers()
+            {
+                stream.check_interest(now, out);
+                self.serving.insert(at);
+            }
+        }
+    }
+
+    /// When [`Node::turn`] is to be called if nothing happens before: on the wall clock, and on the
+    /// other one.
+    pub fn next_turn(&self, now: Timestamp, mono: Mono) -> Option<Mono> {
+        let streams = self.streams.iter().filter_map(|(_, slot)| slot.stream());
+        let times = streams.flat_map(|stream| {
+            let interest = stream.has_push_consumers().then_some(self.interest_at);
+            [stream.expires_at(), stream.consumers_at(), interest]
+        });
+        let wall = times.flatten().min().map(|at| {
+            let left = at.0.saturating_sub(now.0);
+            mono + std::time::Duration::from_nanos(left)
+        });
+        let lazy = match self.identity.options.sync {
+            Sync::Interval(interval) if !self.syncing.is_empty() => Some(mono + interval),
+            _ => None,
+        };
+        [wall, lazy].into_iter().flatten().min()
+    }
+
+    fn expire(&mut self, now: Timestamp) {
+        for (at, slot) in self.streams.iter_mut() {
+            if let Phase::Open { stream, .. } = &mut slot.phase
+                && stream.expires_at().is_some_and(|due| due <= now)
+            {
+                stream.expire(now);
+                if stream.is_dirty() {
+                    self.dirty.push(at);
+                }
+            }
+        }
+    }
+
+    fn commit<O: Out>(&mut self, now: Timestamp, out: &mut O) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.sort_unstable();
+        dirty.dedup();
+        let system = self.system.clone();
+        for at in dirty.drain(..) {
+            let Some(stream) = self.open_stream(at) else {
+                continue;
+            };
+            stream.commit(now, out);
+            stream.settle(system.as_ref(), out);
+            let (works, serves) = (stream.has_work(), stream.has_ready_consumers());
+            if works {
+                self.working.insert(at);
+            }
+            if serves {
+                self.serving.insert(at);
+            }
+            self.syncing.insert(at);
+        }
+        self.dirty = dirty;
+    }
+
+    /// Asks streams for jobs.
+    fn poll_jobs(&mut self, mono: Mono) {
+        let lazy = self.identity.options.sync != Sync::Always;
+        let streams = &mut self.streams;
+        let tasks = &mut self.tasks;
+        self.syncing.retain(|at| {
+            let Some(Slot {
+                phase: Phase::Open { stream, .. },
+                ..
+            }) = streams.get_mut(*at)
+            else {
+                return false;
+            };
+            while let Some(job) = stream.poll_job(mono) {
+                tasks.push(Task::Job { slot: *at, job });
+            }
+            lazy && stream.store().log().durable() < stream.store().log().last_index()
+        });
+    }
+
+    /// The tasks that are to be run, in any order.
+    pub fn take_tasks(&mut self) -> impl Iterator<Item = Task> {
+        self.tasks.drain(..)
+    }
+
+    /// Takes the outcome of a task.
+    pub fn handle_task<O: Out>(&mut self, done: TaskDone, now: Timestamp, out: &mut O) {
+        match done {
+            TaskDone::Job { slot, done } => {
+                let system = self.system.clone();
+                if let Some(stream) = self.open_stream(slot) {
+                    stream.handle_done(done, out);
+                    stream.settle(system.as_ref(), out);
+                    if stream.has_ready_consumers() {
+                        self.serving.insert(slot);
+                    }
+                    self.syncing.insert(slot);
+                    self.go_on_removing(slot);
+                }
+            }
+            TaskDone::Created { slot, result } => self.handle_created(slot, result, now, out),
+            TaskDone::Updated { slot, meta, result } => {
+                self.handle_updated(slot, meta, result, now, out);
+            }
+            TaskDone::Removed { slot, result } => self.handle_removed(slot, result, out),
+            TaskDone::Cleaned(Err(error)) => log::warn!("Files of a removed stream stay: {error}"),
+            TaskDone::Cleaned(Ok(())) => {}
+        }
+    }
+
+    /// Requests that waited for something to be over are tried again.
+    fn retry_later(&mut self) {
+        self.requests.extend(self.later.drain(..));
+    }
+
+    fn open_stream(&mut self, at: usize) -> Option<&mut Stream> {
+        match &mut self.streams.get_mut(at)?.phase {
+            Phase::Open { stream, .. } => Some(stream),
+            Phase::Creating(..) | Phase::Removing(_) => None,
+        }
+    }
+
+    fn find(&self, account: u32, name: &str) -> Option<usize> {
+        // A borrowed pair would need a type of its own, and this is asked once a request.
+        self.names.get(&(account, name.to_owned())).copied()
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            waiting_messages: self.identity.options.max_buffered_messages,
+            waiting_bytes: self.identity.options.max_buffered_bytes,
+        }
+    }
+
+    fn log_options(&self) -> LogOptions {
+        log_options(&self.identity, &self.place)
+    }
+
+    /// Syncs and closes all streams.
+    pub fn close(&mut self) {
+        for (_, slot) in self.streams.iter_mut() {
+            if let Phase::Open { stream, .. } = &mut slot.phase
+                && let Err(error) = stream.close()
+            {
+                log::error!("Error closing stream {}: {error}", slot.name);
+            }
+        }
+    }
+}
+
+/// How logs are kept.
+fn log_options(identity: &Identity, place: &Place) -> LogOptions {
+    let sync = match identity.options.sync {
+        Sync::Always => SyncMode::Always,
+        Sync::Interval(interval) => SyncMode::Interval(interval),
+    };
+    LogOptions {
+        sync,
+        ..LogOptions::new(place.handles.clone())
+    }
+}
+
+impl Slot {
+    fn stream(&self) -> Option<&Stream> {
+        match &self.phase {
+            Phase::Open { stream, .. } => Some(stream),
+            Phase::Creating(..) | Phase::Removing(_) => None,
+        }
+    }
+
+    /// Whether something is being done to it that others have to wait for.
+    fn is_changing(&self) -> bool {
+        !matches!(
+            self.phase,
+            Phase::Open {
+                change: Change::None,
+                ..
+            }
+        )
+    }
+}

@@ -1,0 +1,246 @@
+//! Requests about streams and their messages.
+
+use super::requests::{Reaction, Request};
+use super::{Change, Node, Phase, decode};
+use crate::accounts::Account;
+use crate::jetstream::api::ApiError;
+use crate::jetstream::api::request::{MsgDeleteRequest, MsgGetRequest, StreamPurgeRequest};
+use crate::jetstream::api::response::{
+    MsgDeleteBody, MsgGetBody, StoredMsg, StreamDeleteBody, StreamPurgeBody,
+};
+use crate::jetstream::out::Out;
+use crate::jetstream::stream::{GetError, Locator, Stream};
+use crate::json::Time;
+use crate::store::file::ReadBuffer;
+use crate::store::stream::Purge;
+use crate::store::types::{StreamSeq, Timestamp};
+use std::sync::Arc;
+
+impl Node {
+    /// The stream of that name that is open.
+    pub(super) fn named(
+        &mut self,
+        account: &Account,
+        name: &str,
+    ) -> Result<(usize, &mut Stream), ApiError> {
+        let at = self.find(account.number, name);
+        let at = at.ok_or(ApiError::StreamNotFound)?;
+        let stream = self.open_stream(at).ok_or(ApiError::StreamNotFound)?;
+        Ok((at, stream))
+    }
+
+    /// Whether a request has to wait for what is being done to the stream.
+    pub(super) fn is_changing(&self, account: &Account, name: &str) -> bool {
+        let at = self.find(account.number, name);
+        at.is_some_and(|at| self.streams[at].is_changing())
+    }
+
+    pub(super) fn stream_delete(
+        &mut self,
+        account: &Arc<Account>,
+        name: &str,
+        request: Request,
+    ) -> Reaction {
+        if !request.is_empty() {
+            return self.reply::<StreamDeleteBody>(Err(ApiError::NotEmptyRequest));
+        }
+        if self.is_changing(account, name) {
+            return Reaction::Later(request);
+        }
+        let Some(at) = self.find(account.number, name) else {
+            return self.reply::<StreamDeleteBody>(Err(ApiError::StreamNotFound));
+        };
+        if let Phase::Open {
+            listening, change, ..
+        } = &mut self.streams[at].phase
+        {
+            for slot in listening.drain(..) {
+                self.listeners.leave(slot);
+            }
+            *change = Change::Removal(request);
+        }
+        self.go_on_removing(at);
+        Reaction::None
+    }
+
+    pub(super) fn stream_purge(
+        &mut self,
+        account: &Arc<Account>,
+        name: &str,
+        request: &Request,
+    ) -> Reaction {
+        let result = self.purge(account, name, request);
+        match result {
+            // It is answered when it is done.
+            Ok(()) => Reaction::None,
+            Err(error) => self.reply::<StreamPurgeBody>(Err(error)),
+        }
+    }
+
+    fn purge(&mut self, account: &Account, name: &str, request: &Request) -> Result<(), ApiError> {
+        let strict = self.identity.options.strict;
+        let asked: StreamPurgeRequest = match request.is_empty() {
+            true => Default::default(),
+            false => decode::read(&request.body, strict)?,
+        };
+        let (at, stream) = self.named(account, name)?;
+        if asked.seq > 0 && asked.keep > 0 {
+            return Err(ApiError::BadRequest);
+        }
+        if stream.config.sealed {
+            return Err(ApiError::StreamSealed);
+        }
+        if stream.config.deny_purge {
+            let err = "stream purge not permitted".into();
+            return Err(ApiError::StreamPurgeFailed { err });
+        }
+        let last = stream.state().last;
+        let purge = Purge {
+            upto: match asked.seq {
+                0 => last,
+                seq => StreamSeq(seq - 1).min(last),
+            },
+            keep: asked.keep,
+            filter: match &*asked.filter {
+                ">" => vec![],
+                filter => filter.as_bytes().to_vec(),
+            },
+        };
+        let purged = stream.purge(&purge, &request.reply);
+        purged.map_err(|e| ApiError::StreamPurgeFailed { err: e.to_string() })?;
+        self.dirty.push(at);
+        Ok(())
+    }
+
+    pub(super) fn msg_get(
+        &mut self,
+        account: &Arc<Account>,
+        name: &str,
+        request: &Request,
+    ) -> Reaction {
+        let result = self.get(account, name, request);
+        // Such requests are not counted.
+        self.figures.total -= 1;
+        super::requests::answer(result.map(|message| MsgGetBody {
+            message: Some(message),
+        }))
+    }
+
+    fn get(
+        &mut self,
+        account: &Account,
+        name: &str,
+        request: &Request,
+    ) -> Result<StoredMsg, ApiError> {
+        if request.is_empty() {
+            return Err(ApiError::BadRequest);
+        }
+        let strict = self.identity.options.strict;
+        let asked: MsgGetRequest = decode::read(&request.body, strict)?;
+        let (_, stream) = self.named(account, name)?;
+        let by_time = asked.start_time.is_some();
+        let last = !asked.last_by_subj.is_empty();
+        let next = !asked.next_by_subj.is_empty();
+        let is_wrong = asked.batch != 0
+            || asked.max_bytes != 0
+            || !asked.multi_last.is_empty()
+            || (asked.seq == 0 && !last && !next && !by_time)
+            || (asked.seq > 0 && (last || by_time))
+            || (last && (next || by_time));
+        if is_wrong {
+            return Err(ApiError::BadRequest);
+        }
+        let mut from = StreamSeq(asked.seq);
+        if let Some(time) = asked.start_time {
+            let at = stream.first_at(Timestamp(time.unix_nanos()));
+            from = at.map_err(|e| ApiError::store_failed(e.to_string()))?;
+        }
+        let locator = if last {
+            Locator::LastOn(asked.last_by_subj.as_bytes())
+        } else if next {
+            Locator::NextOn(asked.next_by_subj.as_bytes(), from)
+        } else if by_time {
+            Locator::NextOn(b"", from)
+        } else {
+            Locator::Sequence(from)
+        };
+        let mut buffer = ReadBuffer::default();
+        let got = stream
+            .get(locator, &mut buffer)
+            .map_err(|error| match error {
+                GetError::NotFound | GetError::TooMany => ApiError::NoMessageFound,
+                GetError::Store(error) => ApiError::store_failed(error.to_string()),
+            })?;
+        let record = &got.record;
+        Ok(StoredMsg {
+            subject: String::from_utf8_lossy(record.subject).into_owned(),
+            seq: record.sequence.0,
+            headers: match asked.no_hdr {
+                true => vec![],
+                false => record.headers.to_vec(),
+            },
+            data: record.payload.to_vec(),
+            time: Time::from_unix_nanos(record.timestamp.0),
+        })
+    }
+
+    pub(super) fn msg_delete<O: Out>(
+        &mut self,
+        account: &Arc<Account>,
+        name: &str,
+        request: Request,
+        (now, out): (Timestamp, &mut O),
+    ) -> Reaction {
+        match self.delete(account, name, &request, now, out) {
+            Ok(true) => Reaction::None,
+            Ok(false) => Reaction::Later(request),
+            Err(error) => self.reply::<MsgDeleteBody>(Err(error)),
+        }
+    }
+
+    /// Deletes a message; false if that has to wait.
+    fn delete<O: Out>(
+        &mut self,
+        account: &Account,
+        name: &str,
+        request: &Request,
+        now: Timestamp,
+        out: &mut O,
+    ) -> Result<bool, ApiError> {
+        if request.is_empty() {
+            return Err(ApiError::BadRequest);
+        }
+        let strict = self.identity.options.strict;
+        let asked: MsgDeleteRequest = decode::read(&request.body, strict)?;
+        let (at, stream) = self.named(account, name)?;
+        if stream.config.sealed {
+            return Err(ApiError::StreamSealed);
+        }
+        let failed = |err: &str| {
+            Err(ApiError::StreamMsgDeleteFailed {
+                err: err.to_owned(),
+            })
+        };
+        if stream.config.deny_delete {
+            return failed("message delete not permitted");
+        }
+        if asked.seq > stream.state().last.0 {
+            return failed("stream store EOF");
+        }
+        if stream.has_work() {
+            return Ok(false);
+        }
+        let sequence = StreamSeq(asked.seq);
+        let subject = stream.subject_of(sequence);
+        match stream.delete(sequence) {
+            Ok(true) => stream.tell_removed((sequence, &subject), now, out),
+            Ok(false) => return Err(ApiError::SequenceNotFound { seq: asked.seq }),
+            Err(error) => return failed(&error.to_string()),
+        }
+        let body = MsgDeleteBody { success: true };
+        let body = crate::jetstream::api::Response::ok(body).encode();
+        stream.answer_when_stored(&request.reply, &body);
+        self.dirty.push(at);
+        Ok(true)
+    }
+}

@@ -1,0 +1,453 @@
+//! A stream: what its configuration asks for, on top of the store.
+//!
+//! Messages come in by [`Stream::publish`]. They are visible, and their publishers are told so, when
+//! the store says that they are stored; [`Stream::settle`] looks for that, after every
+//! [`Stream::commit`] and every job that was done.
+
+mod advisory;
+mod consumers;
+mod dedupe;
+mod headers;
+mod publish;
+mod read;
+mod settings;
+mod waiting;
+
+use self::consumers::Consumers;
+use self::dedupe::Dedupe;
+use self::waiting::{Answer, Waiting};
+use crate::accounts::Account;
+use crate::base::clock::Mono;
+use crate::base::rng::Rng;
+use crate::jetstream::api::{DiscardPolicy, StreamConfig};
+use crate::jetstream::out::{Out, Outgoing};
+use crate::json::Time;
+use crate::store::error::LogError;
+use crate::store::file::ReadBuffer;
+use crate::store::stream::{Job, JobDone, Limits, Purge, StreamState, StreamStore};
+use crate::store::types::{LogIndex, StreamSeq, Timestamp};
+use crate::subject::transform::Transform;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::consumers::ConsumerFault;
+pub use self::publish::Incoming;
+pub use self::read::{GetError, Got, Locator};
+
+/// Messages that are looked at in one turn where there is much to do.
+const WORK: usize = 2048;
+
+/// How often messages are looked for that have lived as long as they said.
+const TTL_CHECK: u64 = 250_000_000;
+
+/// One stream.
+pub struct Stream {
+    pub account: Arc<Account>,
+    pub config: StreamConfig,
+    pub created: Time,
+    store: StreamStore,
+    bounds: Bounds,
+    dedupe: Dedupe,
+    /// The id of the last message.
+    last_msg_id: Vec<u8>,
+    /// Whether ids of messages from before the start are still to be read.
+    ids_unread: bool,
+    transform: Option<Transform>,
+    republish: Option<Transform>,
+    waiting: Waiting,
+    waiting_bytes: usize,
+    /// Up to where subscribers may see messages.
+    visible: StreamSeq,
+    /// Whether there is something to be written.
+    dirty: bool,
+    /// Whether a job runs.
+    jobs: usize,
+    /// The start of an answer: `{"stream":"S",`.
+    ack_head: Vec<u8>,
+    /// A purge under way, of which somebody is to be told.
+    purging: Vec<PurgeAnswer>,
+    /// When messages are to be looked for whose time is over.
+    expire_at: Option<Timestamp>,
+    consumers: Consumers,
+    /// The first message that consumers know of, and whether some were purged since.
+    first: StreamSeq,
+    purged: bool,
+    rng: Rng,
+    body: Vec<u8>,
+    subject: Vec<u8>,
+    block: Vec<u8>,
+    buffer: ReadBuffer,
+}
+
+/// What the server allows a stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Messages, and bytes of them, that may wait to be stored.
+    pub waiting_messages: usize,
+    pub waiting_bytes: usize,
+}
+
+struct PurgeAnswer {
+    to: Vec<u8>,
+    /// Messages there would be if nothing were removed.
+    messages: u64,
+}
+
+/// What a stream is made of.
+pub struct Parts {
+    pub account: Arc<Account>,
+    pub config: StreamConfig,
+    pub created: Time,
+    pub store: StreamStore,
+    pub bounds: Bounds,
+    pub domain: Option<String>,
+    pub seed: u64,
+    pub now: Timestamp,
+}
+
+/// What the store removes by itself.
+pub fn limits(config: &StreamConfig) -> Limits {
+    let limit = |n: i64| u64::try_from(n).unwrap_or(0);
+    let evicts = config.discard == DiscardPolicy::Old;
+    let per_subject = evicts || !config.discard_new_per_subject;
+    Limits {
+        messages: if evicts { limit(config.max_msgs) } else { 0 },
+        bytes: if evicts { limit(config.max_bytes) } else { 0 },
+        per_subject: if per_subject {
+            limit(config.max_msgs_per_subject)
+        } else {
+            0
+        },
+        age: duration(config.max_age.0),
+    }
+}
+
+fn duration(nanos: i64) -> Duration {
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
+}
+
+impl Stream {
+    /// A stream that was opened.
+    pub fn new(parts: Parts) -> Stream {
+        let Parts {
+            account,
+            config,
+            created,
+            store,
+            bounds,
+            domain,
+            seed,
+            now,
+        } = parts;
+        let mut ack_head = Vec::new();
+        // The names of streams and domains need no escapes in JSON but for quotes and controls, which
+        // this writes.
+        ack_head.extend_from_slice(b"{\"stream\":");
+        ack_head.extend(crate::json::compact(&config.name));
+        ack_head.push(b',');
+        if let Some(domain) = domain {
+            ack_head.extend_from_slice(b"\"domain\":");
+            ack_head.extend(crate::json::compact(&domain));
+            ack_head.push(b',');
+        }
+        let visible = store.visible();
+        let ids_unread = store.state().messages > 0;
+        let mut stream = Stream {
+            account,
+            created,
+            bounds,
+            dedupe: Dedupe::new(duration(config.duplicate_window.0), seed),
+            last_msg_id: Vec::new(),
+            ids_unread,
+            transform: None,
+            republish: None,
+            waiting: Waiting::default(),
+            waiting_bytes: 0,
+            visible,
+            dirty: false,
+            jobs: 0,
+            ack_head,
+            purging: Vec::new(),
+            expire_at: None,
+            consumers: Consumers::new(seed.rotate_left(7)),
+            first: store.state().first,
+            purged: false,
+            rng: Rng::new(seed),
+            body: Vec::new(),
+            subject: Vec::new(),
+            block: Vec::new(),
+            buffer: ReadBuffer::default(),
+            store,
+            config,
+        };
+        stream.adapt();
+        stream.open_consumers(now);
+        stream
+    }
+
+    /// Makes what follows from the configuration.
+    fn adapt(&mut self) {
+        let config = &self.config;
+        self.dedupe.set_window(duration(config.duplicate_window.0));
+        // Both were checked.
+        self.transform = config
+            .subject_transform
+            .as_ref()
+            .and_then(|t| Transform::new(source(&t.source), &t.destination, false).ok());
+        self.republish = config
+            .republish
+            .as_ref()
+            .and_then(|r| Transform::new(source(&r.source), &r.destination, false).ok());
+        let expires = config.max_age.0 > 0 || config.allow_msg_ttl;
+        self.expire_at = expires.then_some(Timestamp(0));
+    }
+
+    /// Goes on with another configuration, which was checked and is on the disk.
+    ///
+    /// # Errors
+    /// What the store has to say; its limits are the old ones then.
+    pub fn update(&mut self, config: StreamConfig) -> Result<(), LogError> {
+        let limits = limits(&config);
+        if limits != self::limits(&self.config) {
+            self.store.set_limits(&limits)?;
+            self.dirty = true;
+        }
+        self.config = config;
+        self.adapt();
+        Ok(())
+    }
+
+    /// What the store has to tell.
+    pub fn state(&self) -> StreamState {
+        self.store.state()
+    }
+
+    /// The store, to be looked at.
+    pub fn store(&self) -> &StreamStore {
+        &self.store
+    }
+
+    /// Whether [`Stream::commit`] has something to do.
+    pub fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// Whether [`Stream::work`] has something to do.
+    pub fn has_work(&self) -> bool {
+        self.store.has_work()
+    }
+
+    /// Whether some job is under way, so that the stream cannot be closed.
+    pub fn is_busy(&self) -> bool {
+        self.jobs > 0
+    }
+
+    /// Writes what came. What cannot be written is told to those who wait for it.
+    pub fn commit<O: Out>(&mut self, now: Timestamp, out: &mut O) {
+        self.trim_consumers(now, out);
+        self.keep_events();
+        self.dirty = false;
+        if let Err(error) = self.store.commit() {
+            self.fail(&error, out);
+        }
+    }
+
+    /// A job that is to be run, if there is one.
+    pub fn poll_job(&mut self, now: Mono) -> Option<Job> {
+        let job = self.store.poll_job(now)?;
+        self.jobs += 1;
+        Some(job)
+    }
+
+    /// Takes the outcome of a job.
+    pub fn handle_done<O: Out>(&mut self, done: JobDone, out: &mut O) {
+        self.jobs -= 1;
+        if let Err(error) = self.store.handle_done(done) {
+            log::error!("Stream {}: {error}", self.label());
+        }
+        if let Some(reason) = self.store.log().failure().cloned() {
+            self.fail(&LogError::ReadOnly(reason), out);
+        }
+    }
+
+    /// Answers those whose messages are stored, and lets them be seen.
+    pub fn settle<O: Out>(&mut self, system: Option<&Arc<Account>>, out: &mut O) {
+        let stored = self.store.acknowledged();
+        let before = self.visible;
+        self.visible = self.visible.max(self.store.visible());
+        if self.republish.is_some() {
+            self.republish_from(before.next(), out);
+        }
+        self.feed(before.next());
+        if self.waiting.is_empty() {
+            return;
+        }
+        let mut body = std::mem::take(&mut self.body);
+        while let Some(due) = self.waiting.pop(stored) {
+            let mut account = &self.account;
+            let payload = match due.kind {
+                Answer::Stored(sequence) | Answer::Duplicate(sequence) => {
+                    body.clear();
+                    body.extend_from_slice(&self.ack_head);
+                    body.extend_from_slice(b"\"seq\":");
+                    push_decimal(&mut body, sequence.0);
+                    match due.kind {
+                        // The blank is the reference's.
+                        Answer::Duplicate(_) => body.extend_from_slice(b",\"duplicate\": true"),
+                        _ => body.extend_from_slice(due.body),
+                    }
+                    body.push(b'}');
+                    &body[..]
+                }
+                Answer::Body => due.body,
+                Answer::Api => {
+                    account = system.unwrap_or(account);
+                    due.body
+                }
+            };
+            out.send(account, &Outgoing::plain(due.to, payload));
+        }
+        self.body = body;
+        self.waiting.tidy();
+        if self.waiting.is_empty() {
+            self.waiting_bytes = 0;
+        }
+    }
+
+    /// Answers a request of the API when all that was done so far is stored.
+    pub fn answer_when_stored(&mut self, to: &[u8], body: &[u8]) {
+        let after = self.store.log().last_index();
+        self.waiting.push(after, to, body, Answer::Api);
+    }
+
+    /// Tells all who wait that nothing is stored any more.
+    fn fail<O: Out>(&mut self, error: &LogError, out: &mut O) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        log::error!("Stream {} takes no messages: {error}", self.label());
+        let stored = self.store.acknowledged();
+        let refusal = self.refusal(crate::jetstream::api::ApiError::store_failed(
+            error.to_string(),
+        ));
+        // Those that are stored are answered first.
+        let account = self.account.clone();
+        self.settle(None, out);
+        while let Some(due) = self.waiting.pop(LogIndex(u64::MAX)) {
+            debug_assert!(stored < LogIndex(u64::MAX));
+            out.send(&account, &Outgoing::plain(due.to, &refusal));
+        }
+        self.waiting.tidy();
+        self.waiting_bytes = 0;
+    }
+
+    fn label(&self) -> String {
+        format!("'{} > {}'", self.account.name, self.config.name)
+    }
+
+    /// Does a part of what is under way; says whether there is more.
+    pub fn work(&mut self) -> bool {
+        self.dirty = true;
+        let more = self.store.work(WORK);
+        if !more {
+            self.finish_purges();
+        }
+        more
+    }
+
+    /// Orders a purge, and answers when it is done.
+    ///
+    /// # Errors
+    /// What the store has to say.
+    pub fn purge(&mut self, purge: &Purge, to: &[u8]) -> Result<(), LogError> {
+        let messages = self.store.state().messages;
+        self.store.purge(purge)?;
+        self.dirty = true;
+        self.purging.push(PurgeAnswer {
+            to: to.to_vec(),
+            messages,
+        });
+        if !self.store.has_work() {
+            self.finish_purges();
+        }
+        Ok(())
+    }
+
+    fn finish_purges(&mut self) {
+        let messages = self.store.state().messages;
+        self.purged |= !self.purging.is_empty();
+        for purge in std::mem::take(&mut self.purging) {
+            let purged = purge.messages.saturating_sub(messages);
+            let body = crate::jetstream::api::response::StreamPurgeBody {
+                success: true,
+                purged,
+            };
+            let body = crate::jetstream::api::Response::ok(body).encode();
+            self.answer_when_stored(&purge.to, &body);
+        }
+    }
+
+    /// Removes a message; false if there is none.
+    ///
+    /// # Errors
+    /// What the store has to say.
+    pub fn delete(&mut self, sequence: StreamSeq) -> Result<bool, LogError> {
+        self.dirty = true;
+        Ok(self.store.delete(sequence)?.is_some())
+    }
+
+    /// When [`Stream::expire`] is to be called.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.expire_at
+    }
+
+    /// Removes messages whose time is over.
+    pub fn expire(&mut self, now: Timestamp) {
+        self.dedupe.expire(now);
+        let more = match self.store.expire(now) {
+            Ok(expired) => {
+                self.dirty |= !expired.messages.is_empty();
+                expired.more
+            }
+            // It is tried again later.
+            Err(_) => false,
+        };
+        let soon = Timestamp(now.0.saturating_add(TTL_CHECK));
+        self.expire_at = match more {
+            true => Some(now),
+            false if self.config.allow_msg_ttl => Some(soon),
+            false if self.config.max_age.0 <= 0 => None,
+            false => {
+                let age = u64::try_from(self.config.max_age.0).unwrap_or(0);
+                let first = self.first_time().map_or(now, |first| first);
+                Some(soon.max(Timestamp(first.0.saturating_add(age))))
+            }
+        };
+    }
+
+    /// When the first message was stored.
+    pub fn first_time(&mut self) -> Option<Timestamp> {
+        let first = self.store.state().first;
+        let stored = self.store.read(first, &mut self.buffer).ok()?;
+        Some(stored.record.timestamp)
+    }
+
+    /// Syncs everything and keeps the state, before the stream is closed.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn close(&mut self) -> Result<(), LogError> {
+        self.store.close()
+    }
+}
+
+/// The source of a transform; none is everything.
+fn source(source: &str) -> &str {
+    if source.is_empty() { ">" } else { source }
+}
+
+/// Appends a number in decimal digits.
+pub(super) fn push_decimal(out: &mut Vec<u8>, n: u64) {
+    write!(out, "{n}").expect("a Vec takes all");
+}

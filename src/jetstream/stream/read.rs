@@ -1,0 +1,190 @@
+//! Messages that are asked for one by one, or many at a time.
+
+use super::Stream;
+use crate::base::text::Rfc3339;
+use crate::jetstream::out::{Out, Outgoing};
+use crate::store::error::LogError;
+use crate::store::file::ReadBuffer;
+use crate::store::index::{Filters, as_literal};
+use crate::store::stream::{Found, Message};
+use crate::store::types::{StreamSeq, Timestamp};
+use std::fmt;
+use std::io::Write;
+use std::time::{Duration, UNIX_EPOCH};
+
+/// Subjects whose last messages can be asked for in one request.
+const MULTI_MAX: usize = 1024;
+
+/// Messages that one request to read many looks at before it gives up.
+const LOOKS: usize = 1 << 20;
+
+/// Which message is meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Locator<'l> {
+    /// The one with this sequence.
+    Sequence(StreamSeq),
+    /// The last one on a subject, which may have wildcards.
+    LastOn(&'l [u8]),
+    /// The first one from there on, on a subject that matches.
+    NextOn(&'l [u8], StreamSeq),
+}
+
+/// Why there is no message.
+#[derive(Debug)]
+pub enum GetError {
+    NotFound,
+    /// The last messages of more subjects were asked for than may be.
+    TooMany,
+    Store(LogError),
+}
+
+impl fmt::Display for GetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GetError::NotFound => f.write_str("no message found"),
+            GetError::TooMany => f.write_str("too many subjects"),
+            GetError::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<LogError> for GetError {
+    fn from(error: LogError) -> GetError {
+        match error {
+            LogError::Absent => GetError::NotFound,
+            error => GetError::Store(error),
+        }
+    }
+}
+
+/// A message that was found.
+pub type Got<'b> = Message<'b>;
+
+impl Stream {
+    /// The first message that is not older than a time.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub fn first_at(&mut self, time: Timestamp) -> Result<StreamSeq, LogError> {
+        self.store.first_at(time)
+    }
+
+    /// Reads a message that may be seen.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be read.
+    pub fn get<'b>(
+        &mut self,
+        locator: Locator<'_>,
+        buffer: &'b mut ReadBuffer,
+    ) -> Result<Got<'b>, GetError> {
+        let upto = self.visible;
+        match locator {
+            Locator::Sequence(sequence) if sequence <= upto => {
+                Ok(self.store.read(sequence, buffer)?)
+            }
+            Locator::Sequence(_) => Err(GetError::NotFound),
+            Locator::LastOn(subject) if as_literal(subject).is_some() => {
+                Ok(self.store.last_on(subject, upto, buffer)?)
+            }
+            Locator::LastOn(subject) => {
+                let filters = Filters::new([subject]).map_err(|_| GetError::NotFound)?;
+                let all = self.store.last_on_each(&filters, upto, usize::MAX);
+                let last = all.and_then(|all| all.last().copied());
+                Ok(self.store.read(last.ok_or(GetError::NotFound)?, buffer)?)
+            }
+            Locator::NextOn(subject, from) => {
+                let filters = match subject {
+                    b"" | b">" => Filters::all(),
+                    subject => Filters::new([subject]).map_err(|_| GetError::NotFound)?,
+                };
+                let (mut budget, mut from) = (LOOKS, from);
+                let sequence = loop {
+                    match self.store.next(&filters, from, upto, &mut budget, buffer)? {
+                        Found::Message(message) => break message.record.sequence,
+                        // A damaged message was passed over.
+                        Found::Paused(next) if budget > 0 => from = next,
+                        Found::Paused(_) | Found::End => return Err(GetError::NotFound),
+                    }
+                };
+                Ok(self.store.read(sequence, buffer)?)
+            }
+        }
+    }
+
+    /// The sequences of the last messages on all subjects that match.
+    ///
+    /// # Errors
+    /// If they are too many.
+    pub fn last_on_each(
+        &mut self,
+        subjects: &[String],
+        upto: StreamSeq,
+    ) -> Result<Vec<StreamSeq>, GetError> {
+        let filters = Filters::new(subjects.iter().map(|s| s.as_bytes()));
+        let filters = filters.map_err(|_| GetError::NotFound)?;
+        let upto = upto.min(self.visible);
+        let all = self.store.last_on_each(&filters, upto, MULTI_MAX);
+        all.ok_or(GetError::TooMany)
+    }
+
+    /// How many messages match from `from` on.
+    pub fn count(&self, subject: &[u8], from: StreamSeq) -> u64 {
+        let filters = match subject {
+            b"" | b">" => Ok(Filters::all()),
+            subject => Filters::new([subject]),
+        };
+        filters.map_or(0, |filters| self.store.count(&filters, from).messages)
+    }
+
+    /// The subject of a message; empty if there is none.
+    pub fn subject_of(&mut self, sequence: StreamSeq) -> Vec<u8> {
+        match self.store.read(sequence, &mut self.buffer) {
+            Ok(stored) => stored.record.subject.to_vec(),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// The last message that may be seen.
+    pub fn visible(&self) -> StreamSeq {
+        self.visible
+    }
+
+    /// Sends a message to who asked for it, with where it is from in its headers; `counts` is what
+    /// stands with each of several.
+    pub fn send_direct<O: Out>(
+        &self,
+        to: &[u8],
+        message: &Got<'_>,
+        counts: Option<(u64, StreamSeq)>,
+        plain: bool,
+        out: &mut O,
+    ) {
+        let record = &message.record;
+        let mut headers = Vec::new();
+        if !plain || counts.is_some() {
+            headers = match record.headers.strip_suffix(b"\r\n") {
+                Some(block) if !plain => block.to_vec(),
+                _ => b"NATS/1.0\r\n".to_vec(),
+            };
+            let time = Rfc3339(UNIX_EPOCH + Duration::from_nanos(record.timestamp.0));
+            let mut write = |name: &str, value: &dyn fmt::Display| {
+                write!(headers, "{name}: {value}\r\n").expect("a Vec takes all");
+            };
+            write("Nats-Stream", &self.config.name);
+            write("Nats-Subject", &String::from_utf8_lossy(record.subject));
+            write("Nats-Sequence", &record.sequence.0);
+            write("Nats-Time-Stamp", &time);
+            if let Some((pending, last)) = counts {
+                write("Nats-Num-Pending", &pending);
+                write("Nats-Last-Sequence", &last.0);
+            }
+            headers.extend_from_slice(b"\r\n");
+        }
+        let outgoing = Outgoing {
+            headers: &headers,
+            ..Outgoing::plain(to, record.payload)
+        };
+        out.send(&self.account, &outgoing);
+    }
+}

@@ -1,0 +1,107 @@
+//! JetStream as it is configured: for the server, and for an account.
+
+use super::Secret;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The directory below the system's for temporary files where no other is named.
+pub const STORE_DIR_DEFAULT: &str = "nats/jetstream";
+
+/// What the server lets streams have.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct JetStreamOptions {
+    pub enabled: bool,
+    /// The directory in which a directory `jetstream` holds all streams; one for temporary files if
+    /// `None`.
+    pub store_dir: Option<PathBuf>,
+    /// Bytes of memory for streams; three quarters of the machine's if `None`.
+    pub max_memory: Option<u64>,
+    /// Bytes of files for streams; three quarters of what is free on the disk if `None`.
+    pub max_file: Option<u64>,
+    /// The name under which the API can also be reached, as `$JS.<domain>.API`.
+    pub domain: Option<String>,
+    pub sync: Sync,
+    /// Whether requests with fields that nobody knows are refused.
+    pub strict: bool,
+    /// Bytes, and messages, of one stream that may wait to be acknowledged; more are refused.
+    pub max_buffered_bytes: usize,
+    pub max_buffered_messages: usize,
+    /// Requests to the API that may wait; all that do are dropped if there is one more.
+    pub request_queue_limit: usize,
+    /// Messages that a consumer may have unacknowledged, at most, whatever it asks for; `None` for
+    /// any number.
+    pub max_ack_pending: Option<u32>,
+    /// Messages that may be asked for in one request; `None` for any number.
+    pub max_request_batch: Option<u32>,
+    /// The longest window for duplicates that a stream may have; `None` for any.
+    pub duplicate_window_max: Option<Duration>,
+    /// What is on the disk is encrypted with this key, if there is one.
+    pub key: Option<Secret>,
+    /// The one before, with which what is there may be encrypted.
+    pub previous_key: Option<Secret>,
+    pub cipher: Cipher,
+}
+
+/// How what is on the disk is encrypted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Cipher {
+    #[default]
+    ChaCha20Poly1305,
+    Aes256Gcm,
+}
+
+/// When a message counts as stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sync {
+    /// When it is on the disk for good. The default, where the reference has two minutes.
+    Always,
+    /// When it was given to the system, which has it on the disk after this time at most.
+    Interval(Duration),
+}
+
+impl Default for JetStreamOptions {
+    fn default() -> JetStreamOptions {
+        JetStreamOptions {
+            enabled: false,
+            store_dir: None,
+            max_memory: None,
+            max_file: None,
+            domain: None,
+            sync: Sync::Always,
+            strict: true,
+            max_buffered_bytes: 128 << 20,
+            max_buffered_messages: 100_000,
+            request_queue_limit: 10_000,
+            max_ack_pending: None,
+            max_request_batch: None,
+            duplicate_window_max: None,
+            key: None,
+            previous_key: None,
+            cipher: Cipher::default(),
+        }
+    }
+}
+
+impl JetStreamOptions {
+    /// The directory that holds all streams.
+    pub fn directory(&self) -> PathBuf {
+        let dir = self.store_dir.clone();
+        dir.unwrap_or_else(|| std::env::temp_dir().join(STORE_DIR_DEFAULT))
+            .join("jetstream")
+    }
+}
+
+/// What streams of one account may have; `None`: no limit of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct AccountJetStream {
+    /// Bytes of streams in memory, and in files.
+    pub max_memory: Option<u64>,
+    pub max_storage: Option<u64>,
+    pub max_streams: Option<u32>,
+    pub max_consumers: Option<u32>,
+    pub max_ack_pending: Option<u32>,
+    /// Whether each stream must say how many bytes it may have, and how many it may at most.
+    pub max_bytes_required: bool,
+    pub memory_max_stream_bytes: Option<u64>,
+    pub storage_max_stream_bytes: Option<u64>,
+}
