@@ -56,7 +56,6 @@ pub struct Stream {
     transform: Option<Transform>,
     republish: Option<Transform>,
     waiting: Waiting,
-    waiting_bytes: usize,
     /// Up to where subscribers may see messages.
     visible: StreamSeq,
     /// Whether there is something to be written.
@@ -163,7 +162,6 @@ impl Stream {
             transform: None,
             republish: None,
             waiting: Waiting::default(),
-            waiting_bytes: 0,
             visible,
             dirty: false,
             jobs: 0,
@@ -310,9 +308,6 @@ impl Stream {
         }
         self.body = body;
         self.waiting.tidy();
-        if self.waiting.is_empty() {
-            self.waiting_bytes = 0;
-        }
     }
 
     /// Answers a request of the API when all that was done so far is stored.
@@ -339,7 +334,6 @@ impl Stream {
             out.send(&account, &Outgoing::plain(due.to, &refusal));
         }
         self.waiting.tidy();
-        self.waiting_bytes = 0;
     }
 
     fn label(&self) -> String {

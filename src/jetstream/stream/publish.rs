@@ -41,7 +41,7 @@ impl Stream {
     pub fn publish<O: Out>(&mut self, message: &Incoming<'_>, now: Timestamp, out: &mut O) {
         let reply = message.reply.filter(|_| !self.config.no_ack);
         if self.waiting.len() >= self.bounds.waiting_messages
-            || self.waiting_bytes >= self.bounds.waiting_bytes
+            || self.waiting.held() >= self.bounds.waiting_bytes
         {
             return self.refuse_for_overload(reply, out);
         }
@@ -68,7 +68,8 @@ impl Stream {
                 self.waiting.push(after, reply, b"", answer);
                 // What was there already is answered in this turn, too.
                 self.dirty = true;
-                self.waiting_bytes += message.payload.len() + message.headers.len();
+                self.waiting
+                    .hold(message.payload.len() + message.headers.len());
             }
             Err(error) => {
                 if let Some(reply) = reply {

@@ -496,7 +496,7 @@ fn the_block_of_jetstream_is_read() {
         [
             "t.conf:2:10: invalid domain name: may not contain \".\", \"*\" or \">\", got \"a.b\"",
             "t.conf:2:26: max_memory_store: \"5 apples\" is no size such as 10G",
-            "t.conf:4:24: Expected 'enabled' or 'disabled' for string value, got \"on_\"",
+            "t.conf:4:25: Expected 'enabled' or 'disabled' for string value, got \"on_\"",
         ]
     );
 }
