@@ -193,7 +193,7 @@ mod system {
                 socket: Some(ours),
                 watchdog: None,
             };
-            let mut heard = |notice: Notice| {
+            let heard = |notice: Notice| {
                 supervisor.tell(&notice);
                 let mut buffer = [0; 512];
                 let len = manager.recv(&mut buffer).unwrap();
