@@ -221,7 +221,7 @@ mod tests {
             "Version",
             "-v -h",
             "-v extra",
-            "-js -v",
+            "--no_advertise -v",
             "-p 1 -v",
         ] {
             assert!(matches!(command(line), Ok(Command::Version)), "{line}");
@@ -406,8 +406,8 @@ mod tests {
                 "nats-server: flag --cluster_name is not supported yet",
             ),
             (
-                "-n a -js -c x",
-                "nats-server: flag -js is not supported yet",
+                "-n a --no_advertise -c x",
+                "nats-server: flag --no_advertise is not supported yet",
             ),
             (
                 "-p 4294967296",

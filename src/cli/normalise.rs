@@ -295,10 +295,11 @@ mod tests {
 
     #[test]
     fn flags_to_come_are_read_and_remembered() {
-        let read = normal(&["-D", "--connect_retries", "5", "-js", "help"]).unwrap();
+        let read = normal(&["-D", "--connect_retries", "5", "--cluster", "x", "help"]).unwrap();
         assert_eq!(read.args, own(&[key::DEBUG, "true", "help"]));
         assert_eq!(read.not_yet.as_deref(), Some("--connect_retries"));
-        assert_eq!(normal(&["-js"]).unwrap().not_yet.as_deref(), Some("-js"));
+        let read = normal(&["--no_advertise"]).unwrap();
+        assert_eq!(read.not_yet.as_deref(), Some("--no_advertise"));
         let text = "invalid value \"x\" for flag -connect_retries: parse error";
         fails(&["-connect_retries", "x"], text);
     }

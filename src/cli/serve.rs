@@ -20,7 +20,7 @@ use crate::logging;
 use crate::options::{Options, VERSION};
 use crate::os::signals::{self, Signal, Signals};
 use crate::os::supervisor::{self, Notice, Supervisor};
-use crate::os::{interfaces, limits, malloc};
+use crate::os::{interfaces, limits, lost_files, malloc};
 use crate::server::{HttpAddr, Server, Sockets};
 
 /// Larger payloads are warned of.
@@ -37,6 +37,9 @@ pub(super) fn serve(setup: Setup) -> ExitCode {
     let inherited = supervisor::inherited();
     malloc::tune();
     limits::raise_open_files();
+    if let Err(e) = lost_files::survive() {
+        warn!("Files that are cut by others cannot be survived: {e}");
+    }
     // Before any other thread starts: what comes early waits its turn instead of killing.
     let signals = Signals::install();
     let log = match logging::init(&setup.options.log) {

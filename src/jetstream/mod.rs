@@ -2,6 +2,8 @@
 
 pub mod api;
 pub mod consumer;
+mod kept;
 pub mod node;
 pub mod out;
+pub mod report;
 pub mod stream;

@@ -8,12 +8,14 @@ use crate::broker::batch::Batch;
 use crate::broker::survey::Survey;
 use crate::conn::client::ClientId;
 use crate::jetstream::node::TaskDone;
+use crate::jetstream::report::{Question, Report};
 use crate::net::tls::ServerTls;
 use mio::Waker;
 use mio::net::TcpStream;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -59,6 +61,8 @@ pub enum Mail {
     Changed(Vec<u32>),
     /// An answer of a service of the system account that took longer.
     Late(LateAnswer),
+    /// What monitoring wants to know of JetStream, and where it is to be told.
+    Report(Box<Question>, Sender<Report>),
     /// The outcome of something that JetStream had done.
     Task(Box<TaskDone>),
     /// Something that monitoring wants to know of the loop's clients.

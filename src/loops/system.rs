@@ -244,6 +244,7 @@ impl SystemLoop {
                 | Mail::HoldBack(_)
                 | Mail::Survey(_)
                 | Mail::Task(_)
+                | Mail::Report(..)
                 | Mail::Shed(_) => {}
             }
         }

@@ -155,7 +155,7 @@ pub fn detail(source: &dyn Source, account: &str) -> Result<Detail, Refused> {
         is_system: tenant.is_system,
         expired: false,
         complete: true,
-        jetstream_enabled: false,
+        jetstream_enabled: tenant.jetstream.is_some(),
         leafnode_connections: leafs.count(),
         client_connections: figures.connections,
         subscriptions,

@@ -281,7 +281,14 @@ pub fn answer_account(
             compact(&leafz::document(source, &options))
         }),
         AccountEndpoint::Jsz => match decoded::<jsz::Options>(facts, options)? {
-            Some(_) => return Err(Refused(jsz::NOT_ENABLED.into()).into()),
+            Some(mut options) => {
+                let tenant = facts.accounts.named(account);
+                if tenant.is_none_or(|tenant| tenant.jetstream.is_none()) {
+                    return Err(Refused(jsz::NOT_ENABLED.into()).into());
+                }
+                options.account = account.into();
+                Some(compact(&jsz::document(source, &options)?))
+            }
             None => None,
         },
         AccountEndpoint::Info => match decoded::<AccInfoEventOptions>(facts, options)? {

@@ -4,6 +4,7 @@
 use super::links::Links;
 use crate::broker::Facts;
 use crate::broker::survey::{Question, Report};
+use crate::jetstream;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,6 +26,11 @@ pub trait Source {
 
     /// The threads of the process.
     fn threads(&self) -> Vec<ThreadVitals>;
+
+    /// What there is to be told of JetStream; `None` if it is not there, or does not answer in time.
+    fn jetstream(&self, _asked: &jetstream::report::Question) -> Option<jetstream::report::Report> {
+        None
+    }
 
     /// Links to other servers.
     fn links(&self) -> Links {

@@ -2,8 +2,10 @@
 
 use super::figures::Figures;
 use super::go_json::{Age, Nanos, Stamp, is_none};
+use super::jsz;
 use super::source::Source;
 use crate::broker::Facts;
+use crate::jetstream::report::Question;
 use crate::options::tls::TLS_TIMEOUT;
 use crate::options::{VERSION, WriteTimeout};
 use crate::proto::info::TOOLCHAIN;
@@ -45,7 +47,7 @@ pub(super) struct Varz {
     leaf: Unconfigured,
     mqtt: Unconfigured,
     websocket: Unconfigured,
-    jetstream: Unconfigured,
+    jetstream: JetStream,
     tls_timeout: f64,
     write_deadline: Nanos,
     write_timeout: &'static str,
@@ -94,6 +96,26 @@ pub(super) struct Varz {
 /// What is not configured, or not there yet: `{}`.
 #[derive(Debug, Default, Serialize)]
 struct Unconfigured {}
+
+/// JetStream; `{}` where it does not run.
+#[derive(Debug, Default, Serialize)]
+struct JetStream {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<jsz::Config>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stats: Option<jsz::Stats>,
+}
+
+fn jetstream(source: &dyn Source) -> JetStream {
+    let Some(report) = source.jetstream(&Question::default()) else {
+        return JetStream::default();
+    };
+    let limits = (report.max_memory, report.max_storage);
+    JetStream {
+        config: Some(jsz::config(&source.facts(), &report.store_dir, limits)),
+        stats: Some(jsz::stats(&report.sums, report.accounts_total)),
+    }
+}
 
 /// Connections by kind.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -169,7 +191,7 @@ pub(super) fn document(source: &dyn Source) -> Varz {
         leaf: Unconfigured {},
         mqtt: Unconfigured {},
         websocket: Unconfigured {},
-        jetstream: Unconfigured {},
+        jetstream: jetstream(source),
         tls_timeout: seconds(tls.map_or(TLS_TIMEOUT, |tls| tls.timeout)),
         write_deadline: Nanos(options.write_deadline),
         write_timeout: match options.write_timeout {

@@ -125,7 +125,6 @@ const REFUSED: &[&str] = &[
 ];
 #[rustfmt::skip]
 const REFUSED_OF_JETSTREAM: &[&str] = &[
-    "key", "ek", "encryption_key", "prev_key", "prev_ek", "prev_encryption_key", "cipher",
     "extension_hint", "tpm", "unique_tag", "max_outstanding_catchup", "info_queue_limit",
     "meta_compact", "meta_compact_size", "meta_compact_sync", "max_concurrent_io",
 ];

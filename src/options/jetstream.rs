@@ -1,5 +1,6 @@
 //! JetStream as it is configured: for the server, and for an account.
 
+use super::Secret;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -34,6 +35,19 @@ pub struct JetStreamOptions {
     pub max_request_batch: Option<u32>,
     /// The longest window for duplicates that a stream may have; `None` for any.
     pub duplicate_window_max: Option<Duration>,
+    /// What is on the disk is encrypted with this key, if there is one.
+    pub key: Option<Secret>,
+    /// The one before, with which what is there may be encrypted.
+    pub previous_key: Option<Secret>,
+    pub cipher: Cipher,
+}
+
+/// How what is on the disk is encrypted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Cipher {
+    #[default]
+    ChaCha20Poly1305,
+    Aes256Gcm,
 }
 
 /// When a message counts as stored.
@@ -61,6 +75,9 @@ impl Default for JetStreamOptions {
             max_ack_pending: None,
             max_request_batch: None,
             duplicate_window_max: None,
+            key: None,
+            previous_key: None,
+            cipher: Cipher::default(),
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod host;
 pub mod interfaces;
 pub mod limits;
 pub mod local_time;
+pub mod lost_files;
 pub mod malloc;
 pub mod processes;
 pub mod profile;

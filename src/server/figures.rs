@@ -5,6 +5,7 @@ use crate::base::clock::{self, Mono};
 use crate::base::limits::SURVEY_PATIENCE;
 use crate::broker::Facts;
 use crate::broker::survey::{Question, Report, Survey, Totals};
+use crate::jetstream;
 use crate::loops::client::Peers;
 use crate::loops::inbox::Mail;
 use crate::monitor::Source;
@@ -28,6 +29,8 @@ pub struct Figures {
     cores: usize,
     listener: SocketAddr,
     lame_duck: AtomicBool,
+    /// Whether clients are not served yet, as streams are being opened.
+    recovering: AtomicBool,
     /// Whether clients are no longer served.
     ended: AtomicBool,
     http: Mutex<HttpVitals>,
@@ -62,6 +65,7 @@ impl Figures {
             cores,
             listener,
             lame_duck: AtomicBool::new(false),
+            recovering: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             http: Mutex::default(),
             config: Mutex::new(ConfigVitals {
@@ -99,6 +103,11 @@ impl Figures {
     /// Clients are served with these certificates, or with none.
     pub(super) fn note_tls(&self, tls: Option<&ServerTls>) {
         *lock(&self.tls_not_after) = tls.and_then(ServerTls::not_after);
+    }
+
+    /// Streams are being opened, or all of them are.
+    pub(super) fn note_recovering(&self, recovering: bool) {
+        self.recovering.store(recovering, Ordering::Relaxed);
     }
 
     /// Clients are no longer served.
@@ -171,7 +180,7 @@ impl Source for Figures {
 
     fn vitals(&self) -> Vitals {
         let (cpu_percent, cpu) = self.cpu_percent();
-        let ended = self.ended.load(Ordering::Relaxed);
+        let ended = self.ended.load(Ordering::Relaxed) || self.recovering.load(Ordering::Relaxed);
         Vitals {
             start: self.start,
             now: clock::wall(),
@@ -210,6 +219,15 @@ impl Source for Figures {
             );
         }
         reports
+    }
+
+    fn jetstream(&self, asked: &jetstream::report::Question) -> Option<jetstream::report::Report> {
+        let inbox = self.peers.jetstream.as_ref()?;
+        let (answer, receiver) = channel();
+        if let Err(e) = inbox.send(Mail::Report(Box::new(asked.clone()), answer)) {
+            log::error!("Error waking the loop of JetStream: {e}");
+        }
+        receiver.recv_timeout(SURVEY_PATIENCE).ok()
     }
 
     fn threads(&self) -> Vec<ThreadVitals> {

@@ -56,7 +56,10 @@ impl Server {
         let me = LoopId(u16::try_from(loops + 1).expect("there are few loops"));
         let pool = SyncPool::new(SYNC_THREADS).map_err(StartError::Loop)?;
         let mut node = Node::new(me, identity, place, &facts.accounts, seed);
-        recover(&mut node, &pool).map_err(|e| StartError::Store(e.into()))?;
+        self.figures.note_recovering(true);
+        let recovered = recover(&mut node, &pool);
+        self.figures.note_recovering(false);
+        recovered.map_err(|e| StartError::Store(e.into()))?;
         let broker = Broker::new(facts.clone(), me, loops, seed);
         let peers = self.peers.clone();
         let jetstream = JetStreamLoop::new((me, poll), peers, broker, node, pool);

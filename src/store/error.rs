@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::crypt::KeyFault;
+use super::file::WarmJob;
 use super::file::format::FormatError;
 
 /// Why an operation on a log, or on a stream's store, failed.
@@ -29,6 +30,10 @@ pub enum LogError {
     Absent,
     /// What is asked for should be there, but it is damaged or its file is missing.
     Damaged,
+    /// What is asked for is on the disk and not in memory, and whoever asks does not want to wait for
+    /// it: run the job (as [`Job::Warm`](super::stream::Job::Warm)), give its outcome to the store,
+    /// and ask again. Only stores that were [told so](super::file::Cold::Tell) answer this.
+    Cold(Box<WarmJob>),
     /// The entry does not fit behind the last one: its index, term or sequence does not follow.
     Disorder,
     /// Records that are to be taken back were applied: something follows from them already.
@@ -82,6 +87,7 @@ impl fmt::Display for LogError {
             }
             LogError::Absent => f.write_str("no such record"),
             LogError::Damaged => f.write_str("the record is damaged"),
+            LogError::Cold(_) => f.write_str("the record is not in memory"),
             LogError::Applied => f.write_str("records that were applied cannot be taken back"),
             LogError::Busy => f.write_str("jobs are under way"),
             LogError::Disorder => f.write_str("the entry does not follow the last one"),

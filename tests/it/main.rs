@@ -17,6 +17,7 @@ mod client;
 mod config;
 mod differential;
 mod errors;
+mod jetstream;
 mod login;
 mod mkpasswd;
 mod monitor;

@@ -2,7 +2,7 @@
 
 use super::listeners::Listener;
 use super::requests::{Reaction, Request};
-use super::tasks::{Opening, keep};
+use super::tasks::Opening;
 use super::{Change, Node, Phase, Slot, Task, decode, info::stream_info};
 use crate::accounts::Account;
 use crate::jetstream::api::info::StreamInfo;
@@ -12,6 +12,7 @@ use crate::jetstream::api::response::{StreamCreateBody, StreamDeleteBody, Stream
 use crate::jetstream::api::stream_change::{self, Creation};
 use crate::jetstream::api::stream_check::{Streams, Surroundings};
 use crate::jetstream::api::{ApiError, Response, StorageType, StreamConfig};
+use crate::jetstream::kept;
 use crate::jetstream::out::{Out, Outgoing};
 use crate::jetstream::stream::{Parts, Stream};
 use crate::json::{Nanos, Time};
@@ -68,8 +69,8 @@ impl Node {
         incarnation[..8].copy_from_slice(&self.rng.next_u64().to_le_bytes());
         incarnation[8..].copy_from_slice(&self.rng.next_u64().to_le_bytes());
         let created = Time::from_unix_nanos(now.0);
-        let kept = keep(&config, created);
-        let meta = Meta::new(&account.name, name, incarnation, kept);
+        let bytes = kept::encode(&config, created);
+        let meta = Meta::new(&account.name, name, incarnation, bytes);
         let slot = self.streams.insert(Slot {
             account: account.clone(),
             name: name.to_owned(),
@@ -145,7 +146,7 @@ impl Node {
         let account = slot.account.clone();
         let body = match result {
             Ok(opening) => {
-                self.open(at, account, config, created, *opening);
+                self.open(at, (account, config, created), *opening, now);
                 let domain = self.identity.options.domain.clone().unwrap_or_default();
                 let stream = self.open_stream(at);
                 let info = stream.map(|stream| shown_info(stream, now, &domain));
@@ -185,10 +186,9 @@ impl Node {
     fn open(
         &mut self,
         at: usize,
-        account: Arc<Account>,
-        config: StreamConfig,
-        created: Time,
+        (account, config, created): (Arc<Account>, StreamConfig, Time),
         opening: Opening,
+        now: Timestamp,
     ) {
         let Opening { store, meta, dir } = opening;
         let stream = Stream::new(Parts {
@@ -199,6 +199,7 @@ impl Node {
             bounds: self.bounds(),
             domain: self.identity.options.domain.clone(),
             seed: self.rng.next_u64(),
+            now,
         });
         let listening = self.listen(at, &account, &stream.config);
         self.streams[at].phase = Phase::Open {
@@ -218,7 +219,7 @@ impl Node {
     }
 
     /// Serves a stream that was found at the start; false if its account has no JetStream.
-    pub fn add_recovered(&mut self, recovered: super::Recovered) -> bool {
+    pub fn add_recovered(&mut self, recovered: super::Recovered, now: Timestamp) -> bool {
         let super::Recovered {
             account,
             config,
@@ -238,7 +239,7 @@ impl Node {
         });
         self.names.insert((account.number, name), slot);
         self.count(account.number, &config, true);
-        self.open(slot, account, config, created, opening);
+        self.open(slot, (account, config, created), opening, now);
         self.dirty.push(slot);
         true
     }
@@ -275,7 +276,9 @@ impl Node {
         let stream = self.streams[at].stream();
         let old = stream.ok_or(ApiError::StreamNotFound)?.config.clone();
         let config = self.with_surroundings(account, |around| {
-            stream_change::update(&old, &new, asked.pedantic, std::iter::empty(), around)
+            let consumers = self.streams[at].stream().into_iter();
+            let consumers = consumers.flat_map(|stream| stream.consumer_configs());
+            stream_change::update(&old, &new, asked.pedantic, consumers, around)
         })?;
         self.count(account.number, &old, false);
         self.count(account.number, &config, true);
@@ -289,7 +292,7 @@ impl Node {
         } = &mut self.streams[at].phase
         {
             let mut meta = meta.clone();
-            meta.config = keep(&config, stream.created);
+            meta.config = kept::encode(&config, stream.created);
             let in_memory = config.storage == StorageType::Memory;
             let disk: Arc<dyn crate::store::disk::Disk> = match in_memory {
                 true => Arc::new(crate::store::memory::MemoryDisk::new()),

@@ -1,6 +1,6 @@
 //! The bodies of requests, and what of them is not there yet.
 
-use crate::jetstream::api::policy::{PersistMode, RetentionPolicy};
+use crate::jetstream::api::policy::PersistMode;
 use crate::jetstream::api::{ApiError, StreamConfig};
 use crate::json::decode::{Decode, request};
 
@@ -27,10 +27,6 @@ pub(super) fn check_built(config: &StreamConfig) -> Result<(), ApiError> {
             "subject_delete_marker_ttl",
         ),
         (config.persist_mode != PersistMode::Default, "persist_mode"),
-        (
-            config.retention != RetentionPolicy::Limits,
-            "retention other than limits",
-        ),
     ];
     match missing.iter().find(|(asked, _)| *asked) {
         Some((_, what)) => Err(ApiError::invalid_config(format!(

@@ -12,6 +12,12 @@ pub(super) enum Listener {
     Api,
     /// Requests to read messages directly, of this account.
     Direct(u32),
+    /// Requests for the next messages of this account's consumers, to begin anew, acknowledgements,
+    /// and answers to flow control.
+    Next(u32),
+    Reset(u32),
+    Ack(u32),
+    Flow(u32),
     /// Messages for the stream in this slot.
     Stream(usize),
 }

@@ -7,11 +7,13 @@
 //! In a turn, who drives it calls [`Node::deliver`] and [`Node::handle_task`] as things happen, then
 //! [`Node::turn`], and takes the tasks.
 
+mod consumers;
 mod create;
 mod decode;
 mod direct;
 mod info;
 mod listeners;
+mod report;
 mod requests;
 mod streams;
 mod tasks;
@@ -40,6 +42,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use tasks::{Opening, Recovered, Task, TaskDone, recover};
+
+/// How often it is looked who listens to what consumers send without being asked, in nanoseconds.
+const INTEREST_CHECK: u64 = 100_000_000;
 
 /// Requests that are answered a turn.
 const REQUESTS: usize = 64;
@@ -81,6 +86,10 @@ pub struct Node {
     dirty: Vec<usize>,
     working: BTreeSet<usize>,
     syncing: BTreeSet<usize>,
+    /// Streams with consumers that are to get a turn.
+    serving: BTreeSet<usize>,
+    /// When it is to be looked who listens to what is sent without being asked for.
+    interest_at: Timestamp,
     /// Tasks to be run, in their order.
     tasks: Vec<Task>,
     figures: Figures,
@@ -165,6 +174,8 @@ impl Node {
             dirty: Vec::new(),
             working: BTreeSet::new(),
             syncing: BTreeSet::new(),
+            serving: BTreeSet::new(),
+            interest_at: Timestamp(0),
             tasks: Vec::new(),
             figures: Figures::default(),
             rng: Rng::new(seed),
@@ -208,6 +219,10 @@ impl Node {
             }
             Listener::Api => self.take_request(message),
             Listener::Direct(account) => self.direct_get(account, message, out),
+            Listener::Next(account) => self.next_messages(account, message, now, out),
+            Listener::Reset(account) => self.consumer_reset(account, message, now, out),
+            Listener::Ack(account) => self.acknowledge(account, message, now, out),
+            Listener::Flow(account) => self.flow(account, message, now, out),
         }
     }
 
@@ -234,17 +249,60 @@ impl Node {
                 self.retry_later();
             }
         }
-        self.commit(out);
+        self.check_interest(now, out);
+        self.serve(now, out);
+        self.commit(now, out);
         self.poll_jobs(mono);
-        !self.requests.is_empty() || !self.working.is_empty()
+        !self.requests.is_empty() || !self.working.is_empty() || !self.serving.is_empty()
+    }
+
+    /// Gives turns to consumers.
+    fn serve<O: Out>(&mut self, now: Timestamp, out: &mut O) {
+        for (at, slot) in &self.streams {
+            let due = slot.stream().and_then(Stream::consumers_at);
+            if due.is_some_and(|due| due <= now) {
+                self.serving.insert(at);
+            }
+        }
+        for at in std::mem::take(&mut self.serving) {
+            let Some(stream) = self.open_stream(at) else {
+                continue;
+            };
+            let more = stream.serve_consumers(now, out);
+            if stream.is_dirty() {
+                self.dirty.push(at);
+            }
+            if more {
+                self.serving.insert(at);
+            }
+        }
+    }
+
+    /// Looks now and then who listens to what is sent without being asked for.
+    fn check_interest<O: Out>(&mut self, now: Timestamp, out: &mut O) {
+        if now < self.interest_at {
+            return;
+        }
+        self.interest_at = Timestamp(now.0.saturating_add(INTEREST_CHECK));
+        for (at, slot) in self.streams.iter_mut() {
+            if let Phase::Open { stream, .. } = &mut slot.phase
+                && stream.has_push_consumers()
+            {
+                stream.check_interest(now, out);
+                self.serving.insert(at);
+            }
+        }
     }
 
     /// When [`Node::turn`] is to be called if nothing happens before: on the wall clock, and on the
     /// other one.
     pub fn next_turn(&self, now: Timestamp, mono: Mono) -> Option<Mono> {
-        let streams = self.streams.iter();
-        let times = streams.filter_map(|(_, slot)| slot.stream()?.expires_at());
-        let wall = times.min().map(|at| {
+        let streams = self.streams.iter().filter_map(|(_, slot)| slot.stream());
+        let times = streams.flat_map(|stream| {
+            let interest = stream.has_push_consumers().then_some(self.interest_at);
+            [stream.expires_at(), stream.consumers_at(), interest]
+        });
+        let wall = times.flatten().min().map(|at| {
             let left = at.0.saturating_sub(now.0);
             mono + std::time::Duration::from_nanos(left)
         });
@@ -268,7 +326,7 @@ impl Node {
         }
     }
 
-    fn commit<O: Out>(&mut self, out: &mut O) {
+    fn commit<O: Out>(&mut self, now: Timestamp, out: &mut O) {
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.sort_unstable();
         dirty.dedup();
@@ -277,10 +335,14 @@ impl Node {
             let Some(stream) = self.open_stream(at) else {
                 continue;
             };
-            stream.commit(out);
+            stream.commit(now, out);
             stream.settle(system.as_ref(), out);
-            if stream.has_work() {
+            let (works, serves) = (stream.has_work(), stream.has_ready_consumers());
+            if works {
                 self.working.insert(at);
+            }
+            if serves {
+                self.serving.insert(at);
             }
             self.syncing.insert(at);
         }
@@ -320,6 +382,9 @@ impl Node {
                 if let Some(stream) = self.open_stream(slot) {
                     stream.handle_done(done, out);
                     stream.settle(system.as_ref(), out);
+                    if stream.has_ready_consumers() {
+                        self.serving.insert(slot);
+                    }
                     self.syncing.insert(slot);
                     self.go_on_removing(slot);
                 }

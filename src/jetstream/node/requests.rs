@@ -5,8 +5,11 @@
 
 use super::Node;
 use crate::accounts::Account;
-use crate::jetstream::api::response::{Body, SystemBody};
-use crate::jetstream::api::{ApiError, Response, StreamConfig, subjects};
+use crate::jetstream::api::response::{
+    Body, ConsumerCreateBody, ConsumerLeaderStepDownBody, SystemBody,
+};
+use crate::jetstream::api::subjects::{self, ConsumerTarget};
+use crate::jetstream::api::{ApiError, Response};
 use crate::jetstream::out::{Out, Outgoing};
 use crate::jetstream::stream::Incoming;
 use crate::proto::client_info::REQUEST_INFO;
@@ -113,7 +116,7 @@ impl Node {
                     if let Some(tenant) = self.tenants.get_mut(account.number) {
                         tenant.requests.total += 1;
                     }
-                    self.react(&account, request, now)
+                    self.react(&account, request, now, out)
                 }
                 None => Reaction::Answer(refused(&request.subject, ApiError::NotEnabledForAccount)),
             },
@@ -131,7 +134,13 @@ impl Node {
         }
     }
 
-    fn react(&mut self, account: &Arc<Account>, request: Request, now: Timestamp) -> Reaction {
+    fn react<O: Out>(
+        &mut self,
+        account: &Arc<Account>,
+        request: Request,
+        now: Timestamp,
+        out: &mut O,
+    ) -> Reaction {
         if needs_more(&request.headers) {
             return Reaction::Answer(refused(&request.subject, ApiError::RequiredApiLevel));
         }
@@ -147,7 +156,9 @@ impl Node {
             ["STREAM", "DELETE", name] => self.stream_delete(account, name, request),
             ["STREAM", "PURGE", name] => self.stream_purge(account, name, &request),
             ["STREAM", "MSG", "GET", name] => self.msg_get(account, name, &request),
-            ["STREAM", "MSG", "DELETE", name] => self.msg_delete(account, name, request),
+            ["STREAM", "MSG", "DELETE", name] => {
+                self.msg_delete(account, name, request, (now, out))
+            }
             ["STREAM", "LEADER", "STEPDOWN", _] => answer::<
                 crate::jetstream::api::response::StreamLeaderStepDownBody,
             >(Err(ApiError::ClusterRequired)),
@@ -159,9 +170,65 @@ impl Node {
             ["STREAM", "CANCEL_MOVE", _] => answer::<
                 crate::jetstream::api::response::StreamCancelMoveBody,
             >(Err(ApiError::ClusterRequired)),
+            ["CONSUMER", ref rest @ ..] => {
+                self.react_of_consumer(account, rest, request, (now, out))
+            }
             // Nobody knows such a request.
             _ => Reaction::None,
         }
+    }
+
+    fn react_of_consumer<O: Out>(
+        &mut self,
+        account: &Arc<Account>,
+        subject: &[&str],
+        request: Request,
+        (now, out): (Timestamp, &mut O),
+    ) -> Reaction {
+        let filter;
+        let target = match *subject {
+            ["CREATE", stream] => ConsumerTarget::Ephemeral { stream },
+            ["CREATE", stream, consumer, ref rest @ ..] => {
+                filter = rest.join(".");
+                ConsumerTarget::Named {
+                    stream,
+                    consumer,
+                    filter: (!rest.is_empty()).then_some(&*filter),
+                }
+            }
+            ["DURABLE", "CREATE", stream, consumer] => ConsumerTarget::Durable { stream, consumer },
+            ["DURABLE", "CREATE", ..] => {
+                let error = ApiError::ConsumerDurableNameNotInSubject;
+                return self.reply::<ConsumerCreateBody>(Err(error));
+            }
+            ["NAMES", stream] => return self.consumer_names(account, stream, &request),
+            ["LIST", stream] => {
+                return self.consumer_list(account, stream, &request, (now, out));
+            }
+            ["INFO", stream, consumer] => {
+                return self.consumer_info(account, (stream, consumer), now, out);
+            }
+            ["DELETE", stream, consumer] => {
+                let names = (stream, consumer);
+                return self.consumer_delete(account, names, &request, (now, out));
+            }
+            ["PAUSE", stream, consumer] => {
+                let names = (stream, consumer);
+                return self.consumer_pause(account, names, &request, (now, out));
+            }
+            ["UNPIN", stream, consumer] => {
+                let names = (stream, consumer);
+                return self.consumer_unpin(account, names, &request, (now, out));
+            }
+            ["LEADER", "STEPDOWN", ..] => {
+                return answer::<ConsumerLeaderStepDownBody>(Err(ApiError::ClusterRequired));
+            }
+            _ => return Reaction::None,
+        };
+        if self.is_changing(account, target.stream()) {
+            return Reaction::Later(request);
+        }
+        self.consumer_create(account, target, &request, (now, out))
     }
 
     /// Counts a refusal, and gives the answer that says so.
@@ -205,9 +272,4 @@ fn refused(subject: &str, error: ApiError) -> Vec<u8> {
         ["CONSUMER", "UNPIN", ..] => encode::<r::ConsumerUnpinBody>(error),
         _ => encode::<SystemBody>(error),
     }
-}
-
-/// Reads a configuration that was kept.
-pub(super) fn decode_config(json: &[u8]) -> Result<StreamConfig, String> {
-    crate::json::decode::document(json)
 }

@@ -8,6 +8,7 @@ use crate::jetstream::api::request::{MsgDeleteRequest, MsgGetRequest, StreamPurg
 use crate::jetstream::api::response::{
     MsgDeleteBody, MsgGetBody, StoredMsg, StreamDeleteBody, StreamPurgeBody,
 };
+use crate::jetstream::out::Out;
 use crate::jetstream::stream::{GetError, Locator, Stream};
 use crate::json::Time;
 use crate::store::file::ReadBuffer;
@@ -183,13 +184,14 @@ impl Node {
         })
     }
 
-    pub(super) fn msg_delete(
+    pub(super) fn msg_delete<O: Out>(
         &mut self,
         account: &Arc<Account>,
         name: &str,
         request: Request,
+        (now, out): (Timestamp, &mut O),
     ) -> Reaction {
-        match self.delete(account, name, &request) {
+        match self.delete(account, name, &request, now, out) {
             Ok(true) => Reaction::None,
             Ok(false) => Reaction::Later(request),
             Err(error) => self.reply::<MsgDeleteBody>(Err(error)),
@@ -197,11 +199,13 @@ impl Node {
     }
 
     /// Deletes a message; false if that has to wait.
-    fn delete(
+    fn delete<O: Out>(
         &mut self,
         account: &Account,
         name: &str,
         request: &Request,
+        now: Timestamp,
+        out: &mut O,
     ) -> Result<bool, ApiError> {
         if request.is_empty() {
             return Err(ApiError::BadRequest);
@@ -226,8 +230,10 @@ impl Node {
         if stream.has_work() {
             return Ok(false);
         }
-        match stream.delete(StreamSeq(asked.seq)) {
-            Ok(true) => {}
+        let sequence = StreamSeq(asked.seq);
+        let subject = stream.subject_of(sequence);
+        match stream.delete(sequence) {
+            Ok(true) => stream.tell_removed((sequence, &subject), now, out),
             Ok(false) => return Err(ApiError::SequenceNotFound { seq: asked.seq }),
             Err(error) => return failed(&error.to_string()),
         }

@@ -1,13 +1,13 @@
 //! What a node has to do on the disk, to be done by threads that may wait for it.
 
 use super::{Identity, Node, Place, log_options};
-use crate::jetstream::api::{StorageType, StreamConfig};
+use crate::jetstream::api::{StorageType, StoreCompression, StreamConfig};
 use crate::jetstream::stream::{Stream, limits};
 use crate::json::Time;
 use crate::store::directory::{Removal, StoreDir};
 use crate::store::disk::Disk;
 use crate::store::error::LogError;
-use crate::store::file::LogOptions;
+use crate::store::file::{Compression, LogOptions};
 use crate::store::memory::MemoryDisk;
 use crate::store::meta::Meta;
 use crate::store::stream::{Job, JobDone, Opened, StoreOptions, StreamStore};
@@ -163,37 +163,20 @@ fn open(
     config: &StreamConfig,
     log: LogOptions,
 ) -> Result<(StreamStore, Opened), LogError> {
+    let compression = match config.compression {
+        StoreCompression::None => Compression::None,
+        StoreCompression::S2 => Compression::S2,
+    };
+    let log = LogOptions {
+        compression,
+        key: meta.key(),
+        ..log
+    };
     let options = StoreOptions {
         log,
         limits: limits(config),
     };
     StreamStore::open(disk, dir, meta.id, &options, None, &mut |_| {})
-}
-
-/// The form in which a stream's configuration is kept in its metadata.
-#[derive(serde::Serialize)]
-struct Kept<'c> {
-    created: Time,
-    config: &'c StreamConfig,
-}
-
-#[derive(serde::Deserialize)]
-struct Found {
-    created: String,
-    config: serde_json::Value,
-}
-
-/// The bytes of a configuration in metadata.
-pub(super) fn keep(config: &StreamConfig, created: Time) -> Vec<u8> {
-    crate::json::compact(&Kept { created, config })
-}
-
-/// Reads what [`keep`] made.
-fn read(bytes: &[u8]) -> Result<(StreamConfig, Time), String> {
-    let found: Found = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
-    let created = Time::parse(&found.created)?;
-    let config = super::requests::decode_config(found.config.to_string().as_bytes())?;
-    Ok((config, created))
 }
 
 /// A stream that was found in the store's directory.
@@ -215,7 +198,7 @@ pub fn recover(
     identity: &Identity,
     place: &Place,
 ) -> Result<Recovered, String> {
-    let (config, created) = read(&meta.config)?;
+    let (config, created) = crate::jetstream::kept::decode::<StreamConfig>(&meta.config)?;
     let log = log_options(identity, place);
     let (store, opened) =
         open(place.disk.clone(), dir, &meta, &config, log).map_err(|e| e.to_string())?;

@@ -8,8 +8,16 @@ use crate::options::jetstream::AccountJetStream;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Subjects on which messages are read directly.
-const DIRECT: [&[u8]; 2] = [b"$JS.API.DIRECT.GET.*", b"$JS.API.DIRECT.GET.*.>"];
+/// Subjects on which accounts ask for messages and acknowledge them, and who listens there.
+type Subjects = [(&'static [u8], fn(u32) -> Listener); 6];
+const SUBJECTS: Subjects = [
+    (b"$JS.API.DIRECT.GET.*", Listener::Direct),
+    (b"$JS.API.DIRECT.GET.*.>", Listener::Direct),
+    (b"$JS.API.CONSUMER.MSG.NEXT.*.*", Listener::Next),
+    (b"$JS.API.CONSUMER.RESET.*.*", Listener::Reset),
+    (b"$JS.ACK.>", Listener::Ack),
+    (b"$JS.FC.>", Listener::Flow),
+];
 
 /// Those accounts.
 #[derive(Default)]
@@ -43,9 +51,11 @@ impl Tenants {
             let listening = match &own {
                 Some(own) => own.listening.clone(),
                 None => {
-                    let listener = Listener::Direct(account.number);
-                    let listen = |s: &&[u8]| listeners.listen(account, s, listener);
-                    DIRECT.iter().filter_map(listen).collect()
+                    let number = account.number;
+                    let listen = |(subject, listener): &(&[u8], fn(u32) -> Listener)| {
+                        listeners.listen(account, subject, listener(number))
+                    };
+                    SUBJECTS.iter().filter_map(listen).collect()
                 }
             };
             self.numbers.insert(account.name.clone(), account.number);
@@ -78,6 +88,16 @@ impl Tenants {
 
     pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut Tenant> {
         self.by_number.get_mut(&number)
+    }
+
+    /// The numbers and names of all, in the order of the names.
+    pub(super) fn sorted(&self) -> Vec<(u32, String)> {
+        let all = self.numbers.iter();
+        let mut all: Vec<_> = all
+            .map(|(name, number)| (*number, name.to_string()))
+            .collect();
+        all.sort_by(|a, b| a.1.cmp(&b.1));
+        all
     }
 
     pub(super) fn named(&self, name: &str) -> Option<&Tenant> {

@@ -4,12 +4,16 @@
 //! the store says that they are stored; [`Stream::settle`] looks for that, after every
 //! [`Stream::commit`] and every job that was done.
 
+mod advisory;
+mod consumers;
 mod dedupe;
 mod headers;
 mod publish;
 mod read;
+mod settings;
 mod waiting;
 
+use self::consumers::Consumers;
 use self::dedupe::Dedupe;
 use self::waiting::{Answer, Waiting};
 use crate::accounts::Account;
@@ -27,6 +31,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::consumers::ConsumerFault;
 pub use self::publish::Incoming;
 pub use self::read::{GetError, Got, Locator};
 
@@ -51,7 +56,6 @@ pub struct Stream {
     transform: Option<Transform>,
     republish: Option<Transform>,
     waiting: Waiting,
-    waiting_bytes: usize,
     /// Up to where subscribers may see messages.
     visible: StreamSeq,
     /// Whether there is something to be written.
@@ -64,6 +68,10 @@ pub struct Stream {
     purging: Vec<PurgeAnswer>,
     /// When messages are to be looked for whose time is over.
     expire_at: Option<Timestamp>,
+    consumers: Consumers,
+    /// The first message that consumers know of, and whether some were purged since.
+    first: StreamSeq,
+    purged: bool,
     rng: Rng,
     body: Vec<u8>,
     subject: Vec<u8>,
@@ -94,6 +102,7 @@ pub struct Parts {
     pub bounds: Bounds,
     pub domain: Option<String>,
     pub seed: u64,
+    pub now: Timestamp,
 }
 
 /// What the store removes by itself.
@@ -128,6 +137,7 @@ impl Stream {
             bounds,
             domain,
             seed,
+            now,
         } = parts;
         let mut ack_head = Vec::new();
         // The names of streams and domains need no escapes in JSON but for quotes and controls, which
@@ -152,13 +162,15 @@ impl Stream {
             transform: None,
             republish: None,
             waiting: Waiting::default(),
-            waiting_bytes: 0,
             visible,
             dirty: false,
             jobs: 0,
             ack_head,
             purging: Vec::new(),
             expire_at: None,
+            consumers: Consumers::new(seed.rotate_left(7)),
+            first: store.state().first,
+            purged: false,
             rng: Rng::new(seed),
             body: Vec::new(),
             subject: Vec::new(),
@@ -168,6 +180,7 @@ impl Stream {
             config,
         };
         stream.adapt();
+        stream.open_consumers(now);
         stream
     }
 
@@ -229,7 +242,9 @@ impl Stream {
     }
 
     /// Writes what came. What cannot be written is told to those who wait for it.
-    pub fn commit<O: Out>(&mut self, out: &mut O) {
+    pub fn commit<O: Out>(&mut self, now: Timestamp, out: &mut O) {
+        self.trim_consumers(now, out);
+        self.keep_events();
         self.dirty = false;
         if let Err(error) = self.store.commit() {
             self.fail(&error, out);
@@ -262,6 +277,7 @@ impl Stream {
         if self.republish.is_some() {
             self.republish_from(before.next(), out);
         }
+        self.feed(before.next());
         if self.waiting.is_empty() {
             return;
         }
@@ -282,6 +298,7 @@ impl Stream {
                     body.push(b'}');
                     &body[..]
                 }
+                Answer::Body => due.body,
                 Answer::Api => {
                     account = system.unwrap_or(account);
                     due.body
@@ -291,9 +308,6 @@ impl Stream {
         }
         self.body = body;
         self.waiting.tidy();
-        if self.waiting.is_empty() {
-            self.waiting_bytes = 0;
-        }
     }
 
     /// Answers a request of the API when all that was done so far is stored.
@@ -320,7 +334,6 @@ impl Stream {
             out.send(&account, &Outgoing::plain(due.to, &refusal));
         }
         self.waiting.tidy();
-        self.waiting_bytes = 0;
     }
 
     fn label(&self) -> String {
@@ -357,6 +370,7 @@ impl Stream {
 
     fn finish_purges(&mut self) {
         let messages = self.store.state().messages;
+        self.purged |= !self.purging.is_empty();
         for purge in std::mem::take(&mut self.purging) {
             let purged = purge.messages.saturating_sub(messages);
             let body = crate::jetstream::api::response::StreamPurgeBody {

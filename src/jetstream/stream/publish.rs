@@ -4,7 +4,7 @@ use super::headers::{PublishHeaders, Rollup, number, rollup, ttl};
 use super::waiting::Answer;
 use super::{Stream, push_decimal};
 use crate::base::text::Rfc3339;
-use crate::jetstream::api::{ApiError, DiscardPolicy, StorageType};
+use crate::jetstream::api::{ApiError, DiscardPolicy, RetentionPolicy, StorageType};
 use crate::jetstream::out::{Out, Outgoing};
 use crate::proto::headers;
 use crate::store::error::LogError;
@@ -41,7 +41,7 @@ impl Stream {
     pub fn publish<O: Out>(&mut self, message: &Incoming<'_>, now: Timestamp, out: &mut O) {
         let reply = message.reply.filter(|_| !self.config.no_ack);
         if self.waiting.len() >= self.bounds.waiting_messages
-            || self.waiting_bytes >= self.bounds.waiting_bytes
+            || self.waiting.held() >= self.bounds.waiting_bytes
         {
             return self.refuse_for_overload(reply, out);
         }
@@ -66,7 +66,10 @@ impl Stream {
                 };
                 let after = self.store.log().last_index();
                 self.waiting.push(after, reply, b"", answer);
-                self.waiting_bytes += message.payload.len() + message.headers.len();
+                // What was there already is answered in this turn, too.
+                self.dirty = true;
+                self.waiting
+                    .hold(message.payload.len() + message.headers.len());
             }
             Err(error) => {
                 if let Some(reply) = reply {
@@ -152,6 +155,13 @@ impl Stream {
         }
         self.check_room(message, subject, rollup)?;
         let ttl_s = asked.ttl.map(ttl).transpose()?.unwrap_or(0);
+        if self.config.retention == RetentionPolicy::Interest && !self.is_wanted(subject) {
+            // It has a sequence, but nobody will ever want it.
+            let sequence = self.store.state().last.next();
+            self.store.skip_to(sequence).map_err(|e| store_failed(&e))?;
+            self.dirty = true;
+            return Ok(Taken::New(sequence));
+        }
         let mut block = std::mem::take(&mut self.block);
         let stored = self.append(message, subject, ttl_s, now, &mut block);
         self.block = block;

@@ -98,11 +98,16 @@ impl Stream {
                     b"" | b">" => Filters::all(),
                     subject => Filters::new([subject]).map_err(|_| GetError::NotFound)?,
                 };
-                let mut budget = LOOKS;
-                match self.store.next(&filters, from, upto, &mut budget, buffer)? {
-                    Found::Message(message) => Ok(message),
-                    Found::Paused(_) | Found::End => Err(GetError::NotFound),
-                }
+                let (mut budget, mut from) = (LOOKS, from);
+                let sequence = loop {
+                    match self.store.next(&filters, from, upto, &mut budget, buffer)? {
+                        Found::Message(message) => break message.record.sequence,
+                        // A damaged message was passed over.
+                        Found::Paused(next) if budget > 0 => from = next,
+                        Found::Paused(_) | Found::End => return Err(GetError::NotFound),
+                    }
+                };
+                Ok(self.store.read(sequence, buffer)?)
             }
         }
     }
@@ -130,6 +135,14 @@ impl Stream {
             subject => Filters::new([subject]),
         };
         filters.map_or(0, |filters| self.store.count(&filters, from).messages)
+    }
+
+    /// The subject of a message; empty if there is none.
+    pub fn subject_of(&mut self, sequence: StreamSeq) -> Vec<u8> {
+        match self.store.read(sequence, &mut self.buffer) {
+            Ok(stored) => stored.record.subject.to_vec(),
+            Err(_) => Vec::new(),
+        }
     }
 
     /// The last message that may be seen.

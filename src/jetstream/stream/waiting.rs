@@ -12,6 +12,8 @@ pub(super) struct Waiting {
     bytes: Vec<u8>,
     /// Bytes in front that are of no use any more.
     passed: usize,
+    /// Bytes of the messages that all of them are about.
+    held: usize,
 }
 
 #[derive(Debug)]
@@ -19,6 +21,7 @@ struct Entry {
     after: LogIndex,
     to: u32,
     body: u32,
+    held: u32,
     kind: Answer,
 }
 
@@ -29,6 +32,8 @@ pub(super) enum Answer {
     Stored(StreamSeq),
     /// A message was there already, with this sequence.
     Duplicate(StreamSeq),
+    /// The body, to who asked in the account of the stream.
+    Body,
     /// The body, as an answer of the API.
     Api,
 }
@@ -52,6 +57,7 @@ impl Waiting {
         self.bytes.extend_from_slice(body);
         let after = self.entries.back().map_or(after, |e| e.after.max(after));
         self.entries.push_back(Entry {
+            held: 0,
             after,
             to: u32::try_from(to.len()).expect("subjects are short"),
             body: u32::try_from(body.len()).expect("answers are far below 4 GiB"),
@@ -59,9 +65,23 @@ impl Waiting {
         });
     }
 
+    /// Takes note of the size of the message that the last answer is about.
+    pub(super) fn hold(&mut self, bytes: usize) {
+        if let Some(entry) = self.entries.back_mut() {
+            entry.held = u32::try_from(bytes).unwrap_or(u32::MAX);
+            self.held += entry.held as usize;
+        }
+    }
+
+    /// Bytes of the messages that wait.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
     /// Takes the first answer, if its time has come.
     pub(super) fn pop(&mut self, stored: LogIndex) -> Option<Due<'_>> {
         let entry = self.entries.pop_front_if(|e| e.after <= stored)?;
+        self.held -= entry.held as usize;
         let start = self.passed;
         let body = start + entry.to as usize;
         let end = body + entry.body as usize;

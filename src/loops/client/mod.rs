@@ -444,7 +444,7 @@ impl ClientLoop {
                     self.surveying = true;
                 }
                 // These are for the loop of the system account.
-                Mail::Changed(_) | Mail::Late(_) | Mail::Task(_) => {}
+                Mail::Changed(_) | Mail::Late(_) | Mail::Task(_) | Mail::Report(..) => {}
                 Mail::Shed(count) => self.broker.shed(count),
                 Mail::LameDuck { grace, duration } => self.enter_lame_duck(grace, duration, now),
                 Mail::Shutdown => self.ending = true,

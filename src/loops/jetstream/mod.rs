@@ -26,7 +26,7 @@ use log::error;
 use mio::{Events, Poll, Token, Waker};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const WAKER: Token = Token(0);
 
@@ -112,6 +112,12 @@ macro_rules! publisher {
     };
 }
 
+/// A time as the store has it.
+fn timestamp(wall: SystemTime) -> Timestamp {
+    let since = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
 impl JetStreamLoop {
     /// A poll and the waker that its inbox needs.
     ///
@@ -170,8 +176,7 @@ impl JetStreamLoop {
         let wall = clock::wall();
         self.broker.set_wall_clock(now, wall);
         self.broker.begin_turn(now);
-        let since = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let time = Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
+        let time = timestamp(wall);
         self.take_mail(now, time);
         self.unfinished = self.node.turn(time, now, &mut publisher!(self, now));
         self.run_tasks();
@@ -191,8 +196,7 @@ impl JetStreamLoop {
             return Some(Duration::ZERO);
         }
         let now = clock::mono();
-        let since = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let time = Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
+        let time = timestamp(clock::wall());
         let own = self.node.next_turn(time, now);
         let first = own.into_iter().chain(self.broker.expires_at()).min()?;
         Some(first.since(now) + Duration::from_micros(999))
@@ -230,6 +234,11 @@ impl JetStreamLoop {
                 Mail::Renew(facts, _) => {
                     self.node.renew(&facts.accounts);
                     self.broker.renew(facts, now);
+                }
+                Mail::Report(asked, answer) => {
+                    let report = self.node.report(&asked, time, &mut publisher!(self, now));
+                    // Whoever asked may have given up.
+                    let _ = answer.send(report);
                 }
                 Mail::Shutdown => self.ending = true,
                 // These are for other loops.

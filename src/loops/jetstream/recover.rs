@@ -1,8 +1,9 @@
 //! The streams that are there when the server starts.
 
 use crate::jetstream::node::{self, Identity, Node, Place, Recovered};
-use crate::options::jetstream::JetStreamOptions;
-use crate::store::crypt::Keys;
+use crate::options::Secret;
+use crate::options::jetstream::{Cipher, JetStreamOptions};
+use crate::store::crypt::{self, Keys};
 use crate::store::directory::StoreDir;
 use crate::store::disk::{Disk, OsDisk};
 use crate::store::error::LogError;
@@ -60,9 +61,23 @@ pub fn store(options: &JetStreamOptions) -> Result<Place, StoreError> {
     Ok(Place {
         dir: Arc::new(StoreDir::open(disk.clone(), &root)?),
         disk,
-        keys: Keys::none(),
+        keys: keys(options),
         handles: Arc::new(Handles::new(SEGMENTS_OPEN)),
     })
+}
+
+fn keys(options: &JetStreamOptions) -> Keys {
+    let cipher = match options.cipher {
+        Cipher::ChaCha20Poly1305 => crypt::Cipher::ChaCha20Poly1305,
+        Cipher::Aes256Gcm => crypt::Cipher::Aes256Gcm,
+    };
+    match &options.key {
+        Some(key) => {
+            let previous = options.previous_key.as_ref().map(Secret::reveal);
+            Keys::new(cipher, key.reveal(), previous)
+        }
+        None => Keys::none(),
+    }
 }
 
 /// A directory below `root` in which the Go server keeps streams.
@@ -125,6 +140,7 @@ pub fn recover(node: &mut Node, pool: &SyncPool) -> Result<(), LogError> {
 }
 
 fn serve(node: &mut Node, name: &str, recovered: Recovered) {
+    let now = super::timestamp(crate::base::clock::wall());
     let state = recovered.opening.store.state();
     let opened = recovered.opened.clone();
     info!("  Restored {} messages for stream {name}", state.messages);
@@ -134,7 +150,7 @@ fn serve(node: &mut Node, name: &str, recovered: Recovered) {
     if state.lost > 0 {
         warn!("  Stream {name} has lost {} messages to damage", state.lost);
     }
-    if !node.add_recovered(recovered) {
+    if !node.add_recovered(recovered, now) {
         warn!("  Stream {name} is not served: its account has no JetStream");
     }
 }

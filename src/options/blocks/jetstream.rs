@@ -5,7 +5,7 @@ use crate::base::text::quoted;
 use crate::config::{Kind, Value};
 use crate::options::Options;
 use crate::options::file::{Check, time};
-use crate::options::jetstream::{AccountJetStream, JetStreamOptions, Sync};
+use crate::options::jetstream::{AccountJetStream, Cipher, JetStreamOptions, Sync};
 use crate::options::keys::blocks::{ACCOUNT_JETSTREAM, JETSTREAM, JETSTREAM_LIMITS};
 
 /// The block of the server, or whether there is JetStream at all.
@@ -41,6 +41,18 @@ fn set(own: &mut JetStreamOptions, name: &str, value: &Value) -> Result<(), Stri
         "max_memory_store" => own.max_memory = limit(name, value)?,
         "max_file_store" => own.max_file = limit(name, value)?,
         "domain" => own.domain = Some(domain(text(value))?).filter(|name| !name.is_empty()),
+        "key" => own.key = super::some(value),
+        "prev_key" => own.previous_key = super::some(value),
+        "cipher" => {
+            own.cipher = match text(value).to_ascii_lowercase().as_str() {
+                "chacha" | "chachapoly" => Cipher::ChaCha20Poly1305,
+                "aes" => Cipher::Aes256Gcm,
+                other => {
+                    let other = quoted(other.as_bytes());
+                    return Err(format!("unknown cipher type: {other}"));
+                }
+            };
+        }
         "max_buffered_size" => {
             if let Some(bytes) = limit(name, value)?.filter(|bytes| *bytes > 0) {
                 own.max_buffered_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);

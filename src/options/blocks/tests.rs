@@ -1,5 +1,5 @@
 use crate::config::{Nothing, parse};
-use crate::options::jetstream::{AccountJetStream, JetStreamOptions, Sync};
+use crate::options::jetstream::{AccountJetStream, Cipher, JetStreamOptions, Sync};
 use crate::options::security::*;
 use crate::options::tls::*;
 use crate::options::{Findings, Options, Secret};
@@ -467,7 +467,8 @@ fn the_block_of_jetstream_is_read() {
     }
     let all = "jetstream {store: '/s', sync: '5s', max_mem: 1KB, max_file: '2GB', domain: hub
         strict: false, max_buffered_size: 1MB, max_buffered_msgs: 7, request_queue_limit: 8
-        limits {max_ack_pending: 9, max_request_batch: 10, duplicate_window: '11s'}}";
+        limits {max_ack_pending: 9, max_request_batch: 10, duplicate_window: '11s'}
+        ek: 's3cret', prev_key: 'old', cipher: AES}";
     let expected = JetStreamOptions {
         enabled: true,
         store_dir: Some("/s".into()),
@@ -482,6 +483,9 @@ fn the_block_of_jetstream_is_read() {
         max_ack_pending: Some(9),
         max_request_batch: Some(10),
         duplicate_window_max: Some(Duration::from_secs(11)),
+        key: Some("s3cret".into()),
+        previous_key: Some("old".into()),
+        cipher: Cipher::Aes256Gcm,
     };
     assert_eq!(read(all), expected);
     assert_eq!(read("jetstream {sync_interval: always}"), on);
@@ -492,7 +496,7 @@ fn the_block_of_jetstream_is_read() {
         [
             "t.conf:2:10: invalid domain name: may not contain \".\", \"*\" or \">\", got \"a.b\"",
             "t.conf:2:26: max_memory_store: \"5 apples\" is no size such as 10G",
-            "t.conf:4:24: Expected 'enabled' or 'disabled' for string value, got \"on_\"",
+            "t.conf:4:25: Expected 'enabled' or 'disabled' for string value, got \"on_\"",
         ]
     );
 }

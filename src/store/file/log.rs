@@ -21,11 +21,13 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::failure::SegmentFailure;
 use super::format::{Anew, FIRST_RECORD, FOOTER_LEN, Kind, RECORD_MAX, Record, SegmentHeader};
 use super::open_segment::{DIRECT_MIN, OpenSegment};
-use super::options::{LogOptions, SyncMode};
+use super::options::{LogOptions, Marks, SyncMode};
 use super::read::{ReadBuffer, ReadFault, SHARE_MIN, SegmentFile, Stored};
 use super::sealed::Sealed;
+use super::subjects::Wanted;
 use super::sync::{SyncDone, SyncJob};
 use super::tail::Journaled;
 use crate::base::clock::Mono;
@@ -55,6 +57,14 @@ pub struct Log {
     /// When the last sync was begun.
     pub(super) synced_at: Mono,
     pub(super) reads: u64,
+    /// The segment of which it is to be found out where its subjects are.
+    pub(super) wanted: Wanted,
+    /// The time as it was told last.
+    pub(super) turn: Mono,
+    /// Where it is told that some of the open segments are to be closed.
+    pub(super) marks: Marks,
+    /// Segments that were given up and not told of yet.
+    pub(super) failures: Vec<SegmentFailure>,
     /// The segment that is being written anew. It stays, and stays open, until that is done.
     pub(super) rewriting: Option<u64>,
     /// Shared with jobs that change files, so that nobody opens the log before they are done.
@@ -90,7 +100,8 @@ pub(super) enum Place {
 pub enum Walk<'b> {
     /// At this record, which was wanted.
     Found(Stored<'b>),
-    /// At a record that is damaged, and whose sequence is not behind this one.
+    /// At a record that is damaged, and the message that it was; 0 if it was none, or is known to be
+    /// lost.
     Damaged(LogIndex, StreamSeq),
     /// Before this record: as many as were allowed were looked at.
     Paused(LogIndex),
@@ -311,22 +322,31 @@ impl Log {
         buffer: &'b mut ReadBuffer,
     ) -> Result<Stored<'b>, LogError> {
         let place = self.place_of_index(index).ok_or(LogError::Absent)?;
-        let stored = match place {
+        let first = match place {
             Place::Sealed(at) => {
                 self.open_sealed(at)?;
-                let sealed = &self.sealed[at];
-                let ordinal = ordinal(index, sealed.first_index());
-                sealed
-                    .record(ordinal, buffer)
-                    .map(|s| s.ok_or(LogError::Absent))
+                self.sealed[at].first_index()
             }
-            Place::Open(at) => {
-                let segment = &self.open[at];
-                let ordinal = ordinal(index, segment.header.first_index);
-                segment.record(ordinal, buffer).map(Ok)
-            }
+            Place::Open(at) => self.open[at].header.first_index,
         };
-        stored.map_err(|fault| self.read_failed(place, fault))?
+        self.read_at(place, ordinal(index, first), buffer)
+    }
+
+    /// Reads a record of a segment that is open.
+    pub(super) fn read_at<'b>(
+        &self,
+        place: Place,
+        ordinal: u32,
+        buffer: &'b mut ReadBuffer,
+    ) -> Result<Stored<'b>, LogError> {
+        let stored = match place {
+            Place::Sealed(at) => match self.sealed[at].record(ordinal, buffer) {
+                Ok(stored) => return stored.ok_or(LogError::Absent),
+                Err(fault) => Err(fault),
+            },
+            Place::Open(at) => self.open[at].record(ordinal, buffer),
+        };
+        stored.map_err(|fault| self.read_failed(place, fault))
     }
 
     /// Reads the message with this sequence. [`LogError::Damaged`] if it may have been lost.
@@ -335,12 +355,16 @@ impl Log {
         sequence: StreamSeq,
         buffer: &'b mut ReadBuffer,
     ) -> Result<Stored<'b>, LogError> {
-        let (index, doubtful) = self.index_of(sequence)?;
+        let place = self.place_of_sequence(sequence).ok_or(LogError::Absent)?;
+        let (ordinal, doubtful) = self.ordinal_of(place, sequence)?;
         let missing = match doubtful {
             true => LogError::Damaged,
             false => LogError::Absent,
         };
-        let stored = match self.read(index, buffer) {
+        let stored = match self.read_at(place, ordinal, buffer) {
+            Err(LogError::Absent | LogError::Damaged) if self.has_given_up(place) => {
+                return Err(LogError::Damaged);
+            }
             Err(LogError::Absent) => return Err(missing),
             other => other?,
         };
@@ -353,21 +377,38 @@ impl Log {
     /// that may have had it.
     pub fn index_of(&mut self, sequence: StreamSeq) -> Result<(LogIndex, bool), LogError> {
         let place = self.place_of_sequence(sequence).ok_or(LogError::Absent)?;
+        let (ordinal, doubtful) = self.ordinal_of(place, sequence)?;
+        let first = match place {
+            Place::Sealed(at) => self.sealed[at].first_index(),
+            Place::Open(at) => self.open[at].header.first_index,
+        };
+        Ok((LogIndex(first.0 + u64::from(ordinal)), doubtful))
+    }
+
+    /// The same in its segment, which is open then.
+    fn ordinal_of(&mut self, place: Place, sequence: StreamSeq) -> Result<(u32, bool), LogError> {
         match place {
             Place::Sealed(at) => {
-                self.open_sealed(at)?;
+                match self.open_sealed(at) {
+                    // Whoever goes on from there finds out.
+                    Err(LogError::Damaged) => return Ok((0, true)),
+                    opened => opened?,
+                }
                 let sealed = &self.sealed[at];
                 let ordinal = sealed.position(sequence);
                 let lost = ordinal > 0 && sealed.is_lost(ordinal - 1);
-                Ok((LogIndex(sealed.first_index().0 + u64::from(ordinal)), lost))
+                Ok((ordinal, lost))
             }
             Place::Open(at) => {
                 let segment = &self.open[at];
-                let base = segment.header.base_sequence.0;
+                let distance = sequence.0.saturating_sub(segment.header.base_sequence.0);
+                let distance = u32::try_from(distance).unwrap_or(u32::MAX);
                 let distances = &segment.contents.sequences;
-                let ordinal = distances.partition_point(|d| base + u64::from(*d) < sequence.0);
-                let index = segment.header.first_index.0 + ordinal as u64;
-                Ok((LogIndex(index), false))
+                let ordinal = match segment.contents.dense {
+                    true => (distance.max(1) as usize - 1).min(distances.len()),
+                    false => distances.partition_point(|d| *d < distance),
+                };
+                Ok((u32::try_from(ordinal).unwrap_or(u32::MAX), false))
             }
         }
     }
@@ -405,7 +446,7 @@ impl Log {
                 ControlFlow::Break(Stop::Paused(at)) => return Ok(Walk::Paused(at)),
                 ControlFlow::Break(Stop::Wanted(at)) => {
                     // The record is there; only damage can keep it back, which is told apart.
-                    let last = self.sequence_before(at);
+                    let last = self.message_at(at).unwrap_or_default();
                     return match self.read(at, buffer) {
                         Ok(stored) => Ok(Walk::Found(stored)),
                         Err(LogError::Damaged) => Ok(Walk::Damaged(at, last)),
@@ -413,25 +454,6 @@ impl Log {
                     };
                 }
             }
-        }
-    }
-
-    /// The sequence that a record has at least, by its place.
-    fn sequence_before(&self, index: LogIndex) -> StreamSeq {
-        match self.place_of_index(index) {
-            Some(Place::Sealed(at)) => {
-                let sealed = &self.sealed[at];
-                let ordinal = ordinal(index, sealed.first_index());
-                sealed.sequence(ordinal)
-            }
-            Some(Place::Open(at)) => {
-                let segment = &self.open[at];
-                let ordinal = ordinal(index, segment.header.first_index) as usize;
-                let delta = segment.contents.sequences.get(ordinal).copied();
-                let base = segment.header.base_sequence.0;
-                StreamSeq(base + u64::from(delta.unwrap_or(0)))
-            }
-            None => StreamSeq(0),
         }
     }
 
@@ -486,7 +508,7 @@ impl Log {
         LogError::Io(reason)
     }
 
-    fn read_failed(&self, place: Place, fault: ReadFault) -> LogError {
+    pub(super) fn read_failed(&self, place: Place, fault: ReadFault) -> LogError {
         match fault {
             ReadFault::Damaged => LogError::Damaged,
             ReadFault::Io(error) => LogError::Io(Reason::new("read", &self.path_of(place), &error)),
@@ -531,7 +553,8 @@ impl Log {
             .options
             .segment_key(&header)
             .map_err(io::Error::other)?;
-        let file = SegmentFile::new(self.disk.create(&path, capacity)?, capacity, key)?;
+        let file = self.disk.create(&path, capacity)?;
+        let file = SegmentFile::pinned(file, capacity, &self.options.handles, key);
         let capacity = u32::try_from(capacity).unwrap_or(u32::MAX);
         OpenSegment::create(header, path, file, capacity)
     }
@@ -575,7 +598,7 @@ impl Log {
     }
 
     /// The first index that a segment has behind `index`, which none has.
-    fn first_index_after(&self, index: LogIndex) -> Option<LogIndex> {
+    pub(super) fn first_index_after(&self, index: LogIndex) -> Option<LogIndex> {
         let sealed = self.sealed.iter().map(Sealed::first_index);
         let open = self.open.iter().filter(|s| !s.contents.offsets.is_empty());
         let mut firsts = sealed.chain(open.map(|s| s.header.first_index));
@@ -594,34 +617,6 @@ impl Log {
             .iter()
             .position(|s| s.last_sequence() >= sequence)?;
         Some(Place::Open(at))
-    }
-
-    /// Opens a sealed segment, and closes the one that was read longest ago if there are too many.
-    pub(super) fn open_sealed(&mut self, at: usize) -> Result<(), LogError> {
-        self.reads += 1;
-        self.sealed[at].used = self.reads;
-        if self.sealed[at].handle.is_some() {
-            return Ok(());
-        }
-        let path = self.path_of(Place::Sealed(at));
-        let (disk, handles) = (&*self.disk, &self.options.handles);
-        let key = self.options.segment_key(&self.sealed[at].footer.header);
-        let key = key.map_err(|fault| LogError::Key(path.clone(), fault))?;
-        let many = self.sealed[at].open(disk, &path, handles, key);
-        let many = many.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => LogError::Damaged,
-            _ => LogError::Io(Reason::new("open", &path, &error)),
-        })?;
-        if many {
-            let others = self.sealed.iter_mut().enumerate();
-            let pinned = self.rewriting;
-            let opened = others
-                .filter(|(i, s)| *i != at && s.handle.is_some() && Some(s.number()) != pinned);
-            if let Some((_, oldest)) = opened.min_by_key(|(_, s)| s.used) {
-                oldest.handle = None;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -690,7 +685,7 @@ impl OpenSegment {
 
 impl Sealed {
     /// The sequence that a record has at least. The segment must be open.
-    fn sequence(&self, ordinal: u32) -> StreamSeq {
+    pub(super) fn sequence(&self, ordinal: u32) -> StreamSeq {
         let distance = self.distance(ordinal).unwrap_or(0);
         StreamSeq(self.footer.header.base_sequence.0 + u64::from(distance))
     }

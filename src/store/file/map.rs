@@ -9,7 +9,7 @@
 //!   passes over them copies them and checks the copy, or does not look at contents. In memory they are
 //!   written by who reads them.
 //! - A file is never made shorter by us while it is mapped. If somebody else does it, the kernel
-//!   raises SIGBUS at the first touch of what is gone.
+//!   raises SIGBUS at the first touch of what is gone; see `regions.rs`.
 
 #![allow(
     unsafe_code,
@@ -22,6 +22,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::regions;
+
 /// The first bytes of a file, to be read.
 #[derive(Clone, Debug)]
 pub struct Map(Arc<Region>);
@@ -32,7 +34,8 @@ impl Map {
     pub(crate) fn of_file(file: &File, len: usize) -> io::Result<Option<Map>> {
         use std::os::fd::AsRawFd;
 
-        let region = Region::map(len, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd())?;
+        let mut region = Region::map(len, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd())?;
+        region.row = regions::Region::enter(region.start as usize, len);
         Ok(Some(Map(Arc::new(region))))
     }
 
@@ -64,6 +67,18 @@ impl Map {
         // SAFETY: as above; and the bytes are published, so that nobody writes them meanwhile (see
         // the module).
         Some(unsafe { std::slice::from_raw_parts(start, range.len()) })
+    }
+
+    /// Whether the file was cut while it was mapped, and what is gone is zeros now.
+    #[inline]
+    pub fn is_cut(&self) -> bool {
+        self.0.row.is_cut()
+    }
+
+    /// Whether a range is in memory, so that nobody waits for the disk who looks at it. A range that
+    /// cannot be asked about counts as being there.
+    pub fn is_resident(&self, range: Range<usize>) -> bool {
+        self.0.is_resident(range)
     }
 
     /// How many maps and slices of maps share this memory.
@@ -115,7 +130,13 @@ impl Anonymous {
 struct Region {
     start: *mut u8,
     len: usize,
+    /// Where it is in the table of maps, if it is a file.
+    row: regions::Region,
 }
+
+/// Bytes that are looked at in one go when it is asked whether they are in memory.
+#[cfg(unix)]
+const RESIDENT_BYTES: usize = 1 << 20;
 
 // SAFETY: the memory belongs to no thread, and who writes and reads when is the module's promise.
 unsafe impl Send for Region {}
@@ -134,13 +155,47 @@ impl Region {
             return Err(io::Error::last_os_error());
         }
         let start = start.cast();
-        Ok(Region { start, len })
+        let row = regions::Region::none();
+        Ok(Region { start, len, row })
+    }
+
+    fn is_resident(&self, range: Range<usize>) -> bool {
+        // No system has smaller pages.
+        const PAGE: usize = 4096;
+        let mut pages = [0; RESIDENT_BYTES / PAGE];
+        let mut at = range.start - range.start % RESIDENT_BYTES;
+        let end = range.end.min(self.len);
+        while at < end {
+            let len = RESIDENT_BYTES.min(self.len - at);
+            // SAFETY: the range lies in the region.
+            let start = unsafe { self.start.add(at) };
+            // SAFETY: the range is mapped and begins with a page, since a map does and the distance
+            // is a multiple of every page's size; there is a byte for each page of it.
+            let asked = unsafe { libc::mincore(start.cast(), len, pages.as_mut_ptr().cast()) };
+            if asked != 0 {
+                return true;
+            }
+            // With larger pages fewer of the bytes are filled.
+            // SAFETY: this takes a number.
+            let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+            let page = usize::try_from(page).unwrap_or(PAGE).max(PAGE);
+            let first = range.start.saturating_sub(at) / page;
+            let last = (end - at).min(len).div_ceil(page);
+            let asked = pages.get(first..last).unwrap_or_default();
+            if asked.iter().any(|page: &u8| page & 1 == 0) {
+                return false;
+            }
+            at += RESIDENT_BYTES;
+        }
+        true
     }
 }
 
 #[cfg(unix)]
 impl Drop for Region {
     fn drop(&mut self) {
+        // The table must not name addresses that somebody else may get.
+        drop(std::mem::replace(&mut self.row, regions::Region::none()));
         // SAFETY: this is the map that was made, and nobody has a part of it any more: slices
         // borrow from what holds the region.
         unsafe { libc::munmap(self.start.cast(), self.len) };
@@ -160,7 +215,12 @@ impl Region {
         if start.is_null() {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
-        Ok(Region { start, len })
+        let row = regions::Region::none();
+        Ok(Region { start, len, row })
+    }
+
+    fn is_resident(&self, _range: Range<usize>) -> bool {
+        true
     }
 }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::format::{Record, SegmentHeader, record_len};
+use super::format::{Kind, Record, SegmentHeader, front, record_len};
 use super::map::Map;
+use super::options::{Handles, Pin};
 use super::pack::{BlockKey, Unpacked};
 use crate::store::crypt::SealKey;
 use crate::store::disk::DiskFile;
@@ -24,6 +25,7 @@ const FIRST_READ: usize = 512;
 pub(super) struct SegmentFile {
     pub(super) file: Arc<dyn DiskFile>,
     pub(super) map: Option<Map>,
+    _pin: Option<Arc<Pin>>,
     /// What opens the records of an encrypted segment.
     pub(super) key: Option<Arc<SealKey>>,
 }
@@ -101,14 +103,49 @@ pub(super) enum ReadFault {
 }
 
 impl SegmentFile {
-    /// Opens what was created or opened, for records up to `capacity`.
+    /// Opens what was created or opened, for records up to `capacity`. What cannot be mapped is read
+    /// otherwise.
     pub(super) fn new(
         file: Arc<dyn DiskFile>,
         capacity: usize,
         key: Option<Arc<SealKey>>,
-    ) -> io::Result<SegmentFile> {
-        let map = file.map(capacity)?;
-        Ok(SegmentFile { file, map, key })
+    ) -> SegmentFile {
+        SegmentFile {
+            map: file.map(capacity).ok().flatten(),
+            ..SegmentFile::unmapped(file, key)
+        }
+    }
+
+    /// The same without a map.
+    pub(super) fn unmapped(file: Arc<dyn DiskFile>, key: Option<Arc<SealKey>>) -> SegmentFile {
+        SegmentFile {
+            file,
+            map: None,
+            _pin: None,
+            key,
+        }
+    }
+
+    /// The same for a segment that is appended to, as long as there are maps for those.
+    pub(super) fn pinned(
+        file: Arc<dyn DiskFile>,
+        capacity: usize,
+        handles: &Arc<Handles>,
+        key: Option<Arc<SealKey>>,
+    ) -> SegmentFile {
+        match handles.pin() {
+            Some(pin) => SegmentFile {
+                _pin: Some(Arc::new(pin)),
+                ..SegmentFile::new(file, capacity, key)
+            },
+            None => SegmentFile::unmapped(file, key),
+        }
+    }
+
+    /// Whether somebody cut the file while it was mapped.
+    #[inline]
+    pub(super) fn is_cut(&self) -> bool {
+        self.map.as_ref().is_some_and(Map::is_cut)
     }
 
     /// The record at `at`; records end at `end`.
@@ -174,6 +211,13 @@ impl SegmentFile {
             return Record::decode(rest, header, seed).ok();
         }
         Record::fields(rest.get(..len)?, header)
+    }
+
+    /// Looks at the front of the record at `at`, unchecked. `None` where there is no map, or no
+    /// record.
+    #[inline]
+    pub(super) fn glance(&self, at: u32, end: u32) -> Option<(Kind, &[u8])> {
+        front(self.map.as_ref()?.get(at as usize..end as usize)?)
     }
 }
 

@@ -24,10 +24,11 @@ use super::format::{
 };
 use super::log::{Log, segment_number};
 use super::open_segment::{LOST, OpenSegment};
-use super::options::LogOptions;
+use super::options::{LogOptions, Marks};
 use super::read::SegmentFile;
 use super::scan::{Scan, scan};
 use super::sealed::Sealed;
+use super::subjects::Wanted;
 use super::tail::Journaled;
 use crate::base::clock::Mono;
 use crate::store::crypt::{KeyFault, Sealer};
@@ -146,6 +147,10 @@ impl Log {
             failed: None,
             synced_at: Mono::ZERO,
             reads: 0,
+            wanted: Wanted::Nothing,
+            turn: Mono::ZERO,
+            marks: Marks::default(),
+            failures: vec![],
             rewriting: None,
             lock: Arc::new(lock),
         };
@@ -723,7 +728,8 @@ impl Opening<'_> {
             .options
             .segment_key(&header)
             .map_err(io::Error::other)?;
-        let file = SegmentFile::new(file, capacity as usize, key)?;
+        let handles = &self.options.handles;
+        let file = SegmentFile::pinned(file, capacity as usize, handles, key);
         let mut bytes = vec![0; scan.end as usize];
         if file.file.read_at(&mut bytes, 0)? < bytes.len() && scan.end > FIRST_RECORD {
             return Err(io::ErrorKind::UnexpectedEof.into());

@@ -3,12 +3,14 @@
 use std::io;
 use std::path::Path;
 
-use super::format::{Footer, Layout, Record, u32_at};
+use super::format::{FIRST_RECORD, Footer, Layout, Record, u32_at};
 use super::open_segment::LOST;
-use super::options::{HandleCount, Handles};
+use super::options::{HandleCount, Handles, Marks};
 use super::pack::{Block, decode_table, read_block};
 use super::read::{ReadBuffer, ReadFault, SegmentFile, Stored};
 use super::scan::{Scan, scan};
+use super::subjects::SegmentSubjects;
+use super::warm::Warmth;
 use crate::store::crypt::SealKey;
 use crate::store::disk::{Disk, read_file};
 use crate::store::types::{LogIndex, StreamSeq};
@@ -24,6 +26,16 @@ pub(super) struct Sealed {
     pub(super) handle: Option<Handle>,
     /// When it was read last, in reads of the log.
     pub(super) used: u64,
+    /// Where its subjects are, if that was worth finding out.
+    pub(super) subjects: Option<Arc<SegmentSubjects>>,
+    /// Records that were looked at and were of no use to who looked.
+    pub(super) passed: u32,
+    /// What of it is in memory, as far as that is known.
+    pub(super) warmth: Warmth,
+    /// Where it is told that some of the log's handles are needed by others.
+    pub(super) marks: Marks,
+    /// It cannot be read before the log is opened again.
+    pub(super) failed: bool,
     /// How many of its messages were dead when it could not be written anew, for damage in it.
     pub(super) unfit: Option<u32>,
 }
@@ -36,7 +48,7 @@ pub(super) struct Handle {
     blocks: Vec<Block>,
     /// Stands for the segment where unpacked blocks are kept.
     number: u64,
-    count: HandleCount,
+    pub(super) count: HandleCount,
 }
 
 #[derive(Debug)]
@@ -58,6 +70,11 @@ impl Sealed {
             file_len,
             handle: None,
             used: 0,
+            subjects: None,
+            passed: 0,
+            warmth: Warmth::default(),
+            marks: Marks::default(),
+            failed: false,
             unfit: None,
         }
     }
@@ -74,19 +91,23 @@ impl Sealed {
         LogIndex(self.first_index().0 - 1 + u64::from(self.footer.records))
     }
 
-    /// Opens the file, unless it is open. Says whether there are too many open ones now.
+    /// Opens the file, unless it is open.
     pub(super) fn open(
         &mut self,
         disk: &dyn Disk,
         path: &Path,
         handles: &Arc<Handles>,
         key: Option<Arc<SealKey>>,
-    ) -> io::Result<bool> {
+    ) -> io::Result<()> {
         if self.handle.is_some() {
-            return Ok(false);
+            return Ok(());
         }
         let len = usize::try_from(self.file_len).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        let file = SegmentFile::new(disk.open(path)?, len, key)?;
+        let count = handles.take(&self.marks);
+        let file = match count.may_map() {
+            true => SegmentFile::new(disk.open(path)?, len, key),
+            false => SegmentFile::unmapped(disk.open(path)?, key),
+        };
         // A file that somebody cut must not be touched through a map.
         if file.file.len()? < self.file_len {
             return Err(io::Error::new(
@@ -99,7 +120,6 @@ impl Sealed {
             Some(tables) => tables,
             None => self.make_tables(disk, path, file.key.as_deref())?,
         };
-        let (count, many) = handles.take();
         self.handle = Some(Handle {
             file,
             tables,
@@ -107,7 +127,7 @@ impl Sealed {
             number: count.blocks().number(),
             count,
         });
-        Ok(many)
+        Ok(())
     }
 
     /// The tables of the file, if they are sound.
@@ -207,6 +227,11 @@ impl Sealed {
     /// none. The segment must be open.
     pub(super) fn position(&self, sequence: StreamSeq) -> u32 {
         let base = self.footer.header.base_sequence.0;
+        if self.footer.sequences_at == 0 {
+            let before = sequence.0.saturating_sub(base.saturating_add(1));
+            let before = u32::try_from(before).unwrap_or(u32::MAX);
+            return before.min(self.footer.records);
+        }
         let (mut low, mut high) = (0, self.footer.records);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -218,6 +243,19 @@ impl Sealed {
             }
         }
         low
+    }
+
+    /// Where a record begins and ends, if it is there, or else all of them do; to be brought into
+    /// memory.
+    pub(super) fn range(&self, ordinal: u32) -> Option<(u32, u32)> {
+        let end = self.footer.data_end;
+        // Offsets of a packed segment are none in the file.
+        let start = self.offset(ordinal).filter(|at| *at > LOST);
+        let Some(start) = start.filter(|_| !self.is_packed()) else {
+            return Some((FIRST_RECORD, end));
+        };
+        let next = self.offset(ordinal.saturating_add(1));
+        Some((start, next.filter(|next| *next > start).unwrap_or(end)))
     }
 
     /// Whether a record is known to be damaged. The segment must be open.

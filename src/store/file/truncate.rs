@@ -124,11 +124,12 @@ impl Log {
         let key = self.options.segment_key(&header).map_err(io::Error::other);
         let key = key.map_err(failed)?;
         let file = disk.create(&new, capacity).map_err(failed)?;
-        let file = SegmentFile::new(file, capacity, key).map_err(failed)?;
+        let file = SegmentFile::pinned(file, capacity, &self.options.handles, key);
         let capacity = u32::try_from(capacity).unwrap_or(u32::MAX);
         let segment = OpenSegment::create(header, path, file, capacity);
         let mut segment = segment.map_err(failed)?;
         self.each_of(&header, index, &mut buffer, |record| {
+            segment.ready().map_err(failed)?;
             segment.push(record);
             match segment.pending.len() >= PIECE {
                 true => segment.flush().map_err(failed),

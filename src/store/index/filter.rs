@@ -11,6 +11,8 @@ pub struct Filters {
     ops: Vec<Op>,
     /// Where each filter begins.
     starts: Vec<State>,
+    /// What each filter begins with up to its first wildcard, and whether it has one.
+    fronts: Vec<(Box<[u8]>, bool)>,
     /// Whether everything is wanted, without looking at it.
     everything: bool,
 }
@@ -74,7 +76,7 @@ impl Filters {
     /// # Errors
     /// If one of them is not a valid subject.
     pub fn new<'f>(filters: impl IntoIterator<Item = &'f [u8]>) -> Result<Filters, InvalidFilter> {
-        let (mut ops, mut starts) = (Vec::new(), Vec::new());
+        let (mut ops, mut starts, mut fronts) = (Vec::new(), Vec::new(), Vec::new());
         for filter in filters {
             if !is_valid(filter) {
                 return Err(InvalidFilter);
@@ -92,10 +94,18 @@ impl Filters {
                 }
             }
             ops.push(Op::End);
+            let front = ops[op as usize..].iter().map_while(|op| match op {
+                Op::Literal(byte) => Some(*byte),
+                Op::Token | Op::Rest | Op::End => None,
+            });
+            let front: Box<[u8]> = front.collect();
+            let is_wild = front.len() < filter.len();
+            fronts.push((front, is_wild));
         }
         Ok(Filters {
             ops,
             starts,
+            fronts,
             everything: false,
         })
     }
@@ -105,6 +115,7 @@ impl Filters {
         Filters {
             ops: Vec::new(),
             starts: Vec::new(),
+            fronts: Vec::new(),
             everything: true,
         }
     }
@@ -115,14 +126,33 @@ impl Filters {
     }
 
     /// Whether all subjects are wanted.
-    pub(super) fn is_all(&self) -> bool {
+    pub(in crate::store) fn is_all(&self) -> bool {
         self.everything
     }
 
     /// Whether one of the filters matches this subject. Subjects have no empty tokens.
+    #[inline]
     pub fn matches(&self, subject: &[u8]) -> bool {
-        let mut starts = self.starts.iter();
-        self.everything || starts.any(|start| self.one_matches(*start, subject))
+        let mut fronts = self.fronts.iter().zip(&self.starts);
+        self.everything
+            || fronts.any(
+                |((front, is_wild), start)| match subject.strip_prefix(&**front) {
+                    None => false,
+                    Some(rest) if !is_wild => rest.is_empty(),
+                    // The front has an operation for each byte.
+                    Some(rest) => {
+                        let op = start.op + u32::try_from(front.len()).unwrap_or(u32::MAX);
+                        self.one_matches(State { op, begun: false }, rest)
+                    }
+                },
+            )
+    }
+
+    /// What each filter begins with up to its first wildcard, and whether it has one.
+    pub(in crate::store) fn fronts(&self) -> impl Iterator<Item = (&[u8], bool)> {
+        self.fronts
+            .iter()
+            .map(|(front, is_wild)| (&**front, *is_wild))
     }
 
     /// The states before the first byte.

@@ -5,9 +5,14 @@ use std::sync::Arc;
 
 use super::checkpoint::Content;
 use crate::store::disk::Disk;
+#[cfg(doc)]
+use crate::store::error::LogError;
 use crate::store::error::Reason;
 use crate::store::file::copies::CHECKPOINT;
-use crate::store::file::{EraseDone, EraseJob, RewriteDone, RewriteJob, SyncDone, SyncJob};
+use crate::store::file::{
+    EraseDone, EraseJob, RewriteDone, RewriteJob, ScrubDone, ScrubJob, SubjectsDone, SubjectsJob,
+    SyncDone, SyncJob, WarmDone, WarmJob,
+};
 use crate::store::types::{LogIndex, StreamSeq};
 
 /// Something to be done. Run it anywhere, and give the outcome to the store it came from.
@@ -15,6 +20,12 @@ use crate::store::types::{LogIndex, StreamSeq};
 pub enum Job {
     Sync(SyncJob),
     Checkpoint(Box<CheckpointJob>),
+    /// Finds out where subjects are in a segment, which makes searches faster.
+    Subjects(SubjectsJob),
+    /// Brings messages into memory that somebody wants to read, see [`LogError::Cold`].
+    Warm(WarmJob),
+    /// Checks a part of what is stored.
+    Scrub(ScrubJob),
     Erase(Box<EraseJob>),
     Rewrite(Box<RewriteJob>),
 }
@@ -24,6 +35,9 @@ pub enum Job {
 pub enum JobDone {
     Sync(SyncDone),
     Checkpoint(CheckpointDone),
+    Subjects(SubjectsDone),
+    Warm(WarmDone),
+    Scrub(ScrubDone),
     Erase(EraseDone),
     Rewrite(RewriteDone),
 }
@@ -34,6 +48,9 @@ impl Job {
         match self {
             Job::Sync(job) => JobDone::Sync(job.run()),
             Job::Checkpoint(job) => JobDone::Checkpoint(job.run()),
+            Job::Subjects(job) => JobDone::Subjects(job.run()),
+            Job::Warm(job) => JobDone::Warm(job.run()),
+            Job::Scrub(job) => JobDone::Scrub(job.run()),
             Job::Erase(job) => JobDone::Erase(job.run()),
             Job::Rewrite(job) => JobDone::Rewrite(job.run()),
         }

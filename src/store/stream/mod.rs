@@ -19,6 +19,8 @@ mod purge;
 mod read;
 mod removal;
 mod replica;
+mod scrub;
+mod search;
 mod state;
 mod upkeep;
 
@@ -28,12 +30,15 @@ use std::sync::Arc;
 pub use consumers::{Consumer, ConsumerDamage, ConsumerId};
 pub use jobs::{Job, JobDone};
 pub use orders::{Limits, Purge};
-pub use read::{Found, Message};
+pub use read::Message;
 pub use removal::Expired;
+pub use scrub::{Damage, DamageKind, ScrubProgress};
+pub use search::{Found, Reader};
 pub use state::StreamState;
 
 use self::checkpoint::Checkpoints;
 use self::replica::Unapplied;
+use self::scrub::Scrub;
 use self::state::State;
 use self::upkeep::Upkeep;
 use super::disk::Disk;
@@ -60,6 +65,7 @@ pub struct StreamStore {
     scratch: Vec<u8>,
     /// Messages that have expired and could not be removed for want of room.
     overdue: Vec<StreamSeq>,
+    scrub: Scrub,
     /// The term of what is appended.
     term: Term,
     /// What is appended and not applied yet, if it is applied later.
@@ -153,6 +159,7 @@ impl StreamStore {
             buffer: ReadBuffer::default(),
             scratch: vec![],
             overdue: vec![],
+            scrub: Scrub::default(),
             term: Term(0),
             unapplied: None,
         };
@@ -259,6 +266,8 @@ impl StreamStore {
             self.defer_applying()?;
         }
         while self.work(usize::MAX) {}
+        // It is told by what opening gives.
+        self.state.found_lost.clear();
         opened.consumers = self.mend_consumers();
         // A log that failed meanwhile says so here.
         self.log.commit()
@@ -392,17 +401,20 @@ impl StreamStore {
     /// What is to be done where it may take its time, if something is due. Ask again until there is
     /// nothing, and once in a while if nothing happens.
     pub fn poll_job(&mut self, now: Mono) -> Option<Job> {
+        self.log.handle_turn(now);
         if let Some(sync) = self.log.poll_sync(now) {
             return Some(Job::Sync(sync));
         }
         if self.is_checkpoint_due() {
             return self.checkpoint_job();
         }
-        let job = self.upkeep_job(now);
-        if job.is_none() && self.is_checkpoint_due() {
+        if let Some(job) = self.upkeep_job(now) {
+            return Some(job);
+        }
+        if self.is_checkpoint_due() {
             return self.checkpoint_job();
         }
-        job
+        self.log.subjects_job().map(Job::Subjects)
     }
 
     /// Takes the outcome of a job.
@@ -422,6 +434,18 @@ impl StreamStore {
                 let (first, applied) = done?;
                 self.set_consumers_saved(applied);
                 self.reclaim(first, applied)
+            }
+            JobDone::Subjects(done) => {
+                self.log.handle_subjects(done);
+                Ok(())
+            }
+            JobDone::Warm(done) => {
+                self.log.handle_warm(&done);
+                Ok(())
+            }
+            JobDone::Scrub(done) => {
+                self.handle_scrubbed(done);
+                Ok(())
             }
             JobDone::Erase(done) => {
                 self.handle_erased(done);

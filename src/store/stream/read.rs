@@ -4,34 +4,19 @@ use std::ops::ControlFlow;
 
 use super::StreamStore;
 use crate::store::error::LogError;
-use crate::store::file::format::{Kind, Record};
-use crate::store::file::log::Walk;
-use crate::store::file::{ReadBuffer, Stored};
+use crate::store::file::{Log, ReadBuffer, Stored, WarmJob};
 use crate::store::index::{Cursor, Filters, Tally};
 use crate::store::types::{StreamSeq, Timestamp};
 
-/// Records that a walk looks at in one go.
-const WALK_PART: usize = 1024;
-
 /// A message that was read.
 pub type Message<'b> = Stored<'b>;
-
-/// What a search has come to.
-#[derive(Debug)]
-pub enum Found<'b> {
-    /// The next message that matches.
-    Message(Message<'b>),
-    /// It is not before this one; go on from here.
-    Paused(StreamSeq),
-    /// There is none.
-    End,
-}
 
 impl StreamStore {
     /// The message with this sequence.
     ///
     /// # Errors
-    /// [`LogError::Absent`] if there is none (any more), [`LogError::Damaged`] if it is lost.
+    /// [`LogError::Absent`] if there is none (any more), [`LogError::Damaged`] if it is lost or its
+    /// segment cannot be read, [`LogError::Cold`] if it is to be brought into memory first.
     pub fn read<'b>(
         &mut self,
         sequence: StreamSeq,
@@ -43,13 +28,32 @@ impl StreamStore {
         if !self.state.has(sequence) {
             return Err(LogError::Absent);
         }
-        let stored = self.log.read_message(sequence, buffer)?;
-        if stored.record.erased {
-            // No delete says so.
+        if let Some(job) = self.cold(|log| log.cold_message(sequence)) {
+            return Err(LogError::Cold(Box::new(job)));
+        }
+        let result = self.log.read_message(sequence, buffer);
+        let is_lost = match &result {
+            Ok(stored) => stored.record.erased,
+            Err(LogError::Damaged) => !self.log.has_given_up_on(sequence),
+            Err(_) => false,
+        };
+        if is_lost {
+            // It may be erased where no delete says so.
             self.state.lose(sequence);
             return Err(LogError::Damaged);
         }
-        Ok(stored)
+        result
+    }
+
+    /// What `ask` says of what is not in memory, if anybody wants to know.
+    pub(super) fn cold(
+        &mut self,
+        ask: impl FnOnce(&mut Log) -> Option<WarmJob>,
+    ) -> Option<WarmJob> {
+        match self.log.tells_cold() {
+            true => ask(&mut self.log),
+            false => None,
+        }
     }
 
     /// The last message on a subject that is not behind `upto`.
@@ -93,102 +97,6 @@ impl StreamStore {
         }
         sequences.sort_unstable();
         (sequences.len() <= max).then_some(sequences)
-    }
-
-    /// The next message from `from` on, up to `upto`, that matches; `budget` messages at most are
-    /// looked at, and taken off it.
-    pub fn next<'b>(
-        &mut self,
-        filters: &Filters,
-        from: StreamSeq,
-        upto: StreamSeq,
-        budget: &mut usize,
-        buffer: &'b mut ReadBuffer,
-    ) -> Result<Found<'b>, LogError> {
-        let upto = upto.min(self.state.last);
-        let Some(mut from) = self.first_match(filters, from.max(self.state.first)) else {
-            return Ok(Found::End);
-        };
-        // Long stretches of deleted messages are not looked at.
-        from = match self.state.deleted.next_absent(from) {
-            Some(next) if next <= upto => next,
-            _ => return Ok(Found::End),
-        };
-        let (mut index, _) = self.log.index_of(from)?;
-        let all = filters.matches(b"");
-        loop {
-            let state = &self.state;
-            let (mut passed, mut stop) = (from.previous(), false);
-            let wants = |record: &Record<'_>| {
-                if record.kind != Kind::Message || record.sequence < from {
-                    return false;
-                }
-                stop = record.sequence > upto;
-                passed = record.sequence;
-                let is_there = !state.deleted.contains(record.sequence);
-                stop || is_there && (all || filters.matches(record.subject))
-            };
-            // A walk pauses where many deleted ones may begin; and it passes one message at least.
-            let mut part = (*budget).clamp(1, WALK_PART);
-            let given = part;
-            let walk = self.log.walk(index, &mut part, wants, buffer)?;
-            *budget = budget.saturating_sub(given - part);
-            match walk {
-                Walk::Found(_) if stop => return Ok(Found::End),
-                Walk::Found(stored) => {
-                    // The borrow of the buffer ends here and begins anew, which the compiler asks
-                    // for.
-                    let sequence = stored.record.sequence;
-                    return self.log.read_message(sequence, buffer).map(Found::Message);
-                }
-                Walk::Damaged(at, sequence) => {
-                    self.state.lose(sequence);
-                    from = passed.max(sequence).next();
-                    index = at.next();
-                }
-                Walk::Paused(at) => {
-                    index = at;
-                    if passed < from {
-                        continue;
-                    }
-                    from = passed.next();
-                    if *budget == 0 {
-                        return Ok(Found::Paused(from));
-                    }
-                    let next = self.state.deleted.next_absent(from);
-                    if let Some(next) = next.filter(|n| n.0 - from.0 > WALK_PART as u64) {
-                        if next > upto {
-                            return Ok(Found::End);
-                        }
-                        from = next;
-                        index = self.log.index_of(from)?.0;
-                    }
-                }
-                Walk::End => return Ok(Found::End),
-            }
-        }
-    }
-
-    /// What the index says of where the first message from `from` on is that matches: `None` if
-    /// there is none, and never behind it. Many subjects are not asked.
-    fn first_match(&self, filters: &Filters, from: StreamSeq) -> Option<StreamSeq> {
-        const SUBJECTS_MAX: usize = 64;
-        if filters.matches(b"") {
-            return Some(from);
-        }
-        let (mut cursor, mut first) = (Cursor::start(), None::<StreamSeq>);
-        let subjects = &self.state.subjects;
-        subjects.scan(filters, &mut cursor, SUBJECTS_MAX, |_, entry| {
-            if entry.last().seq() >= from {
-                let at = entry.first().seq().max(from);
-                first = Some(first.map_or(at, |f| f.min(at)));
-            }
-            ControlFlow::Continue(())
-        });
-        match cursor.is_done() {
-            true => first,
-            false => Some(from),
-        }
     }
 
     /// How many messages match from `from` on: for certain, and at most. They differ for subjects

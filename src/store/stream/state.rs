@@ -24,6 +24,9 @@ pub(super) const KEEP: u8 = 0;
 /// is searched otherwise.
 const FOLLOW_MAX: u64 = 256;
 
+/// Runs of lost messages that are kept to be told of. The set of lost ones has all.
+const FOUND_MAX: usize = 1024;
+
 /// The state of a stream at some record. A clone costs little, whatever the number of subjects.
 #[derive(Clone, Debug)]
 pub(super) struct State {
@@ -40,6 +43,8 @@ pub(super) struct State {
     pub(super) deleted: SequenceSet,
     /// Sequences of messages that were damaged.
     pub(super) lost: SequenceSet,
+    /// Runs of those that were not told of yet.
+    pub(super) found_lost: Vec<(StreamSeq, StreamSeq)>,
     /// Sequences of messages that are deleted and whose contents are to be overwritten, as far as it
     /// is not known that they are.
     pub(super) erasing: SequenceSet,
@@ -100,6 +105,7 @@ impl State {
             bytes: 0,
             deleted: SequenceSet::new(),
             lost: SequenceSet::new(),
+            found_lost: vec![],
             erasing: SequenceSet::new(),
             unread: SequenceSet::new(),
             subjects: SubjectIndex::new(),
@@ -270,6 +276,12 @@ impl State {
             self.lost.insert(sequence);
             self.messages = self.messages.saturating_sub(1);
             self.drop_sequence(sequence);
+            let has_room = self.found_lost.len() < FOUND_MAX;
+            match self.found_lost.last_mut() {
+                Some((_, last)) if last.next() == sequence => *last = sequence,
+                _ if has_room => self.found_lost.push((sequence, sequence)),
+                _ => {}
+            }
         }
     }
 

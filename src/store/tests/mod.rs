@@ -8,6 +8,7 @@ pub(crate) mod faulty;
 mod journal_faults;
 mod kill;
 mod log_faults;
+mod reading;
 mod replica;
 mod seeds;
 mod stream_model;

@@ -16,12 +16,12 @@ use crate::base::clock::Mono;
 use crate::base::rng::Rng;
 use crate::store::LogError;
 use crate::store::disk::{Disk, OsDisk, read_file};
-use crate::store::file::{Compression, Handles, LogOptions, Payload, ReadBuffer};
+use crate::store::file::{Compression, Handles, LogOptions, Payload, ReadBuffer, Stored};
 use crate::store::index::{Cursor, Filters};
 use crate::store::memory::MemoryDisk;
 use crate::store::stream::{
-    ConsumerDamage, Found, Job, Limits, NewMessage, Opened, Purge, StoreOptions, StreamState,
-    StreamStore, TTL_NEVER,
+    ConsumerDamage, Found, Job, Limits, NewMessage, Opened, Purge, Reader, StoreOptions,
+    StreamState, StreamStore, TTL_NEVER,
 };
 use crate::store::types::{LogIndex, StreamSeq, Timestamp};
 
@@ -45,6 +45,9 @@ impl Message {
     }
 }
 
+/// Messages that a new one removes at once, at most.
+const EVICT_AT_ONCE: usize = 16;
+
 /// What the store must be.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Model {
@@ -64,7 +67,9 @@ impl Model {
         self.messages.insert(self.last, message);
         if !self.deferring {
             self.trim_subject(&subject);
-            self.trim();
+            // More than these go in parts.
+            self.trim(EVICT_AT_ONCE);
+            self.deferring = self.is_over();
         }
     }
 
@@ -73,7 +78,7 @@ impl Model {
             for subject in self.subjects() {
                 self.trim_subject(&subject);
             }
-            self.trim();
+            self.trim(usize::MAX);
         }
     }
 
@@ -88,13 +93,19 @@ impl Model {
         }
     }
 
-    fn trim(&mut self) {
-        let over = |limit: u64, is: u64| limit > 0 && is > limit;
-        while over(self.limits.messages, self.messages.len() as u64)
-            || !self.messages.is_empty() && over(self.limits.bytes, self.bytes())
-        {
+    fn trim(&mut self, most: usize) {
+        for _ in 0..most {
+            if !self.is_over() {
+                break;
+            }
             self.messages.pop_first();
         }
+    }
+
+    fn is_over(&self) -> bool {
+        let over = |limit: u64, is: u64| limit > 0 && is > limit;
+        over(self.limits.messages, self.messages.len() as u64)
+            || !self.messages.is_empty() && over(self.limits.bytes, self.bytes())
     }
 
     fn set_limits(&mut self, limits: Limits) {
@@ -496,6 +507,7 @@ impl Run {
                 }
             }
             assert_eq!(found, want, "{text} from {from} up to {upto}");
+            self.check_readers(&filters, (StreamSeq(from), upto), &want, model);
             let tally = self.store().count(&filters, StreamSeq(from));
             let exact = matching.iter().filter(|s| **s >= from).count() as u64;
             assert!(tally.messages <= exact && exact <= tally.messages + tally.unsure_messages);
@@ -542,6 +554,61 @@ impl Run {
             })
             .collect();
         assert_eq!(counted, want);
+    }
+
+    /// Readers that go on, jump back and may know where subjects are find what searches find; and
+    /// so does reading in a row.
+    fn check_readers(
+        &mut self,
+        filters: &Filters,
+        (from, upto): (StreamSeq, StreamSeq),
+        want: &[u64],
+        model: &Model,
+    ) {
+        let mut buffer = ReadBuffer::default();
+        let mut reader = Reader::new(filters.clone());
+        for _ in 0..3 {
+            let (mut at, mut found) = (from, vec![]);
+            loop {
+                let mut budget = self.rng.below(2000);
+                let store = self.store.as_mut().unwrap();
+                let next = store.next_of(&mut reader, at, upto, &mut budget, &mut buffer);
+                match next.unwrap() {
+                    Found::Message(stored) => {
+                        found.push(stored.record.sequence.0);
+                        at = stored.record.sequence.next();
+                    }
+                    Found::Paused(from) => {
+                        assert!(from > at);
+                        at = from;
+                    }
+                    Found::End => break,
+                }
+            }
+            assert_eq!(found, want, "{filters:?} from {from} up to {upto}");
+            // Those that wasted time have it found out where the subjects are.
+            self.do_jobs();
+        }
+        let (mut at, mut found) = (from, vec![]);
+        loop {
+            let max = 1 + self.rng.below(30);
+            let (bytes, mut some) = (1 + self.rng.below(3000), 0);
+            let store = self.store.as_mut().unwrap();
+            let each = |stored: &Stored<'_>| {
+                found.push(stored.record.sequence.0);
+                some += 1;
+                std::ops::ControlFlow::Continue(())
+            };
+            at = store
+                .read_from(at, upto, max, bytes, &mut buffer, each)
+                .unwrap();
+            if some == 0 {
+                break;
+            }
+        }
+        let mut want = model.on(|_| true);
+        want.retain(|s| *s >= from.0 && *s <= upto.0);
+        assert_eq!(found, want, "from {from} up to {upto}");
     }
 
     /// When all that can be done is done, no file has anything of what was erased.

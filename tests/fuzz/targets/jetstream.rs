@@ -10,7 +10,6 @@ use nats_server::jetstream::api::request::{ConsumerCreateRequest, StreamConfigRe
 use nats_server::jetstream::api::{StreamConfig, batch, direct_get, headers, pull, subjects};
 use nats_server::json::decode::{Decode, request};
 use nats_server::json::{Time, compact};
-use serde::Serialize;
 use std::fmt::Debug;
 
 fuzz_target!(|data: &[u8]| {
@@ -29,8 +28,8 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(again, Some(parsed.delivery));
     }
     let _ = batch::parse(subject);
-    same_again::<StreamConfigRequest>(body);
-    same_again::<ConsumerCreateRequest>(body);
+    same_again(body, compact::<StreamConfigRequest>);
+    same_again(body, compact::<ConsumerCreateRequest>);
     subjects::is_empty(body);
     AckKind::parse(body);
     let _ = pull::parse(body);
@@ -38,11 +37,11 @@ fuzz_target!(|data: &[u8]| {
     judge_headers(data);
 });
 
-fn same_again<T: Decode + Serialize + PartialEq + Debug>(body: &[u8]) {
+fn same_again<T: Decode + PartialEq + Debug>(body: &[u8], write: fn(&T) -> Vec<u8>) {
     let Ok(read) = request::<T>(body, false) else {
         return;
     };
-    let again = request::<T>(&compact(&read.value), true);
+    let again = request::<T>(&write(&read.value), true);
     assert_eq!(again.map(|again| again.value), Ok(read.value));
 }
 

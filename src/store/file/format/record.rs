@@ -98,6 +98,17 @@ pub enum RecordFault {
     Invalid,
 }
 
+/// Kind and subject of the record at the front of `bytes`, unchecked: enough to pass it over. `None`
+/// if there cannot be one.
+#[inline]
+pub fn front(bytes: &[u8]) -> Option<(Kind, &[u8])> {
+    let fixed = bytes.first_chunk::<FIXED_LEN>()?;
+    let options = (fixed[29] & (TERM | PREVIOUS | HEADERS | TTL)).count_ones() as usize;
+    let start = FIXED_LEN + 4 * options;
+    let len = usize::from(u16_at(fixed, 30)?);
+    Some((Kind::of(fixed[28])?, bytes.get(start..start + len)?))
+}
+
 impl<'a> Record<'a> {
     /// Bytes of the record on disk.
     pub fn len(&self, header: &SegmentHeader) -> usize {
@@ -508,6 +519,7 @@ mod tests {
             prop_assert_eq!(out.len() - 3, record.len(&header));
             out.extend_from_slice(&garbage.to_le_bytes());
             prop_assert_eq!(Record::decode(&out[3..], &header, header.seed()), Ok(record));
+            prop_assert_eq!(front(&out[3..]), Some((record.kind, record.subject)));
         }
 
         #[test]
@@ -532,6 +544,7 @@ mod tests {
             }
             let _ = Record::decode(&bytes, &header, header.seed());
             let _ = Record::fields(&bytes, &header);
+            let _ = front(&bytes);
         }
     }
 

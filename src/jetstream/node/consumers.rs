@@ -1,0 +1,511 @@
+//! Requests about consumers, and what comes for them.
+
+use super::requests::{Reaction, Request};
+use super::tenants::told;
+use super::{Node, decode};
+use crate::accounts::Account;
+use crate::jetstream::api::consumer_change::{self, Change, Consumers};
+use crate::jetstream::api::consumer_check::{ServerLimits, Surroundings};
+use crate::jetstream::api::info::ClusterInfo;
+use crate::jetstream::api::request::{
+    ConsumerCreateRequest, ConsumerListRequest, ConsumerPauseRequest, ConsumerResetRequest,
+    ConsumerUnpinRequest,
+};
+use crate::jetstream::api::response::{
+    ConsumerCreateBody, ConsumerDeleteBody, ConsumerInfoBody, ConsumerListBody, ConsumerNamesBody,
+    ConsumerPauseBody, ConsumerResetBody, ConsumerUnpinBody, Paging,
+};
+use crate::jetstream::api::subjects::ConsumerTarget;
+use crate::jetstream::api::{ApiError, ConsumerConfig, Response, ack, metadata, pull};
+use crate::jetstream::out::{Out, Outgoing};
+use crate::jetstream::stream::{Incoming, Stream};
+use crate::json::{Nanos, Time};
+use crate::store::types::{StreamSeq, Timestamp};
+use crate::subject::pattern::overlaps;
+use std::cell::RefCell;
+use std::sync::Arc;
+
+/// Entries of a page: names, and consumers.
+const NAMES: usize = 1024;
+const LIST: usize = 256;
+
+const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// The consumers of a stream, as far as another is checked against them.
+struct Others<'o, O> {
+    stream: &'o Stream,
+    out: RefCell<&'o mut O>,
+}
+
+impl<O: Out> Consumers for Others<'_, O> {
+    fn consumer(&self, name: &str) -> Option<&ConsumerConfig> {
+        let at = self.stream.find_consumer(name)?;
+        self.stream.consumer_config(at)
+    }
+
+    fn count(&self) -> usize {
+        let all = self.stream.consumer_configs();
+        all.filter(|(_, config)| !config.direct).count()
+    }
+
+    fn is_taken(&self, filter: &str, except: &str) -> bool {
+        let mut all = self.stream.consumer_configs();
+        all.any(|(name, config)| {
+            let overlaps = |own: &str| {
+                own.is_empty() || filter.is_empty() || overlaps(own.as_bytes(), filter.as_bytes())
+            };
+            name != except
+                && !config.direct
+                && match config.filter_subjects.is_empty() {
+                    true => overlaps(&config.filter_subject),
+                    false => config.filter_subjects.iter().any(|own| overlaps(own)),
+                }
+        })
+    }
+
+    fn is_listened_to(&self, subject: &str) -> bool {
+        let mut out = self.out.borrow_mut();
+        out.is_heard(&self.stream.account, subject.as_bytes())
+    }
+}
+
+impl Node {
+    pub(super) fn consumer_create<O: Out>(
+        &mut self,
+        account: &Arc<Account>,
+        target: ConsumerTarget<'_>,
+        request: &Request,
+        (now, out): (Timestamp, &mut O),
+    ) -> Reaction {
+        match self.create_consumer(account, target, request, now, out) {
+            // It is answered when it is stored.
+            Ok(()) => Reaction::None,
+            Err(error) => self.reply::<ConsumerCreateBody>(Err(error)),
+        }
+    }
+
+    fn create_consumer<O: Out>(
+        &mut self,
+        account: &Account,
+        target: ConsumerTarget<'_>,
+        request: &Request,
+        now: Timestamp,
+        out: &mut O,
+    ) -> Result<(), ApiError> {
+        let strict = self.identity.options.strict;
+        let mut asked: ConsumerCreateRequest = decode::read(&request.body, strict)?;
+        consumer_change::apply_target(&mut asked, target)?;
+        let options = &self.identity.options;
+        let server = ServerLimits {
+            max_ack_pending: options.max_ack_pending.map_or(0, i64::from),
+            max_request_batch: options.max_request_batch.map_or(0, i64::from),
+            default_max_consumers: 0,
+        };
+        let tenant = self.tenants.get(account.number);
+        let limits = told(&tenant.ok_or(ApiError::NotEnabledForAccount)?.limits);
+        let fresh = self.consumer_name();
+        let leader = self.info_leader();
+        let (at, stream) = self.named(account, target.stream())?;
+        let change = consumer_change::plan(
+            asked,
+            &Others {
+                stream,
+                out: RefCell::new(out),
+            },
+            &Surroundings {
+                stream: &stream.config,
+                account: &limits,
+                server: &server,
+            },
+        )?;
+        let failed = |error: &dyn std::fmt::Display| ApiError::consumer_create(error.to_string());
+        let place = match change {
+            Change::New(mut config) => {
+                if config.name.is_empty() {
+                    config.name = match config.is_durable() {
+                        true => config.durable.clone(),
+                        false => fresh,
+                    };
+                }
+                let created = Time::from_unix_nanos(now.0);
+                let made = stream.create_consumer(*config, created, now);
+                made.map_err(|e| failed(&e))?
+            }
+            Change::Update(config) => {
+                let name = match config.is_durable() {
+                    true => &config.durable,
+                    false => &config.name,
+                };
+                let place = stream.find_consumer(name);
+                let place = place.ok_or(ApiError::ConsumerNotFound)?;
+                let mut config = *config;
+                if config.name.is_empty() {
+                    config.name.clone_from(&config.durable);
+                }
+                if stream.consumer_config(place) != Some(&config) {
+                    let updated = stream.update_consumer(place, config, now, out);
+                    updated.map_err(|e| failed(&e))?;
+                }
+                place
+            }
+        };
+        stream.check_interest(now, out);
+        let mut info = stream.told(place, now, out);
+        if let Some(info) = &mut info {
+            info.cluster = leader;
+        }
+        let body = ConsumerCreateBody { info };
+        stream.answer_when_stored(&request.reply, &Response::ok(body).encode());
+        self.dirty.push(at);
+        self.serving.insert(at);
+        Ok(())
+    }
+
+    /// A name for a consumer that was not given any.
+    fn consumer_name(&mut self) -> String {
+        let letters = (0..8).map(|_| char::from(LETTERS[self.rng.below(LETTERS.len())]));
+        letters.collect()
+    }
+
+    fn info_leader(&self) -> Option<ClusterInfo> {
+        Some(ClusterInfo {
+            leader: self.identity.server.clone(),
+            ..ClusterInfo::default()
+        })
+    }
+
+    fn consumer(
+        &mut self,
+        account: &Account,
+        stream: &str,
+        consumer: &str,
+    ) -> Result<(usize, &mut Stream, usize), ApiError> {
+        let (at, stream) = self.named(account, stream)?;
+        let place = stream.find_consumer(consumer);
+        Ok((at, stream, place.ok_or(ApiError::ConsumerNotFound)?))
+    }
+
+    pub(super) fn consumer_info<O: Out>(
+        &mut self,
+        account: &Account,
+        (stream, consumer): (&str, &str),
+        now: Timestamp,
+        out: &mut O,
+    ) -> Reaction {
+        let leader = self.info_leader();
+        let info = self
+            .consumer(account, stream, consumer)
+            .and_then(|(_, own, place)| {
+                let told = own.told(place, now, out);
+                let mut info = told.ok_or(ApiError::ConsumerNotFound)?;
+                info.cluster = leader;
+                Ok(info)
+            });
+        self.reply(info.map(|info| ConsumerInfoBody { info: Some(info) }))
+    }
+
+    pub(super) fn consumer_names(
+        &mut self,
+        account: &Account,
+        stream: &str,
+        request: &Request,
+    ) -> Reaction {
+        let page = self.consumer_page(account, stream, request, NAMES);
+        self.reply(page.map(|(paging, page)| ConsumerNamesBody {
+            paging,
+            consumers: Some(page.into_iter().map(|(name, _)| name).collect()),
+        }))
+    }
+
+    pub(super) fn consumer_list<O: Out>(
+        &mut self,
+        account: &Account,
+        stream: &str,
+        request: &Request,
+        (now, out): (Timestamp, &mut O),
+    ) -> Reaction {
+        let page = self.consumer_page(account, stream, request, LIST);
+        let leader = self.info_leader();
+        let body = page.and_then(|(paging, page)| {
+            let (_, own) = self.named(account, stream)?;
+            let mut consumers = Vec::new();
+            for (_, place) in page {
+                if let Some(mut info) = own.told(place, now, out) {
+                    info.cluster.clone_from(&leader);
+                    consumers.push(info);
+                }
+            }
+            Ok(ConsumerListBody {
+                paging,
+                consumers: Some(consumers),
+                ..ConsumerListBody::default()
+            })
+        });
+        self.reply(body)
+    }
+
+    fn consumer_page(
+        &mut self,
+        account: &Account,
+        stream: &str,
+        request: &Request,
+        limit: usize,
+    ) -> Result<(Paging, Vec<(String, usize)>), ApiError> {
+        let asked: ConsumerListRequest = match request.json() {
+            Some(json) => decode::read(json, self.identity.options.strict)?,
+            None => ConsumerListRequest::default(),
+        };
+        let (_, own) = self.named(account, stream)?;
+        let shown = |at: usize| own.consumer_config(at).is_some_and(|config| !config.direct);
+        let all: Vec<_> = own
+            .consumer_names()
+            .filter(|(_, at)| shown(*at))
+            .map(|(name, at)| (name.to_owned(), at))
+            .collect();
+        let offset = usize::try_from(asked.offset).unwrap_or(0).min(all.len());
+        let paging = Paging {
+            total: all.len() as u64,
+            offset: offset as u64,
+            limit: limit as u64,
+        };
+        Ok((paging, all.into_iter().skip(offset).take(limit).collect()))
+    }
+
+    pub(super) fn consumer_delete<O: Out>(
+        &mut self,
+        account: &Account,
+        (stream, consumer): (&str, &str),
+        request: &Request,
+        (now, out): (Timestamp, &mut O),
+    ) -> Reaction {
+        let result = match request.is_empty() {
+            false => Err(ApiError::NotEmptyRequest),
+            true => self
+                .consumer(account, stream, consumer)
+                .and_then(|(at, own, place)| {
+                    own.delete_consumer(place, now, out)
+                        .map_err(|e| ApiError::consumer_create(e.to_string()))?;
+                    let body = Response::ok(ConsumerDeleteBody { success: true }).encode();
+                    own.answer_when_stored(&request.reply, &body);
+                    Ok(at)
+                }),
+        };
+        match result {
+            Ok(at) => {
+                self.dirty.push(at);
+                Reaction::None
+            }
+            Err(error) => self.reply::<ConsumerDeleteBody>(Err(error)),
+        }
+    }
+
+    pub(super) fn consumer_pause<O: Out>(
+        &mut self,
+        account: &Account,
+        (stream, consumer): (&str, &str),
+        request: &Request,
+        (now, out): (Timestamp, &mut O),
+    ) -> Reaction {
+        let strict = self.identity.options.strict;
+        let result = (|| {
+            let asked: ConsumerPauseRequest = match request.json() {
+                Some(json) => decode::read(json, strict)?,
+                None => ConsumerPauseRequest::default(),
+            };
+            let (at, own, place) = self.consumer(account, stream, consumer)?;
+            let config = own.consumer_config(place).cloned();
+            let mut config = config.ok_or(ApiError::ConsumerNotFound)?;
+            let until = asked.pause_until;
+            config.pause_until = Some(until).filter(|until| !until.is_zero());
+            let level = metadata::consumer_level(&config);
+            metadata::set_required(&mut config.metadata, level);
+            own.update_consumer(place, config, now, out)
+                .map_err(|e| ApiError::consumer_create(e.to_string()))?;
+            let left = until.since(Time::from_unix_nanos(now.0));
+            let paused = left.0 > 0;
+            let body = ConsumerPauseBody {
+                paused,
+                pause_until: until,
+                pause_remaining: if paused { left } else { Nanos(0) },
+            };
+            own.answer_when_stored(&request.reply, &Response::ok(body).encode());
+            Ok(at)
+        })();
+        match result {
+            Ok(at) => {
+                self.dirty.push(at);
+                self.serving.insert(at);
+                Reaction::None
+            }
+            Err(error) => self.reply::<ConsumerPauseBody>(Err(error)),
+        }
+    }
+
+    pub(super) fn consumer_unpin<O: Out>(
+        &mut self,
+        account: &Account,
+        (stream, consumer): (&str, &str),
+        request: &Request,
+        (now, out): (Timestamp, &mut O),
+    ) -> Reaction {
+        let strict = self.identity.options.strict;
+        let result = (|| {
+            let asked: ConsumerUnpinRequest = decode::read(&request.body, strict)?;
+            let (at, own, place) = self.consumer(account, stream, consumer)?;
+            let config = own.consumer_config(place);
+            let groups = config.map(|config| config.priority_groups.clone());
+            if asked.group.is_empty() || !groups.unwrap_or_default().contains(&asked.group) {
+                return Err(ApiError::ConsumerInvalidPriorityGroup);
+            }
+            own.unpin(place, &asked.group, now, out);
+            self.serving.insert(at);
+            Ok(ConsumerUnpinBody {})
+        })();
+        self.reply(result)
+    }
+
+    /// Lets a consumer begin anew; who asks is answered by the consumer itself.
+    pub(super) fn consumer_reset<O: Out>(
+        &mut self,
+        account: u32,
+        message: &Incoming<'_>,
+        now: Timestamp,
+        out: &mut O,
+    ) {
+        let Some(reply) = message.reply else { return };
+        let Some((at, stream, place)) = self.addressed(account, message, 4, out) else {
+            return;
+        };
+        let asked = match crate::jetstream::api::subjects::is_empty(message.payload) {
+            true => Ok(ConsumerResetRequest::default()),
+            false => decode::read::<ConsumerResetRequest>(message.payload, true),
+        };
+        let result = asked.and_then(|asked| {
+            let to = Some(StreamSeq(asked.seq)).filter(|to| to.0 > 0);
+            let reset = stream.reset_consumer(place, to, now, out);
+            let reset = reset.ok_or(ApiError::ConsumerNotFound)?;
+            reset.map_err(|e| ApiError::ConsumerInvalidReset { err: e.to_string() })
+        });
+        let body = result.map(|sequence| ConsumerResetBody {
+            info: stream.told(place, now, out),
+            reset_seq: sequence.0,
+        });
+        let body = Response::from(body).encode();
+        out.send(&stream.account, &Outgoing::plain(reply, &body));
+        self.dirty.push(at);
+        self.serving.insert(at);
+    }
+
+    /// The consumer that the tokens `stream` and the next one of a subject name. If there is none,
+    /// who asks is told that nobody listens.
+    fn addressed<O: Out>(
+        &mut self,
+        account: u32,
+        message: &Incoming<'_>,
+        stream: usize,
+        out: &mut O,
+    ) -> Option<(usize, &mut Stream, usize)> {
+        let subject = std::str::from_utf8(message.subject).ok()?;
+        let mut tokens = subject.split('.').skip(stream);
+        let (name, consumer) = (tokens.next()?, tokens.next()?);
+        let found = self.find(account, name).and_then(|at| {
+            let own = self.streams.get(at)?.stream()?;
+            Some((at, own.find_consumer(consumer)?))
+        });
+        match found {
+            Some((at, place)) => Some((at, self.open_stream(at)?, place)),
+            None => {
+                if let (Some(tenant), Some(reply)) = (self.tenants.get(account), message.reply) {
+                    let headers = format!("NATS/1.0 503\r\nNats-Subject: {subject}\r\n\r\n");
+                    out.send(
+                        &tenant.account,
+                        &Outgoing::status(reply, headers.as_bytes()),
+                    );
+                }
+                None
+            }
+        }
+    }
+
+    /// Takes a request for a consumer's next messages.
+    pub(super) fn next_messages<O: Out>(
+        &mut self,
+        account: u32,
+        message: &Incoming<'_>,
+        now: Timestamp,
+        out: &mut O,
+    ) {
+        let Some(reply) = message.reply else { return };
+        let Some((at, stream, place)) = self.addressed(account, message, 5, out) else {
+            return;
+        };
+        if super::requests::needs_more(message.headers) {
+            let headers = b"NATS/1.0 412 Required Api Level\r\n\r\n";
+            out.send(&stream.account, &Outgoing::status(reply, headers));
+            return;
+        }
+        let request = pull::parse(message.payload);
+        let request = request.as_ref().map_err(String::as_str);
+        stream.pull(place, reply, request, now, out);
+        self.serving.insert(at);
+    }
+
+    /// Takes an acknowledgement.
+    pub(super) fn acknowledge<O: Out>(
+        &mut self,
+        account: u32,
+        message: &Incoming<'_>,
+        now: Timestamp,
+        out: &mut O,
+    ) {
+        let Some(subject) = ack::parse_subject(message.subject) else {
+            return;
+        };
+        let stream = std::str::from_utf8(subject.stream).unwrap_or_default();
+        let consumer = std::str::from_utf8(subject.consumer).unwrap_or_default();
+        let Some(at) = self.find(account, stream) else {
+            return;
+        };
+        let Some(own) = self.open_stream(at) else {
+            return;
+        };
+        let Some(place) = own.find_consumer(consumer) else {
+            return;
+        };
+        let reply = message.reply.unwrap_or_default();
+        let was_dirty = own.is_dirty();
+        own.acknowledge(place, &subject.delivery, message.payload, reply, (now, out));
+        if own.is_dirty() && !was_dirty {
+            self.dirty.push(at);
+        }
+        self.serving.insert(at);
+    }
+
+    /// Takes an answer to a request of flow control.
+    pub(super) fn flow<O: Out>(
+        &mut self,
+        account: u32,
+        message: &Incoming<'_>,
+        now: Timestamp,
+        out: &mut O,
+    ) {
+        let subject = std::str::from_utf8(message.subject).unwrap_or_default();
+        let mut tokens = subject.split('.').skip(2);
+        let (Some(stream), Some(consumer)) = (tokens.next(), tokens.next()) else {
+            return;
+        };
+        let Some(at) = self.find(account, stream) else {
+            return;
+        };
+        let Some(own) = self.open_stream(at) else {
+            return;
+        };
+        if let Some(place) = own.find_consumer(consumer) {
+            own.flow(place, message.subject, message.headers, now, out);
+            if own.is_dirty() {
+                self.dirty.push(at);
+            }
+            self.serving.insert(at);
+        }
+    }
+}
