@@ -3,6 +3,7 @@
 //! changed.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -178,16 +179,17 @@ impl DiskFile for OverlayFile {
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         let mut written = lock(&self.written);
         for (number, piece, within) in pieces(at, bytes.len()) {
-            if !written.pages.contains_key(&number) {
-                let mut page = vec![0; PAGE];
-                if let Some(below) = &self.below {
-                    below.read_at(&mut page, number * PAGE as u64)?;
+            let page = match written.pages.entry(number) {
+                Slot::Occupied(page) => page.into_mut(),
+                Slot::Vacant(slot) => {
+                    let mut page = vec![0; PAGE];
+                    if let Some(below) = &self.below {
+                        below.read_at(&mut page, number * PAGE as u64)?;
+                    }
+                    slot.insert(page.into())
                 }
-                written.pages.insert(number, page.into());
-            }
-            if let Some(page) = written.pages.get_mut(&number) {
-                page[within..within + piece.len()].copy_from_slice(&bytes[piece]);
-            }
+            };
+            page[within..within + piece.len()].copy_from_slice(&bytes[piece]);
         }
         written.len = written.len.max(at + bytes.len() as u64);
         Ok(())
