@@ -458,37 +458,40 @@ impl Journal {
     }
 
     /// Before a stream whose log failed is opened again while the journal is in use: puts what the
-    /// journal has of it into its segments. The log's durable records, as they are when this gives
-    /// true, are all there then, and nothing behind them is to be trusted. It gives false while
-    /// something is on its way, and is to be called again later.
+    /// journal has of it into its segments, and gives up the files of the journal, so that nothing in
+    /// them comes back later. The log's durable records, as they are when this gives true, are all
+    /// there then, and nothing behind them is to be trusted. It gives false while something is on its
+    /// way, or other streams are not synced, and is to be called again in a later turn.
     ///
     /// # Errors
     /// Then the stream must stay closed; the same can be tried again.
     pub fn rescue(
         &mut self,
-        key: StreamKey,
-        stream: &StreamId,
-        dir: &Path,
+        (key, stream, dir): (StreamKey, &StreamId, &Path),
+        now: Mono,
+        streams: &mut dyn Streams,
+        touched: &mut Vec<StreamKey>,
     ) -> Result<bool, LogError> {
-        let is_gathered = self.gathered.members.iter().any(|(k, _)| *k == key);
-        if self.in_flight.is_some() || is_gathered {
+        if self.in_flight.is_some() {
             return Ok(false);
+        }
+        if self.failed.is_none() {
+            let reason = Reason {
+                kind: std::io::ErrorKind::Other,
+                text: format!("{} is to be opened again", dir.display()),
+            };
+            self.fail(reason, now, streams, touched);
         }
         replay::replay_one(&*self.disk, &self.dir, stream, dir)?;
         self.forget(key);
-        let Some(failed) = &mut self.failed else {
-            return Ok(true);
-        };
-        // Frames of a batch that failed may be there, which are not to come back later.
         let members = &self.members;
         let mut draining = self.draining.iter().flatten();
         if draining.any(|key| members.contains_key(key)) {
             return Ok(false);
         }
-        let cleared = self.ring.clear(&*self.disk, &self.dir);
-        cleared.map_err(|error| {
-            failed.reason = Reason::new("remove", &self.dir, &error);
-            LogError::Io(failed.reason.clone())
+        self.ring.clear(&*self.disk, &self.dir).map_err(|error| {
+            let reason = Reason::new("remove", &self.dir, &error);
+            LogError::Io(reason)
         })?;
         self.failed = None;
         Ok(true)

@@ -238,13 +238,18 @@ impl Run {
             return;
         }
         self.disk.free();
+        let (id, dir) = (stream.id, stream.dir.clone());
         let journal = self.journal.as_mut().unwrap();
+        let place = (StreamKey(n as u64), &id, &*dir);
+        let mut keys = vec![];
         if !journal
-            .rescue(StreamKey(n as u64), &stream.id, &stream.dir)
+            .rescue(place, self.now, &mut self.streams, &mut keys)
             .unwrap()
         {
+            self.finish(keys);
             return;
         }
+        let stream = &mut self.streams.0[n];
         let durable = stream.log.take().unwrap().durable();
         stream.jobs.clear();
         let known = Known {
@@ -614,4 +619,63 @@ fn after_a_failed_sync_streams_go_their_own_way_for_a_while() {
     append(&mut run);
     assert!(journal.commit(&keys, &mut run.streams, now).is_empty());
     assert!(journal.turn(now, &mut run.streams, &mut keys).is_some());
+}
+
+/// Found by seeds: a log was cut off, which failed when its last segment was removed already. When it
+/// was opened again, that segment was made again with the very same header, and after a crash it got
+/// frames of before.
+#[test]
+fn a_segment_that_is_made_again_gets_no_frames_of_before() {
+    let mut failed = 0;
+    for calls in 1..40 {
+        let mut run = Run::new(9);
+        run.options = JournalOptions {
+            direct_streams: 0,
+            ..JournalOptions::default()
+        };
+        run.streams.0.truncate(1);
+        run.streams.0[0].options.segment_bytes = 2000;
+        run.streams.0[0].options.sync = SyncMode::Always;
+        run.recover();
+        let turn = |run: &mut Run, byte: u8| {
+            run.streams.0[0].append(Kind::Message, vec![byte; 100]);
+            let mut keys = vec![StreamKey(0)];
+            let journal = run.journal.as_mut().unwrap();
+            journal.commit(&keys, &mut run.streams, run.now);
+            if let Some(job) = journal.turn(run.now, &mut run.streams, &mut keys) {
+                journal.handle_done(job.run(), run.now, &mut run.streams, &mut keys);
+            }
+            let log = run.streams.0[0].log.as_mut().unwrap();
+            while let Some(job) = log.poll_sync(run.now) {
+                log.handle_synced(job.run());
+            }
+        };
+        for byte in 0..30 {
+            turn(&mut run, byte);
+        }
+        let stream = &mut run.streams.0[0];
+        run.disk.plan(calls, Fault::Eio);
+        let cut = stream.log.as_mut().unwrap().truncate_after(LogIndex(3));
+        run.disk.free();
+        if cut.is_ok() {
+            break;
+        }
+        stream.acked = LogIndex(3);
+        stream.was_uncut = true;
+        if stream.log.as_ref().unwrap().failure().is_none() {
+            continue;
+        }
+        failed += 1;
+        run.rescue(0);
+        assert_eq!(run.rescued, 1);
+        for byte in 100..130 {
+            turn(&mut run, byte);
+        }
+        let stream = &mut run.streams.0[0];
+        stream.acked = stream.log.as_ref().unwrap().acknowledged();
+        assert_eq!(stream.acked.0, stream.given.len() as u64);
+        run.disk.restart();
+        run.recover();
+    }
+    assert!(failed > 3, "{failed}");
 }
