@@ -11,6 +11,7 @@ mod consumers;
 mod create;
 mod decode;
 mod direct;
+mod events;
 mod info;
 mod listeners;
 mod report;
@@ -412,7 +413,7 @@ impl Node {
             TaskDone::Updated { slot, meta, result } => {
                 self.handle_updated(slot, meta, result, now, out);
             }
-            TaskDone::Removed { slot, result } => self.handle_removed(slot, result, out),
+            TaskDone::Removed { slot, result } => self.handle_removed(slot, result, now, out),
             TaskDone::Cleaned(Err(error)) => log::warn!("Files of a removed stream stay: {error}"),
             TaskDone::Cleaned(Ok(())) => {}
         }
