@@ -26,6 +26,8 @@ complete -c nats-server -o DVV -d 'Log debug lines and the protocol, that of the
 complete -c nats-server -l log_size_limit -x -d 'Size at which the log file is rotated'
 complete -c nats-server -l max_traced_msg_len -x -d 'Bytes of a message to trace at most (default: all)'
 complete -c nats-server -l log_format -x -d 'Form of log lines, text or json (default: text)'
+complete -c nats-server -l store-check -x -a '(__fish_complete_directories)' -d 'Check the streams in a directory, change nothing, and exit'
+complete -c nats-server -l store-dump -x -a '(__fish_complete_directories)' -d 'Show the records of the stream in a directory and exit'
 complete -c nats-server -o js -l jetstream -d 'Enable JetStream'
 complete -c nats-server -o sd -l store_dir -x -a '(__fish_complete_directories)' -d 'Directory for what JetStream stores'
 complete -c nats-server -l user -x -d 'User name that clients must give'

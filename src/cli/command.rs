@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt::{self, Display, Formatter};
+use std::path::PathBuf;
 
 use super::args::Args;
 use super::configure::{ConfigureError, Setup, UsedFile, configure};
@@ -30,6 +31,10 @@ pub(super) enum Command {
         /// Rules between options that are broken nevertheless.
         trouble: Vec<OptionError>,
     },
+    /// Check the streams in a directory, and end.
+    StoreCheck(PathBuf),
+    /// Show the records of the stream in a directory, and end.
+    StoreDump(PathBuf),
     /// Run a server.
     Serve(Box<Setup>),
 }
@@ -124,6 +129,12 @@ pub(super) fn parse(
     if let Some(text) = args.signal.as_deref().filter(|text| !text.is_empty()) {
         let request = text.parse().map_err(CommandError::Signal)?;
         return Ok(Command::Signal(request));
+    }
+    if let Some(dir) = args.store_check {
+        return Ok(Command::StoreCheck(dir.into()));
+    }
+    if let Some(dir) = args.store_dump {
+        return Ok(Command::StoreDump(dir.into()));
     }
     if let Some(flag) = &args.not_yet {
         return Err(CommandError::NotYet(flag.clone()));

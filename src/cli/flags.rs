@@ -66,6 +66,8 @@ pub(super) mod key {
     pub(in crate::cli) const SIGNAL: &str = "--signal\0";
     pub(in crate::cli) const CONFIG: &str = "--config\0";
     pub(in crate::cli) const CHECK: &str = "--check\0";
+    pub(in crate::cli) const STORE_CHECK: &str = "--store-check\0";
+    pub(in crate::cli) const STORE_DUMP: &str = "--store-dump\0";
     pub(in crate::cli) const CLIENT_ADVERTISE: &str = "--client_advertise\0";
     pub(in crate::cli) const LOG_FILE: &str = "--log\0";
     pub(in crate::cli) const LOG_FORMAT: &str = "--log_format\0";
@@ -244,6 +246,10 @@ pub(super) static FLAGS: &[Flag] = &[
     ready(&[], &["log_format"], Text("form"), Logging, &[key::LOG_FORMAT],
         "Form of log lines, text or json (default: text)"),
 
+    ready(&[], &["store-check"], Path("dir"), JetStream, &[key::STORE_CHECK],
+        "Check the streams in a directory, change nothing, and exit"),
+    ready(&[], &["store-dump"], Path("dir"), JetStream, &[key::STORE_DUMP],
+        "Show the records of the stream in a directory and exit"),
     ready(&["js"], &["jetstream"], Switch, JetStream, &[key::JETSTREAM],
         "Enable JetStream"),
     ready(&["sd"], &["store_dir"], Path("dir"), JetStream, &[key::STORE_DIR],

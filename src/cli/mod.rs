@@ -16,6 +16,7 @@ mod ports_file;
 mod run;
 mod serve;
 mod signal;
+mod store;
 
 pub use run::run;
 

@@ -9,10 +9,12 @@ use super::command::{Command, CommandError, parse};
 use super::configure::Disk;
 use super::help;
 use super::serve::serve;
+use super::store;
 use crate::options::VERSION;
 
 /// Does what the arguments ask for, and returns the exit code: 0 after a clean stop, after help and
-/// version, and, as in the reference, after a mistake in the arguments; 1 after every other error.
+/// version, and, as in the reference, after a mistake in the arguments; 1 after every other error;
+/// those of a look at a store are told in the manual page.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match parse(args, &Disk) {
         Ok(Command::Version) => print(&format!("nats-server: v{VERSION}\n")),
@@ -37,6 +39,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
                 file.digest
             ));
         }
+        Ok(Command::StoreCheck(dir)) => return store::check(&dir),
+        Ok(Command::StoreDump(dir)) => return store::dump(&dir),
         Ok(Command::Serve(setup)) => return serve(*setup),
         Err(error @ CommandError::Usage(_)) => {
             complain(&error);

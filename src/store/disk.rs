@@ -220,6 +220,72 @@ fn copies_on_write(_dir: &Path) -> bool {
     false
 }
 
+/// The file system of this machine, of which nothing is changed.
+#[derive(Clone, Copy, Debug)]
+pub struct OsReadDisk;
+
+impl OsReadDisk {
+    fn refuse<T>() -> io::Result<T> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+}
+
+impl Disk for OsReadDisk {
+    fn create_dir(&self, _dir: &Path) -> io::Result<()> {
+        OsReadDisk::refuse()
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        OsDisk.list(dir)
+    }
+
+    fn dirs(&self, dir: &Path) -> io::Result<Vec<String>> {
+        OsDisk.dirs(dir)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(OsFile(File::open(path)?)))
+    }
+
+    fn create(&self, _path: &Path, _capacity: usize) -> io::Result<Arc<dyn DiskFile>> {
+        OsReadDisk::refuse()
+    }
+
+    fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {
+        OsReadDisk::refuse()
+    }
+
+    fn remove(&self, _path: &Path) -> io::Result<()> {
+        OsReadDisk::refuse()
+    }
+
+    fn remove_dir(&self, _dir: &Path) -> io::Result<()> {
+        OsReadDisk::refuse()
+    }
+
+    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Says whether somebody has the lock. It is not taken for longer than it takes to find out.
+    fn lock(&self, path: &Path) -> io::Result<Option<LockGuard>> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Some(Box::new(()))),
+            Err(e) => return Err(e),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Some(Box::new(()))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(e)) => Err(e),
+        }
+    }
+
+    fn likes_zeros(&self, _dir: &Path) -> bool {
+        false
+    }
+}
+
 /// Opens a file, made for its owner and group only if it does not exist.
 fn created(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();

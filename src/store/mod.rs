@@ -17,6 +17,7 @@
 //! that wherever it may take its time ([`sync_pool`] is the usual place), and tells the log the
 //! outcome. The bytes on disk are described in `file/FORMAT.md`.
 
+pub mod check;
 pub mod consumer;
 pub mod crypt;
 pub mod directory;
@@ -28,6 +29,7 @@ pub mod index;
 pub mod journal;
 pub mod memory;
 pub mod meta;
+pub mod overlay;
 pub mod stream;
 pub mod sync_pool;
 pub mod types;

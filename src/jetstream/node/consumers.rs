@@ -4,6 +4,7 @@ use super::requests::{Reaction, Request};
 use super::tenants::told;
 use super::{Node, decode};
 use crate::accounts::Account;
+use crate::jetstream::api::advisory::Action;
 use crate::jetstream::api::consumer_change::{self, Change, Consumers};
 use crate::jetstream::api::consumer_check::{ServerLimits, Surroundings};
 use crate::jetstream::api::info::ClusterInfo;
@@ -119,6 +120,7 @@ impl Node {
             },
         )?;
         let failed = |error: &dyn std::fmt::Display| ApiError::consumer_create(error.to_string());
+        let created = matches!(change, Change::New(_));
         let place = match change {
             Change::New(mut config) => {
                 if config.name.is_empty() {
@@ -154,10 +156,18 @@ impl Node {
         if let Some(info) = &mut info {
             info.cluster = leader;
         }
+        let created = stream
+            .consumer_config(place)
+            .filter(|_| created)
+            .map(|config| (stream.account.clone(), target.stream(), config.name.clone()));
         let body = ConsumerCreateBody { info };
         stream.answer_when_stored(&request.reply, &Response::ok(body).encode());
         self.dirty.push(at);
         self.serving.insert(at);
+        if let Some((account, stream, consumer)) = created {
+            let names = (&account, stream, &*consumer);
+            self.tell_of_consumer(names, Action::Create, now, out);
+        }
         Ok(())
     }
 
@@ -273,7 +283,7 @@ impl Node {
 
     pub(super) fn consumer_delete<O: Out>(
         &mut self,
-        account: &Account,
+        account: &Arc<Account>,
         (stream, consumer): (&str, &str),
         request: &Request,
         (now, out): (Timestamp, &mut O),
@@ -293,6 +303,8 @@ impl Node {
         match result {
             Ok(at) => {
                 self.dirty.push(at);
+                let names = (account, stream, consumer);
+                self.tell_of_consumer(names, Action::Delete, now, out);
                 Reaction::None
             }
             Err(error) => self.reply::<ConsumerDeleteBody>(Err(error)),

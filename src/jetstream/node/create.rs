@@ -5,6 +5,7 @@ use super::requests::{Reaction, Request};
 use super::tasks::Opening;
 use super::{Change, Node, Phase, Slot, Task, decode, info::stream_info};
 use crate::accounts::Account;
+use crate::jetstream::api::advisory::Action;
 use crate::jetstream::api::info::StreamInfo;
 use crate::jetstream::api::metadata;
 use crate::jetstream::api::request::StreamConfigRequest;
@@ -146,7 +147,9 @@ impl Node {
         let account = slot.account.clone();
         let body = match result {
             Ok(opening) => {
-                self.open(at, (account, config, created), *opening, now);
+                let name = slot.name.clone();
+                self.open(at, (account.clone(), config, created), *opening, now);
+                self.tell_of_stream((&account, &name), Action::Create, now, out);
                 let domain = self.identity.options.domain.clone().unwrap_or_default();
                 let stream = self.open_stream(at);
                 let info = stream.map(|stream| shown_info(stream, now, &domain));
@@ -358,6 +361,7 @@ impl Node {
                     }
                 }
                 self.dirty.push(at);
+                self.tell_of_stream((&account, &config.name), Action::Modify, now, out);
             }
             Err(error) => {
                 self.count(account.number, &new, false);
@@ -407,6 +411,7 @@ impl Node {
         &mut self,
         at: usize,
         result: Result<Option<Removal>, LogError>,
+        now: Timestamp,
         out: &mut O,
     ) {
         let Some(slot) = self.streams.try_remove(at) else {
@@ -419,6 +424,8 @@ impl Node {
         let result = match result {
             Ok(removal) => {
                 self.tasks.extend(removal.map(Task::Clean));
+                let names = (&slot.account, &*slot.name);
+                self.tell_of_stream(names, Action::Delete, now, out);
                 Ok(StreamDeleteBody { success: true })
             }
             Err(error) => {

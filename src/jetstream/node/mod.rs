@@ -11,6 +11,7 @@ mod consumers;
 mod create;
 mod decode;
 mod direct;
+mod events;
 mod info;
 mod listeners;
 mod report;
@@ -45,6 +46,9 @@ pub use tasks::{Opening, Recovered, Task, TaskDone, recover};
 
 /// How often it is looked who listens to what consumers send without being asked, in nanoseconds.
 const INTEREST_CHECK: u64 = 100_000_000;
+
+/// No time at all.
+const NEVER: Timestamp = Timestamp(u64::MAX);
 
 /// Requests that are answered a turn.
 const REQUESTS: usize = 64;
@@ -90,6 +94,9 @@ pub struct Node {
     serving: BTreeSet<usize>,
     /// When it is to be looked who listens to what is sent without being asked for.
     interest_at: Timestamp,
+    /// When to look which streams have something to do as time has passed: not after any of their
+    /// deadlines, and seldom long before the first.
+    due_at: Timestamp,
     /// Tasks to be run, in their order.
     tasks: Vec<Task>,
     figures: Figures,
@@ -176,6 +183,7 @@ impl Node {
             syncing: BTreeSet::new(),
             serving: BTreeSet::new(),
             interest_at: Timestamp(0),
+            due_at: Timestamp(0),
             tasks: Vec::new(),
             figures: Figures::default(),
             rng: Rng::new(seed),
@@ -235,7 +243,10 @@ impl Node {
             };
             self.answer(request, now, out);
         }
-        self.expire(now);
+        self.check_interest(now, out);
+        if self.due_at <= now {
+            self.look_at_deadlines(now);
+        }
         let working: Vec<usize> = self.working.iter().copied().collect();
         for at in working {
             let Some(stream) = self.open_stream(at) else {
@@ -249,7 +260,6 @@ impl Node {
                 self.retry_later();
             }
         }
-        self.check_interest(now, out);
         self.serve(now, out);
         self.commit(now, out);
         self.poll_jobs(mono);
@@ -258,12 +268,6 @@ impl Node {
 
     /// Gives turns to consumers.
     fn serve<O: Out>(&mut self, now: Timestamp, out: &mut O) {
-        for (at, slot) in &self.streams {
-            let due = slot.stream().and_then(Stream::consumers_at);
-            if due.is_some_and(|due| due <= now) {
-                self.serving.insert(at);
-            }
-        }
         for at in std::mem::take(&mut self.serving) {
             let Some(stream) = self.open_stream(at) else {
                 continue;
@@ -275,6 +279,7 @@ impl Node {
             if more {
                 self.serving.insert(at);
             }
+            self.note_deadline(at);
         }
     }
 
@@ -297,13 +302,8 @@ impl Node {
     /// When [`Node::turn`] is to be called if nothing happens before: on the wall clock, and on the
     /// other one.
     pub fn next_turn(&self, now: Timestamp, mono: Mono) -> Option<Mono> {
-        let streams = self.streams.iter().filter_map(|(_, slot)| slot.stream());
-        let times = streams.flat_map(|stream| {
-            let interest = stream.has_push_consumers().then_some(self.interest_at);
-            [stream.expires_at(), stream.consumers_at(), interest]
-        });
-        let wall = times.flatten().min().map(|at| {
-            let left = at.0.saturating_sub(now.0);
+        let wall = (self.due_at < NEVER).then(|| {
+            let left = self.due_at.0.saturating_sub(now.0);
             mono + std::time::Duration::from_nanos(left)
         });
         let lazy = match self.identity.options.sync {
@@ -313,16 +313,35 @@ impl Node {
         [wall, lazy].into_iter().flatten().min()
     }
 
-    fn expire(&mut self, now: Timestamp) {
+    /// Lets streams do what they have to do as time has passed.
+    fn look_at_deadlines(&mut self, now: Timestamp) {
+        self.due_at = NEVER;
+        let interest_at = self.interest_at;
         for (at, slot) in self.streams.iter_mut() {
-            if let Phase::Open { stream, .. } = &mut slot.phase
-                && stream.expires_at().is_some_and(|due| due <= now)
-            {
+            let Phase::Open { stream, .. } = &mut slot.phase else {
+                continue;
+            };
+            if stream.expires_at().is_some_and(|due| due <= now) {
                 stream.expire(now);
                 if stream.is_dirty() {
                     self.dirty.push(at);
                 }
             }
+            if stream.consumers_at().is_some_and(|due| due <= now) {
+                // Its deadline is known when it had its turn.
+                self.serving.insert(at);
+            } else {
+                self.due_at = self.due_at.min(deadline(stream, interest_at));
+            }
+        }
+    }
+
+    /// Takes note of when a stream has something to do again.
+    fn note_deadline(&mut self, at: usize) {
+        let interest_at = self.interest_at;
+        if let Some(stream) = self.open_stream(at) {
+            let deadline = deadline(stream, interest_at);
+            self.due_at = self.due_at.min(deadline);
         }
     }
 
@@ -345,6 +364,7 @@ impl Node {
                 self.serving.insert(at);
             }
             self.syncing.insert(at);
+            self.note_deadline(at);
         }
         self.dirty = dirty;
     }
@@ -393,7 +413,7 @@ impl Node {
             TaskDone::Updated { slot, meta, result } => {
                 self.handle_updated(slot, meta, result, now, out);
             }
-            TaskDone::Removed { slot, result } => self.handle_removed(slot, result, out),
+            TaskDone::Removed { slot, result } => self.handle_removed(slot, result, now, out),
             TaskDone::Cleaned(Err(error)) => log::warn!("Files of a removed stream stay: {error}"),
             TaskDone::Cleaned(Ok(())) => {}
         }
@@ -437,6 +457,13 @@ impl Node {
             }
         }
     }
+}
+
+/// When a stream has something to do as time has passed.
+fn deadline(stream: &Stream, interest_at: Timestamp) -> Timestamp {
+    let interest = stream.has_push_consumers().then_some(interest_at);
+    let all = [stream.expires_at(), stream.consumers_at(), interest];
+    all.into_iter().flatten().min().unwrap_or(NEVER)
 }
 
 /// How logs are kept.

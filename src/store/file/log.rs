@@ -576,6 +576,11 @@ impl Log {
         }
     }
 
+    /// The file that has, or had, this record.
+    pub fn file_of(&self, index: LogIndex) -> Option<PathBuf> {
+        Some(self.path_of(self.place_of_index(index)?))
+    }
+
     pub(super) fn path_of(&self, place: Place) -> PathBuf {
         match place {
             Place::Sealed(at) => segment_path(&self.dir, self.sealed[at].number()),
@@ -627,7 +632,7 @@ pub(in crate::store) fn segment_path(dir: &Path, number: u64) -> PathBuf {
 }
 
 /// The number of the segment that a file name stands for.
-pub(super) fn segment_number(name: &str) -> Option<u64> {
+pub(in crate::store) fn segment_number(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".seg")?;
     let number = u64::from_str_radix(digits, 16).ok()?;
     (digits.len() == 16 && number > 0).then_some(number)

@@ -388,6 +388,11 @@ impl StreamStore {
         &self.log
     }
 
+    /// The log, to be read record by record.
+    pub(in crate::store) fn log_mut(&mut self) -> &mut Log {
+        &mut self.log
+    }
+
     /// What there is to be told of the stream.
     pub fn state(&self) -> StreamState {
         self.state.summary(self.log.file_bytes())

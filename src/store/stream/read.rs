@@ -107,6 +107,15 @@ impl StreamStore {
         subjects.tally(filters, from, &mut cursor, usize::MAX)
     }
 
+    /// How many messages there are from `from` on, whatever their subjects.
+    pub fn count_from(&self, from: StreamSeq) -> u64 {
+        let (from, last) = (from.max(self.state.first), self.state.last);
+        match from <= last {
+            true => last.0 - from.0 + 1 - self.state.deleted.count_range(from, last),
+            false => 0,
+        }
+    }
+
     /// The sequence of the first message that is not older than `time`; the next one there will
     /// be if all are older.
     pub fn first_at(&mut self, time: Timestamp) -> Result<StreamSeq, LogError> {

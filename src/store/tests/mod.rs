@@ -1,5 +1,6 @@
 //! Tests of the store as a whole, and the disk that fails for them.
 
+mod check;
 mod consumer_model;
 mod crypt;
 mod directory;
