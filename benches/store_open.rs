@@ -22,7 +22,8 @@ fn main() {
     let mut numbers = std::env::args().filter_map(|arg| arg.parse::<u64>().ok());
     let messages = numbers.next().unwrap_or(5_000_000);
     let subjects = numbers.next().unwrap_or(100);
-    let payload = vec![b'x'; numbers.next().unwrap_or(40) as usize];
+    let bytes = numbers.next().and_then(|bytes| usize::try_from(bytes).ok());
+    let payload = vec![b'x'; bytes.unwrap_or(40)];
     let dir = std::env::temp_dir().join(format!("nats-bench-open-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&dir);
     println!(
@@ -158,11 +159,10 @@ fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let (start, cpu) = (mono(), cpu_nanos());
     let result = work();
     let (end, cpu_end) = (mono(), cpu_nanos());
-    let ms = |nanos: u64| nanos as f64 / 1e6;
     println!(
         "{what}: {:.0} ms, of the processor {:.0} ms",
-        ms(end.since(start).as_nanos() as u64),
-        ms(cpu_end.saturating_sub(cpu)),
+        end.since(start).as_secs_f64() * 1e3,
+        cpu_end.saturating_sub(cpu) as f64 / 1e6,
     );
     result
 }
