@@ -390,3 +390,49 @@ fn read_next(bencher: Bencher<'_, '_>, filter: &str) {
         }
     });
 }
+
+/// Many in a row, with one look for the place.
+#[divan::bench(sample_count = 10)]
+fn read_from(bencher: Bencher<'_, '_>) {
+    let mut dir = filled(Compression::None);
+    let mut buffer = ReadBuffer::default();
+    let last = StreamSeq(MESSAGES as u64);
+    bencher.counter(ItemsCount::new(MESSAGES)).bench_local(|| {
+        let mut at = StreamSeq(1);
+        while at <= last {
+            let each = |stored: &nats_server::store::file::Stored<'_>| {
+                black_box(stored.record.payload);
+                std::ops::ControlFlow::Continue(())
+            };
+            let next = dir
+                .store
+                .read_from(at, last, 1000, 1 << 20, &mut buffer, each);
+            at = next.expect("it can be read");
+        }
+    });
+}
+
+/// As `read_next`, by a reader that remembers, when it is known where the subjects are.
+#[divan::bench(args = ["o.*", "o.42"], sample_count = 10)]
+fn read_next_of(bencher: Bencher<'_, '_>, filter: &str) {
+    let mut dir = filled(Compression::None);
+    let mut buffer = ReadBuffer::default();
+    let filters = Filters::new([filter.as_bytes()]).expect("a valid filter");
+    let last = StreamSeq(MESSAGES as u64);
+    let mut reader = nats_server::store::stream::Reader::new(filters);
+    bencher.bench_local(|| {
+        let mut at = StreamSeq(1);
+        let mut budget = usize::MAX;
+        loop {
+            let next = dir
+                .store
+                .next_of(&mut reader, at, last, &mut budget, &mut buffer);
+            match next.expect("it can be read") {
+                Found::Message(message) => at = message.record.sequence.next(),
+                Found::Paused(from) => at = from,
+                Found::End => break,
+            }
+        }
+        sync(&mut dir.store, Mono::ZERO);
+    });
+}
