@@ -16,10 +16,19 @@ use crate::store::stream::TTL_NEVER;
 /// The exit code where nothing could be looked at.
 const NOTHING: u8 = 2;
 
+/// What is in the directory that is configured.
+const DIRECTORY: &str = "jetstream";
+
 /// Checks all streams of a store, or one. The exit code is 0 if all is whole, 1 if something is
 /// damaged, 2 if there is nothing to check.
 pub(super) fn check(dir: &Path) -> ExitCode {
     let mut out = BufWriter::new(io::stdout().lock());
+    // The directory that is configured has another one in it.
+    let inner = dir.join(DIRECTORY);
+    let dir = match disk().list(&inner) {
+        Ok(_) => &inner,
+        Err(_) => dir,
+    };
     let report = check::check(&disk(), dir, &mut |stream| {
         // Whoever closed it does not want the rest.
         let _ = tell(&mut out, stream);

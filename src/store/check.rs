@@ -378,7 +378,15 @@ impl StreamReport {
             Err(sequence) => bad.push((index, sequence)),
         });
         self.records = records;
+        let is_told = |index: LogIndex| {
+            let mut runs = log.lost.iter();
+            runs.any(|run| (run.first..=run.last).contains(&index))
+        };
         for (index, sequence) in bad {
+            // What was found to be lost has been told, with its neighbours.
+            if is_told(index) {
+                continue;
+            }
             let file = store.log().file_of(index).unwrap_or_default();
             self.damage.push(format!(
                 "{}: record {index} cannot be read, at sequence {sequence}",
