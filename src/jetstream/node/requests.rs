@@ -6,7 +6,8 @@
 use super::Node;
 use crate::accounts::Account;
 use crate::jetstream::api::response::{
-    Body, ConsumerCreateBody, ConsumerLeaderStepDownBody, SystemBody,
+    Body, ConsumerCreateBody, ConsumerLeaderStepDownBody, StreamRestoreBody, StreamSnapshotBody,
+    SystemBody,
 };
 use crate::jetstream::api::subjects::{self, ConsumerTarget};
 use crate::jetstream::api::{ApiError, Response};
@@ -19,6 +20,9 @@ use std::sync::Arc;
 
 /// What all requests begin with.
 const PREFIX: &str = "$JS.API.";
+
+/// Why streams are not backed up, nor restored.
+const NO_BACKUPS: &str = "this server does not make or read backups";
 
 /// A request.
 #[derive(Debug, Default)]
@@ -158,6 +162,14 @@ impl Node {
             ["STREAM", "MSG", "GET", name] => self.msg_get(account, name, &request),
             ["STREAM", "MSG", "DELETE", name] => {
                 self.msg_delete(account, name, request, (now, out))
+            }
+            ["STREAM", "SNAPSHOT", _] => {
+                let err = NO_BACKUPS.to_owned();
+                self.reply::<StreamSnapshotBody>(Err(ApiError::StreamSnapshot { err }))
+            }
+            ["STREAM", "RESTORE", _] => {
+                let err = NO_BACKUPS.to_owned();
+                self.reply::<StreamRestoreBody>(Err(ApiError::StreamRestore { err }))
             }
             ["STREAM", "LEADER", "STEPDOWN", _] => answer::<
                 crate::jetstream::api::response::StreamLeaderStepDownBody,
