@@ -43,27 +43,27 @@ const TURNS: usize = 256;
 
 /// All consumers of one stream.
 pub(super) struct Consumers {
-    entries: Slab<Entry>,
+    pub(super) entries: Slab<Entry>,
     names: BTreeMap<String, usize>,
     /// Those that are to get a turn.
     ready: BTreeSet<usize>,
     /// Those that wait for messages.
     hungry: BTreeSet<usize>,
     timers: BTreeSet<(Timestamp, usize)>,
-    scratch: Scratch<ReadBuffer>,
+    pub(super) scratch: Scratch<ReadBuffer>,
     /// Where it is to be told that acknowledgements are kept.
     confirms: Vec<Box<[u8]>>,
     /// Messages that do not wait for one consumer any more.
     released: Vec<RangeInclusive<StreamSeq>>,
     /// Whether something was recorded that is not appended.
-    recorded: bool,
+    pub(super) recorded: bool,
     rng: Rng,
 }
 
 /// One of them.
-struct Entry {
-    id: ConsumerId,
-    config: ConsumerConfig,
+pub(super) struct Entry {
+    pub(super) id: ConsumerId,
+    pub(super) config: ConsumerConfig,
     created: Time,
     engine: Consumer,
     timer: Option<Timestamp>,
@@ -144,12 +144,12 @@ impl Consumers {
 }
 
 /// A stream as one consumer sees it.
-struct View<'v> {
-    store: &'v mut StreamStore,
+pub(super) struct View<'v> {
+    pub(super) store: &'v mut StreamStore,
     /// `None` while it is found out where a new one begins.
-    id: Option<ConsumerId>,
-    visible: StreamSeq,
-    recorded: &'v mut bool,
+    pub(super) id: Option<ConsumerId>,
+    pub(super) visible: StreamSeq,
+    pub(super) recorded: &'v mut bool,
 }
 
 impl engine::Stream for View<'_> {
@@ -424,7 +424,7 @@ impl Stream {
         Ok(self.add_consumer(id, config, created, engine))
     }
 
-    fn add_consumer(
+    pub(super) fn add_consumer(
         &mut self,
         id: ConsumerId,
         config: ConsumerConfig,

@@ -10,6 +10,7 @@ use crate::store::stream::{Found, Message};
 use crate::store::types::{StreamSeq, Timestamp};
 use std::fmt;
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Subjects whose last messages can be asked for in one request.
@@ -110,6 +111,22 @@ impl Stream {
                 Ok(self.store.read(sequence, buffer)?)
             }
         }
+    }
+
+    /// Hands over messages of a range one after the other, at most so many of them and about so
+    /// many bytes. Gives the first that was not handed over.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub fn read_from(
+        &mut self,
+        (from, upto): (StreamSeq, StreamSeq),
+        (messages, bytes): (usize, usize),
+        each: impl FnMut(&Got<'_>) -> ControlFlow<()>,
+        buffer: &mut ReadBuffer,
+    ) -> Result<StreamSeq, LogError> {
+        let store = &mut self.store;
+        store.read_from(from, upto, messages, bytes, buffer, each)
     }
 
     /// The sequences of the last messages on all subjects that match.
