@@ -57,6 +57,8 @@ pub(super) struct Backup {
     on_their_way: usize,
     /// The number of the next chunk.
     index: u64,
+    /// Whether messages are being brought into memory.
+    is_cold: bool,
     /// Whether somebody listened.
     has_begun: bool,
     listener: Option<u32>,
@@ -181,6 +183,7 @@ impl Node {
             window: usize::try_from(window).unwrap_or(usize::MAX),
             on_their_way: 0,
             index: 1,
+            is_cold: false,
             has_begun: false,
             listener: None,
             ack_subject: format!("$JS.SNAPSHOT.ACK.{name}.{id}"),
@@ -236,6 +239,10 @@ impl Node {
             });
             match backup.serve(stream.map(|stream| &mut **stream), now, out) {
                 Ok(true) => more = true,
+                // The end of a job wakes it.
+                Ok(false) if backup.is_cold => {
+                    self.syncing.insert(at);
+                }
                 Ok(false) => self.backups_at = self.backups_at.min(backup.look_at(now)),
                 Err(end) => ended.push((id, end)),
             }
@@ -330,6 +337,7 @@ impl Backup {
         let Some(stream) = stream else {
             return Err(End::Failed("stream closed".to_owned()));
         };
+        self.is_cold = false;
         self.pack(stream, now)?;
         let is_packed = matches!(self.phase, Phase::Packed);
         loop {
@@ -338,7 +346,7 @@ impl Backup {
                 return Err(End::Complete);
             }
             if ready < self.chunk && !is_packed {
-                return Ok(true);
+                return Ok(!self.is_cold);
             }
             if self.on_their_way >= self.window {
                 return match now < self.deadline {
@@ -423,7 +431,11 @@ impl Backup {
                         &mut self.buffer,
                     );
                     *next = match passed {
-                        Ok(next) => next,
+                        Ok(Some(next)) => next,
+                        Ok(None) => {
+                            self.is_cold = true;
+                            return Ok(());
+                        }
                         Err(LogError::Damaged) => {
                             self.damaged += 1;
                             next.next()

@@ -161,9 +161,7 @@ impl Node {
             ["STREAM", "DELETE", name] => self.stream_delete(account, name, request),
             ["STREAM", "PURGE", name] => self.stream_purge(account, name, &request),
             ["STREAM", "MSG", "GET", name] => self.msg_get(account, name, &request),
-            ["STREAM", "MSG", "DELETE", name] => {
-                self.msg_delete(account, name, request, (now, out))
-            }
+            ["STREAM", "MSG", "DELETE", name] => self.msg_delete(account, name, request),
             ["STREAM", "SNAPSHOT", name] => {
                 self.stream_snapshot(account, name, &request, (now, out))
             }

@@ -6,7 +6,7 @@ use crate::jetstream::out::{Out, Outgoing};
 use crate::store::error::LogError;
 use crate::store::file::ReadBuffer;
 use crate::store::index::{Filters, as_literal};
-use crate::store::stream::{Found, Message};
+use crate::store::stream::{Found, Job, Message};
 use crate::store::types::{StreamSeq, Timestamp};
 use std::fmt;
 use std::io::Write;
@@ -114,7 +114,8 @@ impl Stream {
     }
 
     /// Hands over messages of a range one after the other, at most so many of them and about so
-    /// many bytes. Gives the first that was not handed over.
+    /// many bytes. Gives the first that was not handed over; `None` if that is being brought into
+    /// memory.
     ///
     /// # Errors
     /// If the log cannot be read.
@@ -124,9 +125,16 @@ impl Stream {
         (messages, bytes): (usize, usize),
         each: impl FnMut(&Got<'_>) -> ControlFlow<()>,
         buffer: &mut ReadBuffer,
-    ) -> Result<StreamSeq, LogError> {
+    ) -> Result<Option<StreamSeq>, LogError> {
         let store = &mut self.store;
-        store.read_from(from, upto, messages, bytes, buffer, each)
+        match store.read_from(from, upto, messages, bytes, buffer, each) {
+            Ok(next) => Ok(Some(next)),
+            Err(LogError::Cold(job)) => {
+                self.warm.push(Job::Warm(*job));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The sequences of the last messages on all subjects that match.

@@ -1,11 +1,12 @@
 //! Consumers in backups, and those that come out of them.
 
 use super::Stream;
-use super::consumers::{ConsumerFault, View};
+use super::consumers::ConsumerFault;
 use super::settings::settings;
+use super::view::View;
 use crate::jetstream::api::ConsumerConfig;
 use crate::jetstream::backup::consumers::SavedState;
-use crate::jetstream::consumer::Consumer;
+use crate::jetstream::consumer::{Consumer, Slot};
 use crate::json::Time;
 use crate::store::consumer::ConsumerState;
 use crate::store::types::{StreamSeq, Timestamp};
@@ -15,10 +16,10 @@ impl Stream {
     pub(in crate::jetstream) fn saved_consumers(
         &self,
     ) -> impl Iterator<Item = (ConsumerConfig, ConsumerState)> {
-        let all = self.consumers.entries.iter().map(|(_, entry)| entry);
+        let all = self.consumers.roster.iter().map(|(_, _, entry)| entry);
         all.filter(|entry| !entry.config.direct)
             .filter_map(|entry| {
-                let mut config = entry.config.clone();
+                let mut config = (*entry.config).clone();
                 let state = self.store.consumer_state(entry.id)?.clone();
                 // An archive tells consumers by their names.
                 if config.name.is_empty() {
@@ -38,7 +39,7 @@ impl Stream {
         created: Time,
         saved: &SavedState,
         now: Timestamp,
-    ) -> Result<usize, ConsumerFault> {
+    ) -> Result<Slot, ConsumerFault> {
         let settings = settings(&self.config, &config);
         let policy = settings.ack.stored();
         let last = self.store.state().last;
@@ -64,6 +65,7 @@ impl Stream {
             id: Some(id),
             visible: self.visible,
             recorded: &mut self.consumers.recorded,
+            waits: true,
         };
         let engine = Consumer::open(settings, &mut view, &mut self.consumers.scratch, now);
         Ok(self.add_consumer(id, config, created, engine))
