@@ -8,7 +8,6 @@ use crate::jetstream::api::request::{MsgDeleteRequest, MsgGetRequest, StreamPurg
 use crate::jetstream::api::response::{
     MsgDeleteBody, MsgGetBody, StoredMsg, StreamDeleteBody, StreamPurgeBody,
 };
-use crate::jetstream::out::Out;
 use crate::jetstream::stream::{GetError, Locator, Stream};
 use crate::json::Time;
 use crate::store::file::ReadBuffer;
@@ -63,13 +62,22 @@ impl Node {
         Reaction::None
     }
 
+    /// Whether a request has to wait for a purge, or for messages to go for a new limit.
+    pub(super) fn is_working(&mut self, account: &Account, name: &str) -> bool {
+        let named = self.named(account, name);
+        named.is_ok_and(|(_, stream)| stream.has_work())
+    }
+
     pub(super) fn stream_purge(
         &mut self,
         account: &Arc<Account>,
         name: &str,
-        request: &Request,
+        request: Request,
     ) -> Reaction {
-        let result = self.purge(account, name, request);
+        if self.is_working(account, name) {
+            return Reaction::Later(request);
+        }
+        let result = self.purge(account, name, &request);
         match result {
             // It is answered when it is done.
             Ok(()) => Reaction::None,
@@ -184,14 +192,13 @@ impl Node {
         })
     }
 
-    pub(super) fn msg_delete<O: Out>(
+    pub(super) fn msg_delete(
         &mut self,
         account: &Arc<Account>,
         name: &str,
         request: Request,
-        (now, out): (Timestamp, &mut O),
     ) -> Reaction {
-        match self.delete(account, name, &request, now, out) {
+        match self.delete(account, name, &request) {
             Ok(true) => Reaction::None,
             Ok(false) => Reaction::Later(request),
             Err(error) => self.reply::<MsgDeleteBody>(Err(error)),
@@ -199,13 +206,11 @@ impl Node {
     }
 
     /// Deletes a message; false if that has to wait.
-    fn delete<O: Out>(
+    fn delete(
         &mut self,
         account: &Account,
         name: &str,
         request: &Request,
-        now: Timestamp,
-        out: &mut O,
     ) -> Result<bool, ApiError> {
         if request.is_empty() {
             return Err(ApiError::BadRequest);
@@ -231,9 +236,8 @@ impl Node {
             return Ok(false);
         }
         let sequence = StreamSeq(asked.seq);
-        let subject = stream.subject_of(sequence);
         match stream.delete(sequence) {
-            Ok(true) => stream.tell_removed((sequence, &subject), now, out),
+            Ok(true) => {}
             Ok(false) => return Err(ApiError::SequenceNotFound { seq: asked.seq }),
             Err(error) => return failed(&error.to_string()),
         }

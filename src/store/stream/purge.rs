@@ -100,6 +100,7 @@ impl State {
         self.purges.clear();
         self.deferring = false;
         self.sweep = None;
+        self.gone.miss();
         self.first = self.last.next();
         self.messages = 0;
         self.bytes = 0;
