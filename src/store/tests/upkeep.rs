@@ -445,10 +445,14 @@ fn a_check_during_a_rewriting_finds_no_damage() {
         match jobs % 2 {
             0 => {
                 store.handle_done(done).unwrap();
-                scrubbed.map(|done| store.handle_done(done).unwrap());
+                if let Some(done) = scrubbed {
+                    store.handle_done(done).unwrap();
+                }
             }
             _ => {
-                scrubbed.map(|done| store.handle_done(done).unwrap());
+                if let Some(done) = scrubbed {
+                    store.handle_done(done).unwrap();
+                }
                 store.handle_done(done).unwrap();
             }
         }
