@@ -17,7 +17,7 @@ use super::ports_file::{Ports, PortsFile, PortsFileError, urls};
 use crate::base::clock::{self, Mono};
 use crate::base::text::PlainError;
 use crate::logging;
-use crate::options::{Options, VERSION};
+use crate::options::{COMMIT, Options, VERSION};
 use crate::os::signals::{self, Signal, Signals};
 use crate::os::supervisor::{self, Notice, Supervisor};
 use crate::os::{interfaces, limits, lost_files, malloc};
@@ -52,6 +52,7 @@ pub(super) fn serve(setup: Setup) -> ExitCode {
     end_on_panic();
     info!("Starting nats-server");
     info!("  Version:  {VERSION}");
+    info!("  Git:      [{}]", COMMIT.unwrap_or("not set"));
     info!("  Build:    {}", env!("CARGO_PKG_VERSION"));
 
     let outcome = signals
