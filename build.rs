@@ -34,7 +34,10 @@ fn stamped() -> Option<String> {
 fn checked_out() -> Option<String> {
     // Changes with every commit that is made or checked out.
     for file in ["HEAD", "logs/HEAD"] {
-        println!("cargo::rerun-if-changed={}", git(&["rev-parse", "--git-path", file])?);
+        println!(
+            "cargo::rerun-if-changed={}",
+            git(&["rev-parse", "--git-path", file])?
+        );
     }
     // A repository that this one is only unpacked in says nothing about it.
     let root = fs::canonicalize(git(&["rev-parse", "--show-toplevel"])?).ok()?;

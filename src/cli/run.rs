@@ -43,7 +43,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Ok(Command::StoreCheck(dir)) => return store::check(&dir),
         Ok(Command::StoreDump(dir)) => return store::dump(&dir),
-        Ok(Command::Serve(setup)) => return serve(*setup),
+        Ok(Command::Serve(setup)) => {
+            if !serve(*setup) {
+                return ExitCode::FAILURE;
+            }
+        }
         Err(error @ CommandError::Usage(_)) => {
             complain(&error);
             print(&help::text());

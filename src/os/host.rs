@@ -30,6 +30,10 @@ pub const SYSLOG_SOCKETS: &[&str] = if cfg!(unix) {
     &[]
 };
 
+/// Whether a port needs the option to be reused where connections to it have just ended. Windows needs
+/// none; there the option would let other programs have the port as well.
+pub const REUSES_PORTS: bool = cfg!(unix);
+
 #[cfg(all(test, unix))]
 mod tests {
     #[test]
