@@ -10,8 +10,8 @@ use super::request::{
     ConsumerCreateRequest, ConsumerListRequest, ConsumerPauseRequest, ConsumerResetRequest,
     ConsumerUnpinRequest, LeaderStepDownRequest, MetaRescueRequest, MetaServerRequest,
     MetaStreamMoveRequest, MsgDeleteRequest, MsgGetRequest, PeerRequest, StreamConfigRequest,
-    StreamInfoRequest, StreamListRequest, StreamPurgeRequest, StreamRestoreRequest,
-    StreamSnapshotRequest,
+    StreamInfoRequest, StreamListRequest, StreamNamesRequest, StreamPurgeRequest,
+    StreamRestoreRequest, StreamSnapshotRequest,
 };
 use super::stream_config::{
     ConsumerLimits, ExternalStream, Placement, RePublish, StreamConfig, StreamConsumerSource,
@@ -218,7 +218,8 @@ macro_rules! paged {
     };
 }
 
-paged!(StreamListRequest = "JSApiStreamNamesRequest" { "subject" => subject });
+paged!(StreamNamesRequest = "JSApiStreamNamesRequest" { "subject" => subject });
+paged!(StreamListRequest = "JSApiStreamListRequest" { "subject" => subject });
 paged!(ConsumerListRequest = "JSApiConsumersRequest" {});
 paged!(StreamInfoRequest = "JSApiStreamInfoRequest" {
     "deleted_details" => deleted_details,
@@ -510,7 +511,7 @@ mod tests {
             assert_eq!(fault::<ConsumerCreateRequest>(text), want, "{text}");
         }
         let offset = "JSApiStreamNamesRequest.ApiPagedRequest.offset";
-        let names = fault::<StreamListRequest>(r#"{"offset":"x"}"#);
+        let names = fault::<StreamNamesRequest>(r#"{"offset":"x"}"#);
         assert_eq!(names, field("string", offset, "int"));
         let state = fault::<StreamRestoreRequest>(r#"{"state":{"messages":"x"}}"#);
         assert_eq!(

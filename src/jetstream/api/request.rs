@@ -31,7 +31,15 @@ pub struct ConsumerCreateRequest {
     pub pedantic: bool,
 }
 
-/// `STREAM.NAMES` and `STREAM.LIST`
+/// `STREAM.NAMES`
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct StreamNamesRequest {
+    pub offset: i64,
+    /// Only streams with subjects that overlap with this one.
+    pub subject: String,
+}
+
+/// `STREAM.LIST`
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct StreamListRequest {
     pub offset: i64,

@@ -146,8 +146,7 @@ bodies! {
     StreamListBody = "stream_list_response" {
         #[serde(flatten)]
         paging: Paging,
-        /// `None` in refusals.
-        streams: Option<Vec<StreamInfo>>,
+        streams: Vec<StreamInfo>,
         #[serde(skip_serializing_if = "is_none")]
         missing: Vec<String>,
         /// Why a stream can not be served.
@@ -235,16 +234,14 @@ bodies! {
     ConsumerNamesBody = "consumer_names_response" {
         #[serde(flatten)]
         paging: Paging,
-        /// `None` in refusals.
-        consumers: Option<Vec<String>>,
+        consumers: Vec<String>,
     }
 
     /// `CONSUMER.LIST`
     ConsumerListBody = "consumer_list_response" {
         #[serde(flatten)]
         paging: Paging,
-        /// `None` in refusals.
-        consumers: Option<Vec<ConsumerInfo>>,
+        consumers: Vec<ConsumerInfo>,
         #[serde(skip_serializing_if = "is_none")]
         missing: Vec<String>,
         /// Why a consumer can not be served.
@@ -278,6 +275,18 @@ bodies! {
 
     /// `CONSUMER.LEADER.STEPDOWN`
     ConsumerLeaderStepDownBody = "consumer_leader_stepdown_response" {
+        #[serde(skip_serializing_if = "is_none")]
+        success: bool,
+    }
+
+    /// `CONSUMER.PEER.REMOVE`
+    ConsumerRemovePeerBody = "consumer_remove_peer_response" {
+        #[serde(skip_serializing_if = "is_none")]
+        success: bool,
+    }
+
+    /// `CONSUMER.PEER.EVACUATE`
+    ConsumerEvacuatePeerBody = "consumer_evacuate_peer_response" {
         #[serde(skip_serializing_if = "is_none")]
         success: bool,
     }

@@ -227,18 +227,18 @@ fn answers_are_as_their_schemas() {
     found.ok(names);
     let list = StreamListBody {
         paging,
-        streams: Some(vec![stream()]),
+        streams: vec![stream()],
         ..StreamListBody::default()
     };
     found.ok(list);
     let names = ConsumerNamesBody {
         paging,
-        consumers: Some(vec!["C".into()]),
+        consumers: vec!["C".into()],
     };
     found.ok(names);
     let list = ConsumerListBody {
         paging,
-        consumers: Some(vec![consumer()]),
+        consumers: vec![consumer()],
         ..ConsumerListBody::default()
     };
     found.ok(list);

@@ -241,9 +241,12 @@ impl Node {
         &mut self,
         account: &Account,
         (stream, consumer): (&str, &str),
-        now: Timestamp,
-        out: &mut O,
+        request: &Request,
+        (now, out): (Timestamp, &mut O),
     ) -> Reaction {
+        if !request.is_empty() {
+            return self.reply::<ConsumerInfoBody>(Err(ApiError::NotEmptyRequest));
+        }
         let leader = self.info_leader();
         let info = self
             .consumer(account, stream, consumer)
@@ -265,7 +268,7 @@ impl Node {
         let page = self.consumer_page(account, stream, request, NAMES);
         self.reply(page.map(|(paging, page)| ConsumerNamesBody {
             paging,
-            consumers: Some(page.into_iter().map(|(name, _)| name).collect()),
+            consumers: page.into_iter().map(|(name, _)| name).collect(),
         }))
     }
 
@@ -289,7 +292,7 @@ impl Node {
             }
             Ok(ConsumerListBody {
                 paging,
-                consumers: Some(consumers),
+                consumers,
                 ..ConsumerListBody::default()
             })
         });
@@ -402,13 +405,15 @@ impl Node {
         request: &Request,
         (now, out): (Timestamp, &mut O),
     ) -> Reaction {
-        let strict = self.identity.options.strict;
         let result = (|| {
-            let asked: ConsumerUnpinRequest = decode::read(&request.body, strict)?;
+            // Fields that there are not do no harm here, as in the reference.
+            let asked = crate::json::decode::document(&request.body);
+            let asked: ConsumerUnpinRequest = asked.map_err(ApiError::invalid_json)?;
+            asked.check()?;
             let (at, own, place) = self.consumer(account, stream, consumer)?;
             let config = own.consumer_config(place);
             let groups = config.map(|config| config.priority_groups.clone());
-            if asked.group.is_empty() || !groups.unwrap_or_default().contains(&asked.group) {
+            if !groups.unwrap_or_default().contains(&asked.group) {
                 return Err(ApiError::ConsumerInvalidPriorityGroup);
             }
             own.unpin(place, &asked.group, now, out);

@@ -183,7 +183,9 @@ impl Node {
     }
 
     pub(super) fn send_answer<O: Out>(&self, to: &[u8], body: &[u8], out: &mut O) {
-        if let Some(system) = &self.system {
+        if let Some(system) = &self.system
+            && !to.is_empty()
+        {
             out.send(system, &Outgoing::plain(to, body));
         }
     }

@@ -7,13 +7,14 @@ use crate::accounts::Account;
 use crate::jetstream::api::info::{
     AccountStats, AccountTier, ApiStats, ClusterInfo, StreamInfo, StreamState,
 };
-use crate::jetstream::api::request::{StreamInfoRequest, StreamListRequest};
+use crate::jetstream::api::request::{StreamInfoRequest, StreamListRequest, StreamNamesRequest};
 use crate::jetstream::api::response::{
     AccountInfoBody, Paging, StreamInfoBody, StreamListBody, StreamNamesBody,
 };
 use crate::jetstream::api::{ApiError, LEVEL, StorageType};
 use crate::jetstream::stream::Stream;
 use crate::json::Time;
+use crate::json::decode::Decode;
 use crate::store::index::{Cursor, Filters};
 use crate::store::types::Timestamp;
 use std::collections::BTreeMap;
@@ -90,9 +91,13 @@ impl Node {
     }
 
     pub(super) fn stream_names(&mut self, account: &Account, request: &Request) -> Reaction {
-        let result = self.page(account, request, NAMES).map(|(paging, page)| {
+        let asked = self.listed(request, |asked: StreamNamesRequest| {
+            (asked.offset, asked.subject)
+        });
+        let page = asked.map(|asked| self.page(account, &asked, NAMES));
+        let result = page.map(|(paging, page)| {
             let names = page.iter().map(|at| self.streams[*at].name.clone());
-            let streams = (paging.total > 0).then(|| names.collect());
+            let streams = (!page.is_empty()).then(|| names.collect());
             StreamNamesBody { paging, streams }
         });
         self.reply(result)
@@ -104,43 +109,53 @@ impl Node {
         request: &Request,
         now: Timestamp,
     ) -> Reaction {
-        let result = self.page(account, request, LIST);
-        let result = result.map(|(paging, page)| {
-            let (domain, leader) = self.told_with_streams();
+        let asked = self.listed(request, |asked: StreamListRequest| {
+            (asked.offset, asked.subject)
+        });
+        let page = asked.map(|asked| self.page(account, &asked, LIST));
+        let result = page.map(|(paging, page)| {
+            let (domain, _) = self.told_with_streams();
             let infos = page.iter().filter_map(|at| {
                 let stream = self.open_stream(*at)?;
-                let mut info = stream_info(stream, now, &domain);
-                info.cluster = leader.clone();
-                Some(info)
+                Some(stream_info(stream, now, &domain))
             });
             StreamListBody {
                 paging,
-                streams: Some(infos.collect()),
+                streams: infos.collect(),
                 ..StreamListBody::default()
             }
         });
         self.reply(result)
     }
 
+    /// What a request for a list asks for: where to begin, and with which subject.
+    fn listed<T: Decode>(
+        &self,
+        request: &Request,
+        parts: impl Fn(T) -> (i64, String),
+    ) -> Result<(i64, String), ApiError> {
+        let asked = match request.json() {
+            Some(json) => decode::read(json, self.identity.options.strict)?,
+            None => T::default(),
+        };
+        Ok(parts(asked))
+    }
+
     fn page(
         &self,
         account: &Account,
-        request: &Request,
+        (offset, subject): &(i64, String),
         limit: usize,
-    ) -> Result<(Paging, Vec<usize>), ApiError> {
-        let asked: StreamListRequest = match request.json() {
-            Some(json) => decode::read(json, self.identity.options.strict)?,
-            None => Default::default(),
-        };
-        let all = self.matching(account.number, &asked.subject);
-        let offset = usize::try_from(asked.offset).unwrap_or(0).min(all.len());
+    ) -> (Paging, Vec<usize>) {
+        let all = self.matching(account.number, subject);
+        let offset = usize::try_from(*offset).unwrap_or(0).min(all.len());
         let paging = Paging {
             total: all.len() as u64,
             offset: offset as u64,
             limit: limit as u64,
         };
         let page = all.into_iter().skip(offset).take(limit).collect();
-        Ok((paging, page))
+        (paging, page)
     }
 
     fn told_with_streams(&self) -> (String, Option<ClusterInfo>) {

@@ -3,11 +3,10 @@
 //! They come by the service that the system account has for all others, with a header that says who
 //! asks.
 
-use super::Node;
+use super::{Node, decode};
 use crate::accounts::Account;
-use crate::jetstream::api::response::{
-    Body, ConsumerCreateBody, ConsumerLeaderStepDownBody, SystemBody,
-};
+use crate::jetstream::api::request::ConsumerCreateRequest;
+use crate::jetstream::api::response::{AccountPurgeBody, Body, ConsumerCreateBody, SystemBody};
 use crate::jetstream::api::subjects::{self, ConsumerTarget};
 use crate::jetstream::api::{ApiError, Response};
 use crate::jetstream::out::{Out, Outgoing};
@@ -114,8 +113,29 @@ impl Node {
         let Some(system) = self.system.clone() else {
             return;
         };
-        let reaction = match request.account() {
-            Some(name) => match self.tenants.named(&name) {
+        let asker = request.account();
+        let reaction = match (early(&request.subject), &asker) {
+            (Early::Purge(account), None) => {
+                let account = account.to_owned();
+                self.account_purge(&account, request)
+            }
+            // The system account has no streams, and is asked only for what it has.
+            (_, None) if request.subject == "INFO" => {
+                Reaction::Answer(refused("INFO", ApiError::NotEnabledForAccount))
+            }
+            (_, None) => {
+                let refused = Response::<SystemBody>::refused(ApiError::NotEnabledForAccount);
+                Reaction::Answer(refused.encode())
+            }
+            (Early::Refused(body), Some(_)) => Reaction::Answer(body),
+            (Early::Unknown | Early::Purge(_), Some(_)) => {
+                let subject = &request.subject;
+                let headers = format!("NATS/1.0 503\r\nNats-Subject: {PREFIX}{subject}\r\n\r\n");
+                out.send(&system, &Outgoing::status(&reply, headers.as_bytes()));
+                self.figures.total -= 1;
+                return;
+            }
+            (Early::Go, Some(name)) => match self.tenants.named(name) {
                 Some(tenant) => {
                     let account = tenant.account.clone();
                     if let Some(tenant) = self.tenants.get_mut(account.number) {
@@ -125,7 +145,6 @@ impl Node {
                 }
                 None => Reaction::Answer(refused(&request.subject, ApiError::NotEnabledForAccount)),
             },
-            None => Reaction::Answer(refused(&request.subject, ApiError::NotEnabledForAccount)),
         };
         match reaction {
             Reaction::Answer(body) => {
@@ -147,7 +166,10 @@ impl Node {
         out: &mut O,
     ) -> Reaction {
         if needs_more(&request.headers) {
-            return Reaction::Answer(refused(&request.subject, ApiError::RequiredApiLevel));
+            let error = self
+                .before_level(&request)
+                .unwrap_or(ApiError::RequiredApiLevel);
+            return Reaction::Answer(refused(&request.subject, error));
         }
         let subject = request.subject.clone();
         let tokens: Vec<&str> = subject.split('.').collect();
@@ -166,23 +188,47 @@ impl Node {
                 self.stream_snapshot(account, name, &request, (now, out))
             }
             ["STREAM", "RESTORE", name] => self.stream_restore(account, name, &request, (now, out)),
-            ["STREAM", "LEADER", "STEPDOWN", _] => answer::<
-                crate::jetstream::api::response::StreamLeaderStepDownBody,
-            >(Err(ApiError::ClusterRequired)),
-            ["STREAM", "PEER", "REMOVE" | "EVACUATE", _] => {
-                answer::<crate::jetstream::api::response::StreamRemovePeerBody>(Err(
-                    ApiError::ClusterRequired,
-                ))
-            }
-            ["STREAM", "CANCEL_MOVE", _] => answer::<
-                crate::jetstream::api::response::StreamCancelMoveBody,
-            >(Err(ApiError::ClusterRequired)),
             ["CONSUMER", ref rest @ ..] => {
                 self.react_of_consumer(account, rest, request, (now, out))
             }
             // Nobody knows such a request.
             _ => Reaction::None,
         }
+    }
+
+    /// What is wrong with a request that is told before it is looked which level it needs.
+    fn before_level(&self, request: &Request) -> Option<ApiError> {
+        let strict = self.identity.options.strict;
+        match subjects::parse(&format!("{PREFIX}{}", request.subject))? {
+            subjects::Request::ConsumerCreate(_) => {
+                decode::read::<ConsumerCreateRequest>(&request.body, strict).err()
+            }
+            subjects::Request::ConsumerInfo(_) if !request.is_empty() => {
+                Some(ApiError::NotEmptyRequest)
+            }
+            _ => None,
+        }
+    }
+
+    /// Removes all streams of an account, as the system account may ask for.
+    fn account_purge(&mut self, name: &str, request: Request) -> Reaction {
+        let number = self.tenants.named(name).map(|tenant| tenant.account.number);
+        let all: Vec<usize> = match number {
+            Some(number) => self.streams_of(number).map(|(_, at)| at).collect(),
+            None => Vec::new(),
+        };
+        let is_open = |at: &usize| !self.streams[*at].is_changing();
+        let is_changing = |at: &&usize| !is_open(at) && !self.is_restoring_at(**at);
+        if all.iter().any(|at| is_changing(&at)) {
+            return Reaction::Later(request);
+        }
+        let all: Vec<usize> = all.into_iter().filter(is_open).collect();
+        let streams = all.len();
+        log::info!("Purge request for account {name} (streams: {streams})");
+        for at in all {
+            self.begin_removing(at, Request::default());
+        }
+        self.reply(Ok(AccountPurgeBody { initiated: true }))
     }
 
     fn react_of_consumer<O: Out>(
@@ -213,7 +259,8 @@ impl Node {
                 return self.consumer_list(account, stream, &request, (now, out));
             }
             ["INFO", stream, consumer] => {
-                return self.consumer_info(account, (stream, consumer), now, out);
+                let names = (stream, consumer);
+                return self.consumer_info(account, names, &request, (now, out));
             }
             ["DELETE", stream, consumer] => {
                 let names = (stream, consumer);
@@ -227,9 +274,6 @@ impl Node {
                 let names = (stream, consumer);
                 return self.consumer_unpin(account, names, &request, (now, out));
             }
-            ["LEADER", "STEPDOWN", ..] => {
-                return answer::<ConsumerLeaderStepDownBody>(Err(ApiError::ClusterRequired));
-            }
             _ => return Reaction::None,
         };
         if self.is_changing(account, target.stream()) {
@@ -242,6 +286,51 @@ impl Node {
     pub(super) fn reply<B: Body>(&mut self, result: Result<B, ApiError>) -> Reaction {
         self.figures.errors += u64::from(result.is_err());
         answer(result)
+    }
+}
+
+/// What is known of a request by its subject alone.
+enum Early<'r> {
+    /// It is to be answered.
+    Go,
+    /// It needs a cluster, and is refused whoever asks.
+    Refused(Vec<u8>),
+    /// All streams of this account are to go.
+    Purge(&'r str),
+    /// Nobody knows such a request on one server.
+    Unknown,
+}
+
+fn early(subject: &str) -> Early<'_> {
+    use crate::jetstream::api::response as r;
+    use crate::jetstream::api::subjects::Request as R;
+    fn refused<B: Body>() -> Early<'static> {
+        Early::Refused(Response::<B>::refused(ApiError::ClusterRequired).encode())
+    }
+    if let Some(account) = subject.strip_prefix("ACCOUNT.PURGE.")
+        && !account.contains('.')
+    {
+        return Early::Purge(account);
+    }
+    match subjects::parse(&format!("{PREFIX}{subject}")) {
+        Some(R::StreamLeaderStepDown(_)) => refused::<r::StreamLeaderStepDownBody>(),
+        Some(R::StreamPeerRemove(_)) => refused::<r::StreamRemovePeerBody>(),
+        Some(R::StreamPeerEvacuate(_)) => refused::<r::StreamEvacuatePeerBody>(),
+        Some(R::StreamCancelMove(_)) => refused::<r::StreamCancelMoveBody>(),
+        Some(R::ConsumerLeaderStepDown(_)) => refused::<r::ConsumerLeaderStepDownBody>(),
+        Some(R::ConsumerPeerRemove(_)) => refused::<r::ConsumerRemovePeerBody>(),
+        Some(R::ConsumerPeerEvacuate(_)) => refused::<r::ConsumerEvacuatePeerBody>(),
+        Some(
+            R::MetaLeaderStepDown
+            | R::MetaRescue
+            | R::ServerRemove
+            | R::ServerEvacuate
+            | R::AccountStreamMove { .. }
+            | R::AccountStreamCancelMove { .. },
+        ) => Early::Unknown,
+        None if subject.starts_with("CONSUMER.DURABLE.CREATE.") => Early::Go,
+        None => Early::Unknown,
+        Some(_) => Early::Go,
     }
 }
 

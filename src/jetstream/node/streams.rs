@@ -38,7 +38,11 @@ impl Node {
     /// Whether there is no stream of that name yet, but is going to be.
     pub(super) fn is_restoring(&self, account: &Account, name: &str) -> bool {
         let at = self.find(account.number, name);
-        at.is_some_and(|at| matches!(self.streams[at].phase, Phase::Restoring(_)))
+        at.is_some_and(|at| self.is_restoring_at(at))
+    }
+
+    pub(super) fn is_restoring_at(&self, at: usize) -> bool {
+        matches!(self.streams[at].phase, Phase::Restoring(_))
     }
 
     pub(super) fn stream_delete(
@@ -57,6 +61,12 @@ impl Node {
         let Some(at) = at.filter(|_| !self.is_restoring(account, name)) else {
             return self.reply::<StreamDeleteBody>(Err(ApiError::StreamNotFound));
         };
+        self.begin_removing(at, request);
+        Reaction::None
+    }
+
+    /// Removes a stream to which nothing else is being done, and answers the request then.
+    pub(super) fn begin_removing(&mut self, at: usize, request: Request) {
         if let Phase::Open {
             listening, change, ..
         } = &mut self.streams[at].phase
@@ -67,7 +77,6 @@ impl Node {
             *change = Change::Removal(request);
         }
         self.go_on_removing(at);
-        Reaction::None
     }
 
     /// Whether a request has to wait for a purge, or for messages to go for a new limit.
@@ -95,14 +104,12 @@ impl Node {
 
     fn purge(&mut self, account: &Account, name: &str, request: &Request) -> Result<(), ApiError> {
         let strict = self.identity.options.strict;
-        let asked: StreamPurgeRequest = match request.is_empty() {
-            true => Default::default(),
-            false => decode::read(&request.body, strict)?,
+        let asked: StreamPurgeRequest = match request.json() {
+            None => Default::default(),
+            Some(json) => decode::read(json, strict)?,
         };
+        asked.check()?;
         let (at, stream) = self.named(account, name)?;
-        if asked.seq > 0 && asked.keep > 0 {
-            return Err(ApiError::BadRequest);
-        }
         if stream.config.sealed {
             return Err(ApiError::StreamSealed);
         }
@@ -153,7 +160,6 @@ impl Node {
         }
         let strict = self.identity.options.strict;
         let asked: MsgGetRequest = decode::read(&request.body, strict)?;
-        let (_, stream) = self.named(account, name)?;
         let by_time = asked.start_time.is_some();
         let last = !asked.last_by_subj.is_empty();
         let next = !asked.next_by_subj.is_empty();
@@ -166,6 +172,7 @@ impl Node {
         if is_wrong {
             return Err(ApiError::BadRequest);
         }
+        let (_, stream) = self.named(account, name)?;
         let mut from = StreamSeq(asked.seq);
         if let Some(time) = asked.start_time {
             let at = stream.first_at(Timestamp(time.unix_nanos()));
@@ -239,6 +246,9 @@ impl Node {
         }
         if asked.seq > stream.state().last.0 {
             return failed("stream store EOF");
+        }
+        if asked.seq == 0 {
+            return failed("no message found");
         }
         if stream.has_work() {
             return Ok(false);
