@@ -5,14 +5,18 @@ use super::api::info::{ClusterInfo, ConsumerInfo, StreamInfo};
 /// What is asked. Of accounts there is a page, in the order of their names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Question {
-    /// Only this account; all if it is empty.
+    /// Only this account, and only this stream and consumer of it; all if they are empty.
     pub account: String,
+    pub stream: String,
+    pub consumer: String,
     /// Whether accounts, their streams, and their consumers are told of one by one.
     pub accounts: bool,
     pub streams: bool,
     pub consumers: bool,
     pub offset: usize,
     pub limit: usize,
+    /// How many streams, and consumers, are told of one by one; all if nothing is said.
+    pub at_most: Option<(usize, usize)>,
 }
 
 /// Sums over streams.
@@ -53,12 +57,25 @@ pub struct Report {
     /// How many accounts there are.
     pub accounts_total: usize,
     pub accounts: Vec<AccountReport>,
+    /// Streams that take no messages any more, as the disk failed: the first of them.
+    pub failed: Vec<Failed>,
+}
+
+/// A stream that takes no messages any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failed {
+    pub account: String,
+    pub stream: String,
+    pub reason: String,
 }
 
 /// An account.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AccountReport {
     pub name: String,
+    /// Bytes that it may have.
+    pub max_memory: Option<u64>,
+    pub max_storage: Option<u64>,
     pub sums: Sums,
     pub streams: Vec<StreamReport>,
 }

@@ -4,6 +4,7 @@ use super::go_json::is_none;
 use super::query::Query;
 use super::source::Source;
 use super::{Answer, JSON, Refused, go_json};
+use crate::jetstream::report::Question;
 use serde::Serialize;
 
 /// What is asked.
@@ -33,9 +34,15 @@ pub(super) struct Healthz {
     errors: Vec<Fault>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Fault {
     r#type: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    account: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    stream: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    consumer: String,
     error: String,
 }
 
@@ -59,8 +66,8 @@ pub(super) fn answer(source: &dyn Source, query: Query<'_>) -> Result<Answer, Re
     })
 }
 
-/// The document, with its status. Without JetStream, which is off, there is nothing to be wrong
-/// with streams and consumers.
+/// The document, with its status. Where JetStream is off, there is nothing to be wrong with streams
+/// and consumers.
 pub(super) fn document(source: &dyn Source, options: &Options) -> Healthz {
     let missing =
         |what: &str, of: &str| format!("\"{what}\" must not be empty when checking {of} health");
@@ -72,6 +79,20 @@ pub(super) fn document(source: &dyn Source, options: &Options) -> Healthz {
         (400, "BAD_REQUEST", missing("account", "stream"))
     } else if options.stream.is_empty() && !options.consumer.is_empty() {
         (400, "BAD_REQUEST", missing("stream", "consumer"))
+    } else if let Some((status, faults)) = streams(source, options) {
+        return Healthz {
+            status: if options.details {
+                "error"
+            } else {
+                "unavailable"
+            },
+            status_code: status,
+            error: match (options.details, faults.first()) {
+                (false, Some(first)) => first.error.clone(),
+                _ => String::new(),
+            },
+            errors: if options.details { faults } else { Vec::new() },
+        };
     } else {
         return Healthz {
             status: "ok",
@@ -81,7 +102,14 @@ pub(super) fn document(source: &dyn Source, options: &Options) -> Healthz {
         };
     };
     let (error, errors) = match options.details {
-        true => (String::new(), vec![Fault { r#type, error }]),
+        true => {
+            let fault = Fault {
+                r#type,
+                error,
+                ..Fault::default()
+            };
+            (String::new(), vec![fault])
+        }
         false => (error, Vec::new()),
     };
     Healthz {
@@ -90,4 +118,74 @@ pub(super) fn document(source: &dyn Source, options: &Options) -> Healthz {
         error,
         errors,
     }
+}
+
+/// What is wrong with the streams that are asked for, and the status that tells so.
+fn streams(source: &dyn Source, options: &Options) -> Option<(u16, Vec<Fault>)> {
+    if options.js_enabled_only
+        || options.js_enabled
+        || options.js_server_only
+        || options.js_meta_only
+    {
+        return None;
+    }
+    let Options {
+        account,
+        stream,
+        consumer,
+        ..
+    } = options;
+    let report = source.jetstream(&Question {
+        account: account.clone(),
+        stream: stream.clone(),
+        consumer: consumer.clone(),
+        accounts: !account.is_empty(),
+        streams: !stream.is_empty(),
+        consumers: !consumer.is_empty(),
+        limit: 1,
+        ..Question::default()
+    })?;
+    let quoted = |name: &str| crate::base::text::quoted(name.as_bytes()).to_string();
+    let missing = |r#type, error| {
+        let fault = Fault {
+            r#type,
+            account: account.clone(),
+            stream: stream.clone(),
+            consumer: consumer.clone(),
+            error,
+        };
+        Some((404, vec![fault]))
+    };
+    if !account.is_empty() {
+        let (a, s, c) = (quoted(account), quoted(stream), quoted(consumer));
+        let Some(own) = report.accounts.first() else {
+            return missing("ACCOUNT", format!("JetStream account {a} not found"));
+        };
+        let found = own.streams.first();
+        if !stream.is_empty() && found.is_none() {
+            let error = format!("JetStream stream {s} not found on account {a}");
+            return missing("STREAM", error);
+        }
+        if !consumer.is_empty() && found.is_some_and(|stream| stream.consumers.is_empty()) {
+            let error = format!("JetStream consumer {c} not found for stream {s} on account {a}");
+            return missing("CONSUMER", error);
+        }
+    }
+    let failed = report.failed.into_iter().filter(|failed| {
+        (account.is_empty() || *account == failed.account)
+            && (stream.is_empty() || *stream == failed.stream)
+    });
+    let faults: Vec<Fault> = failed
+        .map(|failed| Fault {
+            r#type: "STREAM",
+            error: format!(
+                "JetStream stream '{} > {}' write error: {}",
+                failed.account, failed.stream, failed.reason
+            ),
+            account: failed.account,
+            stream: failed.stream,
+            consumer: String::new(),
+        })
+        .collect();
+    (!faults.is_empty()).then_some((503, faults))
 }

@@ -41,7 +41,12 @@ pub(super) struct Jsz {
     disabled: bool,
     config: Config,
     streams: u64,
+    /// Those that this server leads, if that is asked for; on one server, all of them.
+    #[serde(skip_serializing_if = "is_none")]
+    streams_leader: u64,
     consumers: u64,
+    #[serde(skip_serializing_if = "is_none")]
+    consumers_leader: u64,
     messages: u64,
     bytes: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -80,6 +85,8 @@ pub(super) struct Config {
     sync_always: bool,
     #[serde(skip_serializing_if = "String::is_empty")]
     domain: String,
+    #[serde(skip_serializing_if = "is_none")]
+    compress_ok: bool,
     #[serde(skip_serializing_if = "is_none")]
     strict: bool,
 }
@@ -138,9 +145,6 @@ pub(super) fn answer(source: &dyn Source, query: Query<'_>) -> Result<Answer, Re
 /// # Errors
 /// Only the leader is asked: [`NOT_LEADER`].
 pub(super) fn document(source: &dyn Source, options: &Options) -> Result<Jsz, Refused> {
-    if options.leader_only {
-        return Err(Refused(NOT_LEADER.into()));
-    }
     let facts = source.facts();
     let now = Stamp(source.vitals().now);
     let server_id = facts.id.clone();
@@ -157,8 +161,13 @@ pub(super) fn document(source: &dyn Source, options: &Options) -> Result<Jsz, Re
             Ok(limit) if limit > 0 => limit,
             _ => PAGE,
         },
+        at_most: None,
+        ..Question::default()
     };
     let Some(report) = source.jetstream(&asked) else {
+        if options.leader_only {
+            return Err(Refused(NOT_LEADER.into()));
+        }
         return Ok(Jsz {
             stats: Stats::default(),
             server_id,
@@ -166,7 +175,9 @@ pub(super) fn document(source: &dyn Source, options: &Options) -> Result<Jsz, Re
             disabled: true,
             config: Config::default(),
             streams: 0,
+            streams_leader: 0,
             consumers: 0,
+            consumers_leader: 0,
             messages: 0,
             bytes: 0,
             account_details: Vec::new(),
@@ -190,7 +201,9 @@ pub(super) fn document(source: &dyn Source, options: &Options) -> Result<Jsz, Re
             (report.max_memory, report.max_storage),
         ),
         streams: sums.streams,
+        streams_leader: if options.raft { sums.streams } else { 0 },
         consumers: sums.consumers,
+        consumers_leader: if options.raft { sums.consumers } else { 0 },
         messages: sums.messages,
         bytes: sums.memory + sums.storage,
         account_details: details.map(|own| account(own, options.config)).collect(),
@@ -229,15 +242,37 @@ pub(super) fn config(facts: &Facts, store_dir: &str, (memory, storage): (u64, u6
         sync_interval,
         sync_always,
         domain: options.domain.clone().unwrap_or_default(),
+        compress_ok: true,
         strict: options.strict,
     }
+}
+
+/// Consumers, with their configurations or without.
+fn consumers(mut all: Vec<ConsumerInfo>, with_config: bool) -> Vec<ConsumerInfo> {
+    if !with_config {
+        for info in &mut all {
+            info.config = None;
+        }
+    }
+    all
 }
 
 fn account(report: AccountReport, with_config: bool) -> Account {
     let streams = report.streams.into_iter();
     Account {
         id: report.name.clone(),
-        stats: stats(&report.sums, 0),
+        stats: Stats {
+            // What the account may have counts as reserved for it; what has no end is the
+            // largest number there is.
+            reserved_memory: report.max_memory.unwrap_or(u64::MAX),
+            reserved_storage: report.max_storage.unwrap_or(u64::MAX),
+            api: Api {
+                level: 0,
+                total: report.sums.requests,
+                errors: report.sums.refusals,
+            },
+            ..stats(&report.sums, 0)
+        },
         stream_detail: streams
             .map(|stream| Stream {
                 name: stream.info.config.name.clone(),
@@ -245,7 +280,7 @@ fn account(report: AccountReport, with_config: bool) -> Account {
                 cluster: stream.cluster,
                 state: stream.info.state,
                 config: with_config.then_some(stream.info.config),
-                consumer_detail: stream.consumers,
+                consumer_detail: consumers(stream.consumers, with_config),
             })
             .collect(),
         name: report.name,

@@ -3,7 +3,7 @@
 //!
 //! [`FAMILIES`] lists all metrics; the manual page has the same list. Names, labels and meanings
 //! stay as they are once they are released. Figures of accounts are those of the first
-//! [`ACCOUNTS_MAX`] accounts by age, so that a server with very many tenants does not make more
+//! [`ACCOUNTS_MAX`] accounts by age, and those of streams and consumers have bounds as well, so that a server with very many tenants does not make more
 //! series than Prometheus likes.
 
 use super::Answer;
@@ -11,12 +11,18 @@ use super::figures::{Figures, memory_by_purpose};
 use super::source::{Source, Vitals};
 use super::varz;
 use crate::broker::Facts;
+use crate::jetstream::api::info::{ConsumerInfo, StreamState};
+use crate::jetstream::report::Question;
 use crate::options::VERSION;
 use std::fmt::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Accounts that have figures of their own here.
 pub const ACCOUNTS_MAX: usize = 1000;
+
+/// Streams, and consumers, that have figures of their own here: the first by account and name.
+pub const STREAMS_MAX: usize = 1000;
+pub const CONSUMERS_MAX: usize = 1000;
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +123,44 @@ families! {
         "Look-ups of a subject's subscribers.";
     CACHE_HITS = "nats_server_route_cache_hits_total" Counter []
         "Look-ups that were answered from memory.";
+    JS_BYTES = "nats_server_jetstream_bytes" Gauge ["storage"]
+        "Bytes of messages in streams, by storage: file, memory.";
+    JS_RESERVED = "nats_server_jetstream_reserved_bytes" Gauge ["storage"]
+        "Bytes that are reserved for streams.";
+    JS_LIMIT = "nats_server_jetstream_limit_bytes" Gauge ["storage"]
+        "Bytes that all streams may have.";
+    JS_STREAMS = "nats_server_jetstream_streams" Gauge []
+        "Streams.";
+    JS_CONSUMERS = "nats_server_jetstream_consumers" Gauge []
+        "Consumers.";
+    JS_MESSAGES = "nats_server_jetstream_messages" Gauge []
+        "Messages in streams.";
+    JS_REQUESTS = "nats_server_jetstream_api_requests_total" Counter []
+        "Requests to the API of JetStream.";
+    JS_ERRORS = "nats_server_jetstream_api_errors_total" Counter []
+        "Requests to this API that were refused.";
+    STREAM_MESSAGES = "nats_server_stream_messages" Gauge ["account" "stream"]
+        "Messages in a stream.";
+    STREAM_BYTES = "nats_server_stream_bytes" Gauge ["account" "stream"]
+        "Bytes of these messages.";
+    STREAM_SUBJECTS = "nats_server_stream_subjects" Gauge ["account" "stream"]
+        "Subjects of these messages.";
+    STREAM_LAST = "nats_server_stream_last_sequence" Gauge ["account" "stream"]
+        "The last sequence of a stream.";
+    STREAM_CONSUMERS = "nats_server_stream_consumers" Gauge ["account" "stream"]
+        "Consumers of a stream.";
+    CONSUMER_PENDING = "nats_server_consumer_pending_messages" Gauge ["account" "stream" "consumer"]
+        "Messages that wait to be delivered.";
+    CONSUMER_ACK_PENDING = "nats_server_consumer_ack_pending_messages" Gauge ["account" "stream" "consumer"]
+        "Messages that were delivered and wait to be acknowledged.";
+    CONSUMER_REDELIVERED = "nats_server_consumer_redelivered_messages" Gauge ["account" "stream" "consumer"]
+        "Those of them that were delivered more than once.";
+    CONSUMER_WAITING = "nats_server_consumer_waiting_pulls" Gauge ["account" "stream" "consumer"]
+        "Pull requests that wait for messages.";
+    CONSUMER_DELIVERED = "nats_server_consumer_delivered_sequence" Gauge ["account" "stream" "consumer"]
+        "How many deliveries there were.";
+    CONSUMER_FLOOR = "nats_server_consumer_ack_floor_stream_sequence" Gauge ["account" "stream" "consumer"]
+        "The sequence in the stream up to which all is acknowledged.";
     HTTP_REQUESTS = "nats_server_http_requests_total" Counter ["path"]
         "Requests to the monitoring port, by path.";
 }
@@ -139,6 +183,7 @@ pub fn answer(source: &dyn Source, open_metrics: bool) -> Answer {
     page.clients(source, &facts, &vitals, &figures);
     page.accounts(&facts, &figures);
     page.insides(&vitals, &figures);
+    page.jetstream(source);
     page.requests(&vitals);
     if open_metrics {
         page.out.push_str("# EOF\n");
@@ -294,6 +339,72 @@ impl Page {
         self.single(CACHE_HITS, figures.cache.hits);
     }
 
+    fn jetstream(&mut self, source: &dyn Source) {
+        let asked = Question {
+            accounts: true,
+            streams: true,
+            consumers: true,
+            limit: usize::MAX,
+            at_most: Some((STREAMS_MAX, CONSUMERS_MAX)),
+            ..Question::default()
+        };
+        let Some(report) = source.jetstream(&asked) else {
+            return;
+        };
+        let sums = report.sums;
+        for (family, file, memory) in [
+            (JS_BYTES, sums.storage, sums.memory),
+            (JS_RESERVED, sums.reserved_storage, sums.reserved_memory),
+            (JS_LIMIT, report.max_storage, report.max_memory),
+        ] {
+            self.family(family, [(&["file"][..], file), (&["memory"], memory)]);
+        }
+        self.single(JS_STREAMS, sums.streams);
+        self.single(JS_CONSUMERS, sums.consumers);
+        self.single(JS_MESSAGES, sums.messages);
+        self.single(JS_REQUESTS, sums.requests);
+        self.single(JS_ERRORS, sums.refusals);
+        let accounts = report.accounts.iter();
+        let streams: Vec<_> = accounts
+            .flat_map(|account| account.streams.iter().map(|own| (&*account.name, own)))
+            .collect();
+        type OfState = fn(&StreamState) -> u64;
+        let of_streams: [(Family, OfState); 5] = [
+            (STREAM_MESSAGES, |state| state.messages),
+            (STREAM_BYTES, |state| state.bytes),
+            (STREAM_SUBJECTS, |state| state.num_subjects),
+            (STREAM_LAST, |state| state.last_seq),
+            (STREAM_CONSUMERS, |state| state.consumer_count),
+        ];
+        for (family, value) in of_streams {
+            let all = streams.iter().map(|(account, stream)| {
+                let name = &*stream.info.config.name;
+                ([*account, name], value(&stream.info.state))
+            });
+            self.family_of(family, all);
+        }
+        let streams = streams.iter();
+        let consumers: Vec<_> = streams
+            .flat_map(|(account, stream)| stream.consumers.iter().map(|own| (*account, own)))
+            .collect();
+        type OfConsumer = fn(&ConsumerInfo) -> u64;
+        let of_consumers: [(Family, OfConsumer); 6] = [
+            (CONSUMER_PENDING, |info| info.num_pending),
+            (CONSUMER_ACK_PENDING, |info| info.num_ack_pending),
+            (CONSUMER_REDELIVERED, |info| info.num_redelivered),
+            (CONSUMER_WAITING, |info| info.num_waiting),
+            (CONSUMER_DELIVERED, |info| info.delivered.consumer_seq),
+            (CONSUMER_FLOOR, |info| info.ack_floor.stream_seq),
+        ];
+        for (family, value) in of_consumers {
+            let all = consumers.iter().map(|(account, info)| {
+                let names = [*account, &*info.stream_name, &*info.name];
+                (names, value(info))
+            });
+            self.family_of(family, all);
+        }
+    }
+
     fn requests(&mut self, vitals: &Vitals) {
         let requests = vitals.http.requests.iter();
         self.family_of(
@@ -381,6 +492,7 @@ fn escaped(value: &str) -> String {
 mod tests {
     use super::super::testing::{Fake, at, facts};
     use super::*;
+    use crate::jetstream::report::{AccountReport, Report, StreamReport, Sums};
     use std::collections::HashSet;
 
     const PAGE: &str = include_str!("../../man/nats-server.8");
@@ -443,6 +555,7 @@ mod tests {
     fn both_formats_keep_to_their_rules() {
         let mut fake = Fake::new();
         fake.vitals.tls_not_after = Some(at(0));
+        fake.jetstream = Some(streams());
         for open_metrics in [false, true] {
             let text = page(&fake, open_metrics);
             check(&text, open_metrics);
@@ -456,9 +569,42 @@ mod tests {
         assert_eq!(answer(&fake, true).content_type, OPEN_METRICS);
     }
 
+    /// A stream with a consumer.
+    fn streams() -> Report {
+        let consumer = ConsumerInfo {
+            stream_name: "S".into(),
+            name: "C".into(),
+            num_pending: 7,
+            ..ConsumerInfo::default()
+        };
+        let mut stream = StreamReport {
+            consumers: vec![consumer],
+            ..StreamReport::default()
+        };
+        stream.info.config.name = "S".into();
+        stream.info.state.messages = 5;
+        let account = AccountReport {
+            name: "A".into(),
+            streams: vec![stream],
+            ..AccountReport::default()
+        };
+        let sums = Sums {
+            storage: 100,
+            streams: 1,
+            ..Sums::default()
+        };
+        Report {
+            max_memory: 11,
+            sums,
+            accounts: vec![account],
+            ..Report::default()
+        }
+    }
+
     #[test]
     fn figures_and_labels() {
         let mut fake = Fake::new();
+        fake.jetstream = Some(streams());
         fake.deaf = vec![0];
         let text = page(&fake, false);
         for line in [
@@ -479,6 +625,10 @@ mod tests {
             "nats_server_loop_mailbox_items{loop=\"1\"} 1",
             "nats_server_memory_bytes{purpose=\"outbound\"} 2",
             "nats_server_route_cache_hits_total 2",
+            "nats_server_jetstream_bytes{storage=\"file\"} 100",
+            "nats_server_jetstream_limit_bytes{storage=\"memory\"} 11",
+            "nats_server_stream_messages{account=\"A\",stream=\"S\"} 5",
+            "nats_server_consumer_pending_messages{account=\"A\",stream=\"S\",consumer=\"C\"} 7",
             "nats_server_http_requests_total{path=\"/varz\"} 3",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} in {text}");

@@ -9,6 +9,7 @@ use crate::broker::Facts;
 use crate::broker::survey::*;
 use crate::config::{Nothing, parse};
 use crate::conn::client::Traffic;
+use crate::jetstream;
 use crate::options::Options;
 use crate::proto::error::CloseReason;
 use crate::subject::pattern::matches;
@@ -35,6 +36,8 @@ pub(super) struct Fake {
     pub(super) links: Links,
     /// Loops that do not answer.
     pub(super) deaf: Vec<usize>,
+    /// What JetStream tells, if there is any.
+    pub(super) jetstream: Option<jetstream::report::Report>,
 }
 
 const CONFIG: &str = r#"
@@ -110,6 +113,7 @@ impl Fake {
             subscriptions: vec![Vec::new(); 3],
             links: Links::default(),
             deaf: Vec::new(),
+            jetstream: None,
             facts: Arc::new(facts),
         };
         for (owner, cid, account, subject, queue) in [
@@ -222,6 +226,10 @@ impl Fake {
 }
 
 impl Source for Fake {
+    fn jetstream(&self, _asked: &jetstream::report::Question) -> Option<jetstream::report::Report> {
+        self.jetstream.clone()
+    }
+
     fn facts(&self) -> Arc<Facts> {
         self.facts.clone()
     }

@@ -7,7 +7,6 @@ use crate::accounts::Account;
 use crate::jetstream::api::advisory::Action;
 use crate::jetstream::api::consumer_change::{self, Change, Consumers};
 use crate::jetstream::api::consumer_check::{ServerLimits, Surroundings};
-use crate::jetstream::api::info::ClusterInfo;
 use crate::jetstream::api::request::{
     ConsumerCreateRequest, ConsumerListRequest, ConsumerPauseRequest, ConsumerResetRequest,
     ConsumerUnpinRequest,
@@ -100,7 +99,6 @@ impl Node {
         let tenant = self.tenants.get(account.number);
         let limits = told(&tenant.ok_or(ApiError::NotEnabledForAccount)?.limits);
         let fresh = self.consumer_name();
-        let leader = self.info_leader();
         let (at, stream) = self.named(account, target.stream())?;
         let change = consumer_change::plan(
             asked,
@@ -147,10 +145,7 @@ impl Node {
             }
         };
         stream.check_interest(now, out);
-        let mut info = stream.told(place, now, out);
-        if let Some(info) = &mut info {
-            info.cluster = leader;
-        }
+        let info = stream.told(place, now, out);
         let created = stream
             .consumer_config(place)
             .filter(|_| created)
@@ -219,13 +214,6 @@ impl Node {
         letters.collect()
     }
 
-    fn info_leader(&self) -> Option<ClusterInfo> {
-        Some(ClusterInfo {
-            leader: self.identity.server.clone(),
-            ..ClusterInfo::default()
-        })
-    }
-
     fn consumer(
         &mut self,
         account: &Account,
@@ -247,14 +235,11 @@ impl Node {
         if !request.is_empty() {
             return self.reply::<ConsumerInfoBody>(Err(ApiError::NotEmptyRequest));
         }
-        let leader = self.info_leader();
         let info = self
             .consumer(account, stream, consumer)
             .and_then(|(_, own, place)| {
                 let told = own.told(place, now, out);
-                let mut info = told.ok_or(ApiError::ConsumerNotFound)?;
-                info.cluster = leader;
-                Ok(info)
+                told.ok_or(ApiError::ConsumerNotFound)
             });
         self.reply(info.map(|info| ConsumerInfoBody { info: Some(info) }))
     }
@@ -280,13 +265,13 @@ impl Node {
         (now, out): (Timestamp, &mut O),
     ) -> Reaction {
         let page = self.consumer_page(account, stream, request, LIST);
-        let leader = self.info_leader();
         let body = page.and_then(|(paging, page)| {
             let (_, own) = self.named(account, stream)?;
             let mut consumers = Vec::new();
             for (_, place) in page {
                 if let Some(mut info) = own.told(place, now, out) {
-                    info.cluster.clone_from(&leader);
+                    // As it is kept: the levels of the API are told of single ones only.
+                    info.config = own.consumer_config(place).cloned();
                     consumers.push(info);
                 }
             }

@@ -16,7 +16,7 @@ use crate::jetstream::stream::Stream;
 use crate::json::Time;
 use crate::json::decode::Decode;
 use crate::store::index::{Cursor, Filters};
-use crate::store::types::Timestamp;
+use crate::store::types::{StreamSeq, Timestamp};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -256,7 +256,11 @@ pub(super) fn stream_info(stream: &mut Stream, now: Timestamp, domain: &str) -> 
         state: StreamState {
             messages: state.messages,
             bytes: state.bytes,
-            first_seq: state.first.0,
+            // One that never had a message has no first one, either.
+            first_seq: match state.last {
+                StreamSeq(0) => 0,
+                _ => state.first.0,
+            },
             first_ts,
             last_seq: state.last.0,
             last_ts,

@@ -5,8 +5,11 @@ use super::info::stream_info;
 use crate::jetstream::api::StorageType;
 use crate::jetstream::api::info::ClusterInfo;
 use crate::jetstream::out::Out;
-use crate::jetstream::report::{AccountReport, Question, Report, StreamReport, Sums};
+use crate::jetstream::report::{AccountReport, Failed, Question, Report, StreamReport, Sums};
 use crate::store::types::Timestamp;
+
+/// Streams that are told of as they do not work.
+const FAILED_MAX: usize = 100;
 
 impl Node {
     /// Answers a question of monitoring.
@@ -20,10 +23,14 @@ impl Node {
         let accounts = self.tenants.sorted();
         report.accounts_total = accounts.len();
         let mut at = 0;
+        let mut left = asked.at_most.unwrap_or((usize::MAX, usize::MAX));
         for (number, name) in accounts {
             let streams: Vec<usize> = self.streams_of(number).map(|(_, at)| at).collect();
+            let limits = self.tenants.get(number).map(|tenant| tenant.limits);
             let mut account = AccountReport {
                 name,
+                max_memory: limits.and_then(|limits| limits.max_memory),
+                max_storage: limits.and_then(|limits| limits.max_storage),
                 ..AccountReport::default()
             };
             let named = asked.account.is_empty() || asked.account == account.name;
@@ -32,10 +39,14 @@ impl Node {
             let told = asked.accounts && on_page;
             for stream in streams {
                 self.sum_up(stream, &mut account.sums);
-                if told && asked.streams {
-                    account
-                        .streams
-                        .extend(self.stream_report(stream, asked.consumers, now, out));
+                self.note_failure(stream, &account.name, &mut report);
+                let named = asked.stream.is_empty() || asked.stream == self.streams[stream].name;
+                if told && asked.streams && named && left.0 > 0 {
+                    left.0 -= 1;
+                    let consumers = if asked.consumers { left.1 } else { 0 };
+                    let told = self.stream_report(stream, (asked, consumers), now, out);
+                    left.1 -= told.as_ref().map_or(0, |told| told.consumers.len());
+                    account.streams.extend(told);
                 }
             }
             report.sums.add(&account.sums);
@@ -50,6 +61,23 @@ impl Node {
         report.sums.requests = self.figures.total;
         report.sums.refusals = self.figures.errors;
         report
+    }
+
+    /// Takes note of a stream whose disk failed.
+    fn note_failure(&self, at: usize, account: &str, report: &mut Report) {
+        let slot = &self.streams[at];
+        let failure = slot
+            .stream()
+            .and_then(|stream| stream.store().log().failure());
+        if let Some(reason) = failure
+            && report.failed.len() < FAILED_MAX
+        {
+            report.failed.push(Failed {
+                account: account.to_owned(),
+                stream: slot.name.clone(),
+                reason: reason.to_string(),
+            });
+        }
     }
 
     fn sum_up(&self, at: usize, sums: &mut Sums) {
@@ -76,7 +104,7 @@ impl Node {
     fn stream_report<O: Out>(
         &mut self,
         at: usize,
-        consumers: bool,
+        (asked, consumers): (&Question, usize),
         now: Timestamp,
         out: &mut O,
     ) -> Option<StreamReport> {
@@ -91,11 +119,12 @@ impl Node {
             cluster,
             consumers: Vec::new(),
         };
-        if consumers {
-            let places: Vec<_> = stream.consumer_names().map(|(_, place)| place).collect();
-            for place in places {
-                report.consumers.extend(stream.told(place, now, out));
-            }
+        let named = |name: &str| asked.consumer.is_empty() || asked.consumer == name;
+        let names = stream.consumer_names().filter(|(name, _)| named(name));
+        let names = names.take(consumers);
+        let places: Vec<_> = names.map(|(_, place)| place).collect();
+        for place in places {
+            report.consumers.extend(stream.told(place, now, out));
         }
         Some(report)
     }
