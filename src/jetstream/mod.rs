@@ -4,6 +4,7 @@ pub mod api;
 pub mod consumer;
 mod kept;
 pub mod node;
+pub mod origin;
 pub mod out;
 pub mod report;
 pub mod stream;

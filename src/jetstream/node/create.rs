@@ -205,6 +205,11 @@ impl Node {
             now,
         });
         let listening = self.listen(at, &account, &stream.config);
+        if stream.config.mirror.is_some() {
+            self.mirrors.insert(at);
+        }
+        let name = stream.config.name.clone();
+        let number = account.number;
         self.streams[at].phase = Phase::Open {
             stream: Box::new(stream),
             meta: Box::new(meta),
@@ -212,6 +217,8 @@ impl Node {
             listening,
             change: Change::None,
         };
+        self.note_deadline(at);
+        self.poke_origins(number, &name, now);
     }
 
     fn listen(&mut self, at: usize, account: &Arc<Account>, config: &StreamConfig) -> Vec<u32> {
@@ -351,6 +358,11 @@ impl Node {
                 let info = shown_info(stream, now, &domain);
                 let body = StreamUpdateBody { info: Some(info) };
                 stream.answer_when_stored(&request.reply, &Response::ok(body).encode());
+                let mut steps = Vec::new();
+                stream.renew_origins(now, &mut steps);
+                if config.mirror.is_none() {
+                    self.mirrors.remove(&at);
+                }
                 if moves {
                     for slot in std::mem::take(listening) {
                         self.listeners.leave(slot);
@@ -361,6 +373,8 @@ impl Node {
                     }
                 }
                 self.dirty.push(at);
+                self.do_steps(at, steps, now, out);
+                self.note_deadline(at);
                 self.tell_of_stream((&account, &config.name), Action::Modify, now, out);
             }
             Err(error) => {
@@ -418,6 +432,7 @@ impl Node {
             return;
         };
         self.names.remove(&(slot.account.number, slot.name.clone()));
+        self.mirrors.remove(&at);
         let Phase::Removing(request) = slot.phase else {
             return;
         };

@@ -235,7 +235,10 @@ pub(super) fn stream_info(stream: &mut Stream, now: Timestamp, domain: &str) -> 
         Timestamp(0) => Time::ZERO,
         Timestamp(nanos) => Time::from_unix_nanos(nanos),
     };
+    let (mirror, sources) = stream.origin_infos(now);
     StreamInfo {
+        mirror,
+        sources,
         config: stream.config.clone(),
         created: stream.created,
         state: StreamState {

@@ -14,6 +14,7 @@ mod direct;
 mod events;
 mod info;
 mod listeners;
+mod origins;
 mod report;
 mod requests;
 mod streams;
@@ -92,6 +93,10 @@ pub struct Node {
     syncing: BTreeSet<usize>,
     /// Streams with consumers that are to get a turn.
     serving: BTreeSet<usize>,
+    /// Streams with links to others that are to do something.
+    linking: BTreeSet<usize>,
+    /// Streams that are mirrors.
+    mirrors: BTreeSet<usize>,
     /// When it is to be looked who listens to what is sent without being asked for.
     interest_at: Timestamp,
     /// When to look which streams have something to do as time has passed: not after any of their
@@ -182,6 +187,8 @@ impl Node {
             working: BTreeSet::new(),
             syncing: BTreeSet::new(),
             serving: BTreeSet::new(),
+            linking: BTreeSet::new(),
+            mirrors: BTreeSet::new(),
             interest_at: Timestamp(0),
             due_at: Timestamp(0),
             tasks: Vec::new(),
@@ -225,6 +232,7 @@ impl Node {
                     self.dirty.push(at);
                 }
             }
+            Listener::Link { at, link, ear } => self.hear((at, link, ear), message, now, out),
             Listener::Api => self.take_request(message),
             Listener::Direct(account) => self.direct_get(account, message, out),
             Listener::Next(account) => self.next_messages(account, message, now, out),
@@ -247,6 +255,7 @@ impl Node {
         if self.due_at <= now {
             self.look_at_deadlines(now);
         }
+        self.drive_origins(now, out);
         let working: Vec<usize> = self.working.iter().copied().collect();
         for at in working {
             let Some(stream) = self.open_stream(at) else {
@@ -326,6 +335,9 @@ impl Node {
                 if stream.is_dirty() {
                     self.dirty.push(at);
                 }
+            }
+            if stream.origins_at().is_some_and(|due| due <= now) {
+                self.linking.insert(at);
             }
             if stream.consumers_at().is_some_and(|due| due <= now) {
                 // Its deadline is known when it had its turn.
@@ -462,7 +474,12 @@ impl Node {
 /// When a stream has something to do as time has passed.
 fn deadline(stream: &Stream, interest_at: Timestamp) -> Timestamp {
     let interest = stream.has_push_consumers().then_some(interest_at);
-    let all = [stream.expires_at(), stream.consumers_at(), interest];
+    let all = [
+        stream.expires_at(),
+        stream.consumers_at(),
+        stream.origins_at(),
+        interest,
+    ];
     all.into_iter().flatten().min().unwrap_or(NEVER)
 }
 

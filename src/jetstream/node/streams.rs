@@ -35,11 +35,12 @@ impl Node {
         at.is_some_and(|at| self.streams[at].is_changing())
     }
 
-    pub(super) fn stream_delete(
+    pub(super) fn stream_delete<O: Out>(
         &mut self,
         account: &Arc<Account>,
         name: &str,
         request: Request,
+        (now, out): (Timestamp, &mut O),
     ) -> Reaction {
         if !request.is_empty() {
             return self.reply::<StreamDeleteBody>(Err(ApiError::NotEmptyRequest));
@@ -50,15 +51,21 @@ impl Node {
         let Some(at) = self.find(account.number, name) else {
             return self.reply::<StreamDeleteBody>(Err(ApiError::StreamNotFound));
         };
+        let mut steps = Vec::new();
         if let Phase::Open {
-            listening, change, ..
+            stream,
+            listening,
+            change,
+            ..
         } = &mut self.streams[at].phase
         {
             for slot in listening.drain(..) {
                 self.listeners.leave(slot);
             }
+            stream.end_origins(&mut steps);
             *change = Change::Removal(request);
         }
+        self.do_steps(at, steps, now, out);
         self.go_on_removing(at);
         Reaction::None
     }

@@ -400,7 +400,8 @@ impl Stream {
         let start = Start::find(&settings, &mut view, one_per_subject)?;
         let kept = crate::jetstream::kept::encode(&config, created);
         let policy = settings.ack.stored();
-        let id = match config.mem_storage {
+        // Who is there for a mirror or source asks for another one after a start.
+        let id = match config.mem_storage || config.direct {
             true => {
                 let store = &mut self.store;
                 store.create_unrecorded_consumer(&config.name, &kept, policy, start.after)
@@ -449,6 +450,7 @@ impl Stream {
         let found: Vec<_> = self
             .store
             .consumers()
+            .filter(|(_, consumer)| !super::origins::is_cell(consumer.name()))
             .map(|(id, consumer)| (id, consumer.config().to_vec()))
             .collect();
         for (id, kept) in found {

@@ -6,8 +6,10 @@
 
 mod advisory;
 mod consumers;
+mod copied;
 mod dedupe;
 mod headers;
+mod origins;
 mod publish;
 mod read;
 mod settings;
@@ -15,6 +17,7 @@ mod waiting;
 
 use self::consumers::Consumers;
 use self::dedupe::Dedupe;
+use self::origins::Origins;
 use self::waiting::{Answer, Waiting};
 use crate::accounts::Account;
 use crate::base::clock::Mono;
@@ -69,6 +72,8 @@ pub struct Stream {
     /// When messages are to be looked for whose time is over.
     expire_at: Option<Timestamp>,
     consumers: Consumers,
+    /// The links to streams that messages come from.
+    origins: Option<Box<Origins>>,
     /// The first message that consumers know of, and whether some were purged since.
     first: StreamSeq,
     purged: bool,
@@ -145,9 +150,9 @@ impl Stream {
         ack_head.extend_from_slice(b"{\"stream\":");
         ack_head.extend(crate::json::compact(&config.name));
         ack_head.push(b',');
-        if let Some(domain) = domain {
+        if let Some(domain) = &domain {
             ack_head.extend_from_slice(b"\"domain\":");
-            ack_head.extend(crate::json::compact(&domain));
+            ack_head.extend(crate::json::compact(domain));
             ack_head.push(b',');
         }
         let visible = store.visible();
@@ -169,6 +174,7 @@ impl Stream {
             purging: Vec::new(),
             expire_at: None,
             consumers: Consumers::new(seed.rotate_left(7)),
+            origins: None,
             first: store.state().first,
             purged: false,
             rng: Rng::new(seed),
@@ -181,6 +187,7 @@ impl Stream {
         };
         stream.adapt();
         stream.open_consumers(now);
+        stream.open_origins(domain, now);
         stream
     }
 
@@ -245,6 +252,7 @@ impl Stream {
     pub fn commit<O: Out>(&mut self, now: Timestamp, out: &mut O) {
         self.trim_consumers(now, out);
         self.keep_events();
+        self.keep_positions(false);
         self.dirty = false;
         if let Err(error) = self.store.commit() {
             self.fail(&error, out);
@@ -299,6 +307,19 @@ impl Stream {
                     &body[..]
                 }
                 Answer::Body => due.body,
+                Answer::Status => {
+                    out.send(&self.account, &Outgoing::status(due.to, due.body));
+                    continue;
+                }
+                Answer::Told(headers) => {
+                    let (headers, payload) = due.body.split_at(headers as usize);
+                    let message = Outgoing {
+                        headers,
+                        ..Outgoing::plain(due.to, payload)
+                    };
+                    out.send(system.unwrap_or(account), &message);
+                    continue;
+                }
                 Answer::Api => {
                     account = system.unwrap_or(account);
                     due.body
@@ -316,6 +337,19 @@ impl Stream {
         self.waiting.push(after, to, body, Answer::Api);
     }
 
+    /// Answers a request of the API with headers when all that was done so far is stored.
+    pub fn tell_when_stored(&mut self, to: &[u8], headers: &[u8], body: &[u8]) {
+        let after = self.store.log().last_index();
+        let len = u32::try_from(headers.len()).expect("these headers are short");
+        let all = [headers, body].concat();
+        self.waiting.push(after, to, &all, Answer::Told(len));
+    }
+
+    /// What tells this stream from others that have had its name.
+    pub fn identity(&self) -> String {
+        crate::jetstream::api::stream_check::short_hash(&self.created.to_string())
+    }
+
     /// Tells all who wait that nothing is stored any more.
     fn fail<O: Out>(&mut self, error: &LogError, out: &mut O) {
         if self.waiting.is_empty() {
@@ -331,6 +365,9 @@ impl Stream {
         self.settle(None, out);
         while let Some(due) = self.waiting.pop(LogIndex(u64::MAX)) {
             debug_assert!(stored < LogIndex(u64::MAX));
+            if due.kind == Answer::Status {
+                continue;
+            }
             out.send(&account, &Outgoing::plain(due.to, &refusal));
         }
         self.waiting.tidy();
@@ -356,6 +393,7 @@ impl Stream {
     /// What the store has to say.
     pub fn purge(&mut self, purge: &Purge, to: &[u8]) -> Result<(), LogError> {
         let messages = self.store.state().messages;
+        self.keep_positions(true);
         self.store.purge(purge)?;
         self.dirty = true;
         self.purging.push(PurgeAnswer {
@@ -388,6 +426,7 @@ impl Stream {
     /// What the store has to say.
     pub fn delete(&mut self, sequence: StreamSeq) -> Result<bool, LogError> {
         self.dirty = true;
+        self.keep_positions(true);
         Ok(self.store.delete(sequence)?.is_some())
     }
 
@@ -432,6 +471,7 @@ impl Stream {
     /// # Errors
     /// If the disk fails.
     pub fn close(&mut self) -> Result<(), LogError> {
+        self.keep_positions(true);
         self.store.close()
     }
 }

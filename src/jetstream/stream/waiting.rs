@@ -36,6 +36,11 @@ pub(super) enum Answer {
     Body,
     /// The body, as an answer of the API.
     Api,
+    /// The body, which is headers or nothing, in the account of the stream; to be left out if nothing
+    /// is stored any more.
+    Status,
+    /// The body, as an answer of the API that begins with so many bytes of headers.
+    Told(u32),
 }
 
 /// An answer whose time has come.
