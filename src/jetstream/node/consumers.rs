@@ -46,7 +46,8 @@ impl<O: Out> Consumers for Others<'_, O> {
 
     fn count(&self) -> usize {
         let all = self.stream.consumer_configs();
-        all.filter(|(_, config)| !config.direct).count()
+        all.filter(|(_, config)| !config.direct && !config.sourcing)
+            .count()
     }
 
     fn is_taken(&self, filter: &str, except: &str) -> bool {
@@ -57,6 +58,7 @@ impl<O: Out> Consumers for Others<'_, O> {
             };
             name != except
                 && !config.direct
+                && !config.sourcing
                 && match config.filter_subjects.is_empty() {
                     true => overlaps(&config.filter_subject),
                     false => config.filter_subjects.iter().any(|own| overlaps(own)),

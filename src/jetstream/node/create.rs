@@ -353,13 +353,13 @@ impl Node {
         });
         match result {
             Ok(()) => {
+                let mut steps = Vec::new();
+                stream.renew_origins(now, &mut steps);
                 let config = stream.config.clone();
                 let domain = self.identity.options.domain.clone().unwrap_or_default();
                 let info = shown_info(stream, now, &domain);
                 let body = StreamUpdateBody { info: Some(info) };
                 stream.answer_when_stored(&request.reply, &Response::ok(body).encode());
-                let mut steps = Vec::new();
-                stream.renew_origins(now, &mut steps);
                 if config.mirror.is_none() {
                     self.mirrors.remove(&at);
                 }

@@ -79,7 +79,9 @@ impl Node {
             match step {
                 Step::Listen(ear, subject) => {
                     let listener = Listener::Link { at, link, ear };
-                    let listening = self.listeners.listen(&account, subject.as_bytes(), listener);
+                    let listening = self
+                        .listeners
+                        .listen(&account, subject.as_bytes(), listener);
                     if let Some(before) = stream.set_ear(link, ear, listening) {
                         self.listeners.leave(before);
                     }

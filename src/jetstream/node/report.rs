@@ -70,7 +70,7 @@ impl Node {
         }
         sums.streams += 1;
         sums.messages += state.messages;
-        sums.consumers += stream.consumer_names().count() as u64;
+        sums.consumers += stream.consumer_count() as u64;
     }
 
     fn stream_report<O: Out>(

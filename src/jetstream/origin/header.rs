@@ -178,7 +178,11 @@ mod tests {
         let want = "NATS/1.0\r\nA: 1\r\nNats-Stream-Source: O 1 > > o\r\n\r\n";
         assert_eq!(String::from_utf8(out).unwrap(), want);
         let mut out = Vec::new();
-        copy(b"NATS/1.0\r\nNats-Expected-Stream: O\r\n\r\n", None, &mut out);
+        copy(
+            b"NATS/1.0\r\nNats-Expected-Stream: O\r\n\r\n",
+            None,
+            &mut out,
+        );
         copy(b"", None, &mut out);
         assert!(out.is_empty());
     }

@@ -338,9 +338,8 @@ impl Link {
                 return;
             }
         }
-        let error = error.unwrap_or_else(|| {
-            self.setup_failed("invalid consumer create response".to_owned())
-        });
+        let error = error
+            .unwrap_or_else(|| self.setup_failed("invalid consumer create response".to_owned()));
         self.fail(Some(error), now, rng, steps);
     }
 

@@ -2,8 +2,8 @@
 
 use crate::jetstream::api::request::ConsumerCreateRequest;
 use crate::jetstream::api::stream_check::short_hash;
-use crate::jetstream::api::subjects::{PREFIX, REQUIRED_LEVEL};
 use crate::jetstream::api::stream_config::StreamSource;
+use crate::jetstream::api::subjects::{PREFIX, REQUIRED_LEVEL};
 use crate::jetstream::api::{AckPolicy, ApiError, ConsumerConfig, DeliverPolicy, headers};
 use crate::json::{Nanos, Time};
 use std::fmt::Write;
@@ -417,18 +417,9 @@ mod tests {
         let asked = wanted(Kind::Mirror, &other, Start::First).reset();
         assert_eq!(asked.subject, "ACC.API.CONSUMER.RESET.O.N");
         assert!(asked.headers.is_empty() && asked.body.is_empty());
-        assert_eq!(
-            deliver_subject(&other, Kind::Source, "x1"),
-            "deliver.S.x1"
-        );
-        assert_eq!(
-            deletion(&other, "N").subject,
-            "ACC.API.CONSUMER.DELETE.O.N"
-        );
-        assert_eq!(
-            deliver_subject(&source(""), Kind::Mirror, "x1"),
-            "$JS.M.x1"
-        );
+        assert_eq!(deliver_subject(&other, Kind::Source, "x1"), "deliver.S.x1");
+        assert_eq!(deletion(&other, "N").subject, "ACC.API.CONSUMER.DELETE.O.N");
+        assert_eq!(deliver_subject(&source(""), Kind::Mirror, "x1"), "$JS.M.x1");
     }
 
     #[test]
@@ -460,9 +451,8 @@ mod tests {
             delivered: 7,
         };
         assert_eq!(made, Ok(want));
-        let refused = answer(
-            br#"{"error":{"code":404,"err_code":10059,"description":"stream not found"}}"#,
-        );
+        let refused =
+            answer(br#"{"error":{"code":404,"err_code":10059,"description":"stream not found"}}"#);
         let error = refused.unwrap_err().unwrap();
         assert_eq!(error.err_code(), 10059);
         for wrong in ["", "{}", r#"{"name":"x"}"#, "[1]"] {

@@ -325,6 +325,12 @@ impl Stream {
         self.consumers.names.iter().map(|(name, at)| (&**name, *at))
     }
 
+    /// How many consumers there are, without those that are there for mirrors and sources only.
+    pub fn consumer_count(&self) -> usize {
+        let all = self.consumer_configs();
+        all.filter(|(_, config)| !config.direct).count()
+    }
+
     /// The configurations of all consumers.
     pub fn consumer_configs(&self) -> impl Iterator<Item = (&str, &ConsumerConfig)> {
         let consumers = &self.consumers;

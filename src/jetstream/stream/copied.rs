@@ -142,7 +142,8 @@ impl Stream {
             timestamp: time,
             ttl_s,
         };
-        let (sequence, _): (StreamSeq, _) = self.store.append(&new).map_err(|e| store_failed(&e))?;
+        let (sequence, _): (StreamSeq, _) =
+            self.store.append(&new).map_err(|e| store_failed(&e))?;
         if ttl_s != 0 && self.expire_at.is_none() {
             self.expire_at = Some(Timestamp(0));
         }
