@@ -426,7 +426,7 @@ fn identity(incarnation: u64) -> String {
 
 fn seeds() -> u64 {
     let asked = std::env::var("ORIGIN_SEEDS").ok();
-    asked.and_then(|n| n.parse().ok()).unwrap_or(30)
+    asked.and_then(|n| n.parse().ok()).unwrap_or(100)
 }
 
 fn simulate(seed: u64, kind: Kind) {
