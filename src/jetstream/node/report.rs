@@ -92,7 +92,7 @@ impl Node {
             consumers: Vec::new(),
         };
         if consumers {
-            let places: Vec<usize> = stream.consumer_names().map(|(_, place)| place).collect();
+            let places: Vec<_> = stream.consumer_names().map(|(_, place)| place).collect();
             for place in places {
                 report.consumers.extend(stream.told(place, now, out));
             }

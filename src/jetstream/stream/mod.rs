@@ -13,7 +13,12 @@ mod origins;
 mod publish;
 mod read;
 mod settings;
+mod turns;
+mod view;
 mod waiting;
+
+#[cfg(test)]
+mod tests;
 
 use self::consumers::Consumers;
 use self::dedupe::Dedupe;
@@ -37,6 +42,7 @@ use std::time::Duration;
 pub use self::consumers::ConsumerFault;
 pub use self::publish::Incoming;
 pub use self::read::{GetError, Got, Locator};
+pub use crate::jetstream::consumer::Slot as ConsumerSlot;
 
 /// Messages that are looked at in one turn where there is much to do.
 const WORK: usize = 2048;
@@ -74,9 +80,10 @@ pub struct Stream {
     consumers: Consumers,
     /// The links to streams that messages come from.
     origins: Option<Box<Origins>>,
-    /// The first message that consumers know of, and whether some were purged since.
-    first: StreamSeq,
+    /// Whether messages were purged that consumers do not know of.
     purged: bool,
+    /// What is to be brought into memory.
+    warm: Vec<Job>,
     rng: Rng,
     body: Vec<u8>,
     subject: Vec<u8>,
@@ -175,8 +182,8 @@ impl Stream {
             expire_at: None,
             consumers: Consumers::new(seed.rotate_left(7)),
             origins: None,
-            first: store.state().first,
             purged: false,
+            warm: Vec::new(),
             rng: Rng::new(seed),
             body: Vec::new(),
             subject: Vec::new(),
@@ -250,7 +257,7 @@ impl Stream {
 
     /// Writes what came. What cannot be written is told to those who wait for it.
     pub fn commit<O: Out>(&mut self, now: Timestamp, out: &mut O) {
-        self.trim_consumers(now, out);
+        self.tell_gone(now, out);
         self.keep_events();
         self.keep_positions(false);
         self.dirty = false;
@@ -261,7 +268,10 @@ impl Stream {
 
     /// A job that is to be run, if there is one.
     pub fn poll_job(&mut self, now: Mono) -> Option<Job> {
-        let job = self.store.poll_job(now)?;
+        let job = match self.warm.pop() {
+            Some(job) => job,
+            None => self.store.poll_job(now)?,
+        };
         self.jobs += 1;
         Some(job)
     }
@@ -269,8 +279,12 @@ impl Stream {
     /// Takes the outcome of a job.
     pub fn handle_done<O: Out>(&mut self, done: JobDone, out: &mut O) {
         self.jobs -= 1;
+        let is_warm = matches!(done, JobDone::Warm(_));
         if let Err(error) = self.store.handle_done(done) {
             log::error!("Stream {}: {error}", self.label());
+        }
+        if is_warm {
+            self.wake_cold();
         }
         if let Some(reason) = self.store.log().failure().cloned() {
             self.fail(&LogError::ReadOnly(reason), out);

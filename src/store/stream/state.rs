@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::TTL_NEVER;
 use super::consumers::Consumers;
+use super::gone::Gone;
 use super::orders::{Limits, Purge};
 use super::purge::Purging;
 use crate::store::error::LogError;
@@ -65,6 +66,8 @@ pub(super) struct State {
     /// Those that are not done yet.
     pub(super) purges: VecDeque<Purging>,
     pub(super) consumers: Consumers,
+    /// Messages that were removed and not told of; no part of what is kept.
+    pub(super) gone: Gone,
 }
 
 /// What there is to be told of a stream.
@@ -116,6 +119,7 @@ impl State {
             sweep: None,
             purges: VecDeque::new(),
             consumers: Consumers::default(),
+            gone: Gone::default(),
         }
     }
 
@@ -276,6 +280,7 @@ impl State {
             self.lost.insert(sequence);
             self.messages = self.messages.saturating_sub(1);
             self.drop_sequence(sequence);
+            self.gone.miss();
             let has_room = self.found_lost.len() < FOUND_MAX;
             match self.found_lost.last_mut() {
                 Some((_, last)) if last.next() == sequence => *last = sequence,
@@ -295,6 +300,7 @@ impl State {
             Ok(stored) => stored,
             Err(LogError::Io(_)) => {
                 self.unread.insert(sequence);
+                self.gone.miss();
                 self.messages = self.messages.saturating_sub(1);
                 self.drop_sequence(sequence);
                 return;
@@ -306,6 +312,7 @@ impl State {
         };
         let record = &stored.record;
         let _ = self.subjects.remove(record.subject, sequence);
+        self.gone.add(sequence, record.subject);
         self.messages = self.messages.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(size(record));
         self.drop_sequence(sequence);
