@@ -125,6 +125,9 @@ impl Stream {
         let may_roll = self.config.allow_rollup_hdrs && !self.config.deny_purge;
         let rolls: Option<Rollup> = rolls.filter(|_| may_roll);
         self.check_room(message, subject, rolls)?;
+        if rolls.is_some() && self.store.has_work() && self.store.work(super::WORK) {
+            return Err(ApiError::InsufficientResources);
+        }
         let ttl_s = match self.config.allow_msg_ttl {
             true => asked.ttl.map(ttl).transpose()?.unwrap_or(0),
             false => 0,
