@@ -27,6 +27,9 @@ pub(super) enum Listener {
         link: u32,
         ear: Ear,
     },
+    /// Answers to the chunks of this backup, and chunks for this restore.
+    Backup(usize),
+    Restore(usize),
 }
 
 /// All listeners of a node.
