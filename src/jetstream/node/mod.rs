@@ -13,17 +13,21 @@ mod deadlines;
 mod decode;
 mod direct;
 mod events;
+mod faults;
 mod info;
 mod listeners;
 mod report;
 mod requests;
+mod scrub;
 mod streams;
 mod tasks;
 mod tenants;
 
 use self::deadlines::Deadlines;
+use self::faults::{Reopening, Trouble};
 use self::listeners::{Listener, Listeners};
 use self::requests::Request;
+use self::scrub::Scrubbing;
 use self::tenants::Tenants;
 use super::api::limits::ServerStorage;
 use super::out::Out;
@@ -36,7 +40,7 @@ use crate::options::jetstream::{JetStreamOptions, Sync};
 use crate::store::crypt::Keys;
 use crate::store::directory::StoreDir;
 use crate::store::disk::Disk;
-use crate::store::file::{Handles, LogOptions, SyncMode};
+use crate::store::file::{Cold, Handles, LogOptions, SyncMode};
 use crate::store::meta::Meta;
 use crate::store::types::Timestamp;
 use slab::Slab;
@@ -96,6 +100,12 @@ pub struct Node {
     /// Streams with consumers that are sent messages without asking.
     pushing: BTreeSet<usize>,
     deadlines: Deadlines,
+    /// Streams whose disk has failed.
+    troubled: BTreeMap<usize, Trouble>,
+    /// Streams that could not be opened at the start.
+    unrecovered: Vec<super::report::Unwell>,
+    /// The look at all that is stored for damage.
+    scrubbing: Scrubbing,
     /// Tasks to be run, in their order.
     tasks: Vec<Task>,
     figures: Figures,
@@ -129,6 +139,8 @@ enum Phase {
         listening: Vec<u32>,
         change: Change,
     },
+    /// Its disk has failed, and it is being opened again.
+    Reopening(Box<Reopening>),
     /// It is being removed.
     Removing(Request),
 }
@@ -184,6 +196,9 @@ impl Node {
             interest_at: Timestamp(0),
             pushing: BTreeSet::new(),
             deadlines: Deadlines::default(),
+            troubled: BTreeMap::new(),
+            unrecovered: Vec::new(),
+            scrubbing: Scrubbing::default(),
             tasks: Vec::new(),
             figures: Figures::default(),
             rng: Rng::new(seed),
@@ -217,7 +232,7 @@ impl Node {
                     ..
                 }) = self.streams.get_mut(at)
                 else {
-                    return;
+                    return self.refuse_offline(at, message, out);
                 };
                 let was_dirty = stream.is_dirty();
                 stream.publish(message, now, out);
@@ -260,7 +275,9 @@ impl Node {
         }
         self.serve(now, out);
         self.commit(now, out);
+        self.reopen(now, out);
         self.poll_jobs(mono);
+        self.scrub(mono);
         !self.requests.is_empty() || !self.working.is_empty() || !self.serving.is_empty()
     }
 
@@ -307,7 +324,8 @@ impl Node {
     /// other one.
     pub fn next_turn(&self, now: Timestamp, mono: Mono) -> Option<Mono> {
         let interest = (!self.pushing.is_empty()).then_some(self.interest_at);
-        let due = self.deadlines.first().into_iter().chain(interest).min();
+        let due = [self.deadlines.first(), interest, self.reopens_at()];
+        let due = due.into_iter().flatten().min();
         let wall = due.map(|due| {
             let left = due.0.saturating_sub(now.0);
             mono + std::time::Duration::from_nanos(left)
@@ -316,7 +334,7 @@ impl Node {
             Sync::Interval(interval) if !self.syncing.is_empty() => Some(mono + interval),
             _ => None,
         };
-        [wall, lazy].into_iter().flatten().min()
+        [wall, lazy, self.scrubs_at()].into_iter().flatten().min()
     }
 
     /// Lets streams do what they have to do as time has passed.
@@ -381,6 +399,7 @@ impl Node {
             }
             self.syncing.insert(at);
             self.note_deadline(at);
+            self.check_health(at, now);
         }
         self.dirty = dirty;
     }
@@ -416,12 +435,13 @@ impl Node {
             TaskDone::Job { slot, done } => {
                 let system = self.system.clone();
                 if let Some(stream) = self.open_stream(slot) {
-                    stream.handle_done(done, out);
+                    stream.handle_done(done);
                     stream.settle(system.as_ref(), out);
                     if stream.has_ready_consumers() {
                         self.serving.insert(slot);
                     }
                     self.syncing.insert(slot);
+                    self.check_health(slot, now);
                     self.go_on_removing(slot);
                 }
             }
@@ -429,6 +449,7 @@ impl Node {
             TaskDone::Updated { slot, meta, result } => {
                 self.handle_updated(slot, meta, result, now, out);
             }
+            TaskDone::Reopened { slot, result } => self.handle_reopened(slot, result, now, out),
             TaskDone::Removed { slot, result } => self.handle_removed(slot, result, now, out),
             TaskDone::Cleaned(Err(error)) => log::warn!("Files of a removed stream stay: {error}"),
             TaskDone::Cleaned(Ok(())) => {}
@@ -443,7 +464,7 @@ impl Node {
     fn open_stream(&mut self, at: usize) -> Option<&mut Stream> {
         match &mut self.streams.get_mut(at)?.phase {
             Phase::Open { stream, .. } => Some(stream),
-            Phase::Creating(..) | Phase::Removing(_) => None,
+            Phase::Creating(..) | Phase::Reopening(_) | Phase::Removing(_) => None,
         }
     }
 
@@ -483,6 +504,7 @@ fn log_options(identity: &Identity, place: &Place) -> LogOptions {
     };
     LogOptions {
         sync,
+        cold: Cold::Tell,
         ..LogOptions::new(place.handles.clone())
     }
 }
@@ -491,7 +513,7 @@ impl Slot {
     fn stream(&self) -> Option<&Stream> {
         match &self.phase {
             Phase::Open { stream, .. } => Some(stream),
-            Phase::Creating(..) | Phase::Removing(_) => None,
+            Phase::Creating(..) | Phase::Reopening(_) | Phase::Removing(_) => None,
         }
     }
 

@@ -11,7 +11,7 @@ use crate::store::file::{Compression, LogOptions};
 use crate::store::memory::MemoryDisk;
 use crate::store::meta::Meta;
 use crate::store::stream::{Job, JobDone, Opened, StoreOptions, StreamStore};
-use crate::store::types::StreamSeq;
+use crate::store::types::{LogIndex, StreamSeq};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,6 +33,18 @@ pub enum Task {
         meta: Box<Meta>,
         disk: Arc<dyn Disk>,
         dir: PathBuf,
+    },
+    Reopen {
+        slot: usize,
+        /// What there was before, to be closed.
+        store: Option<Box<StreamStore>>,
+        meta: Box<Meta>,
+        config: Box<StreamConfig>,
+        place: Place,
+        dir: PathBuf,
+        /// The last record that is surely on the disk.
+        durable: LogIndex,
+        log: LogOptions,
     },
     Remove {
         slot: usize,
@@ -65,6 +77,10 @@ pub enum TaskDone {
         slot: usize,
         meta: Box<Meta>,
         result: Result<(), LogError>,
+    },
+    Reopened {
+        slot: usize,
+        result: Result<Box<Opening>, LogError>,
     },
     Removed {
         slot: usize,
@@ -103,6 +119,27 @@ impl Task {
                 };
                 TaskDone::Updated { slot, meta, result }
             }
+            Task::Reopen {
+                slot,
+                store,
+                meta,
+                config,
+                place,
+                dir,
+                durable,
+                log,
+            } => {
+                // Its files are locked as long as it is there.
+                drop(store);
+                let (disk, durable) = (place.disk.clone(), Some(durable));
+                let opened = open((disk, &dir), &meta, &config, log, durable);
+                let opened = opened.and_then(|(mut store, _)| store.sync().map(|()| store));
+                let result = opened.map(|store| {
+                    let meta = *meta;
+                    Box::new(Opening { store, meta, dir })
+                });
+                TaskDone::Reopened { slot, result }
+            }
             Task::Remove {
                 slot,
                 stream,
@@ -137,7 +174,7 @@ fn create(
         ),
         StorageType::Memory => (Arc::new(MemoryDisk::new()), PathBuf::from("/")),
     };
-    let opened = open(disk, &dir, &meta, config, log);
+    let opened = open((disk, &dir), &meta, config, log, None);
     let (mut store, _) = match opened {
         Ok(opened) => opened,
         Err(error) => {
@@ -157,11 +194,11 @@ fn create(
 }
 
 fn open(
-    disk: Arc<dyn Disk>,
-    dir: &Path,
+    (disk, dir): (Arc<dyn Disk>, &Path),
     meta: &Meta,
     config: &StreamConfig,
     log: LogOptions,
+    durable: Option<LogIndex>,
 ) -> Result<(StreamStore, Opened), LogError> {
     let compression = match config.compression {
         StoreCompression::None => Compression::None,
@@ -176,7 +213,7 @@ fn open(
         log,
         limits: limits(config),
     };
-    StreamStore::open(disk, dir, meta.id, &options, None, &mut |_| {})
+    StreamStore::open(disk, dir, meta.id, &options, durable, &mut |_| {})
 }
 
 /// A stream that was found in the store's directory.
@@ -200,8 +237,8 @@ pub fn recover(
 ) -> Result<Recovered, String> {
     let (config, created) = crate::jetstream::kept::decode::<StreamConfig>(&meta.config)?;
     let log = log_options(identity, place);
-    let (store, opened) =
-        open(place.disk.clone(), dir, &meta, &config, log).map_err(|e| e.to_string())?;
+    let opened = open((place.disk.clone(), dir), &meta, &config, log, None);
+    let (store, opened) = opened.map_err(|e| e.to_string())?;
     Ok(Recovered {
         account: meta.account.clone(),
         config,
