@@ -255,7 +255,7 @@ impl Node {
         request: Request,
         _now: Timestamp,
     ) -> Reaction {
-        if self.is_changing(account, name) {
+        if self.is_changing(account, name) || self.is_working(account, name) {
             return Reaction::Later(request);
         }
         match self.begin_update(account, name, request) {

@@ -65,13 +65,22 @@ impl Node {
         Reaction::None
     }
 
+    /// Whether a request has to wait for a purge, or for messages to go for a new limit.
+    pub(super) fn is_working(&mut self, account: &Account, name: &str) -> bool {
+        let named = self.named(account, name);
+        named.is_ok_and(|(_, stream)| stream.has_work())
+    }
+
     pub(super) fn stream_purge(
         &mut self,
         account: &Arc<Account>,
         name: &str,
-        request: &Request,
+        request: Request,
     ) -> Reaction {
-        let result = self.purge(account, name, request);
+        if self.is_working(account, name) {
+            return Reaction::Later(request);
+        }
+        let result = self.purge(account, name, &request);
         match result {
             // It is answered when it is done.
             Ok(()) => Reaction::None,

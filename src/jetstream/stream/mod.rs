@@ -222,6 +222,8 @@ impl Stream {
     pub fn update(&mut self, config: StreamConfig) -> Result<(), LogError> {
         let limits = limits(&config);
         if limits != self::limits(&self.config) {
+            // Requests wait for what is under way, so that this is what came since.
+            while self.store.has_work() && self.store.work(WORK) {}
             self.store.set_limits(&limits)?;
             self.dirty = true;
         }

@@ -168,7 +168,7 @@ impl State {
     /// Makes the change that a record tells. Records that make no sense change nothing: their
     /// checksum was right, so they were written like that.
     pub(super) fn apply(&mut self, record: &Record<'_>, log: &mut Log, buffer: &mut ReadBuffer) {
-        if !matches!(record.kind, Kind::Message | Kind::Skip | Kind::Consumer) {
+        if self.settles(record) {
             self.settle(log, buffer);
         }
         match record.kind {
@@ -200,6 +200,19 @@ impl State {
             Kind::Skip => self.catch_up(record.sequence),
             Kind::Consumer => self.consumers.apply(record),
             Kind::Noop | Kind::Membership => {}
+        }
+    }
+
+    /// Whether all work is to be done before the change of a record is made.
+    pub(super) fn settles(&self, record: &Record<'_>) -> bool {
+        match record.kind {
+            Kind::Message | Kind::Skip | Kind::Consumer => false,
+            // It makes an end of all work.
+            Kind::Purge => {
+                let purge = Purge::decode(&mut Reader::new(record.payload));
+                !purge.is_ok_and(|purge| self.is_everything(&purge))
+            }
+            _ => self.deferring,
         }
     }
 
