@@ -153,7 +153,7 @@ impl Node {
                 };
                 (None, reopening)
             }
-            Phase::Creating(..) | Phase::Removing(_) => return,
+            Phase::Creating(..) | Phase::Restoring(_) | Phase::Removing(_) => return,
         };
         if let Some(trouble) = self.troubled.get_mut(&at) {
             trouble.at = None;

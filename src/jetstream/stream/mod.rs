@@ -11,6 +11,7 @@ mod headers;
 mod health;
 mod publish;
 mod read;
+mod saved;
 mod settings;
 mod turns;
 mod view;
@@ -38,6 +39,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::consumers::ConsumerFault;
+pub(in crate::jetstream) use self::headers::ttl_of;
 pub use self::health::{Remains, Unrecorded};
 pub use self::publish::Incoming;
 pub use self::read::{GetError, Got, Locator};
@@ -341,6 +343,12 @@ impl Stream {
     pub fn answer_when_stored(&mut self, to: &[u8], body: &[u8]) {
         let after = self.store.log().last_index();
         self.waiting.push(after, to, body, Answer::Api);
+    }
+
+    /// The same for somebody who asks in the account of the stream.
+    pub fn answer_in_account_when_stored(&mut self, to: &[u8], body: &[u8]) {
+        let after = self.store.log().last_index();
+        self.waiting.push(after, to, body, Answer::Body);
     }
 
     /// Nothing that waits will be stored any more: [`Stream::settle`] tells those who want to know.
