@@ -259,7 +259,7 @@ impl Node {
         ServerLimits {
             max_ack_pending: options.max_ack_pending.map_or(0, i64::from),
             max_request_batch: options.max_request_batch.map_or(0, i64::from),
-            default_max_consumers: 0,
+            default_max_consumers: options.default_max_consumers.map_or(-1, i64::from),
         }
     }
 
@@ -495,16 +495,10 @@ impl Node {
             reset_seq: sequence.0,
         });
         let body = Response::from(body).encode();
-        let asks = headers::value(message.headers, headers::STREAM_IDENTITY).is_some();
-        let block = match asks {
-            true => identity_block(&stream.identity()),
-            false => vec![],
-        };
-        let answer = Outgoing {
-            headers: &block,
-            ..Outgoing::plain(reply, &body)
-        };
-        out.send(&stream.account, &answer);
+        match headers::value(message.headers, headers::STREAM_IDENTITY) {
+            Some(_) => stream.tell_when_kept(reply, &identity_block(&stream.identity()), &body),
+            None => stream.answer_when_kept(reply, &body),
+        }
         self.dirty.push(at);
         self.serving.insert(at);
     }

@@ -9,6 +9,7 @@ mod consumers;
 mod copied;
 mod dedupe;
 mod headers;
+mod health;
 mod origins;
 mod publish;
 mod read;
@@ -28,7 +29,7 @@ use self::waiting::{Answer, Waiting};
 use crate::accounts::Account;
 use crate::base::clock::Mono;
 use crate::base::rng::Rng;
-use crate::jetstream::api::{DiscardPolicy, StreamConfig};
+use crate::jetstream::api::{ApiError, DiscardPolicy, StreamConfig};
 use crate::jetstream::out::{Out, Outgoing};
 use crate::json::Time;
 use crate::store::error::LogError;
@@ -42,6 +43,7 @@ use std::time::Duration;
 
 pub use self::consumers::ConsumerFault;
 pub(in crate::jetstream) use self::headers::ttl_of;
+pub use self::health::{Remains, Unrecorded};
 pub use self::publish::Incoming;
 pub use self::read::{GetError, Got, Locator};
 pub use crate::jetstream::consumer::Slot as ConsumerSlot;
@@ -86,6 +88,9 @@ pub struct Stream {
     purged: bool,
     /// What is to be brought into memory.
     warm: Vec<Job>,
+    scrubbing: bool,
+    /// Why what waits will not be stored, if so.
+    refuses: Option<String>,
     rng: Rng,
     body: Vec<u8>,
     subject: Vec<u8>,
@@ -186,6 +191,8 @@ impl Stream {
             origins: None,
             purged: false,
             warm: Vec::new(),
+            scrubbing: false,
+            refuses: None,
             rng: Rng::new(seed),
             body: Vec::new(),
             subject: Vec::new(),
@@ -266,7 +273,7 @@ impl Stream {
         self.keep_positions(false);
         self.dirty = false;
         if let Err(error) = self.store.commit() {
-            self.fail(&error, out);
+            self.fail(&error);
         }
     }
 
@@ -281,9 +288,10 @@ impl Stream {
     }
 
     /// Takes the outcome of a job.
-    pub fn handle_done<O: Out>(&mut self, done: JobDone, out: &mut O) {
+    pub fn handle_done(&mut self, done: JobDone) {
         self.jobs -= 1;
         let is_warm = matches!(done, JobDone::Warm(_));
+        self.scrubbing &= !matches!(done, JobDone::Scrub(_));
         if let Err(error) = self.store.handle_done(done) {
             log::error!("Stream {}: {error}", self.label());
         }
@@ -291,7 +299,7 @@ impl Stream {
             self.wake_cold();
         }
         if let Some(reason) = self.store.log().failure().cloned() {
-            self.fail(&LogError::ReadOnly(reason), out);
+            self.fail(&LogError::ReadOnly(reason));
         }
     }
 
@@ -329,13 +337,17 @@ impl Stream {
                     out.send(&self.account, &Outgoing::status(due.to, due.body));
                     continue;
                 }
-                Answer::Told(headers) => {
+                Answer::Told { headers, by_api } => {
                     let (headers, payload) = due.body.split_at(headers as usize);
+                    let account = match by_api {
+                        true => system.unwrap_or(account),
+                        false => account,
+                    };
                     let message = Outgoing {
                         headers,
                         ..Outgoing::plain(due.to, payload)
                     };
-                    out.send(system.unwrap_or(account), &message);
+                    out.send(account, &message);
                     continue;
                 }
                 Answer::Api => {
@@ -346,6 +358,9 @@ impl Stream {
             out.send(account, &Outgoing::plain(due.to, payload));
         }
         self.body = body;
+        if let Some(text) = self.refuses.take() {
+            self.refuse_waiting(&text, system, out);
+        }
         self.waiting.tidy();
     }
 
@@ -357,10 +372,23 @@ impl Stream {
 
     /// Answers a request of the API with headers when all that was done so far is stored.
     pub fn tell_when_stored(&mut self, to: &[u8], headers: &[u8], body: &[u8]) {
+        self.answer_with(to, headers, body, true);
+    }
+
+    /// Answers with headers, in the account of the stream, when all that consumers have recorded is
+    /// stored.
+    pub fn tell_when_kept(&mut self, to: &[u8], headers: &[u8], body: &[u8]) {
+        self.keep_events();
+        self.dirty = true;
+        self.answer_with(to, headers, body, false);
+    }
+
+    fn answer_with(&mut self, to: &[u8], headers: &[u8], body: &[u8], by_api: bool) {
         let after = self.store.log().last_index();
-        let len = u32::try_from(headers.len()).expect("these headers are short");
         let all = [headers, body].concat();
-        self.waiting.push(after, to, &all, Answer::Told(len));
+        let headers = u32::try_from(headers.len()).expect("these headers are short");
+        self.waiting
+            .push(after, to, &all, Answer::Told { headers, by_api });
     }
 
     /// What tells this stream from others that have had its name.
@@ -374,27 +402,34 @@ impl Stream {
         self.waiting.push(after, to, body, Answer::Body);
     }
 
-    /// Tells all who wait that nothing is stored any more.
-    fn fail<O: Out>(&mut self, error: &LogError, out: &mut O) {
+    /// Nothing that waits will be stored any more: [`Stream::settle`] tells those who want to know.
+    fn fail(&mut self, error: &LogError) {
+        self.consumers.confirms.clear();
         if self.waiting.is_empty() {
             return;
         }
         log::error!("Stream {} takes no messages: {error}", self.label());
-        let stored = self.store.acknowledged();
-        let refusal = self.refusal(crate::jetstream::api::ApiError::store_failed(
-            error.to_string(),
-        ));
-        // Those that are stored are answered first.
-        let account = self.account.clone();
-        self.settle(None, out);
+        self.refuses = Some(error.to_string());
+    }
+
+    /// Tells all who still wait that what they wait for was not stored.
+    fn refuse_waiting<O: Out>(&mut self, text: &str, system: Option<&Arc<Account>>, out: &mut O) {
+        let refusal = self.refusal(ApiError::store_failed(text));
         while let Some(due) = self.waiting.pop(LogIndex(u64::MAX)) {
-            debug_assert!(stored < LogIndex(u64::MAX));
-            if due.kind == Answer::Status {
-                continue;
+            match due.kind {
+                Answer::Stored(_) | Answer::Duplicate(_) => {
+                    out.send(&self.account, &Outgoing::plain(due.to, &refusal));
+                }
+                // It asks again.
+                Answer::Body | Answer::Status | Answer::Told { .. } => {}
+                Answer::Api => {
+                    let error = ApiError::store_failed(text);
+                    let body = crate::jetstream::api::response::refusal_like(due.body, error);
+                    let account = system.unwrap_or(&self.account);
+                    out.send(account, &Outgoing::plain(due.to, &body));
+                }
             }
-            out.send(&account, &Outgoing::plain(due.to, &refusal));
         }
-        self.waiting.tidy();
     }
 
     fn label(&self) -> String {
