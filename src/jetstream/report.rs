@@ -57,16 +57,17 @@ pub struct Report {
     /// How many accounts there are.
     pub accounts_total: usize,
     pub accounts: Vec<AccountReport>,
-    /// Streams that take no messages any more, as the disk failed: the first of them.
-    pub failed: Vec<Failed>,
+    /// Streams of all accounts that are not well.
+    pub unwell: Vec<Unwell>,
 }
 
-/// A stream that takes no messages any more.
+/// A stream that is not well.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Failed {
+pub struct Unwell {
     pub account: String,
     pub stream: String,
-    pub reason: String,
+    /// What its disk said when it failed; none if the stream could not be opened at the start.
+    pub write_error: Option<String>,
 }
 
 /// An account.

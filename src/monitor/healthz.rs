@@ -4,7 +4,7 @@ use super::go_json::is_none;
 use super::query::Query;
 use super::source::Source;
 use super::{Answer, JSON, Refused, go_json};
-use crate::jetstream::report::Question;
+use crate::jetstream::report::{Question, Report, Unwell};
 use serde::Serialize;
 
 /// What is asked.
@@ -66,68 +66,61 @@ pub(super) fn answer(source: &dyn Source, query: Query<'_>) -> Result<Answer, Re
     })
 }
 
-/// The document, with its status. Where JetStream is off, there is nothing to be wrong with streams
-/// and consumers.
+/// The document, with its status. Without JetStream, which is off, there is nothing to be wrong
+/// with streams and consumers.
 pub(super) fn document(source: &dyn Source, options: &Options) -> Healthz {
     let missing =
         |what: &str, of: &str| format!("\"{what}\" must not be empty when checking {of} health");
     let vitals = source.vitals();
-    let (status, r#type, error) = if vitals.listener.is_none() || vitals.lame_duck {
+    let fault = if vitals.listener.is_none() || vitals.lame_duck {
         let text = "failed to be ready for connections after 1ms: server";
-        (500, "CONNECTION", text.to_owned())
+        Some((500, "CONNECTION", text.to_owned()))
     } else if options.account.is_empty() && !options.stream.is_empty() {
-        (400, "BAD_REQUEST", missing("account", "stream"))
+        Some((400, "BAD_REQUEST", missing("account", "stream")))
     } else if options.stream.is_empty() && !options.consumer.is_empty() {
-        (400, "BAD_REQUEST", missing("stream", "consumer"))
-    } else if let Some((status, faults)) = streams(source, options) {
-        return Healthz {
-            status: if options.details {
-                "error"
-            } else {
-                "unavailable"
-            },
-            status_code: status,
-            error: match (options.details, faults.first()) {
-                (false, Some(first)) => first.error.clone(),
-                _ => String::new(),
-            },
-            errors: if options.details { faults } else { Vec::new() },
-        };
+        Some((400, "BAD_REQUEST", missing("stream", "consumer")))
     } else {
-        return Healthz {
-            status: "ok",
-            status_code: 200,
-            error: String::new(),
-            errors: Vec::new(),
-        };
+        None
     };
-    let (error, errors) = match options.details {
-        true => {
-            let fault = Fault {
-                r#type,
-                error,
-                ..Fault::default()
-            };
-            (String::new(), vec![fault])
-        }
-        false => (error, Vec::new()),
+    if let Some((status_code, r#type, error)) = fault {
+        let faults = vec![Fault {
+            r#type,
+            error,
+            ..Fault::default()
+        }];
+        return healthz("error", status_code, faults, options);
+    }
+    let (status_code, faults) = streams(source, options);
+    let status = match (faults.is_empty(), options.details) {
+        (true, _) => return healthz("ok", 200, faults, options),
+        (false, true) => "error",
+        (false, false) => "unavailable",
+    };
+    healthz(status, status_code, faults, options)
+}
+
+fn healthz(
+    status: &'static str,
+    status_code: u16,
+    mut faults: Vec<Fault>,
+    options: &Options,
+) -> Healthz {
+    let first = match options.details || faults.is_empty() {
+        true => None,
+        false => Some(faults.swap_remove(0)),
     };
     Healthz {
-        status: "error",
-        status_code: status,
-        error,
-        errors,
+        status,
+        status_code,
+        error: first.map(|fault| fault.error).unwrap_or_default(),
+        errors: if options.details { faults } else { vec![] },
     }
 }
 
-/// What is wrong with the streams that are asked for, and the status that tells so.
-fn streams(source: &dyn Source, options: &Options) -> Option<(u16, Vec<Fault>)> {
-    if options.js_enabled_only
-        || options.js_enabled
-        || options.js_server_only
-        || options.js_meta_only
-    {
-        return None;
+/// What is wrong with the streams that are asked for, and the status that says so.
+fn streams(source: &dyn Source, options: &Options) -> (u16, Vec<Fault>) {
+    if options.js_enabled || options.js_enabled_only || options.js_server_only {
+        return (200, vec![]);
     }
     let Options {
         account,
@@ -144,9 +137,11 @@ fn streams(source: &dyn Source, options: &Options) -> Option<(u16, Vec<Fault>)> 
         consumers: !consumer.is_empty(),
         limit: 1,
         ..Question::default()
-    })?;
-    let quoted = |name: &str| crate::base::text::quoted(name.as_bytes()).to_string();
-    let missing = |r#type, error| {
+    });
+    let Some(report) = report else {
+        return (200, vec![]);
+    };
+    if let Some((r#type, error)) = missing(&report, options) {
         let fault = Fault {
             r#type,
             account: account.clone(),
@@ -154,38 +149,54 @@ fn streams(source: &dyn Source, options: &Options) -> Option<(u16, Vec<Fault>)> 
             consumer: consumer.clone(),
             error,
         };
-        Some((404, vec![fault]))
-    };
-    if !account.is_empty() {
-        let (a, s, c) = (quoted(account), quoted(stream), quoted(consumer));
-        let Some(own) = report.accounts.first() else {
-            return missing("ACCOUNT", format!("JetStream account {a} not found"));
-        };
-        let found = own.streams.first();
-        if !stream.is_empty() && found.is_none() {
-            let error = format!("JetStream stream {s} not found on account {a}");
-            return missing("STREAM", error);
-        }
-        if !consumer.is_empty() && found.is_some_and(|stream| stream.consumers.is_empty()) {
-            let error = format!("JetStream consumer {c} not found for stream {s} on account {a}");
-            return missing("CONSUMER", error);
-        }
+        return (404, vec![fault]);
     }
-    let failed = report.failed.into_iter().filter(|failed| {
-        (account.is_empty() || *account == failed.account)
-            && (stream.is_empty() || *stream == failed.stream)
+    let is_asked = |asked: &str, own: &str| asked.is_empty() || asked == own;
+    let unwell = report.unwell.into_iter().filter(|unwell| {
+        is_asked(&options.account, &unwell.account) && is_asked(&options.stream, &unwell.stream)
     });
-    let faults: Vec<Fault> = failed
-        .map(|failed| Fault {
+    let faults = unwell.map(|unwell| {
+        let what = match unwell.write_error {
+            Some(error) => format!("write error: {error}"),
+            None => "could not be recovered".to_owned(),
+        };
+        let (account, stream) = (unwell.account, unwell.stream);
+        Fault {
             r#type: "STREAM",
-            error: format!(
-                "JetStream stream '{} > {}' write error: {}",
-                failed.account, failed.stream, failed.reason
-            ),
-            account: failed.account,
-            stream: failed.stream,
+            error: format!("JetStream stream '{account} > {stream}' {what}"),
+            account,
+            stream,
             consumer: String::new(),
-        })
-        .collect();
-    (!faults.is_empty()).then_some((503, faults))
+        }
+    });
+    (503, faults.collect())
+}
+
+/// What is asked for and not there, and how that is said.
+fn missing(report: &Report, options: &Options) -> Option<(&'static str, String)> {
+    if options.account.is_empty() {
+        return None;
+    }
+    let quoted = |name: &str| crate::base::text::quoted(name.as_bytes()).to_string();
+    let (a, s, c) = (
+        quoted(&options.account),
+        quoted(&options.stream),
+        quoted(&options.consumer),
+    );
+    let Some(account) = report.accounts.first() else {
+        return Some(("ACCOUNT", format!("JetStream account {a} not found")));
+    };
+    if options.stream.is_empty() {
+        return None;
+    }
+    let Some(stream) = account.streams.first() else {
+        // One that could not be opened is told of as such.
+        let is_unwell =
+            |unwell: &Unwell| unwell.account == options.account && unwell.stream == options.stream;
+        let error = format!("JetStream stream {s} not found on account {a}");
+        return (!report.unwell.iter().any(is_unwell)).then_some(("STREAM", error));
+    };
+    let error = format!("JetStream consumer {c} not found for stream {s} on account {a}");
+    let is_missing = !options.consumer.is_empty() && stream.consumers.is_empty();
+    is_missing.then_some(("CONSUMER", error))
 }

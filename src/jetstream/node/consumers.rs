@@ -6,7 +6,7 @@ use super::{Node, decode};
 use crate::accounts::Account;
 use crate::jetstream::api::advisory::Action;
 use crate::jetstream::api::consumer_change::{self, Change, Consumers};
-use crate::jetstream::api::consumer_check::{ServerLimits, Surroundings};
+use crate::jetstream::api::consumer_check::{ServerLimits, Surroundings, adapt_sourcing};
 use crate::jetstream::api::request::{
     ConsumerCreateRequest, ConsumerListRequest, ConsumerPauseRequest, ConsumerResetRequest,
     ConsumerUnpinRequest,
@@ -16,7 +16,9 @@ use crate::jetstream::api::response::{
     ConsumerPauseBody, ConsumerResetBody, ConsumerUnpinBody, Paging,
 };
 use crate::jetstream::api::subjects::ConsumerTarget;
-use crate::jetstream::api::{ApiError, ConsumerConfig, Response, ack, metadata, names, pull};
+use crate::jetstream::api::{
+    ApiError, ConsumerConfig, Response, ack, headers, metadata, names, pull,
+};
 use crate::jetstream::out::{Out, Outgoing};
 use crate::jetstream::stream::{ConsumerSlot, Incoming, Stream};
 use crate::json::{Nanos, Time};
@@ -45,7 +47,8 @@ impl<O: Out> Consumers for Others<'_, O> {
 
     fn count(&self) -> usize {
         let all = self.stream.consumer_configs();
-        all.filter(|(_, config)| !config.direct).count()
+        all.filter(|(_, config)| !config.direct && !config.sourcing)
+            .count()
     }
 
     fn is_taken(&self, filter: &str, except: &str) -> bool {
@@ -56,6 +59,7 @@ impl<O: Out> Consumers for Others<'_, O> {
             };
             name != except
                 && !config.direct
+                && !config.sourcing
                 && match config.filter_subjects.is_empty() {
                     true => overlaps(&config.filter_subject),
                     false => config.filter_subjects.iter().any(|own| overlaps(own)),
@@ -67,6 +71,43 @@ impl<O: Out> Consumers for Others<'_, O> {
         let mut out = self.out.borrow_mut();
         out.is_heard(&self.stream.account, subject.as_bytes())
     }
+}
+
+/// Makes a request for a consumer that takes messages for another stream fit this one. Gives the
+/// headers of the answer, if there are to be any.
+fn sourcing(
+    asked: &mut ConsumerCreateRequest,
+    stream: &Stream,
+    block: &[u8],
+    fresh: &str,
+) -> Result<Option<Vec<u8>>, ApiError> {
+    let config = &mut asked.config;
+    adapt_sourcing(config, &stream.config, fresh);
+    if !config.direct && !config.sourcing {
+        return Ok(None);
+    }
+    let identity = stream.identity();
+    let expected = headers::value(block, headers::STREAM_IDENTITY);
+    let expected = expected.map(<[u8]>::trim_ascii).unwrap_or_default();
+    if !expected.is_empty() && expected != identity.as_bytes() {
+        return Err(ApiError::ConsumerStreamIdentityMismatch { msg: identity });
+    }
+    if config.sourcing
+        && config.is_durable()
+        && let Some(place) = stream.find_consumer(&config.durable)
+        && let Some(there) = stream.consumer_config(place)
+    {
+        // It goes on where it is, wherever one would begin that is new.
+        config.deliver_policy = there.deliver_policy;
+        config.opt_start_seq = there.opt_start_seq;
+        config.opt_start_time = there.opt_start_time;
+    }
+    Ok(Some(identity_block(&identity)))
+}
+
+fn identity_block(identity: &str) -> Vec<u8> {
+    let name = headers::STREAM_IDENTITY;
+    format!("NATS/1.0\r\n{name}: {identity}\r\n\r\n").into_bytes()
 }
 
 impl Node {
@@ -100,6 +141,8 @@ impl Node {
         let limits = told(&tenant.ok_or(ApiError::NotEnabledForAccount)?.limits);
         let fresh = self.consumer_name();
         let (at, stream) = self.named(account, target.stream())?;
+        let identity = sourcing(&mut asked, stream, &request.headers, &fresh)?;
+        let sourcing = asked.config.sourcing;
         let change = consumer_change::plan(
             asked,
             &Others {
@@ -144,14 +187,21 @@ impl Node {
                 place
             }
         };
+        if sourcing {
+            // Who takes messages for another stream begins behind what it has acknowledged.
+            stream.reset_consumer(place, None, now, out);
+        }
         stream.check_interest(now, out);
         let info = stream.told(place, now, out);
         let created = stream
             .consumer_config(place)
             .filter(|_| created)
             .map(|config| (stream.account.clone(), target.stream(), config.name.clone()));
-        let body = ConsumerCreateBody { info };
-        stream.answer_when_stored(&request.reply, &Response::ok(body).encode());
+        let body = Response::ok(ConsumerCreateBody { info }).encode();
+        match identity {
+            Some(block) => stream.tell_when_stored(&request.reply, &block, &body),
+            None => stream.answer_when_stored(&request.reply, &body),
+        }
         self.dirty.push(at);
         self.serving.insert(at);
         if let Some((account, stream, consumer)) = created {
@@ -204,7 +254,7 @@ impl Node {
         ServerLimits {
             max_ack_pending: options.max_ack_pending.map_or(0, i64::from),
             max_request_batch: options.max_request_batch.map_or(0, i64::from),
-            default_max_consumers: 0,
+            default_max_consumers: options.default_max_consumers.map_or(-1, i64::from),
         }
     }
 
@@ -435,7 +485,10 @@ impl Node {
             reset_seq: sequence.0,
         });
         let body = Response::from(body).encode();
-        out.send(&stream.account, &Outgoing::plain(reply, &body));
+        match headers::value(message.headers, headers::STREAM_IDENTITY) {
+            Some(_) => stream.tell_when_kept(reply, &identity_block(&stream.identity()), &body),
+            None => stream.answer_when_kept(reply, &body),
+        }
         self.dirty.push(at);
         self.serving.insert(at);
     }

@@ -5,11 +5,8 @@ use super::info::stream_info;
 use crate::jetstream::api::StorageType;
 use crate::jetstream::api::info::ClusterInfo;
 use crate::jetstream::out::Out;
-use crate::jetstream::report::{AccountReport, Failed, Question, Report, StreamReport, Sums};
+use crate::jetstream::report::{AccountReport, Question, Report, StreamReport, Sums};
 use crate::store::types::Timestamp;
-
-/// Streams that are told of as they do not work.
-const FAILED_MAX: usize = 100;
 
 impl Node {
     /// Answers a question of monitoring.
@@ -18,6 +15,7 @@ impl Node {
             max_memory: self.identity.max_memory,
             max_storage: self.identity.max_storage,
             store_dir: self.identity.options.directory().display().to_string(),
+            unwell: self.unwell().collect(),
             ..Report::default()
         };
         let accounts = self.tenants.sorted();
@@ -39,7 +37,6 @@ impl Node {
             let told = asked.accounts && on_page;
             for stream in streams {
                 self.sum_up(stream, &mut account.sums);
-                self.note_failure(stream, &account.name, &mut report);
                 let named = asked.stream.is_empty() || asked.stream == self.streams[stream].name;
                 if told && asked.streams && named && left.0 > 0 {
                     left.0 -= 1;
@@ -61,23 +58,6 @@ impl Node {
         report.sums.requests = self.figures.total;
         report.sums.refusals = self.figures.errors;
         report
-    }
-
-    /// Takes note of a stream whose disk failed.
-    fn note_failure(&self, at: usize, account: &str, report: &mut Report) {
-        let slot = &self.streams[at];
-        let failure = slot
-            .stream()
-            .and_then(|stream| stream.store().log().failure());
-        if let Some(reason) = failure
-            && report.failed.len() < FAILED_MAX
-        {
-            report.failed.push(Failed {
-                account: account.to_owned(),
-                stream: slot.name.clone(),
-                reason: reason.to_string(),
-            });
-        }
     }
 
     fn sum_up(&self, at: usize, sums: &mut Sums) {

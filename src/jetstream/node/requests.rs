@@ -117,7 +117,7 @@ impl Node {
         let reaction = match (early(&request.subject), &asker) {
             (Early::Purge(account), None) => {
                 let account = account.to_owned();
-                self.account_purge(&account, request)
+                self.account_purge(&account, request, (now, out))
             }
             // The system account has no streams, and is asked only for what it has.
             (_, None) if request.subject == "INFO" => {
@@ -180,7 +180,7 @@ impl Node {
             ["STREAM", "NAMES"] => self.stream_names(account, &request),
             ["STREAM", "LIST"] => self.stream_list(account, &request, now),
             ["STREAM", "INFO", name] => self.stream_info(account, name, &request, now),
-            ["STREAM", "DELETE", name] => self.stream_delete(account, name, request),
+            ["STREAM", "DELETE", name] => self.stream_delete(account, name, request, (now, out)),
             ["STREAM", "PURGE", name] => self.stream_purge(account, name, request),
             ["STREAM", "MSG", "GET", name] => self.msg_get(account, name, &request),
             ["STREAM", "MSG", "DELETE", name] => self.msg_delete(account, name, request),
@@ -211,7 +211,12 @@ impl Node {
     }
 
     /// Removes all streams of an account, as the system account may ask for.
-    fn account_purge(&mut self, name: &str, request: Request) -> Reaction {
+    fn account_purge<O: Out>(
+        &mut self,
+        name: &str,
+        request: Request,
+        (now, out): (Timestamp, &mut O),
+    ) -> Reaction {
         let number = self.tenants.named(name).map(|tenant| tenant.account.number);
         let all: Vec<usize> = match number {
             Some(number) => self.streams_of(number).map(|(_, at)| at).collect(),
@@ -226,7 +231,7 @@ impl Node {
         let streams = all.len();
         log::info!("Purge request for account {name} (streams: {streams})");
         for at in all {
-            self.begin_removing(at, Request::default());
+            self.begin_removing(at, Request::default(), (now, out));
         }
         self.reply(Ok(AccountPurgeBody { initiated: true }))
     }

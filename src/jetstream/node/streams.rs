@@ -8,6 +8,7 @@ use crate::jetstream::api::request::{MsgDeleteRequest, MsgGetRequest, StreamPurg
 use crate::jetstream::api::response::{
     MsgDeleteBody, MsgGetBody, StoredMsg, StreamDeleteBody, StreamPurgeBody,
 };
+use crate::jetstream::out::Out;
 use crate::jetstream::stream::{GetError, Locator, Stream};
 use crate::json::Time;
 use crate::store::file::ReadBuffer;
@@ -24,6 +25,9 @@ impl Node {
     ) -> Result<(usize, &mut Stream), ApiError> {
         let at = self.find(account.number, name);
         let at = at.ok_or(ApiError::StreamNotFound)?;
+        if let Some(offline) = self.offline(at) {
+            return Err(offline);
+        }
         let stream = self.open_stream(at).ok_or(ApiError::StreamNotFound)?;
         Ok((at, stream))
     }
@@ -45,11 +49,12 @@ impl Node {
         matches!(self.streams[at].phase, Phase::Restoring(_))
     }
 
-    pub(super) fn stream_delete(
+    pub(super) fn stream_delete<O: Out>(
         &mut self,
         account: &Arc<Account>,
         name: &str,
         request: Request,
+        (now, out): (Timestamp, &mut O),
     ) -> Reaction {
         if !request.is_empty() {
             return self.reply::<StreamDeleteBody>(Err(ApiError::NotEmptyRequest));
@@ -61,21 +66,32 @@ impl Node {
         let Some(at) = at.filter(|_| !self.is_restoring(account, name)) else {
             return self.reply::<StreamDeleteBody>(Err(ApiError::StreamNotFound));
         };
-        self.begin_removing(at, request);
+        self.begin_removing(at, request, (now, out));
         Reaction::None
     }
 
     /// Removes a stream to which nothing else is being done, and answers the request then.
-    pub(super) fn begin_removing(&mut self, at: usize, request: Request) {
+    pub(super) fn begin_removing<O: Out>(
+        &mut self,
+        at: usize,
+        request: Request,
+        (now, out): (Timestamp, &mut O),
+    ) {
+        let mut steps = Vec::new();
         if let Phase::Open {
-            listening, change, ..
+            stream,
+            listening,
+            change,
+            ..
         } = &mut self.streams[at].phase
         {
             for slot in listening.drain(..) {
                 self.listeners.leave(slot);
             }
+            stream.end_origins(&mut steps);
             *change = Change::Removal(request);
         }
+        self.do_steps(at, steps, now, out);
         self.go_on_removing(at);
     }
 

@@ -6,8 +6,11 @@
 
 mod advisory;
 mod consumers;
+mod copied;
 mod dedupe;
 mod headers;
+mod health;
+mod origins;
 mod publish;
 mod read;
 mod saved;
@@ -21,11 +24,12 @@ mod tests;
 
 use self::consumers::Consumers;
 use self::dedupe::Dedupe;
+use self::origins::Origins;
 use self::waiting::{Answer, Waiting};
 use crate::accounts::Account;
 use crate::base::clock::Mono;
 use crate::base::rng::Rng;
-use crate::jetstream::api::{DiscardPolicy, StreamConfig};
+use crate::jetstream::api::{ApiError, DiscardPolicy, StreamConfig};
 use crate::jetstream::out::{Out, Outgoing};
 use crate::json::Time;
 use crate::store::error::LogError;
@@ -39,6 +43,7 @@ use std::time::Duration;
 
 pub use self::consumers::ConsumerFault;
 pub(in crate::jetstream) use self::headers::ttl_of;
+pub use self::health::{Remains, Unrecorded};
 pub use self::publish::Incoming;
 pub use self::read::{GetError, Got, Locator};
 pub use crate::jetstream::consumer::Slot as ConsumerSlot;
@@ -77,10 +82,15 @@ pub struct Stream {
     /// When messages are to be looked for whose time is over.
     expire_at: Option<Timestamp>,
     consumers: Consumers,
+    /// The links to streams that messages come from.
+    origins: Option<Box<Origins>>,
     /// Whether messages were purged that consumers do not know of.
     purged: bool,
     /// What is to be brought into memory.
     warm: Vec<Job>,
+    scrubbing: bool,
+    /// Why what waits will not be stored, if so.
+    refuses: Option<String>,
     rng: Rng,
     body: Vec<u8>,
     subject: Vec<u8>,
@@ -154,9 +164,9 @@ impl Stream {
         ack_head.extend_from_slice(b"{\"stream\":");
         ack_head.extend(crate::json::compact(&config.name));
         ack_head.push(b',');
-        if let Some(domain) = domain {
+        if let Some(domain) = &domain {
             ack_head.extend_from_slice(b"\"domain\":");
-            ack_head.extend(crate::json::compact(&domain));
+            ack_head.extend(crate::json::compact(domain));
             ack_head.push(b',');
         }
         let visible = store.visible();
@@ -178,8 +188,11 @@ impl Stream {
             purging: Vec::new(),
             expire_at: None,
             consumers: Consumers::new(seed.rotate_left(7)),
+            origins: None,
             purged: false,
             warm: Vec::new(),
+            scrubbing: false,
+            refuses: None,
             rng: Rng::new(seed),
             body: Vec::new(),
             subject: Vec::new(),
@@ -190,6 +203,7 @@ impl Stream {
         };
         stream.adapt();
         stream.open_consumers(now);
+        stream.open_origins(domain, now);
         stream
     }
 
@@ -256,9 +270,10 @@ impl Stream {
     pub fn commit<O: Out>(&mut self, now: Timestamp, out: &mut O) {
         self.tell_gone(now, out);
         self.keep_events();
+        self.keep_positions(false);
         self.dirty = false;
         if let Err(error) = self.store.commit() {
-            self.fail(&error, out);
+            self.fail(&error);
         }
     }
 
@@ -273,9 +288,10 @@ impl Stream {
     }
 
     /// Takes the outcome of a job.
-    pub fn handle_done<O: Out>(&mut self, done: JobDone, out: &mut O) {
+    pub fn handle_done(&mut self, done: JobDone) {
         self.jobs -= 1;
         let is_warm = matches!(done, JobDone::Warm(_));
+        self.scrubbing &= !matches!(done, JobDone::Scrub(_));
         if let Err(error) = self.store.handle_done(done) {
             log::error!("Stream {}: {error}", self.label());
         }
@@ -283,7 +299,7 @@ impl Stream {
             self.wake_cold();
         }
         if let Some(reason) = self.store.log().failure().cloned() {
-            self.fail(&LogError::ReadOnly(reason), out);
+            self.fail(&LogError::ReadOnly(reason));
         }
     }
 
@@ -317,6 +333,23 @@ impl Stream {
                     &body[..]
                 }
                 Answer::Body => due.body,
+                Answer::Status => {
+                    out.send(&self.account, &Outgoing::status(due.to, due.body));
+                    continue;
+                }
+                Answer::Told { headers, by_api } => {
+                    let (headers, payload) = due.body.split_at(headers as usize);
+                    let account = match by_api {
+                        true => system.unwrap_or(account),
+                        false => account,
+                    };
+                    let message = Outgoing {
+                        headers,
+                        ..Outgoing::plain(due.to, payload)
+                    };
+                    out.send(account, &message);
+                    continue;
+                }
                 Answer::Api => {
                     account = system.unwrap_or(account);
                     due.body
@@ -325,6 +358,9 @@ impl Stream {
             out.send(account, &Outgoing::plain(due.to, payload));
         }
         self.body = body;
+        if let Some(text) = self.refuses.take() {
+            self.refuse_waiting(&text, system, out);
+        }
         self.waiting.tidy();
     }
 
@@ -334,30 +370,66 @@ impl Stream {
         self.waiting.push(after, to, body, Answer::Api);
     }
 
+    /// Answers a request of the API with headers when all that was done so far is stored.
+    pub fn tell_when_stored(&mut self, to: &[u8], headers: &[u8], body: &[u8]) {
+        self.answer_with(to, headers, body, true);
+    }
+
+    /// Answers with headers, in the account of the stream, when all that consumers have recorded is
+    /// stored.
+    pub fn tell_when_kept(&mut self, to: &[u8], headers: &[u8], body: &[u8]) {
+        self.keep_events();
+        self.dirty = true;
+        self.answer_with(to, headers, body, false);
+    }
+
+    fn answer_with(&mut self, to: &[u8], headers: &[u8], body: &[u8], by_api: bool) {
+        let after = self.store.log().last_index();
+        let all = [headers, body].concat();
+        let headers = u32::try_from(headers.len()).expect("these headers are short");
+        self.waiting
+            .push(after, to, &all, Answer::Told { headers, by_api });
+    }
+
+    /// What tells this stream from others that have had its name.
+    pub fn identity(&self) -> String {
+        crate::jetstream::api::stream_check::short_hash(&self.created.to_string())
+    }
+
     /// The same for somebody who asks in the account of the stream.
     pub fn answer_in_account_when_stored(&mut self, to: &[u8], body: &[u8]) {
         let after = self.store.log().last_index();
         self.waiting.push(after, to, body, Answer::Body);
     }
 
-    /// Tells all who wait that nothing is stored any more.
-    fn fail<O: Out>(&mut self, error: &LogError, out: &mut O) {
+    /// Nothing that waits will be stored any more: [`Stream::settle`] tells those who want to know.
+    fn fail(&mut self, error: &LogError) {
+        self.consumers.confirms.clear();
         if self.waiting.is_empty() {
             return;
         }
         log::error!("Stream {} takes no messages: {error}", self.label());
-        let stored = self.store.acknowledged();
-        let refusal = self.refusal(crate::jetstream::api::ApiError::store_failed(
-            error.to_string(),
-        ));
-        // Those that are stored are answered first.
-        let account = self.account.clone();
-        self.settle(None, out);
+        self.refuses = Some(error.to_string());
+    }
+
+    /// Tells all who still wait that what they wait for was not stored.
+    fn refuse_waiting<O: Out>(&mut self, text: &str, system: Option<&Arc<Account>>, out: &mut O) {
+        let refusal = self.refusal(ApiError::store_failed(text));
         while let Some(due) = self.waiting.pop(LogIndex(u64::MAX)) {
-            debug_assert!(stored < LogIndex(u64::MAX));
-            out.send(&account, &Outgoing::plain(due.to, &refusal));
+            match due.kind {
+                Answer::Stored(_) | Answer::Duplicate(_) => {
+                    out.send(&self.account, &Outgoing::plain(due.to, &refusal));
+                }
+                // It asks again.
+                Answer::Body | Answer::Status | Answer::Told { .. } => {}
+                Answer::Api => {
+                    let error = ApiError::store_failed(text);
+                    let body = crate::jetstream::api::response::refusal_like(due.body, error);
+                    let account = system.unwrap_or(&self.account);
+                    out.send(account, &Outgoing::plain(due.to, &body));
+                }
+            }
         }
-        self.waiting.tidy();
     }
 
     fn label(&self) -> String {
@@ -380,6 +452,7 @@ impl Stream {
     /// What the store has to say.
     pub fn purge(&mut self, purge: &Purge, to: &[u8]) -> Result<(), LogError> {
         let messages = self.store.state().messages;
+        self.keep_positions(true);
         self.store.purge(purge)?;
         self.dirty = true;
         self.purging.push(PurgeAnswer {
@@ -412,6 +485,7 @@ impl Stream {
     /// What the store has to say.
     pub fn delete(&mut self, sequence: StreamSeq) -> Result<bool, LogError> {
         self.dirty = true;
+        self.keep_positions(true);
         Ok(self.store.delete(sequence)?.is_some())
     }
 
@@ -456,6 +530,7 @@ impl Stream {
     /// # Errors
     /// If the disk fails.
     pub fn close(&mut self) -> Result<(), LogError> {
+        self.keep_positions(true);
         self.store.close()
     }
 }
