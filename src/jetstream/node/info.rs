@@ -16,7 +16,7 @@ use crate::jetstream::stream::Stream;
 use crate::json::Time;
 use crate::json::decode::Decode;
 use crate::store::index::{Cursor, Filters};
-use crate::store::types::{StreamSeq, Timestamp};
+use crate::store::types::Timestamp;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
