@@ -970,3 +970,49 @@ fn a_checkpoint_never_takes_the_place_of_the_only_good_copy() {
         assert_eq!(run.store().state().messages, 4);
     }
 }
+
+/// Found by a seeded run: messages whose time had come could not be removed for want of room, and a
+/// checkpoint was written meanwhile. After a crash nobody knew any more that they were to go.
+#[test]
+fn what_had_no_room_to_expire_does_after_a_crash() {
+    let disk = FaultyDisk::new(1);
+    let dir = Path::new("/streams/s").to_owned();
+    let mut run = Run::new(0, Arc::new(disk.clone()), dir);
+    run.options.limits = Limits::default();
+    run.options.log.segment_bytes = 30_000;
+    run.open(None).unwrap();
+    let message = NewMessage {
+        subject: b"a",
+        headers: b"",
+        payload: &[1; 100],
+        timestamp: Timestamp(SECOND),
+        ttl_s: 2,
+    };
+    let short = NewMessage {
+        ttl_s: 0,
+        payload: b"",
+        ..message
+    };
+    for _ in 0..4000 {
+        run.store().append(&message).unwrap();
+        run.store().append(&short).unwrap();
+    }
+    disk.plan(1, Fault::Full);
+    // The rest of the room that the file has is used up.
+    let error = loop {
+        if let Err(error) = run.store().append(&short) {
+            break error;
+        }
+    };
+    assert!(matches!(error, LogError::Full), "{error}");
+    let now = Timestamp(10 * SECOND);
+    let refused = run.store().expire(now);
+    assert!(matches!(refused, Err(LogError::Full)), "{refused:?}");
+    disk.free();
+    run.store().close().unwrap();
+    disk.restart();
+    run.store = None;
+    run.open(None).unwrap();
+    let gone = run.store().expire(now).unwrap().messages;
+    assert_eq!(gone[..3], [1, 3, 5].map(StreamSeq));
+}
