@@ -31,7 +31,14 @@ impl Node {
     /// Whether a request has to wait for what is being done to the stream.
     pub(super) fn is_changing(&self, account: &Account, name: &str) -> bool {
         let at = self.find(account.number, name);
-        at.is_some_and(|at| self.streams[at].is_changing())
+        // What is being restored may take long, and is as good as not there.
+        at.is_some_and(|at| self.streams[at].is_changing()) && !self.is_restoring(account, name)
+    }
+
+    /// Whether there is no stream of that name yet, but is going to be.
+    pub(super) fn is_restoring(&self, account: &Account, name: &str) -> bool {
+        let at = self.find(account.number, name);
+        at.is_some_and(|at| matches!(self.streams[at].phase, Phase::Restoring(_)))
     }
 
     pub(super) fn stream_delete(
@@ -46,7 +53,8 @@ impl Node {
         if self.is_changing(account, name) {
             return Reaction::Later(request);
         }
-        let Some(at) = self.find(account.number, name) else {
+        let at = self.find(account.number, name);
+        let Some(at) = at.filter(|_| !self.is_restoring(account, name)) else {
             return self.reply::<StreamDeleteBody>(Err(ApiError::StreamNotFound));
         };
         if let Phase::Open {

@@ -10,6 +10,7 @@ mod dedupe;
 mod headers;
 mod publish;
 mod read;
+mod saved;
 mod settings;
 mod turns;
 mod view;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::consumers::ConsumerFault;
+pub(in crate::jetstream) use self::headers::ttl_of;
 pub use self::publish::Incoming;
 pub use self::read::{GetError, Got, Locator};
 pub use crate::jetstream::consumer::Slot as ConsumerSlot;
@@ -330,6 +332,12 @@ impl Stream {
     pub fn answer_when_stored(&mut self, to: &[u8], body: &[u8]) {
         let after = self.store.log().last_index();
         self.waiting.push(after, to, body, Answer::Api);
+    }
+
+    /// The same for somebody who asks in the account of the stream.
+    pub fn answer_in_account_when_stored(&mut self, to: &[u8], body: &[u8]) {
+        let after = self.store.log().last_index();
+        self.waiting.push(after, to, body, Answer::Body);
     }
 
     /// Tells all who wait that nothing is stored any more.

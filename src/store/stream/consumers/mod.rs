@@ -77,6 +77,12 @@ impl StreamStore {
         self.state.consumers.add(name, config, policy, start)
     }
 
+    /// Gives a consumer a state that somebody else kept, which is recorded as a whole. False if there
+    /// is no such consumer.
+    pub fn restore_consumer_state(&mut self, id: ConsumerId, state: ConsumerState) -> bool {
+        self.state.consumers.set_state(id, state)
+    }
+
     /// Gives a consumer another configuration. `None` if there is no such consumer; index 0, which
     /// is always acknowledged, if it is not recorded.
     pub fn update_consumer(

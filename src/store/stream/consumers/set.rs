@@ -231,6 +231,29 @@ impl Consumers {
         Ok(outcome)
     }
 
+    /// Puts a state in the place of what has happened so far, to be recorded later.
+    pub(super) fn set_state(&mut self, id: ConsumerId, mut state: ConsumerState) -> bool {
+        let Some(consumer) = self.all.get_mut(&id).map(Arc::make_mut) else {
+            return false;
+        };
+        state.set_applied(consumer.state.applied());
+        consumer.state = state;
+        if !id.is_recorded() {
+            return true;
+        }
+        match &mut consumer.gathered {
+            Some(gathered) => {
+                self.gathered -= gathered.events();
+                **gathered = Gathered::State;
+            }
+            none => {
+                self.changed.push(id);
+                *none = Some(Box::new(Gathered::State));
+            }
+        }
+        true
+    }
+
     /// What is told of the state from now on has everything that has happened: no event that was
     /// gathered may be applied on top.
     pub(in crate::store::stream) fn gather_states(&mut self) {
