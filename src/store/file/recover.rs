@@ -552,7 +552,9 @@ impl Opening<'_> {
             FoundKind::Open { scan, .. } => scan.durable,
             _ => LogIndex(0),
         };
-        let files = found.iter().map(of).max().unwrap_or_default();
+        // A log that was given up may have been longer than the one that took its place.
+        let own = |one: &&Found| one.last_number() >= self.known.start.segment;
+        let files = found.iter().filter(own).map(of).max().unwrap_or_default();
         files.max(self.known.durable)
     }
 

@@ -205,11 +205,13 @@ impl StreamStore {
 }
 
 impl State {
-    /// Does a part of what is under way, and says whether there is more.
+    /// Does a part of what is under way, and says whether there is more. What is too much altogether goes
+    /// with the record that ends the work, if subjects have a limit of their own: how much that is depends
+    /// on what their limit has removed by then, and is to be the same in a replay.
     pub(super) fn work(&mut self, budget: usize, log: &mut Log, buffer: &mut ReadBuffer) -> bool {
         self.purge(budget, log, buffer)
             || self.sweep_subjects(budget, log, buffer)
-            || self.trim(budget, log, buffer)
+            || self.limits.per_subject == 0 && self.trim(budget, log, buffer)
     }
 
     /// Goes on looking for subjects that have too many messages, and removes the oldest of them.

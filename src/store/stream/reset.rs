@@ -163,7 +163,7 @@ impl StreamStore {
     ///
     /// # Errors
     /// [`LogError::Disorder`] if the copy makes no sense, or is older than what was applied here.
-    pub fn begin_reset(&mut self, snapshot: &Snapshot) -> Result<Reset, LogError> {
+    pub fn begin_reset(&mut self, snapshot: &Snapshot) -> Result<Box<Reset>, LogError> {
         let is_sound = (1..=snapshot.index.0).contains(&snapshot.records)
             && snapshot.before <= snapshot.last
             && snapshot.index > self.state.applied;
@@ -177,16 +177,16 @@ impl StreamStore {
             .begin_beside(place, snapshot.term, snapshot.index)?;
         let mut state = State::new(snapshot.limits);
         state.start(first.previous(), snapshot.before);
-        Ok(Reset {
+        Ok(Box::new(Reset {
             snapshot: *snapshot,
             log,
             state,
             buffer: ReadBuffer::default(),
-        })
+        }))
     }
 
     /// Gives up a copy. Another one may be begun then.
-    pub fn cancel_reset(&mut self, reset: Reset) {
+    pub fn cancel_reset(&mut self, reset: Box<Reset>) {
         self.log.forget_beside(reset.log);
     }
 
@@ -197,7 +197,10 @@ impl StreamStore {
     /// [`LogError::Disorder`] if records are missing; then the copy is given up. [`LogError::Busy`] comes
     /// with the copy, to be tried again when jobs are done. After others the stream is as before, or
     /// read-only: then it is one of the two when it is opened again.
-    pub fn reset_to_snapshot(&mut self, mut reset: Reset) -> Result<(), (LogError, Option<Reset>)> {
+    pub fn reset_to_snapshot(
+        &mut self,
+        mut reset: Box<Reset>,
+    ) -> Result<(), (LogError, Option<Box<Reset>>)> {
         let snapshot = reset.snapshot;
         let is_whole =
             reset.log.last_index() == snapshot.index && reset.state.last == snapshot.last;

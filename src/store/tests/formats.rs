@@ -1,4 +1,4 @@
-//! Stores that earlier builds have written, in `tests/formats`: every build opens them, and finds what
+//! Stores that earlier builds have written, in `tests/formats/stores`: every build opens them, and finds what
 //! was put there. A directory is written once and never again; a change of the format gets one of its own:
 //! `STORE_WRITE_FORMATS=DIR cargo test --lib store::tests::formats`.
 
@@ -285,7 +285,7 @@ fn what_is_written_now_is_what_is_expected() {
 
 #[test]
 fn stores_of_earlier_builds_are_read() {
-    let formats = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats");
+    let formats = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats/stores");
     let mut seen = 0;
     for entry in fs::read_dir(&formats).unwrap() {
         let entry = entry.unwrap();
