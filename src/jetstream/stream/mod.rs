@@ -8,6 +8,7 @@ mod advisory;
 mod consumers;
 mod dedupe;
 mod headers;
+mod health;
 mod publish;
 mod read;
 mod saved;
@@ -25,7 +26,7 @@ use self::waiting::{Answer, Waiting};
 use crate::accounts::Account;
 use crate::base::clock::Mono;
 use crate::base::rng::Rng;
-use crate::jetstream::api::{DiscardPolicy, StreamConfig};
+use crate::jetstream::api::{ApiError, DiscardPolicy, StreamConfig};
 use crate::jetstream::out::{Out, Outgoing};
 use crate::json::Time;
 use crate::store::error::LogError;
@@ -39,6 +40,7 @@ use std::time::Duration;
 
 pub use self::consumers::ConsumerFault;
 pub(in crate::jetstream) use self::headers::ttl_of;
+pub use self::health::{Remains, Unrecorded};
 pub use self::publish::Incoming;
 pub use self::read::{GetError, Got, Locator};
 pub use crate::jetstream::consumer::Slot as ConsumerSlot;
@@ -81,6 +83,9 @@ pub struct Stream {
     purged: bool,
     /// What is to be brought into memory.
     warm: Vec<Job>,
+    scrubbing: bool,
+    /// Why what waits will not be stored, if so.
+    refuses: Option<String>,
     rng: Rng,
     body: Vec<u8>,
     subject: Vec<u8>,
@@ -180,6 +185,8 @@ impl Stream {
             consumers: Consumers::new(seed.rotate_left(7)),
             purged: false,
             warm: Vec::new(),
+            scrubbing: false,
+            refuses: None,
             rng: Rng::new(seed),
             body: Vec::new(),
             subject: Vec::new(),
@@ -258,7 +265,7 @@ impl Stream {
         self.keep_events();
         self.dirty = false;
         if let Err(error) = self.store.commit() {
-            self.fail(&error, out);
+            self.fail(&error);
         }
     }
 
@@ -273,9 +280,10 @@ impl Stream {
     }
 
     /// Takes the outcome of a job.
-    pub fn handle_done<O: Out>(&mut self, done: JobDone, out: &mut O) {
+    pub fn handle_done(&mut self, done: JobDone) {
         self.jobs -= 1;
         let is_warm = matches!(done, JobDone::Warm(_));
+        self.scrubbing &= !matches!(done, JobDone::Scrub(_));
         if let Err(error) = self.store.handle_done(done) {
             log::error!("Stream {}: {error}", self.label());
         }
@@ -283,7 +291,7 @@ impl Stream {
             self.wake_cold();
         }
         if let Some(reason) = self.store.log().failure().cloned() {
-            self.fail(&LogError::ReadOnly(reason), out);
+            self.fail(&LogError::ReadOnly(reason));
         }
     }
 
@@ -325,6 +333,9 @@ impl Stream {
             out.send(account, &Outgoing::plain(due.to, payload));
         }
         self.body = body;
+        if let Some(text) = self.refuses.take() {
+            self.refuse_waiting(&text, system, out);
+        }
         self.waiting.tidy();
     }
 
@@ -340,24 +351,34 @@ impl Stream {
         self.waiting.push(after, to, body, Answer::Body);
     }
 
-    /// Tells all who wait that nothing is stored any more.
-    fn fail<O: Out>(&mut self, error: &LogError, out: &mut O) {
+    /// Nothing that waits will be stored any more: [`Stream::settle`] tells those who want to know.
+    fn fail(&mut self, error: &LogError) {
+        self.consumers.confirms.clear();
         if self.waiting.is_empty() {
             return;
         }
         log::error!("Stream {} takes no messages: {error}", self.label());
-        let stored = self.store.acknowledged();
-        let refusal = self.refusal(crate::jetstream::api::ApiError::store_failed(
-            error.to_string(),
-        ));
-        // Those that are stored are answered first.
-        let account = self.account.clone();
-        self.settle(None, out);
+        self.refuses = Some(error.to_string());
+    }
+
+    /// Tells all who still wait that what they wait for was not stored.
+    fn refuse_waiting<O: Out>(&mut self, text: &str, system: Option<&Arc<Account>>, out: &mut O) {
+        let refusal = self.refusal(ApiError::store_failed(text));
         while let Some(due) = self.waiting.pop(LogIndex(u64::MAX)) {
-            debug_assert!(stored < LogIndex(u64::MAX));
-            out.send(&account, &Outgoing::plain(due.to, &refusal));
+            match due.kind {
+                Answer::Stored(_) | Answer::Duplicate(_) => {
+                    out.send(&self.account, &Outgoing::plain(due.to, &refusal));
+                }
+                // It asks again.
+                Answer::Body => {}
+                Answer::Api => {
+                    let error = ApiError::store_failed(text);
+                    let body = crate::jetstream::api::response::refusal_like(due.body, error);
+                    let account = system.unwrap_or(&self.account);
+                    out.send(account, &Outgoing::plain(due.to, &body));
+                }
+            }
         }
-        self.waiting.tidy();
     }
 
     fn label(&self) -> String {
