@@ -2,6 +2,7 @@
 
 mod check;
 mod consumer_model;
+mod contract;
 mod crypt;
 mod directory;
 pub(crate) mod faulty;

@@ -62,7 +62,14 @@ fn write_records(disk: &Arc<dyn Disk>, mut data: &[u8]) {
         Kind::Membership,
     ];
     let known = Known::default();
-    let opened = Log::open(disk.clone(), Path::new(DIR), id(), options(), known, &mut |_| {});
+    let opened = Log::open(
+        disk.clone(),
+        Path::new(DIR),
+        id(),
+        options(),
+        known,
+        &mut |_| {},
+    );
     let (mut log, _) = opened.expect("memory is there");
     while let [kind, len, rest @ ..] = data {
         let (payload, behind) = rest.split_at(usize::from(*len).min(rest.len()));
@@ -70,7 +77,10 @@ fn write_records(disk: &Arc<dyn Disk>, mut data: &[u8]) {
         let kind = KINDS[usize::from(*kind % 8)];
         let last = log.last_sequence();
         let (sequence, subject): (_, &[u8]) = match kind {
-            Kind::Message => (last.next(), [&b"a"[..], b"b", b"a.b"][usize::from(*len % 3)]),
+            Kind::Message => (
+                last.next(),
+                [&b"a"[..], b"b", b"a.b"][usize::from(*len % 3)],
+            ),
             Kind::Skip => (StreamSeq(last.0 + 1 + u64::from(*len)), b""),
             _ => (last, b""),
         };
@@ -123,8 +133,14 @@ fn open(disk: &Arc<dyn Disk>) {
         limits: Limits::default(),
     };
     let opened = || {
-        let opened =
-            StreamStore::open(disk.clone(), Path::new(DIR), id(), &options, None, &mut |_| {});
+        let opened = StreamStore::open(
+            disk.clone(),
+            Path::new(DIR),
+            id(),
+            &options,
+            None,
+            &mut |_| {},
+        );
         opened.map(|(store, _)| store)
     };
     let Ok(mut store) = opened() else {
@@ -132,7 +148,9 @@ fn open(disk: &Arc<dyn Disk>) {
     };
     let consumers: Vec<_> = store.consumers().map(|(id, _)| id).collect();
     for id in consumers.into_iter().take(10) {
-        let stream = store.consumer_state(id).map(|state| state.delivered().stream.next());
+        let stream = store
+            .consumer_state(id)
+            .map(|state| state.delivered().stream.next());
         let (at, deadline) = (Millis::new(1), Millis::new(2));
         let Some(stream) = stream else { continue };
         let event = Event::Delivered {
@@ -170,10 +188,21 @@ fn open(disk: &Arc<dyn Disk>) {
         let consumers = store.consumers().map(|(id, consumer)| {
             let mut state = vec![];
             consumer.state().encode(&mut state);
-            (id, consumer.name().to_owned(), consumer.config().to_vec(), state)
+            (
+                id,
+                consumer.name().to_owned(),
+                consumer.config().to_vec(),
+                state,
+            )
         });
         let state = store.state();
-        let counts = (state.messages, state.first, state.last, state.deleted, state.lost);
+        let counts = (
+            state.messages,
+            state.first,
+            state.last,
+            state.deleted,
+            state.lost,
+        );
         (counts, consumers.collect::<Vec<_>>())
     };
     let before = seen(&store);
@@ -215,8 +244,18 @@ fn journal(data: &[u8]) {
         durable: LogIndex(10),
         ..Known::default()
     };
-    let opened = Log::open(disk, Path::new(DIR), id(), self::options(), known, &mut |_| {});
+    let opened = Log::open(
+        disk,
+        Path::new(DIR),
+        id(),
+        self::options(),
+        known,
+        &mut |_| {},
+    );
     let (log, report) = opened.expect("memory is there");
     assert_eq!(log.last_index(), LogIndex(10));
-    assert!(report.is_sound(), "nothing that a journal says makes a record bad");
+    assert!(
+        report.is_sound(),
+        "nothing that a journal says makes a record bad"
+    );
 }
