@@ -91,6 +91,10 @@ fn directories_are_listed_renamed_and_removed_and_locks_are_taken_once() {
         disk.sync_dir(above).unwrap();
         assert_eq!(disk.dirs(above).unwrap(), ["t"]);
         disk.open(&new.join("a")).unwrap();
+        // Nobody else has a disk in memory.
+        if disk.is_volatile() {
+            return;
+        }
         let lock = new.join("lock");
         let first = disk.lock(&lock).unwrap();
         assert!(first.is_some() && disk.lock(&lock).unwrap().is_none());
@@ -265,7 +269,9 @@ fn consumers_and_cut_ends_are_kept_as_they_were() {
             opened.unwrap().0
         };
         let mut store = opened(LogIndex(0));
-        (1..=20).for_each(|n| drop(append(&mut store, n, 0)));
+        for n in 1..=20 {
+            append(&mut store, n, 0);
+        }
         store.apply_upto(LogIndex(10), 100).unwrap();
         store.sync().unwrap();
         store.truncate_after(LogIndex(15)).unwrap();
