@@ -272,6 +272,24 @@ impl<'a> PublishHeaders<'a> {
         }
     }
 
+    /// What another stream's message added to its counter. The rest is as that stream took it.
+    ///
+    /// # Errors
+    /// 10171 if it is no number.
+    pub fn sourced_increment(&self) -> Result<Option<Counter>, ApiError> {
+        match self.increment.is_empty() {
+            true => Ok(None),
+            false => Counter::parse(self.increment)
+                .map(Some)
+                .ok_or(ApiError::MessageIncrInvalid),
+        }
+    }
+
+    /// Whether the message belongs to a batch of which all or nothing is stored.
+    pub fn is_in_batch(&self) -> bool {
+        self.batch_id.is_some_and(|id| !id.is_empty())
+    }
+
     /// The batch that a message belongs to, of which all or nothing is stored.
     ///
     /// # Errors

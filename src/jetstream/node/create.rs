@@ -79,12 +79,13 @@ impl Node {
         });
         self.names.insert((account.number, name.to_owned()), slot);
         self.count(account.number, &config, true);
+        let log = self.log_options(config.persist_mode);
         self.tasks.push(Task::Create {
             slot,
             meta,
             config: Box::new(config),
             place: self.place.clone(),
-            log: self.log_options(),
+            log,
         });
         Ok(None)
     }
@@ -200,6 +201,7 @@ impl Node {
             created,
             store,
             bounds: self.bounds(),
+            batches: self.batches.clone(),
             domain: self.identity.options.domain.clone(),
             seed: self.rng.next_u64(),
             now,

@@ -1,6 +1,5 @@
 //! The bodies of requests, and what of them is not there yet.
 
-use crate::jetstream::api::policy::PersistMode;
 use crate::jetstream::api::{ApiError, StreamConfig};
 use crate::json::decode::{Decode, request};
 
@@ -18,15 +17,6 @@ pub(super) fn check_built(config: &StreamConfig) -> Result<(), ApiError> {
     let missing = [
         (config.mirror.is_some(), "mirror"),
         (!config.sources.is_empty(), "sources"),
-        (config.allow_msg_counter, "allow_msg_counter"),
-        (config.allow_atomic, "allow_atomic"),
-        (config.allow_msg_schedules, "allow_msg_schedules"),
-        (config.allow_batched, "allow_batched"),
-        (
-            config.subject_delete_marker_ttl.0 != 0,
-            "subject_delete_marker_ttl",
-        ),
-        (config.persist_mode != PersistMode::Default, "persist_mode"),
     ];
     match missing.iter().find(|(asked, _)| *asked) {
         Some((_, what)) => Err(ApiError::invalid_config(format!(

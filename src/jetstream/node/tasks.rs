@@ -199,7 +199,7 @@ pub fn recover(
     place: &Place,
 ) -> Result<Recovered, String> {
     let (config, created) = crate::jetstream::kept::decode::<StreamConfig>(&meta.config)?;
-    let log = log_options(identity, place);
+    let log = log_options(identity, place, config.persist_mode);
     let (store, opened) =
         open(place.disk.clone(), dir, &meta, &config, log).map_err(|e| e.to_string())?;
     Ok(Recovered {

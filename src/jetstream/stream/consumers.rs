@@ -115,6 +115,12 @@ impl Consumers {
         }
     }
 
+    /// Whether some consumer is to have messages on a subject.
+    pub(super) fn want(&self, subject: &[u8]) -> bool {
+        let mut all = self.entries.iter();
+        all.any(|(_, entry)| entry.engine.settings().filters.matches(subject))
+    }
+
     fn set_timer(&mut self, at: usize) {
         let Some(entry) = self.entries.get_mut(at) else {
             return;
@@ -733,8 +739,7 @@ impl Stream {
 
     /// Whether some consumer is to have messages on a subject.
     pub(super) fn is_wanted(&self, subject: &[u8]) -> bool {
-        let mut all = self.consumers.entries.iter();
-        all.any(|(_, entry)| entry.engine.settings().filters.matches(subject))
+        self.consumers.want(subject)
     }
 
     /// Whether consumers are to get a turn.

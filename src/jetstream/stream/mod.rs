@@ -5,34 +5,50 @@
 //! [`Stream::commit`] and every job that was done.
 
 mod advisory;
+mod batches;
+mod check;
 mod consumers;
+mod counter;
 mod dedupe;
+mod fast;
 mod headers;
 mod publish;
 mod read;
+mod republish;
+mod schedules;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
+use self::batches::Batches;
 use self::consumers::Consumers;
 use self::dedupe::Dedupe;
+use self::fast::FastBatches;
 use self::waiting::{Answer, Waiting};
 use crate::accounts::Account;
 use crate::base::clock::Mono;
 use crate::base::rng::Rng;
-use crate::jetstream::api::{DiscardPolicy, StreamConfig};
+use crate::jetstream::api::advisory::AbandonReason;
+use crate::jetstream::api::headers::{MARKER_REASON, ROLLUP, TTL, value};
+use crate::jetstream::api::{DiscardPolicy, RetentionPolicy, StreamConfig};
 use crate::jetstream::out::{Out, Outgoing};
 use crate::json::Time;
+use crate::options::jetstream::BatchLimits;
 use crate::store::error::LogError;
 use crate::store::file::ReadBuffer;
-use crate::store::stream::{Job, JobDone, Limits, Purge, StreamState, StreamStore};
+use crate::store::stream::{
+    Expired, Job, JobDone, Limits, Marker, Purge, StreamState, StreamStore,
+};
 use crate::store::types::{LogIndex, StreamSeq, Timestamp};
 use crate::subject::transform::Transform;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::batches::OpenBatches;
 pub use self::consumers::ConsumerFault;
-pub use self::publish::Incoming;
+pub use self::publish::{Incoming, Taken};
 pub use self::read::{GetError, Got, Locator};
 
 /// Messages that are looked at in one turn where there is much to do.
@@ -75,7 +91,8 @@ pub struct Stream {
     rng: Rng,
     body: Vec<u8>,
     subject: Vec<u8>,
-    block: Vec<u8>,
+    batches: Batches,
+    fast: FastBatches,
     buffer: ReadBuffer,
 }
 
@@ -85,6 +102,7 @@ pub struct Bounds {
     /// Messages, and bytes of them, that may wait to be stored.
     pub waiting_messages: usize,
     pub waiting_bytes: usize,
+    pub batches: BatchLimits,
 }
 
 struct PurgeAnswer {
@@ -100,6 +118,8 @@ pub struct Parts {
     pub created: Time,
     pub store: StreamStore,
     pub bounds: Bounds,
+    /// The batches of all streams.
+    pub batches: Arc<OpenBatches>,
     pub domain: Option<String>,
     pub seed: u64,
     pub now: Timestamp,
@@ -135,6 +155,7 @@ impl Stream {
             created,
             store,
             bounds,
+            batches,
             domain,
             seed,
             now,
@@ -174,7 +195,8 @@ impl Stream {
             rng: Rng::new(seed),
             body: Vec::new(),
             subject: Vec::new(),
-            block: Vec::new(),
+            batches: Batches::new(batches.clone()),
+            fast: FastBatches::new(batches),
             buffer: ReadBuffer::default(),
             store,
             config,
@@ -212,6 +234,12 @@ impl Stream {
             self.dirty = true;
         }
         self.config = config;
+        if !self.config.allow_atomic {
+            self.batches.clear();
+        }
+        if !self.config.allow_batched {
+            self.fast.clear();
+        }
         self.adapt();
         Ok(())
     }
@@ -293,8 +321,9 @@ impl Stream {
                     match due.kind {
                         // The blank is the reference's.
                         Answer::Duplicate(_) => body.extend_from_slice(b",\"duplicate\": true"),
-                        _ => body.extend_from_slice(due.body),
+                        _ => {}
                     }
+                    body.extend_from_slice(due.body);
                     body.push(b'}');
                     &body[..]
                 }
@@ -393,13 +422,35 @@ impl Stream {
 
     /// When [`Stream::expire`] is to be called.
     pub fn expires_at(&self) -> Option<Timestamp> {
-        self.expire_at
+        let all = [
+            self.expire_at,
+            self.batches.expires_at(),
+            self.fast.expires_at(),
+            self.schedules_at(),
+        ];
+        all.into_iter().flatten().min()
+    }
+
+    /// Does what is due as time has passed: removes messages, gives up batches, and makes what
+    /// schedules make.
+    pub fn expire(&mut self, now: Timestamp) {
+        self.batches.expire(now);
+        self.fast.expire(now);
+        if self.expire_at.is_some_and(|at| at <= now) {
+            self.expire_messages(now);
+        }
+        self.run_schedules(now);
+    }
+
+    /// Batches that were given up since this was asked last, and why.
+    pub fn take_abandoned(&mut self) -> Vec<(String, AbandonReason)> {
+        self.batches.take_abandoned()
     }
 
     /// Removes messages whose time is over.
-    pub fn expire(&mut self, now: Timestamp) {
+    fn expire_messages(&mut self, now: Timestamp) {
         self.dedupe.expire(now);
-        let more = match self.store.expire(now) {
+        let more = match self.expire_marking(now) {
             Ok(expired) => {
                 self.dirty |= !expired.messages.is_empty();
                 expired.more
@@ -420,6 +471,29 @@ impl Stream {
         };
     }
 
+    /// Removes messages, and puts markers where a subject has none left, if the stream has markers.
+    fn expire_marking(&mut self, now: Timestamp) -> Result<Expired, LogError> {
+        let ttl_s = self.marker_ttl_s();
+        if ttl_s == 0 {
+            return self.store.expire(now);
+        }
+        let time = crate::base::text::GoDuration(Duration::from_secs(ttl_s.into()));
+        let headers = format!(
+            "NATS/1.0\r\n{MARKER_REASON}: MaxAge\r\n{TTL}: {time}\r\n{ROLLUP}: sub\r\n\r\n"
+        );
+        let consumers =
+            (self.config.retention == RetentionPolicy::Interest).then_some(&self.consumers);
+        let is_for = |subject: &[u8], block: &[u8]| {
+            consumers.is_none_or(|consumers| consumers.want(subject)) && !is_marker(block)
+        };
+        let marker = Marker {
+            headers: headers.as_bytes(),
+            ttl_s,
+            is_for: &is_for,
+        };
+        self.store.expire_marking(now, Some(&marker))
+    }
+
     /// When the first message was stored.
     pub fn first_time(&mut self) -> Option<Timestamp> {
         let first = self.store.state().first;
@@ -434,6 +508,12 @@ impl Stream {
     pub fn close(&mut self) -> Result<(), LogError> {
         self.store.close()
     }
+}
+
+/// Whether a message stands for others that are gone, or for a key that was purged.
+fn is_marker(block: &[u8]) -> bool {
+    value(block, MARKER_REASON).is_some_and(|reason| !reason.is_empty())
+        || value(block, "KV-Operation") == Some(b"PURGE")
 }
 
 /// The source of a transform; none is everything.

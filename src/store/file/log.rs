@@ -174,8 +174,17 @@ impl Log {
     /// Nothing is appended then. After [`LogError::Full`] and [`LogError::TooLarge`] the log is as
     /// it was before.
     pub fn append(&mut self, draft: &Draft<'_>) -> Result<LogIndex, LogError> {
+        self.append_in_group(draft, 0)
+    }
+
+    /// The same for a record behind which `left` others of a group follow.
+    pub(in crate::store) fn append_in_group(
+        &mut self,
+        draft: &Draft<'_>,
+        left: u32,
+    ) -> Result<LogIndex, LogError> {
         self.check()?;
-        let record = self.record_of(draft)?;
+        let record = self.record_of(draft, left)?;
         let len = record.len(&self.active().header);
         if len > RECORD_MAX || draft.subject.len() > usize::from(u16::MAX) {
             let max = RECORD_MAX;
@@ -473,7 +482,7 @@ impl Log {
         }
     }
 
-    fn record_of<'a>(&self, draft: &Draft<'a>) -> Result<Record<'a>, LogError> {
+    fn record_of<'a>(&self, draft: &Draft<'a>, left: u32) -> Result<Record<'a>, LogError> {
         let last = self.last_sequence();
         let follows = match draft.kind {
             Kind::Message | Kind::Skip => draft.sequence > last,
@@ -492,6 +501,7 @@ impl Log {
             previous: draft.previous,
             ttl_s: draft.ttl_s,
             erased: false,
+            group_left: left,
             subject: draft.subject,
             headers: draft.headers,
             payload: draft.payload,
@@ -860,6 +870,7 @@ impl<'a> Draft<'a> {
             previous: self.previous,
             ttl_s: self.ttl_s,
             erased: false,
+            group_left: 0,
             subject: self.subject,
             headers: self.headers,
             payload: self.payload,

@@ -245,6 +245,12 @@ impl RewriteJob {
                 upto.is_ok_and(|upto| StreamSeq(upto) <= self.gone)
             }
             Kind::Consumer => record.index <= self.changes.consumers,
+            // One whose time was over when this segment was full has run, or was set anew.
+            Kind::Timer if is_done => {
+                let mut reader = Reader::new(record.payload);
+                let read = (reader.number("timer"), reader.number("timer"));
+                matches!(read, (Ok(_), Ok(at)) if at < self.old.last_time.0)
+            }
             _ => false,
         }
     }

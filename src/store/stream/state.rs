@@ -1,11 +1,13 @@
 //! What follows from the records of a stream.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::TTL_NEVER;
 use super::consumers::Consumers;
 use super::orders::{Limits, Purge};
 use super::purge::Purging;
+use super::timers::Timers;
 use crate::store::error::LogError;
 use crate::store::file::format::{Kind, Record, decode_runs};
 use crate::store::file::{Log, ReadBuffer};
@@ -65,6 +67,8 @@ pub(super) struct State {
     /// Those that are not done yet.
     pub(super) purges: VecDeque<Purging>,
     pub(super) consumers: Consumers,
+    /// Messages about which something is to be done at a time.
+    pub(super) timers: Arc<Timers>,
 }
 
 /// What there is to be told of a stream.
@@ -116,6 +120,7 @@ impl State {
             sweep: None,
             purges: VecDeque::new(),
             consumers: Consumers::default(),
+            timers: Arc::default(),
         }
     }
 
@@ -164,7 +169,11 @@ impl State {
     /// Makes the change that a record tells. Records that make no sense change nothing: their
     /// checksum was right, so they were written like that.
     pub(super) fn apply(&mut self, record: &Record<'_>, log: &mut Log, buffer: &mut ReadBuffer) {
-        if !matches!(record.kind, Kind::Message | Kind::Skip | Kind::Consumer) {
+        let ends_work = matches!(
+            record.kind,
+            Kind::Delete | Kind::Purge | Kind::Config | Kind::Noop | Kind::Membership
+        );
+        if ends_work {
             self.settle(log, buffer);
         }
         match record.kind {
@@ -193,9 +202,30 @@ impl State {
                     self.aged = StreamSeq(0);
                 }
             }
-            Kind::Skip => self.catch_up(record.sequence),
+            Kind::Skip | Kind::Abandon => self.catch_up(record.sequence),
+            Kind::Timer => self.set_timer(record.payload),
             Kind::Consumer => self.consumers.apply(record),
             Kind::Noop | Kind::Membership => {}
+        }
+    }
+
+    fn set_timer(&mut self, payload: &[u8]) {
+        let mut reader = Reader::new(payload);
+        let read = (reader.number("timer"), reader.number("timer"));
+        let (Ok(sequence), Ok(at)) = read else {
+            return;
+        };
+        let sequence = StreamSeq(sequence);
+        if at > 0 && self.has(sequence) {
+            Arc::make_mut(&mut self.timers).set(sequence, Timestamp(at));
+        } else {
+            self.drop_timer(sequence);
+        }
+    }
+
+    fn drop_timer(&mut self, sequence: StreamSeq) {
+        if self.timers.has(sequence) {
+            Arc::make_mut(&mut self.timers).remove(sequence);
         }
     }
 
@@ -336,6 +366,9 @@ impl State {
 
     /// A sequence is no message any more.
     fn drop_sequence(&mut self, sequence: StreamSeq) {
+        if !self.timers.is_empty() {
+            self.drop_timer(sequence);
+        }
         if sequence > self.first {
             self.deleted.insert(sequence);
             return;

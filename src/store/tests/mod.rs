@@ -5,6 +5,7 @@ mod consumer_model;
 mod crypt;
 mod directory;
 pub(crate) mod faulty;
+mod groups;
 mod journal_faults;
 mod kill;
 mod log_faults;
