@@ -35,6 +35,7 @@ mod process;
 ))]
 mod profiling;
 mod protocol;
+mod publishing;
 mod routing;
 #[cfg(unix)]
 mod seeds;

@@ -436,7 +436,7 @@ impl Ttl {
             let seconds = duration.as_secs();
             return (seconds > 0).then_some(Ttl::Seconds(seconds));
         }
-        match number(text)? {
+        match number(text).filter(|seconds| i64::try_from(*seconds).is_ok())? {
             0 => Some(Ttl::None),
             seconds => Some(Ttl::Seconds(seconds)),
         }
@@ -601,6 +601,7 @@ mod tests {
             ("-1", None),
             ("2d", None),
             ("5 ", None),
+            ("9223372036854775808", None),
         ] {
             assert_eq!(Ttl::parse(text.as_bytes()), want, "{text}");
         }

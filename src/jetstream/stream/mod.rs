@@ -93,6 +93,8 @@ pub struct Stream {
     subject: Vec<u8>,
     batches: Batches,
     fast: FastBatches,
+    /// Schedules make nothing before this time, since something could not be stored.
+    schedules_wait: Timestamp,
     buffer: ReadBuffer,
 }
 
@@ -197,6 +199,7 @@ impl Stream {
             subject: Vec::new(),
             batches: Batches::new(batches.clone()),
             fast: FastBatches::new(batches),
+            schedules_wait: Timestamp(0),
             buffer: ReadBuffer::default(),
             store,
             config,

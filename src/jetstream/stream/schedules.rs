@@ -23,6 +23,9 @@ use std::borrow::Cow;
 /// Schedules that make something in one turn.
 const RUNS: usize = 128;
 
+/// After how many nanoseconds it is tried again to store what they make.
+const RETRY: u64 = 1_000_000_000;
+
 /// What a schedule makes.
 struct Made {
     /// The subject of the schedule, and of what it makes.
@@ -39,39 +42,51 @@ struct Made {
 impl Stream {
     /// When [`Stream::run_schedules`] is to be called.
     pub(super) fn schedules_at(&self) -> Option<Timestamp> {
-        self.store.next_timer().filter(|_| !self.config.sealed)
+        let next = self.store.next_timer().filter(|_| !self.config.sealed)?;
+        Some(next.max(self.schedules_wait))
     }
 
     /// Makes what is due, as much as may be made in a turn.
     pub(super) fn run_schedules(&mut self, now: Timestamp) {
+        let is_due = self.schedules_at().is_some_and(|at| at <= now);
         // What a purge is about to remove makes nothing any more.
-        if self.config.sealed || self.store.has_work() {
+        if !is_due || self.store.has_work() {
             return;
         }
         for (sequence, at) in self.store.due_timers(now, RUNS) {
-            let made = self.made_by(sequence, at, now);
-            let stored = match &made {
-                Some(made) => self.store_made(sequence, made, now),
-                None => Ok(()),
-            };
-            let next = match (&made, stored) {
-                (Some(_), Ok(())) => continue,
-                (Some(made), Err(error)) => {
-                    log::warn!(
-                        "Stream {}: what a schedule makes is not stored: {error}",
-                        self.label()
-                    );
-                    made.next
-                }
-                (None, _) => None,
-            };
-            self.dirty = true;
-            if let Err(error) = self.store.append_group(&[Step::Timer(sequence, next)]) {
-                // It is tried again.
-                log::warn!("Stream {}: {error}", self.label());
+            if let Err(error) = self.run_schedule(sequence, at, now) {
+                log::warn!("Stream {}: schedules wait: {error}", self.label());
+                self.schedules_wait = Timestamp(now.0.saturating_add(RETRY));
+                return;
+            }
+            if self.store.has_work() {
                 return;
             }
         }
+    }
+
+    fn run_schedule(
+        &mut self,
+        sequence: StreamSeq,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), ApiError> {
+        let made = self.made_by(sequence, at, now);
+        let next = match &made {
+            Some(made) => match self.store_made(sequence, made, now) {
+                // It will be no smaller the next time.
+                Err(error @ ApiError::StreamMessageExceedsMaximum) => {
+                    let target = String::from_utf8_lossy(&made.target);
+                    log::warn!("Stream {}: {error}, made for {target}", self.label());
+                    made.next
+                }
+                stored => return stored,
+            },
+            None => None,
+        };
+        self.dirty = true;
+        let ended = self.store.append_group(&[Step::Timer(sequence, next)]);
+        ended.map(drop).map_err(|e| store_failed(&e))
     }
 
     /// What a schedule makes now; `None` if it is none any more.

@@ -91,7 +91,11 @@ fn a_schedule_ends_when_something_else_takes_its_place() {
         match end {
             0 => drop(world.publish("s.a", &[], "plain")),
             1 => drop(world.publish("s.b", &purge, "")),
-            2 => drop(world.stream.delete(crate::store::types::StreamSeq(1))),
+            2 => {
+                let schedule = crate::store::types::StreamSeq(1);
+                assert!(world.stream.delete(schedule).unwrap());
+                world.turn();
+            }
             _ => {
                 let later = [
                     ("Nats-Schedule", "@at 2033-01-01T00:00:00Z"),
