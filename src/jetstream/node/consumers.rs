@@ -19,7 +19,7 @@ use crate::jetstream::api::response::{
 use crate::jetstream::api::subjects::ConsumerTarget;
 use crate::jetstream::api::{ApiError, ConsumerConfig, Response, ack, metadata, pull};
 use crate::jetstream::out::{Out, Outgoing};
-use crate::jetstream::stream::{Incoming, Stream};
+use crate::jetstream::stream::{ConsumerSlot, Incoming, Stream};
 use crate::json::{Nanos, Time};
 use crate::store::types::{StreamSeq, Timestamp};
 use crate::subject::pattern::overlaps;
@@ -130,7 +130,7 @@ impl Node {
                     };
                 }
                 let created = Time::from_unix_nanos(now.0);
-                let made = stream.create_consumer(*config, created, now);
+                let made = stream.create_consumer(*config, created, now, out);
                 made.map_err(|e| failed(&e))?
             }
             Change::Update(config) => {
@@ -189,7 +189,7 @@ impl Node {
         account: &Account,
         stream: &str,
         consumer: &str,
-    ) -> Result<(usize, &mut Stream, usize), ApiError> {
+    ) -> Result<(usize, &mut Stream, ConsumerSlot), ApiError> {
         let (at, stream) = self.named(account, stream)?;
         let place = stream.find_consumer(consumer);
         Ok((at, stream, place.ok_or(ApiError::ConsumerNotFound)?))
@@ -260,13 +260,13 @@ impl Node {
         stream: &str,
         request: &Request,
         limit: usize,
-    ) -> Result<(Paging, Vec<(String, usize)>), ApiError> {
+    ) -> Result<(Paging, Vec<(String, ConsumerSlot)>), ApiError> {
         let asked: ConsumerListRequest = match request.json() {
             Some(json) => decode::read(json, self.identity.options.strict)?,
             None => ConsumerListRequest::default(),
         };
         let (_, own) = self.named(account, stream)?;
-        let shown = |at: usize| own.consumer_config(at).is_some_and(|config| !config.direct);
+        let shown = |at: ConsumerSlot| own.consumer_config(at).is_some_and(|config| !config.direct);
         let all: Vec<_> = own
             .consumer_names()
             .filter(|(_, at)| shown(*at))
@@ -416,7 +416,7 @@ impl Node {
         message: &Incoming<'_>,
         stream: usize,
         out: &mut O,
-    ) -> Option<(usize, &mut Stream, usize)> {
+    ) -> Option<(usize, &mut Stream, ConsumerSlot)> {
         let subject = std::str::from_utf8(message.subject).ok()?;
         let mut tokens = subject.split('.').skip(stream);
         let (name, consumer) = (tokens.next()?, tokens.next()?);

@@ -214,6 +214,7 @@ impl Node {
             listening,
             change: Change::None,
         };
+        self.note_deadline(at);
     }
 
     fn listen(&mut self, at: usize, account: &Arc<Account>, config: &StreamConfig) -> Vec<u32> {

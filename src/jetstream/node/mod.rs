@@ -9,6 +9,7 @@
 
 mod consumers;
 mod create;
+mod deadlines;
 mod decode;
 mod direct;
 mod events;
@@ -20,6 +21,7 @@ mod streams;
 mod tasks;
 mod tenants;
 
+use self::deadlines::Deadlines;
 use self::listeners::{Listener, Listeners};
 use self::requests::Request;
 use self::tenants::Tenants;
@@ -48,9 +50,6 @@ pub use tasks::{Opening, Recovered, Task, TaskDone, recover};
 
 /// How often it is looked who listens to what consumers send without being asked, in nanoseconds.
 const INTEREST_CHECK: u64 = 100_000_000;
-
-/// No time at all.
-const NEVER: Timestamp = Timestamp(u64::MAX);
 
 /// How long a stream whose messages need not be on the disk when they are acknowledged may take to
 /// bring them there, where the server's own interval is no time.
@@ -100,9 +99,9 @@ pub struct Node {
     serving: BTreeSet<usize>,
     /// When it is to be looked who listens to what is sent without being asked for.
     interest_at: Timestamp,
-    /// When to look which streams have something to do as time has passed: not after any of their
-    /// deadlines, and seldom long before the first.
-    due_at: Timestamp,
+    /// Streams with consumers that are sent messages without asking.
+    pushing: BTreeSet<usize>,
+    deadlines: Deadlines,
     /// Tasks to be run, in their order.
     tasks: Vec<Task>,
     figures: Figures,
@@ -192,7 +191,8 @@ impl Node {
             syncing: BTreeSet::new(),
             serving: BTreeSet::new(),
             interest_at: Timestamp(0),
-            due_at: Timestamp(0),
+            pushing: BTreeSet::new(),
+            deadlines: Deadlines::default(),
             tasks: Vec::new(),
             figures: Figures::default(),
             rng: Rng::new(seed),
@@ -253,9 +253,7 @@ impl Node {
             self.answer(request, now, out);
         }
         self.check_interest(now, out);
-        if self.due_at <= now {
-            self.look_at_deadlines(now);
-        }
+        self.look_at_deadlines(now);
         let working: Vec<usize> = self.working.iter().copied().collect();
         for at in working {
             let Some(stream) = self.open_stream(at) else {
@@ -298,12 +296,18 @@ impl Node {
             return;
         }
         self.interest_at = Timestamp(now.0.saturating_add(INTEREST_CHECK));
-        for (at, slot) in self.streams.iter_mut() {
-            if let Phase::Open { stream, .. } = &mut slot.phase
+        for at in std::mem::take(&mut self.pushing) {
+            if let Some(stream) = self.open_stream(at)
                 && stream.has_push_consumers()
             {
                 stream.check_interest(now, out);
-                self.serving.insert(at);
+                self.pushing.insert(at);
+                if self
+                    .open_stream(at)
+                    .is_some_and(|s| s.has_ready_consumers())
+                {
+                    self.serving.insert(at);
+                }
             }
         }
     }
@@ -311,8 +315,10 @@ impl Node {
     /// When [`Node::turn`] is to be called if nothing happens before: on the wall clock, and on the
     /// other one.
     pub fn next_turn(&self, now: Timestamp, mono: Mono) -> Option<Mono> {
-        let wall = (self.due_at < NEVER).then(|| {
-            let left = self.due_at.0.saturating_sub(now.0);
+        let interest = (!self.pushing.is_empty()).then_some(self.interest_at);
+        let due = self.deadlines.first().into_iter().chain(interest).min();
+        let wall = due.map(|due| {
+            let left = due.0.saturating_sub(now.0);
             mono + Duration::from_nanos(left)
         });
         let interval = match self.identity.options.sync {
@@ -325,33 +331,43 @@ impl Node {
 
     /// Lets streams do what they have to do as time has passed.
     fn look_at_deadlines(&mut self, now: Timestamp) {
-        self.due_at = NEVER;
-        let interest_at = self.interest_at;
-        for (at, slot) in self.streams.iter_mut() {
-            let Phase::Open { stream, .. } = &mut slot.phase else {
+        // Those that go on at once have their next part in the next turn.
+        let mut due = Vec::new();
+        while let Some(at) = self.deadlines.pop(now) {
+            due.push(at);
+        }
+        for at in due {
+            let Some(stream) = self.open_stream(at) else {
                 continue;
             };
             if stream.expires_at().is_some_and(|due| due <= now) {
                 stream.expire(now);
-                if stream.is_dirty() {
-                    self.dirty.push(at);
-                }
             }
-            if stream.consumers_at().is_some_and(|due| due <= now) {
-                // Its deadline is known when it had its turn.
-                self.serving.insert(at);
-            } else {
-                self.due_at = self.due_at.min(deadline(stream, interest_at));
+            let is_dirty = stream.is_dirty();
+            // Its deadline is known when it had its turn.
+            let serves = stream.consumers_at().is_some_and(|due| due <= now);
+            if is_dirty {
+                self.dirty.push(at);
+            }
+            match serves {
+                true => drop(self.serving.insert(at)),
+                false => self.note_deadline(at),
             }
         }
     }
 
     /// Takes note of when a stream has something to do again.
     fn note_deadline(&mut self, at: usize) {
-        let interest_at = self.interest_at;
-        if let Some(stream) = self.open_stream(at) {
-            let deadline = deadline(stream, interest_at);
-            self.due_at = self.due_at.min(deadline);
+        let Some(stream) = self.open_stream(at) else {
+            return;
+        };
+        let all = [stream.expires_at(), stream.consumers_at()];
+        let pushes = stream.has_push_consumers();
+        if let Some(due) = all.into_iter().flatten().min() {
+            self.deadlines.note(at, due);
+        }
+        if pushes {
+            self.pushing.insert(at);
         }
     }
 
@@ -476,13 +492,6 @@ impl Node {
             }
         }
     }
-}
-
-/// When a stream has something to do as time has passed.
-fn deadline(stream: &Stream, interest_at: Timestamp) -> Timestamp {
-    let interest = stream.has_push_consumers().then_some(interest_at);
-    let all = [stream.expires_at(), stream.consumers_at(), interest];
-    all.into_iter().flatten().min().unwrap_or(NEVER)
 }
 
 /// How logs are kept.

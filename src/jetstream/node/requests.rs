@@ -160,9 +160,7 @@ impl Node {
             ["STREAM", "DELETE", name] => self.stream_delete(account, name, request),
             ["STREAM", "PURGE", name] => self.stream_purge(account, name, &request),
             ["STREAM", "MSG", "GET", name] => self.msg_get(account, name, &request),
-            ["STREAM", "MSG", "DELETE", name] => {
-                self.msg_delete(account, name, request, (now, out))
-            }
+            ["STREAM", "MSG", "DELETE", name] => self.msg_delete(account, name, request),
             ["STREAM", "SNAPSHOT", _] => {
                 let err = NO_BACKUPS.to_owned();
                 self.reply::<StreamSnapshotBody>(Err(ApiError::StreamSnapshot { err }))

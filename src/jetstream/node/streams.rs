@@ -8,7 +8,6 @@ use crate::jetstream::api::request::{MsgDeleteRequest, MsgGetRequest, StreamPurg
 use crate::jetstream::api::response::{
     MsgDeleteBody, MsgGetBody, StoredMsg, StreamDeleteBody, StreamPurgeBody,
 };
-use crate::jetstream::out::Out;
 use crate::jetstream::stream::{GetError, Locator, Stream};
 use crate::json::Time;
 use crate::store::file::ReadBuffer;
@@ -184,14 +183,13 @@ impl Node {
         })
     }
 
-    pub(super) fn msg_delete<O: Out>(
+    pub(super) fn msg_delete(
         &mut self,
         account: &Arc<Account>,
         name: &str,
         request: Request,
-        (now, out): (Timestamp, &mut O),
     ) -> Reaction {
-        match self.delete(account, name, &request, now, out) {
+        match self.delete(account, name, &request) {
             Ok(true) => Reaction::None,
             Ok(false) => Reaction::Later(request),
             Err(error) => self.reply::<MsgDeleteBody>(Err(error)),
@@ -199,13 +197,11 @@ impl Node {
     }
 
     /// Deletes a message; false if that has to wait.
-    fn delete<O: Out>(
+    fn delete(
         &mut self,
         account: &Account,
         name: &str,
         request: &Request,
-        now: Timestamp,
-        out: &mut O,
     ) -> Result<bool, ApiError> {
         if request.is_empty() {
             return Err(ApiError::BadRequest);
@@ -231,9 +227,8 @@ impl Node {
             return Ok(false);
         }
         let sequence = StreamSeq(asked.seq);
-        let subject = stream.subject_of(sequence);
         match stream.delete(sequence) {
-            Ok(true) => stream.tell_removed((sequence, &subject), now, out),
+            Ok(true) => {}
             Ok(false) => return Err(ApiError::SequenceNotFound { seq: asked.seq }),
             Err(error) => return failed(&error.to_string()),
         }

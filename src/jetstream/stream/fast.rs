@@ -226,7 +226,7 @@ impl Stream {
                 last_seq: expected,
                 seq: place.seq,
             };
-            self.tell(reply, &gap);
+            self.tell_flow(reply, &gap);
             if !goes_on {
                 self.end_fast(place.id, reply);
                 return Ok(());
@@ -247,7 +247,7 @@ impl Stream {
                 seq: 0,
                 msgs: batch.flow,
             };
-            self.tell(reply, &first);
+            self.tell_flow(reply, &first);
         }
         let transformed = self.transformed(message.subject);
         let subject = transformed.as_deref().unwrap_or(message.subject);
@@ -263,7 +263,7 @@ impl Stream {
                     batch.stored = sequence;
                     batch.done = batch.last;
                     if let Some(ack) = batch.flow_ack(batches).filter(|_| !commits) {
-                        self.tell(reply, &ack);
+                        self.tell_flow(reply, &ack);
                     }
                 }
                 if commits {
@@ -286,22 +286,22 @@ impl Stream {
         };
         if place.seq <= batch.last {
             let told = batch.told_again();
-            return self.tell(reply, &told);
+            return self.tell_flow(reply, &told);
         }
         let gap = BatchFlow::Gap {
             last_seq: batch.last + 1,
             seq: place.seq + 1,
         };
         if !batch.gaps_ok {
-            self.tell(reply, &gap);
+            self.tell_flow(reply, &gap);
             return self.end_fast(place.id, reply);
         }
         batch.last = place.seq;
         batch.done = batch.last;
         let ack = batch.flow_ack(batches);
         let ack = ack.unwrap_or_else(|| batch.told_again());
-        self.tell(reply, &gap);
-        self.tell(reply, &ack);
+        self.tell_flow(reply, &gap);
+        self.tell_flow(reply, &ack);
     }
 
     /// A message was not taken, which ends a batch in which none may be missing.
@@ -315,7 +315,7 @@ impl Stream {
         if is_duplicate {
             batch.done = place.seq;
             if let Some(ack) = batch.flow_ack(batches) {
-                self.tell(reply, &ack);
+                self.tell_flow(reply, &ack);
             }
             if !commits {
                 return;
@@ -346,7 +346,7 @@ impl Stream {
                 seq: place.seq,
                 error: refused.error(),
             };
-            self.tell(reply, &error);
+            self.tell_flow(reply, &error);
         }
         if !goes_on {
             self.end_fast(place.id, reply);
@@ -364,7 +364,7 @@ impl Stream {
         self.answer_after(reply, body.as_bytes(), Answer::Stored(stored));
     }
 
-    fn tell(&mut self, reply: &[u8], what: &BatchFlow) {
+    fn tell_flow(&mut self, reply: &[u8], what: &BatchFlow) {
         self.answer_after(reply, &what.encode(), Answer::Body);
     }
 }

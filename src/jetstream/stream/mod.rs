@@ -17,9 +17,12 @@ mod read;
 mod republish;
 mod schedules;
 mod settings;
+mod turns;
+mod view;
+mod waiting;
+
 #[cfg(test)]
 mod tests;
-mod waiting;
 
 use self::batches::Batches;
 use self::consumers::Consumers;
@@ -42,6 +45,7 @@ use crate::store::stream::{
 };
 use crate::store::types::{LogIndex, StreamSeq, Timestamp};
 use crate::subject::transform::Transform;
+use std::cell::RefCell;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +54,7 @@ pub use self::batches::OpenBatches;
 pub use self::consumers::ConsumerFault;
 pub use self::publish::{Incoming, Taken};
 pub use self::read::{GetError, Got, Locator};
+pub use crate::jetstream::consumer::Slot as ConsumerSlot;
 
 /// Messages that are looked at in one turn where there is much to do.
 const WORK: usize = 2048;
@@ -85,9 +90,10 @@ pub struct Stream {
     /// When messages are to be looked for whose time is over.
     expire_at: Option<Timestamp>,
     consumers: Consumers,
-    /// The first message that consumers know of, and whether some were purged since.
-    first: StreamSeq,
+    /// Whether messages were purged that consumers do not know of.
     purged: bool,
+    /// What is to be brought into memory.
+    warm: Vec<Job>,
     rng: Rng,
     body: Vec<u8>,
     subject: Vec<u8>,
@@ -192,8 +198,8 @@ impl Stream {
             purging: Vec::new(),
             expire_at: None,
             consumers: Consumers::new(seed.rotate_left(7)),
-            first: store.state().first,
             purged: false,
+            warm: Vec::new(),
             rng: Rng::new(seed),
             body: Vec::new(),
             subject: Vec::new(),
@@ -274,7 +280,7 @@ impl Stream {
 
     /// Writes what came. What cannot be written is told to those who wait for it.
     pub fn commit<O: Out>(&mut self, now: Timestamp, out: &mut O) {
-        self.trim_consumers(now, out);
+        self.tell_gone(now, out);
         self.keep_events();
         self.dirty = false;
         if let Err(error) = self.store.commit() {
@@ -284,7 +290,10 @@ impl Stream {
 
     /// A job that is to be run, if there is one.
     pub fn poll_job(&mut self, now: Mono) -> Option<Job> {
-        let job = self.store.poll_job(now)?;
+        let job = match self.warm.pop() {
+            Some(job) => job,
+            None => self.store.poll_job(now)?,
+        };
         self.jobs += 1;
         Some(job)
     }
@@ -292,8 +301,12 @@ impl Stream {
     /// Takes the outcome of a job.
     pub fn handle_done<O: Out>(&mut self, done: JobDone, out: &mut O) {
         self.jobs -= 1;
+        let is_warm = matches!(done, JobDone::Warm(_));
         if let Err(error) = self.store.handle_done(done) {
             log::error!("Stream {}: {error}", self.label());
+        }
+        if is_warm {
+            self.wake_cold();
         }
         if let Some(reason) = self.store.log().failure().cloned() {
             self.fail(&LogError::ReadOnly(reason), out);
@@ -484,10 +497,11 @@ impl Stream {
         let headers = format!(
             "NATS/1.0\r\n{MARKER_REASON}: MaxAge\r\n{TTL}: {time}\r\n{ROLLUP}: sub\r\n\r\n"
         );
-        let consumers =
-            (self.config.retention == RetentionPolicy::Interest).then_some(&self.consumers);
+        let interest = self.config.retention == RetentionPolicy::Interest;
+        let consumers = RefCell::new(&mut self.consumers);
         let is_for = |subject: &[u8], block: &[u8]| {
-            consumers.is_none_or(|consumers| consumers.want(subject)) && !is_marker(block)
+            let is_kept = !interest || consumers.borrow_mut().want(subject);
+            is_kept && !is_marker(block)
         };
         let marker = Marker {
             headers: headers.as_bytes(),

@@ -238,7 +238,7 @@ impl Stream {
     }
 
     /// Whether a message does nothing but come.
-    fn is_plain(&self, subject: &[u8], checked: &Checked<'_>) -> bool {
+    fn is_plain(&mut self, subject: &[u8], checked: &Checked<'_>) -> bool {
         let replaces = match checked.rollup {
             None => false,
             Some(Rollup::Subject) => self.store.count_on(subject) > 0,
@@ -252,7 +252,7 @@ impl Stream {
     }
 
     /// Whether messages on a subject are stored at all.
-    pub(super) fn is_kept(&self, subject: &[u8]) -> bool {
+    pub(super) fn is_kept(&mut self, subject: &[u8]) -> bool {
         self.config.retention != RetentionPolicy::Interest || self.is_wanted(subject)
     }
 

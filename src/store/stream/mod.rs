@@ -13,6 +13,8 @@
 
 mod checkpoint;
 mod consumers;
+mod count;
+mod gone;
 mod group;
 mod jobs;
 mod orders;
@@ -31,6 +33,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use consumers::{Consumer, ConsumerDamage, ConsumerId};
+pub use gone::Gone;
 pub use group::Step;
 pub use jobs::{Job, JobDone};
 pub use orders::{Limits, Purge};
@@ -427,6 +430,16 @@ impl StreamStore {
     /// The log, to be read record by record.
     pub(in crate::store) fn log_mut(&mut self) -> &mut Log {
         &mut self.log
+    }
+
+    /// The first message there is, or the next one there will be.
+    pub fn first(&self) -> StreamSeq {
+        self.state.first
+    }
+
+    /// The last sequence that was used.
+    pub fn last(&self) -> StreamSeq {
+        self.state.last
     }
 
     /// What there is to be told of the stream.

@@ -94,6 +94,7 @@ impl State {
             return;
         }
         self.purges.clear();
+        self.gone.miss();
         self.first = self.last.next();
         self.messages = 0;
         self.bytes = 0;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::TTL_NEVER;
 use super::consumers::Consumers;
+use super::gone::Gone;
 use super::orders::{Limits, Purge};
 use super::purge::Purging;
 use super::timers::Timers;
@@ -69,6 +70,8 @@ pub(super) struct State {
     pub(super) consumers: Consumers,
     /// Messages about which something is to be done at a time.
     pub(super) timers: Arc<Timers>,
+    /// Messages that were removed and not told of; no part of what is kept.
+    pub(super) gone: Gone,
 }
 
 /// What there is to be told of a stream.
@@ -121,6 +124,7 @@ impl State {
             purges: VecDeque::new(),
             consumers: Consumers::default(),
             timers: Arc::default(),
+            gone: Gone::default(),
         }
     }
 
@@ -306,6 +310,7 @@ impl State {
             self.lost.insert(sequence);
             self.messages = self.messages.saturating_sub(1);
             self.drop_sequence(sequence);
+            self.gone.miss();
             let has_room = self.found_lost.len() < FOUND_MAX;
             match self.found_lost.last_mut() {
                 Some((_, last)) if last.next() == sequence => *last = sequence,
@@ -325,6 +330,7 @@ impl State {
             Ok(stored) => stored,
             Err(LogError::Io(_)) => {
                 self.unread.insert(sequence);
+                self.gone.miss();
                 self.messages = self.messages.saturating_sub(1);
                 self.drop_sequence(sequence);
                 return;
@@ -336,6 +342,7 @@ impl State {
         };
         let record = &stored.record;
         let _ = self.subjects.remove(record.subject, sequence);
+        self.gone.add(sequence, record.subject);
         self.messages = self.messages.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(size(record));
         self.drop_sequence(sequence);

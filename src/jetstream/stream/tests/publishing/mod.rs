@@ -6,7 +6,7 @@ mod fast;
 mod markers;
 mod schedules;
 
-use super::{Bounds, Incoming, OpenBatches, Parts, Stream};
+use super::super::{Bounds, Incoming, OpenBatches, Parts, Stream, limits};
 use crate::accounts::Account;
 use crate::base::clock::Mono;
 use crate::jetstream::api::StreamConfig;
@@ -187,7 +187,7 @@ fn open(
 ) -> Stream {
     let options = StoreOptions {
         log: LogOptions::new(Arc::new(Handles::new(4))),
-        limits: super::limits(config),
+        limits: limits(config),
     };
     let id = StreamId::new("A", &config.name, [7; 16]);
     let disk: Arc<dyn Disk> = disk.clone();
