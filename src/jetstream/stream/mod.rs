@@ -334,10 +334,9 @@ impl Stream {
                     body.extend_from_slice(&self.ack_head);
                     body.extend_from_slice(b"\"seq\":");
                     push_decimal(&mut body, sequence.0);
-                    match due.kind {
+                    if let Answer::Duplicate(_) = due.kind {
                         // The blank is the reference's.
-                        Answer::Duplicate(_) => body.extend_from_slice(b",\"duplicate\": true"),
-                        _ => {}
+                        body.extend_from_slice(b",\"duplicate\": true");
                     }
                     body.extend_from_slice(due.body);
                     body.push(b'}');
