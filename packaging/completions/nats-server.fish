@@ -41,5 +41,6 @@ complete -c nats-server -l tlscacert -r -F -d 'Authorities that clients\' certif
 complete -c nats-server -l profile -x -d 'Port for profiling over HTTP, -1 for a random one'
 complete -c nats-server -s h -l help -d 'Show this text'
 complete -c nats-server -s v -l version -d 'Show the version'
+complete -c nats-server -l build-info -d 'Show the version, the commit and what the program was built for'
 complete -c nats-server -l help_config -d 'Show the keys of a configuration file'
 complete -c nats-server -l help_tls -d 'Show how TLS is configured'

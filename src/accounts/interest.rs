@@ -103,6 +103,11 @@ impl Interest {
         self.read().matches(subject, matches);
     }
 
+    /// Whether somebody subscribed to just this subject, without wildcards.
+    pub fn has_literal(&self, subject: &[u8]) -> bool {
+        self.read().has_literal(subject)
+    }
+
     /// How many subscriptions there are.
     pub fn len(&self) -> usize {
         self.read().len()

@@ -7,7 +7,7 @@ use super::source::Source;
 use crate::broker::Facts;
 use crate::jetstream::report::Question;
 use crate::options::tls::TLS_TIMEOUT;
-use crate::options::{VERSION, WriteTimeout};
+use crate::options::{COMMIT, VERSION, WriteTimeout};
 use crate::proto::info::TOOLCHAIN;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -20,6 +20,8 @@ pub(super) struct Varz {
     server_name: String,
     version: &'static str,
     proto: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    git_commit: Option<&'static str>,
     go: &'static str,
     host: String,
     port: u16,
@@ -168,6 +170,7 @@ pub(super) fn document(source: &dyn Source) -> Varz {
         server_name: facts.name.clone(),
         version: VERSION,
         proto: 1,
+        git_commit: COMMIT,
         go: TOOLCHAIN,
         host: facts.host.clone(),
         port: facts.port,

@@ -101,11 +101,10 @@ impl StoreDir {
         let mut listing = list(&*self.disk, &self.root, keys)?;
         // What is seen may be the memory of a system whose disk refused it, and what is told of a
         // stream must not be taken back. Where that is not so, this costs next to nothing.
-        let accounts: BTreeSet<_> = listing
-            .streams
-            .iter()
-            .filter_map(|s| s.dir.parent())
-            .collect();
+        // The same goes for names that say that a directory is of no use: files go for good after that.
+        let remains = listing.remains.iter().map(|dir| &**dir);
+        let all = listing.streams.iter().map(|s| &*s.dir).chain(remains);
+        let accounts: BTreeSet<_> = all.filter_map(Path::parent).collect();
         let streams = listing.streams.iter().map(|s| &*s.dir);
         for dir in streams.chain(accounts).chain([&*self.root]) {
             let synced = self.disk.sync_dir(dir);

@@ -12,6 +12,7 @@
 #[cfg(unix)]
 mod access;
 mod advisories;
+mod backup;
 mod client;
 #[cfg(unix)]
 mod config;

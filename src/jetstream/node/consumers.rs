@@ -17,7 +17,7 @@ use crate::jetstream::api::response::{
     ConsumerPauseBody, ConsumerResetBody, ConsumerUnpinBody, Paging,
 };
 use crate::jetstream::api::subjects::ConsumerTarget;
-use crate::jetstream::api::{ApiError, ConsumerConfig, Response, ack, metadata, pull};
+use crate::jetstream::api::{ApiError, ConsumerConfig, Response, ack, metadata, names, pull};
 use crate::jetstream::out::{Out, Outgoing};
 use crate::jetstream::stream::{ConsumerSlot, Incoming, Stream};
 use crate::json::{Nanos, Time};
@@ -96,12 +96,7 @@ impl Node {
         let strict = self.identity.options.strict;
         let mut asked: ConsumerCreateRequest = decode::read(&request.body, strict)?;
         consumer_change::apply_target(&mut asked, target)?;
-        let options = &self.identity.options;
-        let server = ServerLimits {
-            max_ack_pending: options.max_ack_pending.map_or(0, i64::from),
-            max_request_batch: options.max_request_batch.map_or(0, i64::from),
-            default_max_consumers: 0,
-        };
+        let server = self.server_limits();
         let tenant = self.tenants.get(account.number);
         let limits = told(&tenant.ok_or(ApiError::NotEnabledForAccount)?.limits);
         let fresh = self.consumer_name();
@@ -169,6 +164,53 @@ impl Node {
             self.tell_of_consumer(names, Action::Create, now, out);
         }
         Ok(())
+    }
+
+    /// The configuration of a consumer that somebody else kept, if a request could make such a one.
+    pub(super) fn checked_consumer<O: Out>(
+        &mut self,
+        account: &Account,
+        at: usize,
+        config: ConsumerConfig,
+        out: &mut O,
+    ) -> Result<ConsumerConfig, ApiError> {
+        let server = self.server_limits();
+        let tenant = self.tenants.get(account.number);
+        let limits = told(&tenant.ok_or(ApiError::NotEnabledForAccount)?.limits);
+        let stream = self.open_stream(at).ok_or(ApiError::StreamNotFound)?;
+        if names::is_path(&config.name) {
+            return Err(ApiError::ConsumerNameContainsPathSeparators);
+        }
+        let asked = ConsumerCreateRequest {
+            stream_name: stream.config.name.clone(),
+            config,
+            ..ConsumerCreateRequest::default()
+        };
+        let change = consumer_change::plan(
+            asked,
+            &Others {
+                stream,
+                out: RefCell::new(out),
+            },
+            &Surroundings {
+                stream: &stream.config,
+                account: &limits,
+                server: &server,
+            },
+        )?;
+        match change {
+            Change::New(config) => Ok(*config),
+            Change::Update(_) => Err(ApiError::ConsumerAlreadyExists),
+        }
+    }
+
+    fn server_limits(&self) -> ServerLimits {
+        let options = &self.identity.options;
+        ServerLimits {
+            max_ack_pending: options.max_ack_pending.map_or(0, i64::from),
+            max_request_batch: options.max_request_batch.map_or(0, i64::from),
+            default_max_consumers: 0,
+        }
     }
 
     /// A name for a consumer that was not given any.

@@ -53,6 +53,9 @@ impl Node {
     ) -> Result<Option<StreamCreateBody>, ApiError> {
         let asked: StreamConfigRequest = decode::read(&request.body, self.identity.options.strict)?;
         decode::check_built(&asked.config)?;
+        if self.is_restoring(account, name) {
+            return Err(ApiError::StreamNameExist);
+        }
         let creation =
             self.with_surroundings(account, |around| stream_change::create(asked, name, around))?;
         let config = match creation {
@@ -91,7 +94,7 @@ impl Node {
     }
 
     /// What a configuration is checked against.
-    fn with_surroundings<T>(
+    pub(super) fn with_surroundings<T>(
         &self,
         account: &Account,
         check: impl FnOnce(&Surroundings<'_>) -> Result<T, ApiError>,
@@ -115,7 +118,7 @@ impl Node {
     }
 
     /// Counts what a stream takes, or takes no more.
-    fn count(&mut self, account: u32, config: &StreamConfig, counts: bool) {
+    pub(super) fn count(&mut self, account: u32, config: &StreamConfig, counts: bool) {
         let tenant = self.tenants.get_mut(account);
         match counts {
             true => self.storage.reserve(config),
@@ -187,7 +190,7 @@ impl Node {
     }
 
     /// Serves a stream whose store is open.
-    fn open(
+    pub(super) fn open(
         &mut self,
         at: usize,
         (account, config, created): (Arc<Account>, StreamConfig, Time),
@@ -257,7 +260,7 @@ impl Node {
         request: Request,
         _now: Timestamp,
     ) -> Reaction {
-        if self.is_changing(account, name) {
+        if self.is_changing(account, name) || self.is_working(account, name) {
             return Reaction::Later(request);
         }
         match self.begin_update(account, name, request) {
@@ -452,7 +455,7 @@ pub(super) fn with_level(config: &StreamConfig) -> StreamConfig {
 }
 
 /// What is told of a stream that was asked for.
-fn shown_info(stream: &mut Stream, now: Timestamp, domain: &str) -> StreamInfo {
+pub(super) fn shown_info(stream: &mut Stream, now: Timestamp, domain: &str) -> StreamInfo {
     let mut info = stream_info(stream, now, domain);
     info.config = with_level(&info.config);
     info
@@ -468,7 +471,7 @@ impl Others<'_> {
     fn config(&self, at: usize) -> Option<&StreamConfig> {
         match &self.node.streams[at].phase {
             Phase::Open { stream, .. } => Some(&stream.config),
-            Phase::Creating(_, config, _) => Some(config),
+            Phase::Creating(_, config, _) | Phase::Restoring(config) => Some(config),
             Phase::Removing(_) => None,
         }
     }

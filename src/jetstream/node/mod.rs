@@ -7,6 +7,8 @@
 //! In a turn, who drives it calls [`Node::deliver`] and [`Node::handle_task`] as things happen, then
 //! [`Node::turn`], and takes the tasks.
 
+mod asker;
+mod backup;
 mod consumers;
 mod create;
 mod deadlines;
@@ -15,8 +17,11 @@ mod direct;
 mod events;
 mod info;
 mod listeners;
+mod old_backup;
 mod report;
 mod requests;
+mod restore;
+mod restorer;
 mod streams;
 mod tasks;
 mod tenants;
@@ -46,10 +51,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use tasks::{Opening, Recovered, Task, TaskDone, recover};
+pub use tasks::{Opening, Recovered, Task, TaskDone, is_unfinished, recover};
 
 /// How often it is looked who listens to what consumers send without being asked, in nanoseconds.
 const INTEREST_CHECK: u64 = 100_000_000;
+
+/// No time at all.
+const NEVER: Timestamp = Timestamp(u64::MAX);
 
 /// How long a stream whose messages need not be on the disk when they are acknowledged may take to
 /// bring them there, where the server's own interval is no time.
@@ -89,6 +97,10 @@ pub struct Node {
     /// Streams by account and name.
     names: BTreeMap<(u32, String), usize>,
     requests: VecDeque<Request>,
+    /// Backups that are sent, when to look at them, and those that are taken in.
+    backups: Slab<backup::Backup>,
+    backups_at: Timestamp,
+    restores: Slab<restore::Restore>,
     /// Requests that wait for a change of a stream to be over.
     later: Vec<Request>,
     /// Streams with something to be written, with work to be done, and with jobs to be asked for.
@@ -137,6 +149,8 @@ enum Phase {
         listening: Vec<u32>,
         change: Change,
     },
+    /// It is being restored, and will be configured so.
+    Restoring(Box<super::api::StreamConfig>),
     /// It is being removed.
     Removing(Request),
 }
@@ -185,6 +199,9 @@ impl Node {
             streams: Slab::new(),
             names: BTreeMap::new(),
             requests: VecDeque::new(),
+            backups: Slab::new(),
+            backups_at: NEVER,
+            restores: Slab::new(),
             later: Vec::new(),
             dirty: Vec::new(),
             working: BTreeSet::new(),
@@ -240,6 +257,8 @@ impl Node {
             Listener::Reset(account) => self.consumer_reset(account, message, now, out),
             Listener::Ack(account) => self.acknowledge(account, message, now, out),
             Listener::Flow(account) => self.flow(account, message, now, out),
+            Listener::Backup(id) => self.chunk_taken(id, now),
+            Listener::Restore(id) => self.restore_chunk(id, message, now, out),
         }
     }
 
@@ -268,9 +287,14 @@ impl Node {
             }
         }
         self.serve(now, out);
+        let backs_up = self.serve_backups(now, out);
+        self.serve_restores(now, mono);
         self.commit(now, out);
         self.poll_jobs(mono);
-        !self.requests.is_empty() || !self.working.is_empty() || !self.serving.is_empty()
+        backs_up
+            || !self.requests.is_empty()
+            || !self.working.is_empty()
+            || !self.serving.is_empty()
     }
 
     /// Gives turns to consumers.
@@ -316,7 +340,10 @@ impl Node {
     /// other one.
     pub fn next_turn(&self, now: Timestamp, mono: Mono) -> Option<Mono> {
         let interest = (!self.pushing.is_empty()).then_some(self.interest_at);
-        let due = self.deadlines.first().into_iter().chain(interest).min();
+        let backups = [self.backups_at, self.restores_at()];
+        let backups = backups.into_iter().min().filter(|at| *at < NEVER);
+        let all = self.deadlines.first().into_iter();
+        let due = all.chain(interest).chain(backups).min();
         let wall = due.map(|due| {
             let left = due.0.saturating_sub(now.0);
             mono + Duration::from_nanos(left)
@@ -432,6 +459,9 @@ impl Node {
     pub fn handle_task<O: Out>(&mut self, done: TaskDone, now: Timestamp, out: &mut O) {
         match done {
             TaskDone::Job { slot, done } => {
+                if !self.backups.is_empty() {
+                    self.backups_at = now;
+                }
                 let system = self.system.clone();
                 if let Some(stream) = self.open_stream(slot) {
                     stream.handle_done(done, out);
@@ -447,6 +477,7 @@ impl Node {
             TaskDone::Updated { slot, meta, result } => {
                 self.handle_updated(slot, meta, result, now, out);
             }
+            TaskDone::Restored { id, outcome } => self.handle_restored(id, outcome, now, out),
             TaskDone::Removed { slot, result } => self.handle_removed(slot, result, now, out),
             TaskDone::Cleaned(Err(error)) => log::warn!("Files of a removed stream stay: {error}"),
             TaskDone::Cleaned(Ok(())) => {}
@@ -461,7 +492,7 @@ impl Node {
     fn open_stream(&mut self, at: usize) -> Option<&mut Stream> {
         match &mut self.streams.get_mut(at)?.phase {
             Phase::Open { stream, .. } => Some(stream),
-            Phase::Creating(..) | Phase::Removing(_) => None,
+            Phase::Creating(..) | Phase::Restoring(_) | Phase::Removing(_) => None,
         }
     }
 
@@ -511,7 +542,7 @@ impl Slot {
     fn stream(&self) -> Option<&Stream> {
         match &self.phase {
             Phase::Open { stream, .. } => Some(stream),
-            Phase::Creating(..) | Phase::Removing(_) => None,
+            Phase::Creating(..) | Phase::Restoring(_) | Phase::Removing(_) => None,
         }
     }
 

@@ -31,7 +31,14 @@ impl Node {
     /// Whether a request has to wait for what is being done to the stream.
     pub(super) fn is_changing(&self, account: &Account, name: &str) -> bool {
         let at = self.find(account.number, name);
-        at.is_some_and(|at| self.streams[at].is_changing())
+        // What is being restored may take long, and is as good as not there.
+        at.is_some_and(|at| self.streams[at].is_changing()) && !self.is_restoring(account, name)
+    }
+
+    /// Whether there is no stream of that name yet, but is going to be.
+    pub(super) fn is_restoring(&self, account: &Account, name: &str) -> bool {
+        let at = self.find(account.number, name);
+        at.is_some_and(|at| matches!(self.streams[at].phase, Phase::Restoring(_)))
     }
 
     pub(super) fn stream_delete(
@@ -46,7 +53,8 @@ impl Node {
         if self.is_changing(account, name) {
             return Reaction::Later(request);
         }
-        let Some(at) = self.find(account.number, name) else {
+        let at = self.find(account.number, name);
+        let Some(at) = at.filter(|_| !self.is_restoring(account, name)) else {
             return self.reply::<StreamDeleteBody>(Err(ApiError::StreamNotFound));
         };
         if let Phase::Open {
@@ -62,13 +70,22 @@ impl Node {
         Reaction::None
     }
 
+    /// Whether a request has to wait for a purge, or for messages to go for a new limit.
+    pub(super) fn is_working(&mut self, account: &Account, name: &str) -> bool {
+        let named = self.named(account, name);
+        named.is_ok_and(|(_, stream)| stream.has_work())
+    }
+
     pub(super) fn stream_purge(
         &mut self,
         account: &Arc<Account>,
         name: &str,
-        request: &Request,
+        request: Request,
     ) -> Reaction {
-        let result = self.purge(account, name, request);
+        if self.is_working(account, name) {
+            return Reaction::Later(request);
+        }
+        let result = self.purge(account, name, &request);
         match result {
             // It is answered when it is done.
             Ok(()) => Reaction::None,

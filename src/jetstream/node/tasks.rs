@@ -1,6 +1,8 @@
 //! What a node has to do on the disk, to be done by threads that may wait for it.
 
+use super::restorer::{Outcome, Restorer};
 use super::{Identity, Node, Place, log_options};
+use crate::base::clock::Mono;
 use crate::jetstream::api::{StorageType, StoreCompression, StreamConfig};
 use crate::jetstream::stream::{Stream, limits};
 use crate::json::Time;
@@ -11,7 +13,7 @@ use crate::store::file::{Compression, LogOptions};
 use crate::store::memory::MemoryDisk;
 use crate::store::meta::Meta;
 use crate::store::stream::{Job, JobDone, Opened, StoreOptions, StreamStore};
-use crate::store::types::StreamSeq;
+use crate::store::types::{StreamSeq, Timestamp};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,6 +35,20 @@ pub enum Task {
         meta: Box<Meta>,
         disk: Arc<dyn Disk>,
         dir: PathBuf,
+    },
+    /// A part of a backup is to be taken in.
+    Restore {
+        id: usize,
+        work: Box<Restorer>,
+        chunks: Vec<Vec<u8>>,
+        /// Whether no more is to come.
+        is_last: bool,
+        now: (Timestamp, Mono),
+    },
+    /// What was taken in is to be removed.
+    Forget {
+        id: usize,
+        work: Box<Restorer>,
     },
     Remove {
         slot: usize,
@@ -65,6 +81,10 @@ pub enum TaskDone {
         slot: usize,
         meta: Box<Meta>,
         result: Result<(), LogError>,
+    },
+    Restored {
+        id: usize,
+        outcome: Outcome,
     },
     Removed {
         slot: usize,
@@ -103,6 +123,20 @@ impl Task {
                 };
                 TaskDone::Updated { slot, meta, result }
             }
+            Task::Restore {
+                id,
+                work,
+                chunks,
+                is_last,
+                now,
+            } => TaskDone::Restored {
+                id,
+                outcome: work.run(&chunks, is_last, now),
+            },
+            Task::Forget { id, work } => TaskDone::Restored {
+                id,
+                outcome: work.forget(),
+            },
             Task::Remove {
                 slot,
                 stream,
@@ -124,7 +158,7 @@ impl Task {
     }
 }
 
-fn create(
+pub(super) fn create(
     mut meta: Meta,
     config: &StreamConfig,
     place: &Place,
@@ -186,6 +220,11 @@ pub struct Recovered {
     pub created: Time,
     pub opening: Opening,
     pub opened: Opened,
+}
+
+/// Whether a stream is of no use, as its restore did not come to its end.
+pub fn is_unfinished(meta: &Meta) -> bool {
+    crate::jetstream::kept::is_unfinished(&meta.config)
 }
 
 /// Opens a stream that is there.

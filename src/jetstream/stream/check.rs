@@ -406,14 +406,10 @@ impl Stream {
     /// How long a message stays, in seconds. That is not less than markers stay, which would go
     /// before them otherwise.
     pub(super) fn ttl(&self, ttl: Ttl, block: &mut Cow<'_, [u8]>) -> u32 {
-        let seconds = match ttl {
-            Ttl::None => return 0,
-            Ttl::Never => return TTL_NEVER,
-            Ttl::Seconds(seconds) => u32::try_from(seconds).unwrap_or(TTL_NEVER - 1),
-        };
+        let seconds = headers::seconds(ttl);
         let least = self.marker_ttl_s();
-        if self.config.max_msgs_per_subject == 1 || seconds >= least {
-            return seconds.min(TTL_NEVER - 1);
+        if seconds == 0 || self.config.max_msgs_per_subject == 1 || seconds >= least {
+            return seconds;
         }
         let text = least.to_string();
         let rest = headers::without(block, |name| name == TTL.as_bytes());

@@ -309,7 +309,7 @@ impl Stream {
         Ok(self.add_consumer(id, config, created, engine))
     }
 
-    fn add_consumer(
+    pub(super) fn add_consumer(
         &mut self,
         id: ConsumerId,
         config: ConsumerConfig,

@@ -3,13 +3,35 @@
 //! Names count in one spelling, as in [`crate::jetstream::api::headers`], but for the one that other
 //! servers of requests may have written.
 
-use crate::jetstream::api::headers::fields;
+use crate::jetstream::api::ApiError;
+use crate::jetstream::api::headers::{TTL, Ttl, fields, value};
+use crate::store::stream::TTL_NEVER;
 use std::borrow::Cow;
 
 const VERSION: &[u8] = b"NATS/1.0\r\n";
 
 /// Who asked, which requests of other accounts bring.
 const INFO: &[u8] = b"Nats-Request-Info";
+
+/// Seconds that a message lives, as its headers have it; 0 where they say nothing.
+///
+/// # Errors
+/// If what they say is no time.
+pub(in crate::jetstream) fn ttl_of(block: &[u8]) -> Result<u32, ApiError> {
+    let ttl = Ttl::parse(value(block, TTL).unwrap_or_default());
+    Ok(seconds(ttl.ok_or(ApiError::MessageTtlInvalid)?))
+}
+
+/// A time to live in seconds; 0 for none.
+pub(super) fn seconds(ttl: Ttl) -> u32 {
+    match ttl {
+        Ttl::None => 0,
+        Ttl::Never => TTL_NEVER,
+        Ttl::Seconds(seconds) => u32::try_from(seconds)
+            .unwrap_or(u32::MAX)
+            .min(TTL_NEVER - 1),
+    }
+}
 
 /// A block as it is stored: without who asked, and without a status.
 pub(super) fn stored(block: &[u8]) -> Cow<'_, [u8]> {

@@ -15,6 +15,7 @@ mod headers;
 mod publish;
 mod read;
 mod republish;
+mod saved;
 mod schedules;
 mod settings;
 mod turns;
@@ -52,8 +53,10 @@ use std::time::Duration;
 
 pub use self::batches::OpenBatches;
 pub use self::consumers::ConsumerFault;
+pub(in crate::jetstream) use self::headers::ttl_of;
 pub use self::publish::{Incoming, Taken};
 pub use self::read::{GetError, Got, Locator};
+pub(in crate::jetstream) use self::schedules::due_of;
 pub use crate::jetstream::consumer::Slot as ConsumerSlot;
 
 /// Messages that are looked at in one turn where there is much to do.
@@ -239,6 +242,8 @@ impl Stream {
     pub fn update(&mut self, config: StreamConfig) -> Result<(), LogError> {
         let limits = limits(&config);
         if limits != self::limits(&self.config) {
+            // Requests wait for what is under way, so that this is what came since.
+            while self.store.has_work() && self.store.work(WORK) {}
             self.store.set_limits(&limits)?;
             self.dirty = true;
         }
@@ -358,6 +363,12 @@ impl Stream {
     pub fn answer_when_stored(&mut self, to: &[u8], body: &[u8]) {
         let after = self.store.log().last_index();
         self.waiting.push(after, to, body, Answer::Api);
+    }
+
+    /// The same for somebody who asks in the account of the stream.
+    pub fn answer_in_account_when_stored(&mut self, to: &[u8], body: &[u8]) {
+        let after = self.store.log().last_index();
+        self.waiting.push(after, to, body, Answer::Body);
     }
 
     /// Tells all who wait that nothing is stored any more.

@@ -2,7 +2,7 @@
 
 use super::check::{Checked, Verdict};
 use super::waiting::Answer;
-use super::{Stream, headers};
+use super::{Stream, WORK, headers};
 use crate::jetstream::api::headers::{MSG_ID, PublishHeaders, Rollup, value};
 use crate::jetstream::api::{ApiError, RetentionPolicy, batch};
 use crate::jetstream::out::{Out, Outgoing};
@@ -228,6 +228,11 @@ impl Stream {
             if let Some(ended) = &checked.ends {
                 steps.extend(self.clearing(ended, upto, alone));
             }
+        }
+        let removes = |step: &Step<'_>| matches!(step, Step::Purge(_) | Step::Delete(_));
+        if steps.iter().any(removes) && self.store.has_work() && self.store.work(WORK) {
+            // They would have to wait for the end of a large purge, and all others with them.
+            return Err(ApiError::InsufficientResources);
         }
         let stored = self.store.append_group(&steps);
         stored.map_err(|e| store_failed(&e))?;

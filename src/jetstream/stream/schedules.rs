@@ -204,6 +204,19 @@ impl Stream {
     }
 }
 
+/// When a message with these headers, stored at a time, makes another one next, if it is a schedule.
+pub(in crate::jetstream) fn due_of(
+    block: &[u8],
+    stored: Timestamp,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let pattern = value(block, SCHEDULE)?;
+    let schedule = Schedule::parse(pattern, value(block, SCHEDULE_TIME_ZONE)).ok()??;
+    let time = |at: Timestamp| Time::from_unix_nanos(at.0);
+    let next = schedule.next(time(stored), time(now))?;
+    Some(Timestamp(next.unix_nanos().max(1)))
+}
+
 fn owned(payload: Payload<'_>) -> Vec<u8> {
     match payload {
         Payload::Copied(bytes) => bytes.to_vec(),

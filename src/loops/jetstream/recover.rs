@@ -115,6 +115,17 @@ pub fn recover(node: &mut Node, pool: &SyncPool) -> Result<(), LogError> {
                 continue;
             }
         };
+        if node::is_unfinished(&meta) {
+            let removed = node.directory().remove(meta.id, &found.dir);
+            match removed.and_then(|removal| removal.run()) {
+                Ok(()) => warn!(
+                    "JetStream: stream '{} > {}' was not restored to its end, and is removed",
+                    meta.account, meta.stream
+                ),
+                Err(fault) => error!("JetStream: a stream cannot be removed: {fault}"),
+            }
+            continue;
+        }
         total += 1;
         let (identity, place): (Identity, Place) = (node.identity().clone(), node.place().clone());
         let results = results.clone();

@@ -173,11 +173,7 @@ impl State {
     /// Makes the change that a record tells. Records that make no sense change nothing: their
     /// checksum was right, so they were written like that.
     pub(super) fn apply(&mut self, record: &Record<'_>, log: &mut Log, buffer: &mut ReadBuffer) {
-        let ends_work = matches!(
-            record.kind,
-            Kind::Delete | Kind::Purge | Kind::Config | Kind::Noop | Kind::Membership
-        );
-        if ends_work {
+        if self.settles(record) {
             self.settle(log, buffer);
         }
         match record.kind {
@@ -230,6 +226,19 @@ impl State {
     fn drop_timer(&mut self, sequence: StreamSeq) {
         if self.timers.has(sequence) {
             Arc::make_mut(&mut self.timers).remove(sequence);
+        }
+    }
+
+    /// Whether all work is to be done before the change of a record is made.
+    pub(super) fn settles(&self, record: &Record<'_>) -> bool {
+        match record.kind {
+            Kind::Message | Kind::Skip | Kind::Consumer | Kind::Abandon | Kind::Timer => false,
+            // It makes an end of all work.
+            Kind::Purge => {
+                let purge = Purge::decode(&mut Reader::new(record.payload));
+                !purge.is_ok_and(|purge| self.is_everything(&purge))
+            }
+            _ => self.deferring,
         }
     }
 
