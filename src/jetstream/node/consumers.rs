@@ -209,7 +209,7 @@ impl Node {
         ServerLimits {
             max_ack_pending: options.max_ack_pending.map_or(0, i64::from),
             max_request_batch: options.max_request_batch.map_or(0, i64::from),
-            default_max_consumers: 0,
+            default_max_consumers: options.default_max_consumers.map_or(-1, i64::from),
         }
     }
 
@@ -445,7 +445,7 @@ impl Node {
             reset_seq: sequence.0,
         });
         let body = Response::from(body).encode();
-        out.send(&stream.account, &Outgoing::plain(reply, &body));
+        stream.answer_when_kept(reply, &body);
         self.dirty.push(at);
         self.serving.insert(at);
     }

@@ -472,6 +472,7 @@ impl Others<'_> {
         match &self.node.streams[at].phase {
             Phase::Open { stream, .. } => Some(&stream.config),
             Phase::Creating(_, config, _) | Phase::Restoring(config) => Some(config),
+            Phase::Reopening(reopening) => Some(&reopening.config),
             Phase::Removing(_) => None,
         }
     }

@@ -248,6 +248,7 @@ pub(super) fn stream_info(stream: &mut Stream, now: Timestamp, domain: &str) -> 
             num_subjects: state.subjects,
             num_deleted: state.deleted,
             consumer_count: stream.consumer_count() as u64,
+            lost: stream.lost(),
             ..StreamState::default()
         },
         domain: domain.to_owned(),

@@ -15,6 +15,7 @@ mod deadlines;
 mod decode;
 mod direct;
 mod events;
+mod faults;
 mod info;
 mod listeners;
 mod old_backup;
@@ -22,13 +23,16 @@ mod report;
 mod requests;
 mod restore;
 mod restorer;
+mod scrub;
 mod streams;
 mod tasks;
 mod tenants;
 
 use self::deadlines::Deadlines;
+use self::faults::{Reopening, Trouble};
 use self::listeners::{Listener, Listeners};
 use self::requests::Request;
+use self::scrub::Scrubbing;
 use self::tenants::Tenants;
 use super::api::limits::ServerStorage;
 use super::api::policy::PersistMode;
@@ -42,7 +46,7 @@ use crate::options::jetstream::{JetStreamOptions, Sync};
 use crate::store::crypt::Keys;
 use crate::store::directory::StoreDir;
 use crate::store::disk::Disk;
-use crate::store::file::{Handles, LogOptions, SyncMode};
+use crate::store::file::{Cold, Handles, LogOptions, SyncMode};
 use crate::store::meta::Meta;
 use crate::store::types::Timestamp;
 use slab::Slab;
@@ -114,6 +118,12 @@ pub struct Node {
     /// Streams with consumers that are sent messages without asking.
     pushing: BTreeSet<usize>,
     deadlines: Deadlines,
+    /// Streams whose disk has failed.
+    troubled: BTreeMap<usize, Trouble>,
+    /// Streams that could not be opened at the start.
+    unrecovered: Vec<super::report::Unwell>,
+    /// The look at all that is stored for damage.
+    scrubbing: Scrubbing,
     /// Tasks to be run, in their order.
     tasks: Vec<Task>,
     figures: Figures,
@@ -149,6 +159,8 @@ enum Phase {
         listening: Vec<u32>,
         change: Change,
     },
+    /// Its disk has failed, and it is being opened again.
+    Reopening(Box<Reopening>),
     /// It is being restored, and will be configured so.
     Restoring(Box<super::api::StreamConfig>),
     /// It is being removed.
@@ -210,6 +222,9 @@ impl Node {
             interest_at: Timestamp(0),
             pushing: BTreeSet::new(),
             deadlines: Deadlines::default(),
+            troubled: BTreeMap::new(),
+            unrecovered: Vec::new(),
+            scrubbing: Scrubbing::default(),
             tasks: Vec::new(),
             figures: Figures::default(),
             rng: Rng::new(seed),
@@ -243,7 +258,7 @@ impl Node {
                     ..
                 }) = self.streams.get_mut(at)
                 else {
-                    return;
+                    return self.refuse_offline(at, message, out);
                 };
                 let was_dirty = stream.is_dirty();
                 stream.publish(message, now, out);
@@ -290,7 +305,9 @@ impl Node {
         let backs_up = self.serve_backups(now, out);
         self.serve_restores(now, mono);
         self.commit(now, out);
+        self.reopen(now, out);
         self.poll_jobs(mono);
+        self.scrub(mono);
         backs_up
             || !self.requests.is_empty()
             || !self.working.is_empty()
@@ -343,7 +360,8 @@ impl Node {
         let backups = [self.backups_at, self.restores_at()];
         let backups = backups.into_iter().min().filter(|at| *at < NEVER);
         let all = self.deadlines.first().into_iter();
-        let due = all.chain(interest).chain(backups).min();
+        let all = all.chain(interest).chain(backups);
+        let due = all.chain(self.reopens_at()).min();
         let wall = due.map(|due| {
             let left = due.0.saturating_sub(now.0);
             mono + Duration::from_nanos(left)
@@ -353,7 +371,7 @@ impl Node {
             Sync::Always => LAZY_INTERVAL,
         };
         let lazy = (!self.syncing.is_empty()).then(|| mono + interval);
-        [wall, lazy].into_iter().flatten().min()
+        [wall, lazy, self.scrubs_at()].into_iter().flatten().min()
     }
 
     /// Lets streams do what they have to do as time has passed.
@@ -425,6 +443,7 @@ impl Node {
             }
             self.syncing.insert(at);
             self.note_deadline(at);
+            self.check_health(at, now);
         }
         self.dirty = dirty;
     }
@@ -464,12 +483,13 @@ impl Node {
                 }
                 let system = self.system.clone();
                 if let Some(stream) = self.open_stream(slot) {
-                    stream.handle_done(done, out);
+                    stream.handle_done(done);
                     stream.settle(system.as_ref(), out);
                     if stream.has_ready_consumers() {
                         self.serving.insert(slot);
                     }
                     self.syncing.insert(slot);
+                    self.check_health(slot, now);
                     self.go_on_removing(slot);
                 }
             }
@@ -477,6 +497,7 @@ impl Node {
             TaskDone::Updated { slot, meta, result } => {
                 self.handle_updated(slot, meta, result, now, out);
             }
+            TaskDone::Reopened { slot, result } => self.handle_reopened(slot, result, now, out),
             TaskDone::Restored { id, outcome } => self.handle_restored(id, outcome, now, out),
             TaskDone::Removed { slot, result } => self.handle_removed(slot, result, now, out),
             TaskDone::Cleaned(Err(error)) => log::warn!("Files of a removed stream stay: {error}"),
@@ -492,7 +513,10 @@ impl Node {
     fn open_stream(&mut self, at: usize) -> Option<&mut Stream> {
         match &mut self.streams.get_mut(at)?.phase {
             Phase::Open { stream, .. } => Some(stream),
-            Phase::Creating(..) | Phase::Restoring(_) | Phase::Removing(_) => None,
+            Phase::Creating(..)
+            | Phase::Restoring(_)
+            | Phase::Reopening(_)
+            | Phase::Removing(_) => None,
         }
     }
 
@@ -534,6 +558,7 @@ fn log_options(identity: &Identity, place: &Place, persist: PersistMode) -> LogO
     };
     LogOptions {
         sync,
+        cold: Cold::Tell,
         ..LogOptions::new(place.handles.clone())
     }
 }
@@ -542,7 +567,10 @@ impl Slot {
     fn stream(&self) -> Option<&Stream> {
         match &self.phase {
             Phase::Open { stream, .. } => Some(stream),
-            Phase::Creating(..) | Phase::Restoring(_) | Phase::Removing(_) => None,
+            Phase::Creating(..)
+            | Phase::Restoring(_)
+            | Phase::Reopening(_)
+            | Phase::Removing(_) => None,
         }
     }
 

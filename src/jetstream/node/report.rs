@@ -15,6 +15,7 @@ impl Node {
             max_memory: self.identity.max_memory,
             max_storage: self.identity.max_storage,
             store_dir: self.identity.options.directory().display().to_string(),
+            unwell: self.unwell().collect(),
             ..Report::default()
         };
         let accounts = self.tenants.sorted();

@@ -24,6 +24,9 @@ impl Node {
     ) -> Result<(usize, &mut Stream), ApiError> {
         let at = self.find(account.number, name);
         let at = at.ok_or(ApiError::StreamNotFound)?;
+        if let Some(offline) = self.offline(at) {
+            return Err(offline);
+        }
         let stream = self.open_stream(at).ok_or(ApiError::StreamNotFound)?;
         Ok((at, stream))
     }

@@ -13,7 +13,7 @@ use crate::store::file::{Compression, LogOptions};
 use crate::store::memory::MemoryDisk;
 use crate::store::meta::Meta;
 use crate::store::stream::{Job, JobDone, Opened, StoreOptions, StreamStore};
-use crate::store::types::{StreamSeq, Timestamp};
+use crate::store::types::{LogIndex, StreamSeq, Timestamp};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,6 +35,18 @@ pub enum Task {
         meta: Box<Meta>,
         disk: Arc<dyn Disk>,
         dir: PathBuf,
+    },
+    Reopen {
+        slot: usize,
+        /// What there was before, to be closed.
+        store: Option<Box<StreamStore>>,
+        meta: Box<Meta>,
+        config: Box<StreamConfig>,
+        place: Place,
+        dir: PathBuf,
+        /// The last record that is surely on the disk.
+        durable: LogIndex,
+        log: LogOptions,
     },
     /// A part of a backup is to be taken in.
     Restore {
@@ -82,6 +94,10 @@ pub enum TaskDone {
         meta: Box<Meta>,
         result: Result<(), LogError>,
     },
+    Reopened {
+        slot: usize,
+        result: Result<Box<Opening>, LogError>,
+    },
     Restored {
         id: usize,
         outcome: Outcome,
@@ -122,6 +138,27 @@ impl Task {
                     false => meta.write(&*disk, &dir),
                 };
                 TaskDone::Updated { slot, meta, result }
+            }
+            Task::Reopen {
+                slot,
+                store,
+                meta,
+                config,
+                place,
+                dir,
+                durable,
+                log,
+            } => {
+                // Its files are locked as long as it is there.
+                drop(store);
+                let (disk, durable) = (place.disk.clone(), Some(durable));
+                let opened = open((disk, &dir), &meta, &config, log, durable);
+                let opened = opened.and_then(|(mut store, _)| store.sync().map(|()| store));
+                let result = opened.map(|store| {
+                    let meta = *meta;
+                    Box::new(Opening { store, meta, dir })
+                });
+                TaskDone::Reopened { slot, result }
             }
             Task::Restore {
                 id,
@@ -171,7 +208,7 @@ pub(super) fn create(
         ),
         StorageType::Memory => (Arc::new(MemoryDisk::new()), PathBuf::from("/")),
     };
-    let opened = open(disk, &dir, &meta, config, log);
+    let opened = open((disk, &dir), &meta, config, log, None);
     let (mut store, _) = match opened {
         Ok(opened) => opened,
         Err(error) => {
@@ -191,11 +228,11 @@ pub(super) fn create(
 }
 
 fn open(
-    disk: Arc<dyn Disk>,
-    dir: &Path,
+    (disk, dir): (Arc<dyn Disk>, &Path),
     meta: &Meta,
     config: &StreamConfig,
     log: LogOptions,
+    durable: Option<LogIndex>,
 ) -> Result<(StreamStore, Opened), LogError> {
     let compression = match config.compression {
         StoreCompression::None => Compression::None,
@@ -210,7 +247,7 @@ fn open(
         log,
         limits: limits(config),
     };
-    StreamStore::open(disk, dir, meta.id, &options, None, &mut |_| {})
+    StreamStore::open(disk, dir, meta.id, &options, durable, &mut |_| {})
 }
 
 /// A stream that was found in the store's directory.
@@ -239,8 +276,8 @@ pub fn recover(
 ) -> Result<Recovered, String> {
     let (config, created) = crate::jetstream::kept::decode::<StreamConfig>(&meta.config)?;
     let log = log_options(identity, place, config.persist_mode);
-    let (store, opened) =
-        open(place.disk.clone(), dir, &meta, &config, log).map_err(|e| e.to_string())?;
+    let opened = open((place.disk.clone(), dir), &meta, &config, log, None);
+    let (store, opened) = opened.map_err(|e| e.to_string())?;
     Ok(Recovered {
         account: meta.account.clone(),
         config,

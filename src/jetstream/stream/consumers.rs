@@ -57,7 +57,7 @@ pub(super) struct Consumers {
 pub(super) struct Entry {
     pub(super) id: ConsumerId,
     pub(super) config: Box<ConsumerConfig>,
-    created: Time,
+    pub(super) created: Time,
     /// The first message of the stream, as far as the consumer knows.
     first: StreamSeq,
     /// Its place among the floors.
@@ -148,6 +148,11 @@ impl Consumers {
             self.pushed.remove(&at);
         }
     }
+}
+
+/// Everything up to here was acknowledged.
+pub(super) fn floor_of(state: &ConsumerState) -> StreamSeq {
+    state.ack_floor().stream
 }
 
 /// The first message that waits for its acknowledgement.
@@ -398,6 +403,13 @@ impl Stream {
         Ok(())
     }
 
+    /// Shows another configuration than the one that a consumer works by.
+    pub(super) fn set_consumer_config(&mut self, at: Slot, config: ConsumerConfig) {
+        if let Some((_, entry)) = self.consumers.roster.get(at) {
+            *entry.config = config;
+        }
+    }
+
     /// Removes a consumer.
     ///
     /// # Errors
@@ -484,6 +496,12 @@ impl Stream {
         out: &mut O,
     ) -> Option<Result<StreamSeq, engine::InvalidReset>> {
         self.with_engine(at, now, out, |engine, turn| engine.reset(turn, to))
+    }
+
+    /// Answers in the account of the stream when all that consumers have recorded is stored.
+    pub fn answer_when_kept(&mut self, to: &[u8], body: &[u8]) {
+        self.consumers.confirms.push(to, body);
+        self.dirty = true;
     }
 
     /// Lets no client be pinned.

@@ -12,6 +12,7 @@ mod counter;
 mod dedupe;
 mod fast;
 mod headers;
+mod health;
 mod publish;
 mod read;
 mod republish;
@@ -35,7 +36,7 @@ use crate::base::clock::Mono;
 use crate::base::rng::Rng;
 use crate::jetstream::api::advisory::AbandonReason;
 use crate::jetstream::api::headers::{MARKER_REASON, ROLLUP, TTL, value};
-use crate::jetstream::api::{DiscardPolicy, RetentionPolicy, StreamConfig};
+use crate::jetstream::api::{ApiError, DiscardPolicy, RetentionPolicy, StreamConfig};
 use crate::jetstream::out::{Out, Outgoing};
 use crate::json::Time;
 use crate::options::jetstream::BatchLimits;
@@ -54,6 +55,7 @@ use std::time::Duration;
 pub use self::batches::OpenBatches;
 pub use self::consumers::ConsumerFault;
 pub(in crate::jetstream) use self::headers::ttl_of;
+pub use self::health::{Remains, Unrecorded};
 pub use self::publish::{Incoming, Taken};
 pub use self::read::{GetError, Got, Locator};
 pub(in crate::jetstream) use self::schedules::due_of;
@@ -97,6 +99,9 @@ pub struct Stream {
     purged: bool,
     /// What is to be brought into memory.
     warm: Vec<Job>,
+    scrubbing: bool,
+    /// Why what waits will not be stored, if so.
+    refuses: Option<String>,
     rng: Rng,
     body: Vec<u8>,
     subject: Vec<u8>,
@@ -203,6 +208,8 @@ impl Stream {
             consumers: Consumers::new(seed.rotate_left(7)),
             purged: false,
             warm: Vec::new(),
+            scrubbing: false,
+            refuses: None,
             rng: Rng::new(seed),
             body: Vec::new(),
             subject: Vec::new(),
@@ -289,7 +296,7 @@ impl Stream {
         self.keep_events();
         self.dirty = false;
         if let Err(error) = self.store.commit() {
-            self.fail(&error, out);
+            self.fail(&error);
         }
     }
 
@@ -304,9 +311,10 @@ impl Stream {
     }
 
     /// Takes the outcome of a job.
-    pub fn handle_done<O: Out>(&mut self, done: JobDone, out: &mut O) {
+    pub fn handle_done(&mut self, done: JobDone) {
         self.jobs -= 1;
         let is_warm = matches!(done, JobDone::Warm(_));
+        self.scrubbing &= !matches!(done, JobDone::Scrub(_));
         if let Err(error) = self.store.handle_done(done) {
             log::error!("Stream {}: {error}", self.label());
         }
@@ -314,7 +322,7 @@ impl Stream {
             self.wake_cold();
         }
         if let Some(reason) = self.store.log().failure().cloned() {
-            self.fail(&LogError::ReadOnly(reason), out);
+            self.fail(&LogError::ReadOnly(reason));
         }
     }
 
@@ -356,6 +364,9 @@ impl Stream {
             out.send(account, &Outgoing::plain(due.to, payload));
         }
         self.body = body;
+        if let Some(text) = self.refuses.take() {
+            self.refuse_waiting(&text, system, out);
+        }
         self.waiting.tidy();
     }
 
@@ -371,24 +382,34 @@ impl Stream {
         self.waiting.push(after, to, body, Answer::Body);
     }
 
-    /// Tells all who wait that nothing is stored any more.
-    fn fail<O: Out>(&mut self, error: &LogError, out: &mut O) {
+    /// Nothing that waits will be stored any more: [`Stream::settle`] tells those who want to know.
+    fn fail(&mut self, error: &LogError) {
+        self.consumers.confirms.clear();
         if self.waiting.is_empty() {
             return;
         }
         log::error!("Stream {} takes no messages: {error}", self.label());
-        let stored = self.store.acknowledged();
-        let refusal = self.refusal(crate::jetstream::api::ApiError::store_failed(
-            error.to_string(),
-        ));
-        // Those that are stored are answered first.
-        let account = self.account.clone();
-        self.settle(None, out);
+        self.refuses = Some(error.to_string());
+    }
+
+    /// Tells all who still wait that what they wait for was not stored.
+    fn refuse_waiting<O: Out>(&mut self, text: &str, system: Option<&Arc<Account>>, out: &mut O) {
+        let refusal = self.refusal(ApiError::store_failed(text));
         while let Some(due) = self.waiting.pop(LogIndex(u64::MAX)) {
-            debug_assert!(stored < LogIndex(u64::MAX));
-            out.send(&account, &Outgoing::plain(due.to, &refusal));
+            match due.kind {
+                Answer::Stored(_) | Answer::Duplicate(_) => {
+                    out.send(&self.account, &Outgoing::plain(due.to, &refusal));
+                }
+                // It asks again.
+                Answer::Body => {}
+                Answer::Api => {
+                    let error = ApiError::store_failed(text);
+                    let body = crate::jetstream::api::response::refusal_like(due.body, error);
+                    let account = system.unwrap_or(&self.account);
+                    out.send(account, &Outgoing::plain(due.to, &body));
+                }
+            }
         }
-        self.waiting.tidy();
     }
 
     fn label(&self) -> String {

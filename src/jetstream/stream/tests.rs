@@ -140,7 +140,7 @@ impl World {
             stream.serve_consumers(self.now, out);
             stream.commit(self.now, out);
             while let Some(job) = stream.poll_job(Mono::from_nanos(self.now.0)) {
-                stream.handle_done(job.run(), out);
+                stream.handle_done(job.run());
             }
             stream.settle(None, out);
             if !stream.is_dirty() && !stream.has_ready_consumers() && !stream.has_work() {
@@ -293,7 +293,7 @@ fn idle_consumers_get_no_turns() {
     }
     world.stream.commit(world.now, &mut world.out);
     while let Some(job) = world.stream.poll_job(Mono::from_nanos(world.now.0)) {
-        world.stream.handle_done(job.run(), &mut world.out);
+        world.stream.handle_done(job.run());
     }
     world.stream.settle(None, &mut world.out);
     assert!(!world.stream.has_ready_consumers());

@@ -130,7 +130,7 @@ pub fn recover(node: &mut Node, pool: &SyncPool) -> Result<(), LogError> {
         let (identity, place): (Identity, Place) = (node.identity().clone(), node.place().clone());
         let results = results.clone();
         pool.run(move || {
-            let name = format!("'{} > {}'", meta.account, meta.stream);
+            let name = (meta.account.clone(), meta.stream.clone());
             let recovered = node::recover(meta, &found.dir, &identity, &place);
             // Whoever started this waits for all of them.
             let _ = results.send((name, recovered));
@@ -139,9 +139,14 @@ pub fn recover(node: &mut Node, pool: &SyncPool) -> Result<(), LogError> {
     drop(results);
     let step = (total / 10).max(1);
     for (done, (name, recovered)) in outcomes.into_iter().enumerate() {
+        let (account, stream) = name;
+        let name = format!("'{account} > {stream}'");
         match recovered {
             Ok(recovered) => serve(node, &name, recovered),
-            Err(fault) => error!("JetStream: stream {name} cannot be served: {fault}"),
+            Err(fault) => {
+                error!("JetStream: stream {name} cannot be served: {fault}");
+                node.note_unrecovered(account, stream);
+            }
         }
         if (done + 1) % step == 0 && total > 1 {
             info!("  Recovered {} of {total} streams", done + 1);

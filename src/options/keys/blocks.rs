@@ -128,6 +128,7 @@ pub(in crate::options) const JETSTREAM_LIMITS: &[Key] = &[
     part(&["max_ack_pending"], Int),
     later(&["max_ha_assets"], Int),
     part(&["max_request_batch"], Int),
+    part(&["default_max_consumers"], Int),
     part(&["duplicate_window"], Time),
     part(&["batch"], Block(JETSTREAM_BATCH)),
 ];

@@ -122,7 +122,7 @@ impl World {
         while self.stream.has_work() && self.stream.work() {}
         self.stream.commit(Timestamp(self.now), &mut self.out);
         while let Some(job) = self.stream.poll_job(Mono::ZERO) {
-            self.stream.handle_done(job.run(), &mut self.out);
+            self.stream.handle_done(job.run());
         }
         self.stream.settle(None, &mut self.out);
     }
