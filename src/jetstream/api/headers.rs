@@ -385,6 +385,12 @@ impl<'a> PublishHeaders<'a> {
         }))
     }
 
+    /// The subject of the schedule that another stream's message ended there.
+    pub fn ended_in_origin(&self) -> Option<&'a [u8]> {
+        let purges = self.schedule_next == SCHEDULE_NEXT_PURGE.as_bytes();
+        Some(self.scheduler).filter(|scheduler| purges && !scheduler.is_empty())
+    }
+
     /// The subject of the schedule that a message on `subject` ends, if it does.
     ///
     /// # Errors

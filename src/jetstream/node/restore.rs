@@ -85,7 +85,6 @@ impl Node {
         }
         let strict = self.identity.options.strict;
         let asked: StreamRestoreRequest = decode::read(&request.body, strict)?;
-        decode::check_built(&asked.config)?;
         let config = self.with_surroundings(account, |around| {
             stream_change::restore(asked.config, name, around)
         })?;

@@ -131,6 +131,8 @@ impl Stream {
             timer = self.check_schedule(asked, subject, &mut headers, now)?;
             ends = self.check_end(asked, subject, &Before::default())?;
             asked.check_source()?;
+        } else if self.allows_rollup() {
+            ends = asked.ended_in_origin().map(<[u8]>::to_vec);
         }
         if !asked.msg_id.is_empty() && self.config.mirror.is_none() {
             self.read_ids(now);
@@ -164,7 +166,11 @@ impl Stream {
         if headers.len() > HEADERS_MAX {
             return Err(ApiError::StreamHeaderExceedsMaximum);
         }
-        let ttl_s = self.ttl(asked.ttl()?, &mut headers);
+        let ttl = match sourced && !self.config.allow_msg_ttl {
+            true => Ttl::None,
+            false => asked.ttl()?,
+        };
+        let ttl_s = self.ttl(ttl, &mut headers);
         Ok(Verdict::Store(Checked {
             headers,
             payload,

@@ -27,7 +27,7 @@ pub struct Incoming<'m> {
 
 /// What became of a message that is not refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Taken {
+pub(super) enum Taken {
     New(StreamSeq),
     /// It was there already.
     Duplicate(StreamSeq),
@@ -76,23 +76,6 @@ impl Stream {
         }
     }
 
-    /// Takes a message that was checked by the stream it is from. Its subject is the one that it is
-    /// to be stored on, unless this stream changes it.
-    ///
-    /// # Errors
-    /// Why it is not stored.
-    pub fn publish_sourced(
-        &mut self,
-        message: &Incoming<'_>,
-        now: Timestamp,
-    ) -> Result<Taken, ApiError> {
-        let asked = PublishHeaders::parse(message.headers);
-        let transformed = self.transformed(message.subject);
-        let subject = transformed.as_deref().unwrap_or(message.subject);
-        let taken = self.take(&asked, message, subject, true, now);
-        taken.map(|(taken, _)| taken)
-    }
-
     /// The subject that a message is stored on, if it is another one.
     pub(super) fn transformed(&mut self, subject: &[u8]) -> Option<Vec<u8>> {
         let transform = self.transform.as_ref()?;
@@ -136,8 +119,9 @@ impl Stream {
         out.send(&self.account, &message);
     }
 
-    /// Checks a message that comes alone, and stores it. Gives the value of a counter, too.
-    fn take(
+    /// Checks a message that comes alone, and stores it. One that is `sourced` was checked by the
+    /// stream it is from. Gives the value of a counter, too.
+    pub(super) fn take(
         &mut self,
         asked: &PublishHeaders<'_>,
         message: &Incoming<'_>,
