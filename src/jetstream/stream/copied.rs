@@ -3,7 +3,6 @@
 use super::Stream;
 use super::publish::{Incoming, Taken, store_failed};
 use crate::jetstream::api::ApiError;
-use crate::jetstream::api::headers::PublishHeaders;
 use crate::jetstream::origin::header;
 use crate::jetstream::origin::link::{Heard, Taking};
 use crate::store::types::Timestamp;
@@ -19,7 +18,6 @@ impl Stream {
         heard: &Heard<'_>,
         subject: &[u8],
         taking: &Taking,
-        _now: Timestamp,
     ) -> Result<bool, ApiError> {
         let last = self.store.state().last;
         if taking.sequence <= last {
@@ -30,18 +28,7 @@ impl Stream {
             self.dirty = true;
             self.store.skip_to(before).map_err(|e| store_failed(&e))?;
         }
-        let mut block = std::mem::take(&mut self.block);
-        block.clear();
-        header::copy(heard.headers, None, &mut block);
-        let message = Incoming {
-            subject,
-            reply: None,
-            headers: &block,
-            payload: heard.payload,
-        };
-        let result = self.store_copy(&message, taking.timestamp);
-        self.block = block;
-        result
+        self.store_copy(heard, subject, None, taking.timestamp)
     }
 
     /// Stores a message of a source, whose header `source` is. Gives whether that left a trace in
@@ -56,30 +43,25 @@ impl Stream {
         source: &[u8],
         now: Timestamp,
     ) -> Result<bool, ApiError> {
-        let mut block = std::mem::take(&mut self.block);
-        block.clear();
-        header::copy(heard.headers, Some(source), &mut block);
+        self.store_copy(heard, subject, Some(source), now)
+    }
+
+    fn store_copy(
+        &mut self,
+        heard: &Heard<'_>,
+        subject: &[u8],
+        source: Option<&[u8]>,
+        time: Timestamp,
+    ) -> Result<bool, ApiError> {
+        let mut block = Vec::new();
+        header::copy(heard.headers, source, &mut block);
         let message = Incoming {
             subject,
             reply: None,
             headers: &block,
             payload: heard.payload,
         };
-        let result = self.store_copy(&message, now);
-        self.block = block;
-        result
-    }
-
-    /// Stores a message whose publisher was answered by another stream.
-    fn store_copy(&mut self, message: &Incoming<'_>, time: Timestamp) -> Result<bool, ApiError> {
-        let asked = PublishHeaders::parse(message.headers);
-        let transformed = self.transformed(message.subject);
-        let subject = transformed.as_deref().unwrap_or(message.subject);
-        let is_kept = self.is_kept(subject);
-        let taken = self.take(&asked, message, subject, true, time);
-        if let Some(subject) = transformed {
-            self.subject = subject;
-        }
-        Ok(is_kept && matches!(taken?.0, Taken::New(_)))
+        let taken = self.publish_sourced(&message, time)?;
+        Ok(matches!(taken, Taken::New(_)))
     }
 }

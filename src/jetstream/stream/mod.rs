@@ -110,7 +110,6 @@ pub struct Stream {
     rng: Rng,
     body: Vec<u8>,
     subject: Vec<u8>,
-    block: Vec<u8>,
     batches: Batches,
     fast: FastBatches,
     /// Schedules make nothing before this time, since something could not be stored.
@@ -220,7 +219,6 @@ impl Stream {
             rng: Rng::new(seed),
             body: Vec::new(),
             subject: Vec::new(),
-            block: Vec::new(),
             batches: Batches::new(batches.clone()),
             fast: FastBatches::new(batches),
             schedules_wait: Timestamp(0),

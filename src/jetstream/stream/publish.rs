@@ -76,6 +76,26 @@ impl Stream {
         }
     }
 
+    /// Takes a message that was checked by the stream it is from. Its subject is the one that it is
+    /// to be stored on, unless this stream changes it.
+    ///
+    /// # Errors
+    /// Why it is not stored.
+    pub(super) fn publish_sourced(
+        &mut self,
+        message: &Incoming<'_>,
+        now: Timestamp,
+    ) -> Result<Taken, ApiError> {
+        let asked = PublishHeaders::parse(message.headers);
+        let transformed = self.transformed(message.subject);
+        let subject = transformed.as_deref().unwrap_or(message.subject);
+        let taken = self.take(&asked, message, subject, true, now);
+        if let Some(subject) = transformed {
+            self.subject = subject;
+        }
+        taken.map(|(taken, _)| taken)
+    }
+
     /// The subject that a message is stored on, if it is another one.
     pub(super) fn transformed(&mut self, subject: &[u8]) -> Option<Vec<u8>> {
         let transform = self.transform.as_ref()?;
@@ -121,7 +141,7 @@ impl Stream {
 
     /// Checks a message that comes alone, and stores it. One that is `sourced` was checked by the
     /// stream it is from. Gives the value of a counter, too.
-    pub(super) fn take(
+    fn take(
         &mut self,
         asked: &PublishHeaders<'_>,
         message: &Incoming<'_>,

@@ -8,9 +8,11 @@
 //!  N.reset ─> segments from N on, synced ─> checkpoints that begin at N ─> the old log goes, N.reset first
 //! ```
 
+use std::io;
+
 use super::format::{Anew, SegmentHeader};
 use super::known::LogStart;
-use super::log::Log;
+use super::log::{Log, segment_number};
 use super::options::Marks;
 use super::subjects::Wanted;
 use super::tail::Journaled;
@@ -66,6 +68,7 @@ impl Log {
         let path = self.dir.join(marker(number));
         let made = self.disk.create(&path, 1);
         let made = made.and_then(|_| self.disk.sync_dir(&self.dir));
+        let made = made.and_then(|()| self.clear_from(number));
         let segment = made.and_then(|()| self.create(header, 0));
         let segment = segment.map_err(|e| match is_full(&e) {
             true => LogError::Full,
@@ -99,11 +102,25 @@ impl Log {
     /// removed goes when the log is opened.
     pub(in crate::store) fn forget_beside(&self, new: Log) {
         let number = new.start().segment;
-        for file in new.files() {
-            let _ = self.disk.remove(&self.dir.join(&file.name));
-        }
-        if self.disk.sync_dir(&self.dir).is_ok() {
+        drop(new);
+        if self.clear_from(number).is_ok() {
             let _ = self.disk.remove(&self.dir.join(marker(number)));
+        }
+    }
+
+    /// Removes all segments from this number on, for good: what says that they are of no use is needed as
+    /// long as one of them is there.
+    fn clear_from(&self, number: u64) -> io::Result<()> {
+        let mut removed = false;
+        for entry in self.disk.list(&self.dir)? {
+            if segment_number(&entry.name).is_some_and(|n| n >= number) {
+                self.disk.remove(&self.dir.join(&entry.name))?;
+                removed = true;
+            }
+        }
+        match removed {
+            true => self.disk.sync_dir(&self.dir),
+            false => Ok(()),
         }
     }
 
