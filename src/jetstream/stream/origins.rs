@@ -575,7 +575,7 @@ impl Stream {
                 subject.extend_from_slice(heard.subject);
             }
             let result = match kind {
-                Kind::Mirror => self.take_mirrored(heard, &subject, taking, now),
+                Kind::Mirror => self.take_mirrored(heard, &subject, taking),
                 Kind::Source => {
                     let (name, identity) = (entry.link.index_name(), entry.link.identity());
                     let mut value = Vec::new();
