@@ -209,8 +209,8 @@ impl Node {
             now,
         });
         let listening = self.listen(at, &account, &stream.config);
-        if stream.config.mirror.is_some() {
-            self.mirrors.insert(at);
+        if stream.has_origins() {
+            self.copying.insert(at);
         }
         let name = stream.config.name.clone();
         let number = account.number;
@@ -357,15 +357,17 @@ impl Node {
         match result {
             Ok(()) => {
                 let mut steps = Vec::new();
-                stream.renew_origins(now, &mut steps);
+                let own_domain = self.identity.options.domain.as_deref();
+                stream.renew_origins(own_domain, now, &mut steps);
+                match stream.has_origins() {
+                    true => self.copying.insert(at),
+                    false => self.copying.remove(&at),
+                };
                 let config = stream.config.clone();
                 let domain = self.identity.options.domain.clone().unwrap_or_default();
                 let info = shown_info(stream, now, &domain);
                 let body = StreamUpdateBody { info: Some(info) };
                 stream.answer_when_stored(&request.reply, &Response::ok(body).encode());
-                if config.mirror.is_none() {
-                    self.mirrors.remove(&at);
-                }
                 if moves {
                     for slot in std::mem::take(listening) {
                         self.listeners.leave(slot);
@@ -435,7 +437,7 @@ impl Node {
             return;
         };
         self.names.remove(&(slot.account.number, slot.name.clone()));
-        self.mirrors.remove(&at);
+        self.copying.remove(&at);
         let Phase::Removing(request) = slot.phase else {
             return;
         };

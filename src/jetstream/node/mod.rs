@@ -116,8 +116,8 @@ pub struct Node {
     serving: BTreeSet<usize>,
     /// Streams with links to others that are to do something.
     linking: BTreeSet<usize>,
-    /// Streams that are mirrors.
-    mirrors: BTreeSet<usize>,
+    /// Streams that take messages from others.
+    copying: BTreeSet<usize>,
     /// When it is to be looked who listens to what is sent without being asked for.
     interest_at: Timestamp,
     /// Streams with consumers that are sent messages without asking.
@@ -225,7 +225,7 @@ impl Node {
             syncing: BTreeSet::new(),
             serving: BTreeSet::new(),
             linking: BTreeSet::new(),
-            mirrors: BTreeSet::new(),
+            copying: BTreeSet::new(),
             interest_at: Timestamp(0),
             pushing: BTreeSet::new(),
             deadlines: Deadlines::default(),
