@@ -99,10 +99,16 @@ impl Node {
             cluster,
             consumers: Vec::new(),
         };
+        // Those that are there for mirrors and sources are not shown.
+        let shown = |at| {
+            stream
+                .consumer_config(at)
+                .is_some_and(|config| !config.direct)
+        };
         let named = |name: &str| asked.consumer.is_empty() || asked.consumer == name;
-        let names = stream.consumer_names().filter(|(name, _)| named(name));
-        let names = names.take(consumers);
-        let places: Vec<_> = names.map(|(_, place)| place).collect();
+        let names = stream.consumer_names();
+        let names = names.filter(|(name, at)| named(name) && shown(*at));
+        let places: Vec<_> = names.take(consumers).map(|(_, place)| place).collect();
         for place in places {
             report.consumers.extend(stream.told(place, now, out));
         }
