@@ -9,6 +9,7 @@ mod consumers;
 mod dedupe;
 mod headers;
 mod health;
+mod meter;
 mod publish;
 mod read;
 mod saved;
@@ -41,6 +42,7 @@ use std::time::Duration;
 pub use self::consumers::ConsumerFault;
 pub(in crate::jetstream) use self::headers::ttl_of;
 pub use self::health::{Remains, Unrecorded};
+pub use self::meter::{Gauge, Meter};
 pub use self::publish::Incoming;
 pub use self::read::{GetError, Got, Locator};
 pub use crate::jetstream::consumer::Slot as ConsumerSlot;
@@ -50,6 +52,18 @@ const WORK: usize = 2048;
 
 /// How often messages are looked for that have lived as long as they said.
 const TTL_CHECK: u64 = 250_000_000;
+
+/// How long jobs that failed are left alone.
+const JOB_REST: Duration = Duration::from_secs(5);
+
+/// Whether jobs are left alone for a while.
+#[derive(Clone, Copy, Debug)]
+enum Rest {
+    None,
+    /// From the next turn on.
+    Wanted,
+    Until(Mono),
+}
 
 /// One stream.
 pub struct Stream {
@@ -84,6 +98,8 @@ pub struct Stream {
     /// What is to be brought into memory.
     warm: Vec<Job>,
     scrubbing: bool,
+    rest: Rest,
+    meter: Meter,
     /// Why what waits will not be stored, if so.
     refuses: Option<String>,
     rng: Rng,
@@ -115,6 +131,7 @@ pub struct Parts {
     pub store: StreamStore,
     pub bounds: Bounds,
     pub domain: Option<String>,
+    pub meter: Meter,
     pub seed: u64,
     pub now: Timestamp,
 }
@@ -150,6 +167,7 @@ impl Stream {
             store,
             bounds,
             domain,
+            meter,
             seed,
             now,
         } = parts;
@@ -186,7 +204,9 @@ impl Stream {
             purged: false,
             warm: Vec::new(),
             scrubbing: false,
+            rest: Rest::None,
             refuses: None,
+            meter,
             rng: Rng::new(seed),
             body: Vec::new(),
             subject: Vec::new(),
@@ -195,8 +215,11 @@ impl Stream {
             store,
             config,
         };
+        // Only consumers that are served have something else to do meanwhile.
+        stream.store.set_hurried(false);
         stream.adapt();
         stream.open_consumers(now);
+        stream.measure();
         stream
     }
 
@@ -264,15 +287,25 @@ impl Stream {
         self.tell_gone(now, out);
         self.keep_events();
         self.dirty = false;
+        self.measure();
         if let Err(error) = self.store.commit() {
             self.fail(&error);
         }
+    }
+
+    /// Whether a job has failed a moment ago, so that those are left which nobody waits for.
+    fn rests(&mut self, now: Mono) -> bool {
+        if matches!(self.rest, Rest::Wanted) {
+            self.rest = Rest::Until(now + JOB_REST);
+        }
+        matches!(self.rest, Rest::Until(until) if now < until)
     }
 
     /// A job that is to be run, if there is one.
     pub fn poll_job(&mut self, now: Mono) -> Option<Job> {
         let job = match self.warm.pop() {
             Some(job) => job,
+            None if self.rests(now) => self.store.poll_sync(now)?,
             None => self.store.poll_job(now)?,
         };
         self.jobs += 1;
@@ -286,6 +319,7 @@ impl Stream {
         self.scrubbing &= !matches!(done, JobDone::Scrub(_));
         if let Err(error) = self.store.handle_done(done) {
             log::error!("Stream {}: {error}", self.label());
+            self.rest = Rest::Wanted;
         }
         if is_warm {
             self.wake_cold();

@@ -68,6 +68,7 @@ fn open(disk: &Arc<dyn Disk>, config: &StreamConfig, now: Timestamp) -> Stream {
             waiting_bytes: 1 << 20,
         },
         domain: None,
+        meter: Meter::new(Arc::new(Gauge::new(None)), Arc::new(Gauge::new(None))),
         seed: 5,
         now,
     })

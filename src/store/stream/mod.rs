@@ -71,6 +71,8 @@ pub struct StreamStore {
     /// Messages that have expired and could not be removed for want of room.
     overdue: Vec<StreamSeq>,
     scrub: Scrub,
+    /// Whether reads do not wait for the disk.
+    hurried: bool,
     pace: Pace,
     /// The term of what is appended.
     term: Term,
@@ -167,6 +169,7 @@ impl StreamStore {
             scratch: vec![],
             overdue: vec![],
             scrub: Scrub::default(),
+            hurried: true,
             pace: Pace::default(),
             term: Term(0),
             unapplied: None,
@@ -444,6 +447,11 @@ impl StreamStore {
         self.state.first
     }
 
+    /// Bytes of the messages, as [`StreamState::message_bytes`] counts them.
+    pub fn bytes(&self) -> u64 {
+        self.state.bytes
+    }
+
     /// The last sequence that was used.
     pub fn last(&self) -> StreamSeq {
         self.state.last
@@ -452,6 +460,12 @@ impl StreamStore {
     /// What there is to be told of the stream.
     pub fn state(&self) -> StreamState {
         self.state.summary(self.log.file_bytes())
+    }
+
+    /// The next sync, if one is due, and nothing else.
+    pub fn poll_sync(&mut self, now: Mono) -> Option<Job> {
+        self.log.handle_turn(now);
+        self.log.poll_sync(now).map(Job::Sync)
     }
 
     /// What is to be done where it may take its time, if something is due. Ask again until there is
