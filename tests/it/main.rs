@@ -32,6 +32,7 @@ mod monitor_http;
 #[cfg(unix)]
 mod msg_trace;
 mod official;
+mod origins;
 #[cfg(target_os = "linux")]
 mod pressure;
 #[cfg(unix)]
@@ -42,6 +43,7 @@ mod process;
 ))]
 mod profiling;
 mod protocol;
+mod publishing;
 mod routing;
 #[cfg(unix)]
 mod seeds;

@@ -52,7 +52,6 @@ impl Node {
         now: Timestamp,
     ) -> Result<Option<StreamCreateBody>, ApiError> {
         let asked: StreamConfigRequest = decode::read(&request.body, self.identity.options.strict)?;
-        decode::check_built(&asked.config)?;
         if self.is_restoring(account, name) {
             return Err(ApiError::StreamNameExist);
         }
@@ -82,12 +81,13 @@ impl Node {
         });
         self.names.insert((account.number, name.to_owned()), slot);
         self.count(account.number, &config, true);
+        let log = self.log_options(config.persist_mode);
         self.tasks.push(Task::Create {
             slot,
             meta,
             config: Box::new(config),
             place: self.place.clone(),
-            log: self.log_options(),
+            log,
         });
         Ok(None)
     }
@@ -204,12 +204,18 @@ impl Node {
             created,
             store,
             bounds: self.bounds(),
+            batches: self.batches.clone(),
             domain: self.identity.options.domain.clone(),
             meter,
             seed: self.rng.next_u64(),
             now,
         });
         let listening = self.listen(at, &account, &stream.config);
+        if stream.has_origins() {
+            self.copying.insert(at);
+        }
+        let name = stream.config.name.clone();
+        let number = account.number;
         self.streams[at].phase = Phase::Open {
             stream: Box::new(stream),
             meta: Box::new(meta),
@@ -218,6 +224,7 @@ impl Node {
             change: Change::None,
         };
         self.note_deadline(at);
+        self.poke_origins(number, &name, now);
     }
 
     fn listen(&mut self, at: usize, account: &Arc<Account>, config: &StreamConfig) -> Vec<u32> {
@@ -279,7 +286,6 @@ impl Node {
         let new = self.with_surroundings(account, |around| {
             stream_change::check_update_request(&asked, name, around)
         })?;
-        decode::check_built(&new)?;
         let at = self.find(account.number, name);
         let at = at.ok_or(ApiError::StreamNotFound)?;
         let stream = self.streams[at].stream();
@@ -352,6 +358,13 @@ impl Node {
         });
         match result {
             Ok(()) => {
+                let mut steps = Vec::new();
+                let own_domain = self.identity.options.domain.as_deref();
+                stream.renew_origins(own_domain, now, &mut steps);
+                match stream.has_origins() {
+                    true => self.copying.insert(at),
+                    false => self.copying.remove(&at),
+                };
                 let config = stream.config.clone();
                 let domain = self.identity.options.domain.clone().unwrap_or_default();
                 let info = shown_info(stream, now, &domain);
@@ -367,6 +380,8 @@ impl Node {
                     }
                 }
                 self.dirty.push(at);
+                self.do_steps(at, steps, now, out);
+                self.note_deadline(at);
                 self.tell_of_stream((&account, &config.name), Action::Modify, now, out);
             }
             Err(error) => {
@@ -424,6 +439,7 @@ impl Node {
             return;
         };
         self.names.remove(&(slot.account.number, slot.name.clone()));
+        self.copying.remove(&at);
         let Phase::Removing(request) = slot.phase else {
             return;
         };

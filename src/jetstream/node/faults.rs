@@ -162,7 +162,7 @@ impl Node {
             trouble.at = None;
             trouble.tries = trouble.tries.saturating_add(1);
         }
-        let log = self.log_options();
+        let log = self.log_options(reopening.config.persist_mode);
         self.tasks.push(Task::Reopen {
             slot: at,
             store,
@@ -214,12 +214,16 @@ impl Node {
             created: reopening.created,
             store: opening.store,
             bounds: self.bounds(),
+            batches: self.batches.clone(),
             domain: self.identity.options.domain.clone(),
             meter,
             seed: self.rng.next_u64(),
             now,
         });
         stream.restore_unrecorded(reopening.unrecorded, now, out);
+        if stream.has_origins() {
+            self.copying.insert(at);
+        }
         log::info!("Stream {name} was opened again, and takes messages");
         self.streams[at].phase = Phase::Open {
             stream: Box::new(stream),

@@ -19,6 +19,7 @@ mod faults;
 mod info;
 mod listeners;
 mod old_backup;
+mod origins;
 mod report;
 mod requests;
 mod restore;
@@ -35,8 +36,9 @@ use self::requests::Request;
 use self::scrub::Scrubbing;
 use self::tenants::Tenants;
 use super::api::limits::ServerStorage;
+use super::api::policy::PersistMode;
 use super::out::Out;
-use super::stream::{Bounds, Gauge, Incoming, Meter, Stream};
+use super::stream::{Bounds, Gauge, Incoming, Meter, OpenBatches, Stream};
 use crate::accounts::interest::LoopId;
 use crate::accounts::{Account, Accounts};
 use crate::base::clock::Mono;
@@ -52,6 +54,7 @@ use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use tasks::{Opening, Recovered, Task, TaskDone, is_unfinished, recover};
 
@@ -60,6 +63,10 @@ const INTEREST_CHECK: u64 = 100_000_000;
 
 /// No time at all.
 const NEVER: Timestamp = Timestamp(u64::MAX);
+
+/// How long a stream whose messages need not be on the disk when they are acknowledged may take to
+/// bring them there, where the server's own interval is no time.
+const LAZY_INTERVAL: Duration = Duration::from_secs(120);
 
 /// Requests that are answered a turn.
 const REQUESTS: usize = 64;
@@ -107,6 +114,10 @@ pub struct Node {
     syncing: BTreeSet<usize>,
     /// Streams with consumers that are to get a turn.
     serving: BTreeSet<usize>,
+    /// Streams with links to others that are to do something.
+    linking: BTreeSet<usize>,
+    /// Streams that take messages from others.
+    copying: BTreeSet<usize>,
     /// When it is to be looked who listens to what is sent without being asked for.
     interest_at: Timestamp,
     /// Streams with consumers that are sent messages without asking.
@@ -125,6 +136,8 @@ pub struct Node {
     gauges: [Arc<Gauge>; 2],
     /// What all streams take.
     storage: ServerStorage,
+    /// Batches that are open in them.
+    batches: Arc<OpenBatches>,
     rng: Rng,
 }
 
@@ -199,6 +212,7 @@ impl Node {
         let mut node = Node {
             storage,
             gauges,
+            batches: Arc::default(),
             identity,
             place,
             listeners: Listeners::new(me),
@@ -215,6 +229,8 @@ impl Node {
             working: BTreeSet::new(),
             syncing: BTreeSet::new(),
             serving: BTreeSet::new(),
+            linking: BTreeSet::new(),
+            copying: BTreeSet::new(),
             interest_at: Timestamp(0),
             pushing: BTreeSet::new(),
             deadlines: Deadlines::default(),
@@ -266,6 +282,7 @@ impl Node {
                     self.dirty.push(at);
                 }
             }
+            Listener::Link { at, link, ear } => self.hear((at, link, ear), message, now, out),
             Listener::Api => self.take_request(message, now, out),
             Listener::Direct(account) => self.direct_get(account, message, out),
             Listener::Next(account) => self.next_messages(account, message, now, out),
@@ -288,6 +305,7 @@ impl Node {
         }
         self.check_interest(now, out);
         self.look_at_deadlines(now);
+        self.drive_origins(now, out);
         let working: Vec<usize> = self.working.iter().copied().collect();
         for at in working {
             let Some(stream) = self.open_stream(at) else {
@@ -364,12 +382,13 @@ impl Node {
         let due = all.chain(self.reopens_at()).min();
         let wall = due.map(|due| {
             let left = due.0.saturating_sub(now.0);
-            mono + std::time::Duration::from_nanos(left)
+            mono + Duration::from_nanos(left)
         });
-        let lazy = match self.identity.options.sync {
-            Sync::Interval(interval) if !self.syncing.is_empty() => Some(mono + interval),
-            _ => None,
+        let interval = match self.identity.options.sync {
+            Sync::Interval(interval) => interval,
+            Sync::Always => LAZY_INTERVAL,
         };
+        let lazy = (!self.syncing.is_empty()).then(|| mono + interval);
         [wall, lazy, self.scrubs_at()].into_iter().flatten().min()
     }
 
@@ -389,9 +408,13 @@ impl Node {
             }
             let is_dirty = stream.is_dirty();
             // Its deadline is known when it had its turn.
+            let links = stream.origins_at().is_some_and(|due| due <= now);
             let serves = stream.consumers_at().is_some_and(|due| due <= now);
             if is_dirty {
                 self.dirty.push(at);
+            }
+            if links {
+                self.linking.insert(at);
             }
             match serves {
                 true => drop(self.serving.insert(at)),
@@ -405,7 +428,11 @@ impl Node {
         let Some(stream) = self.open_stream(at) else {
             return;
         };
-        let all = [stream.expires_at(), stream.consumers_at()];
+        let all = [
+            stream.expires_at(),
+            stream.consumers_at(),
+            stream.origins_at(),
+        ];
         let pushes = stream.has_push_consumers();
         if let Some(due) = all.into_iter().flatten().min() {
             self.deadlines.note(at, due);
@@ -426,6 +453,13 @@ impl Node {
             };
             stream.commit(now, out);
             stream.settle(system.as_ref(), out);
+            let abandoned = stream.take_abandoned();
+            if !abandoned.is_empty() {
+                self.tell_of_batches(at, abandoned, now, out);
+            }
+            let Some(stream) = self.open_stream(at) else {
+                continue;
+            };
             let (works, serves) = (stream.has_work(), stream.has_ready_consumers());
             if works {
                 self.working.insert(at);
@@ -456,6 +490,7 @@ impl Node {
             while let Some(job) = stream.poll_job(mono) {
                 tasks.push(Task::Job { slot: *at, job });
             }
+            let lazy = lazy || stream.config.persist_mode == PersistMode::Async;
             lazy && stream.store().log().durable() < stream.store().log().last_index()
         });
     }
@@ -520,6 +555,7 @@ impl Node {
         Bounds {
             waiting_messages: self.identity.options.max_buffered_messages,
             waiting_bytes: self.identity.options.max_buffered_bytes,
+            batches: self.identity.options.batches,
         }
     }
 
@@ -532,8 +568,8 @@ impl Node {
         Meter::new(own, self.gauges[at].clone())
     }
 
-    fn log_options(&self) -> LogOptions {
-        log_options(&self.identity, &self.place)
+    fn log_options(&self, persist: PersistMode) -> LogOptions {
+        log_options(&self.identity, &self.place, persist)
     }
 
     /// Syncs and closes all streams.
@@ -549,10 +585,11 @@ impl Node {
 }
 
 /// How logs are kept.
-fn log_options(identity: &Identity, place: &Place) -> LogOptions {
-    let sync = match identity.options.sync {
-        Sync::Always => SyncMode::Always,
-        Sync::Interval(interval) => SyncMode::Interval(interval),
+fn log_options(identity: &Identity, place: &Place, persist: PersistMode) -> LogOptions {
+    let sync = match (identity.options.sync, persist) {
+        (Sync::Interval(interval), _) => SyncMode::Interval(interval),
+        (Sync::Always, PersistMode::Async) => SyncMode::Interval(LAZY_INTERVAL),
+        (Sync::Always, PersistMode::Default) => SyncMode::Always,
     };
     LogOptions {
         sync,

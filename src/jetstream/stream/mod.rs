@@ -5,14 +5,22 @@
 //! [`Stream::commit`] and every job that was done.
 
 mod advisory;
+mod batches;
+mod check;
 mod consumers;
+mod copied;
+mod counter;
 mod dedupe;
+mod fast;
 mod headers;
 mod health;
 mod meter;
+mod origins;
 mod publish;
 mod read;
+mod republish;
 mod saved;
+mod schedules;
 mod settings;
 mod turns;
 mod view;
@@ -21,30 +29,41 @@ mod waiting;
 #[cfg(test)]
 mod tests;
 
+use self::batches::Batches;
 use self::consumers::Consumers;
 use self::dedupe::Dedupe;
+use self::fast::FastBatches;
+use self::origins::Origins;
 use self::waiting::{Answer, Waiting};
 use crate::accounts::Account;
 use crate::base::clock::Mono;
 use crate::base::rng::Rng;
-use crate::jetstream::api::{ApiError, DiscardPolicy, StreamConfig};
+use crate::jetstream::api::advisory::AbandonReason;
+use crate::jetstream::api::headers::{MARKER_REASON, ROLLUP, TTL, value};
+use crate::jetstream::api::{ApiError, DiscardPolicy, RetentionPolicy, StreamConfig};
 use crate::jetstream::out::{Out, Outgoing};
 use crate::json::Time;
+use crate::options::jetstream::BatchLimits;
 use crate::store::error::LogError;
 use crate::store::file::ReadBuffer;
-use crate::store::stream::{Job, JobDone, Limits, Purge, StreamState, StreamStore};
+use crate::store::stream::{
+    Expired, Job, JobDone, Limits, Marker, Purge, StreamState, StreamStore,
+};
 use crate::store::types::{LogIndex, StreamSeq, Timestamp};
 use crate::subject::transform::Transform;
+use std::cell::RefCell;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::batches::OpenBatches;
 pub use self::consumers::ConsumerFault;
 pub(in crate::jetstream) use self::headers::ttl_of;
 pub use self::health::{Remains, Unrecorded};
 pub use self::meter::{Gauge, Meter};
 pub use self::publish::Incoming;
 pub use self::read::{GetError, Got, Locator};
+pub(in crate::jetstream) use self::schedules::due_of;
 pub use crate::jetstream::consumer::Slot as ConsumerSlot;
 
 /// Messages that are looked at in one turn where there is much to do.
@@ -93,6 +112,8 @@ pub struct Stream {
     /// When messages are to be looked for whose time is over.
     expire_at: Option<Timestamp>,
     consumers: Consumers,
+    /// The links to streams that messages come from.
+    origins: Option<Box<Origins>>,
     /// Whether messages were purged that consumers do not know of.
     purged: bool,
     /// What is to be brought into memory.
@@ -105,7 +126,10 @@ pub struct Stream {
     rng: Rng,
     body: Vec<u8>,
     subject: Vec<u8>,
-    block: Vec<u8>,
+    batches: Batches,
+    fast: FastBatches,
+    /// Schedules make nothing before this time, since something could not be stored.
+    schedules_wait: Timestamp,
     buffer: ReadBuffer,
 }
 
@@ -115,6 +139,7 @@ pub struct Bounds {
     /// Messages, and bytes of them, that may wait to be stored.
     pub waiting_messages: usize,
     pub waiting_bytes: usize,
+    pub batches: BatchLimits,
 }
 
 struct PurgeAnswer {
@@ -130,6 +155,8 @@ pub struct Parts {
     pub created: Time,
     pub store: StreamStore,
     pub bounds: Bounds,
+    /// The batches of all streams.
+    pub batches: Arc<OpenBatches>,
     pub domain: Option<String>,
     pub meter: Meter,
     pub seed: u64,
@@ -166,6 +193,7 @@ impl Stream {
             created,
             store,
             bounds,
+            batches,
             domain,
             meter,
             seed,
@@ -177,9 +205,9 @@ impl Stream {
         ack_head.extend_from_slice(b"{\"stream\":");
         ack_head.extend(crate::json::compact(&config.name));
         ack_head.push(b',');
-        if let Some(domain) = domain {
+        if let Some(domain) = &domain {
             ack_head.extend_from_slice(b"\"domain\":");
-            ack_head.extend(crate::json::compact(&domain));
+            ack_head.extend(crate::json::compact(domain));
             ack_head.push(b',');
         }
         let visible = store.visible();
@@ -201,6 +229,7 @@ impl Stream {
             purging: Vec::new(),
             expire_at: None,
             consumers: Consumers::new(seed.rotate_left(7)),
+            origins: None,
             purged: false,
             warm: Vec::new(),
             scrubbing: false,
@@ -210,7 +239,9 @@ impl Stream {
             rng: Rng::new(seed),
             body: Vec::new(),
             subject: Vec::new(),
-            block: Vec::new(),
+            batches: Batches::new(batches.clone()),
+            fast: FastBatches::new(batches),
+            schedules_wait: Timestamp(0),
             buffer: ReadBuffer::default(),
             store,
             config,
@@ -220,6 +251,7 @@ impl Stream {
         stream.adapt();
         stream.open_consumers(now);
         stream.measure();
+        stream.open_origins(domain, now);
         stream
     }
 
@@ -253,6 +285,12 @@ impl Stream {
             self.dirty = true;
         }
         self.config = config;
+        if !self.config.allow_atomic {
+            self.batches.clear();
+        }
+        if !self.config.allow_batched {
+            self.fast.clear();
+        }
         self.adapt();
         Ok(())
     }
@@ -286,6 +324,7 @@ impl Stream {
     pub fn commit<O: Out>(&mut self, now: Timestamp, out: &mut O) {
         self.tell_gone(now, out);
         self.keep_events();
+        self.keep_positions(false);
         self.dirty = false;
         self.measure();
         if let Err(error) = self.store.commit() {
@@ -350,15 +389,32 @@ impl Stream {
                     body.extend_from_slice(&self.ack_head);
                     body.extend_from_slice(b"\"seq\":");
                     push_decimal(&mut body, sequence.0);
-                    match due.kind {
+                    if let Answer::Duplicate(_) = due.kind {
                         // The blank is the reference's.
-                        Answer::Duplicate(_) => body.extend_from_slice(b",\"duplicate\": true"),
-                        _ => body.extend_from_slice(due.body),
+                        body.extend_from_slice(b",\"duplicate\": true");
                     }
+                    body.extend_from_slice(due.body);
                     body.push(b'}');
                     &body[..]
                 }
                 Answer::Body => due.body,
+                Answer::Status => {
+                    out.send(&self.account, &Outgoing::status(due.to, due.body));
+                    continue;
+                }
+                Answer::Told { headers, by_api } => {
+                    let (headers, payload) = due.body.split_at(headers as usize);
+                    let account = match by_api {
+                        true => system.unwrap_or(account),
+                        false => account,
+                    };
+                    let message = Outgoing {
+                        headers,
+                        ..Outgoing::plain(due.to, payload)
+                    };
+                    out.send(account, &message);
+                    continue;
+                }
                 Answer::Api => {
                     account = system.unwrap_or(account);
                     due.body
@@ -377,6 +433,32 @@ impl Stream {
     pub fn answer_when_stored(&mut self, to: &[u8], body: &[u8]) {
         let after = self.store.log().last_index();
         self.waiting.push(after, to, body, Answer::Api);
+    }
+
+    /// Answers a request of the API with headers when all that was done so far is stored.
+    pub fn tell_when_stored(&mut self, to: &[u8], headers: &[u8], body: &[u8]) {
+        self.answer_with(to, headers, body, true);
+    }
+
+    /// Answers with headers, in the account of the stream, when all that consumers have recorded is
+    /// stored.
+    pub fn tell_when_kept(&mut self, to: &[u8], headers: &[u8], body: &[u8]) {
+        self.keep_events();
+        self.dirty = true;
+        self.answer_with(to, headers, body, false);
+    }
+
+    fn answer_with(&mut self, to: &[u8], headers: &[u8], body: &[u8], by_api: bool) {
+        let after = self.store.log().last_index();
+        let all = [headers, body].concat();
+        let headers = u32::try_from(headers.len()).expect("these headers are short");
+        self.waiting
+            .push(after, to, &all, Answer::Told { headers, by_api });
+    }
+
+    /// What tells this stream from others that have had its name.
+    pub fn identity(&self) -> String {
+        crate::jetstream::api::stream_check::short_hash(&self.created.to_string())
     }
 
     /// The same for somebody who asks in the account of the stream.
@@ -404,7 +486,7 @@ impl Stream {
                     out.send(&self.account, &Outgoing::plain(due.to, &refusal));
                 }
                 // It asks again.
-                Answer::Body => {}
+                Answer::Body | Answer::Status | Answer::Told { .. } => {}
                 Answer::Api => {
                     let error = ApiError::store_failed(text);
                     let body = crate::jetstream::api::response::refusal_like(due.body, error);
@@ -435,6 +517,7 @@ impl Stream {
     /// What the store has to say.
     pub fn purge(&mut self, purge: &Purge, to: &[u8]) -> Result<(), LogError> {
         let messages = self.store.state().messages;
+        self.keep_positions(true);
         self.store.purge(purge)?;
         self.dirty = true;
         self.purging.push(PurgeAnswer {
@@ -467,18 +550,41 @@ impl Stream {
     /// What the store has to say.
     pub fn delete(&mut self, sequence: StreamSeq) -> Result<bool, LogError> {
         self.dirty = true;
+        self.keep_positions(true);
         Ok(self.store.delete(sequence)?.is_some())
     }
 
     /// When [`Stream::expire`] is to be called.
     pub fn expires_at(&self) -> Option<Timestamp> {
-        self.expire_at
+        let all = [
+            self.expire_at,
+            self.batches.expires_at(),
+            self.fast.expires_at(),
+            self.schedules_at(),
+        ];
+        all.into_iter().flatten().min()
+    }
+
+    /// Does what is due as time has passed: removes messages, gives up batches, and makes what
+    /// schedules make.
+    pub fn expire(&mut self, now: Timestamp) {
+        self.batches.expire(now);
+        self.fast.expire(now);
+        if self.expire_at.is_some_and(|at| at <= now) {
+            self.expire_messages(now);
+        }
+        self.run_schedules(now);
+    }
+
+    /// Batches that were given up since this was asked last, and why.
+    pub fn take_abandoned(&mut self) -> Vec<(String, AbandonReason)> {
+        self.batches.take_abandoned()
     }
 
     /// Removes messages whose time is over.
-    pub fn expire(&mut self, now: Timestamp) {
+    fn expire_messages(&mut self, now: Timestamp) {
         self.dedupe.expire(now);
-        let more = match self.store.expire(now) {
+        let more = match self.expire_marking(now) {
             Ok(expired) => {
                 self.dirty |= !expired.messages.is_empty();
                 expired.more
@@ -499,6 +605,30 @@ impl Stream {
         };
     }
 
+    /// Removes messages, and puts markers where a subject has none left, if the stream has markers.
+    fn expire_marking(&mut self, now: Timestamp) -> Result<Expired, LogError> {
+        let ttl_s = self.marker_ttl_s();
+        if ttl_s == 0 {
+            return self.store.expire(now);
+        }
+        let time = crate::base::text::GoDuration(Duration::from_secs(ttl_s.into()));
+        let headers = format!(
+            "NATS/1.0\r\n{MARKER_REASON}: MaxAge\r\n{TTL}: {time}\r\n{ROLLUP}: sub\r\n\r\n"
+        );
+        let interest = self.config.retention == RetentionPolicy::Interest;
+        let consumers = RefCell::new(&mut self.consumers);
+        let is_for = |subject: &[u8], block: &[u8]| {
+            let is_kept = !interest || consumers.borrow_mut().want(subject);
+            is_kept && !is_marker(block)
+        };
+        let marker = Marker {
+            headers: headers.as_bytes(),
+            ttl_s,
+            is_for: &is_for,
+        };
+        self.store.expire_marking(now, Some(&marker))
+    }
+
     /// When the first message was stored.
     pub fn first_time(&mut self) -> Option<Timestamp> {
         let first = self.store.state().first;
@@ -511,8 +641,15 @@ impl Stream {
     /// # Errors
     /// If the disk fails.
     pub fn close(&mut self) -> Result<(), LogError> {
+        self.keep_positions(true);
         self.store.close()
     }
+}
+
+/// Whether a message stands for others that are gone, or for a key that was purged.
+fn is_marker(block: &[u8]) -> bool {
+    value(block, MARKER_REASON).is_some_and(|reason| !reason.is_empty())
+        || value(block, "KV-Operation") == Some(b"PURGE")
 }
 
 /// The source of a transform; none is everything.

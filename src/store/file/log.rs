@@ -21,12 +21,13 @@ use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::draft::Draft;
 use super::failure::SegmentFailure;
 use super::format::{Anew, FIRST_RECORD, FOOTER_LEN, Kind, RECORD_MAX, Record, SegmentHeader};
+use super::known::LogStart;
 use super::open_segment::{DIRECT_MIN, OpenSegment};
 use super::options::{LogOptions, Marks, SyncMode};
 use super::read::{ReadBuffer, ReadFault, SHARE_MIN, SegmentFile, Stored};
-use super::recover::LogStart;
 use super::sealed::Sealed;
 use super::subjects::Wanted;
 use super::sync::{SyncDone, SyncJob};
@@ -34,7 +35,7 @@ use super::tail::Journaled;
 use crate::base::clock::Mono;
 use crate::store::disk::{Disk, Entry, LockGuard};
 use crate::store::error::{LogError, Reason, is_full};
-use crate::store::types::{LogIndex, StreamId, StreamSeq, Term, Timestamp};
+use crate::store::types::{LogIndex, StreamId, StreamSeq, Term};
 
 /// A stream's log.
 #[derive(Debug)]
@@ -70,23 +71,6 @@ pub struct Log {
     pub(super) rewriting: Option<RangeInclusive<u64>>,
     /// Shared with jobs that change files, so that nobody opens the log before they are done.
     pub(super) lock: Arc<LockGuard>,
-}
-
-/// A record that is to be appended; its index follows from the log.
-#[derive(Clone, Copy, Debug)]
-pub struct Draft<'a> {
-    pub kind: Kind,
-    pub term: Term,
-    /// A message's sequence is behind all before; of what is no message it is the last one.
-    pub sequence: StreamSeq,
-    pub timestamp: Timestamp,
-    /// The message before on the same subject, or 0.
-    pub previous: StreamSeq,
-    /// Seconds until the message goes; 0 for never.
-    pub ttl_s: u32,
-    pub subject: &'a [u8],
-    pub headers: &'a [u8],
-    pub payload: &'a [u8],
 }
 
 /// Where a segment is in the log.
@@ -175,15 +159,24 @@ impl Log {
     /// Nothing is appended then. After [`LogError::Full`] and [`LogError::TooLarge`] the log is as
     /// it was before.
     pub fn append(&mut self, draft: &Draft<'_>) -> Result<LogIndex, LogError> {
+        self.append_in_group(draft, 0)
+    }
+
+    /// The same for a record behind which `left` others of a group follow.
+    pub(in crate::store) fn append_in_group(
+        &mut self,
+        draft: &Draft<'_>,
+        left: u32,
+    ) -> Result<LogIndex, LogError> {
         self.check()?;
-        let record = self.record_of(draft)?;
+        let record = self.record_of(draft, left)?;
         let len = record.len(&self.active().header);
         if len > RECORD_MAX || draft.subject.len() > usize::from(u16::MAX) {
             let max = RECORD_MAX;
             return Err(LogError::TooLarge { bytes: len, max });
         }
         if !self.active().fits(&record) {
-            self.roll(record.term, len)?;
+            self.roll(len)?;
         }
         let needs_zeros = self.likes_zeros;
         let active = self.active_mut();
@@ -192,7 +185,14 @@ impl Log {
         let reserved = match (direct, needs_zeros) {
             (false, true) => {
                 let end = active.end() as usize + len;
-                active.reserve(u32::try_from(end).unwrap_or(u32::MAX))
+                let end = u32::try_from(end).unwrap_or(u32::MAX);
+                match active.reserve(end) {
+                    // Orders make room: they get what there is.
+                    Err(e) if is_full(&e) && draft.kind != Kind::Message => {
+                        active.reserve_little(end)
+                    }
+                    reserved => reserved,
+                }
             }
             // What was taken before has its room, and is written before the room is tried that
             // this record needs.
@@ -467,14 +467,26 @@ impl Log {
         last.expect("there is always an open segment")
     }
 
-    pub(super) fn check(&self) -> Result<(), LogError> {
+    /// Takes nothing from now on, until it is opened again.
+    pub(in crate::store) fn fail(&mut self, error: &LogError) {
+        let reason = match error {
+            LogError::Io(reason) | LogError::ReadOnly(reason) => reason.clone(),
+            error => Reason {
+                kind: io::ErrorKind::Other,
+                text: error.to_string(),
+            },
+        };
+        self.failed.get_or_insert(reason);
+    }
+
+    pub(in crate::store) fn check(&self) -> Result<(), LogError> {
         match &self.failed {
             None => Ok(()),
             Some(reason) => Err(LogError::ReadOnly(reason.clone())),
         }
     }
 
-    fn record_of<'a>(&self, draft: &Draft<'a>) -> Result<Record<'a>, LogError> {
+    fn record_of<'a>(&self, draft: &Draft<'a>, left: u32) -> Result<Record<'a>, LogError> {
         let last = self.last_sequence();
         let follows = match draft.kind {
             Kind::Message | Kind::Skip => draft.sequence > last,
@@ -493,6 +505,7 @@ impl Log {
             previous: draft.previous,
             ttl_s: draft.ttl_s,
             erased: false,
+            group_left: left,
             subject: draft.subject,
             headers: draft.headers,
             payload: draft.payload,
@@ -516,8 +529,9 @@ impl Log {
         }
     }
 
-    /// Begins a new segment, for a record of `len` bytes among others.
-    pub(super) fn roll(&mut self, term: Term, len: usize) -> Result<(), LogError> {
+    /// Begins a new segment, for a record of `len` bytes among others. Its term is that of the last
+    /// record, whatever that of the next one is: there may be no room for that.
+    pub(super) fn roll(&mut self, len: usize) -> Result<(), LogError> {
         self.commit()?;
         let active = self.active();
         let header = self.options.encrypted(SegmentHeader {
@@ -525,7 +539,7 @@ impl Log {
             number: active.header.last_number() + 1,
             first_index: active.last_index().next(),
             base_sequence: active.last_sequence(),
-            term,
+            term: active.contents.last_term,
             generation: 0,
             chain: active.contents.chain,
             key_salt: [0; 16],
@@ -854,26 +868,6 @@ impl Log {
                 Err(LogError::Io(Reason::new("remove", path, &error)))
             }
             _ => Ok(()),
-        }
-    }
-}
-
-impl<'a> Draft<'a> {
-    /// The record that this becomes under an index.
-    pub(in crate::store) fn at(&self, index: LogIndex) -> Record<'a> {
-        Record {
-            kind: self.kind,
-            index,
-            term: self.term,
-            sequence: self.sequence,
-            timestamp: self.timestamp,
-            durable: LogIndex(0),
-            previous: self.previous,
-            ttl_s: self.ttl_s,
-            erased: false,
-            subject: self.subject,
-            headers: self.headers,
-            payload: self.payload,
         }
     }
 }

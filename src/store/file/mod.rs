@@ -1,9 +1,12 @@
 //! The log of a stream as files: how its bytes are laid out, written, synced, read and recovered.
 
+mod beside;
 pub(super) mod copies;
+mod draft;
 mod erase;
 mod failure;
 pub mod format;
+mod known;
 pub mod log;
 pub mod map;
 mod open_segment;
@@ -24,14 +27,15 @@ mod tail;
 mod truncate;
 mod warm;
 
+pub use draft::Draft;
 pub(in crate::store) use erase::Erasable;
 pub use erase::{EraseDone, EraseJob};
+pub use known::{Known, LogStart, LostRun, Progress, Recovery};
+pub use log::Log;
 pub(in crate::store) use log::segment_path;
-pub use log::{Draft, Log};
 pub use options::{Compression, Handles, LogOptions, SyncMode};
 pub(in crate::store) use pass::{Glance, Look, Pass};
 pub use read::{Payload, ReadBuffer, SHARE_MIN, Stored};
-pub use recover::{Known, LogStart, LostRun, Progress, Recovery};
 pub use regions::{cover, faults};
 pub(in crate::store) use rewrite::{Changes, Rewritten, Span};
 pub use rewrite::{RewriteDone, RewriteJob};

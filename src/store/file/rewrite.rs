@@ -313,6 +313,13 @@ impl RewriteJob {
                 record.index <= self.changes.consumers
                     && record.payload.first() != Some(&CONSUMER_DELETED)
             }
+            // One whose time was over when this segment was full has run, or was set anew.
+            Kind::Timer if is_done => {
+                let mut reader = Reader::new(record.payload);
+                let read = (reader.number("timer"), reader.number("timer"));
+                let full = self.sources.first().map_or(0, |s| s.footer.last_time.0);
+                matches!(read, (Ok(_), Ok(at)) if at < full)
+            }
             _ => false,
         }
     }
@@ -359,6 +366,7 @@ fn stand_in(
         previous: StreamSeq(0),
         ttl_s: 0,
         erased: is_message,
+        group_left: 0,
         subject: b"",
         headers: b"",
         payload: b"",
@@ -451,8 +459,9 @@ impl Log {
     /// The record up to which nothing that is left out may still be needed: a state of before is of
     /// no use.
     pub fn basis(&self) -> LogIndex {
-        let basis = self.sealed.iter().map(|s| s.footer.header.anew.basis);
-        basis.max().unwrap_or_default()
+        let sealed = self.sealed.iter().map(|s| s.footer.header.anew.basis);
+        let open = self.open.iter().map(|s| s.header.anew.basis);
+        sealed.chain(open).max().unwrap_or_default()
     }
 
     /// Whether a segment is one of those that are being written anew.

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::StreamStore;
 use super::consumers::Consumers;
@@ -10,6 +11,7 @@ use super::jobs::{CheckpointDone, CheckpointJob, Job};
 use super::orders::Limits;
 use super::purge::Purging;
 use super::state::State;
+use super::timers::Timers;
 use crate::store::crypt::{KeyFault, StreamKey};
 use crate::store::disk::Disk;
 use crate::store::error::LogError;
@@ -39,6 +41,7 @@ const PURGES: u32 = 7;
 const ERASING: u32 = 8;
 const UNREAD: u32 = 9;
 const CONSUMERS: u32 = 10;
+const TIMERS: u32 = 11;
 
 /// What is known of the two copies.
 #[derive(Debug)]
@@ -126,6 +129,11 @@ impl Checkpoints {
         self.start
     }
 
+    /// Whether one is being written.
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
     /// Has the next checkpoint written even if nothing happened since the newest copy: that may be
     /// in the memory of the system only, and nothing is removed on its word.
     pub(super) fn distrust(&mut self) {
@@ -194,6 +202,34 @@ impl StreamStore {
             self.checkpoints.in_flight = None;
             self.upkeep.handle_checkpoint(false);
         }
+    }
+
+    /// Writes a checkpoint of another state than the stream's, here and now, for a log that begins
+    /// there and has so many bytes.
+    pub(super) fn keep_checkpoint(
+        &mut self,
+        state: &State,
+        (start, bytes): (LogStart, u64),
+    ) -> Result<(), LogError> {
+        let saved = &mut self.checkpoints;
+        let generation = saved.generation + 1;
+        let container = Container {
+            kind: ContainerKind::Checkpoint,
+            stream: saved.stream,
+            generation,
+        };
+        saved.in_flight = Some((generation, start, bytes));
+        let job = CheckpointJob {
+            disk: self.disk.clone(),
+            dir: self.dir.clone(),
+            content: Content {
+                state: state.clone(),
+                container,
+                start,
+                key: saved.key.clone(),
+            },
+        };
+        saved.handle_done(job.run()).map(|_| ())
     }
 
     /// Has the log keep, further on, what there is of consumers in segments that are about to go or to
@@ -296,6 +332,9 @@ fn encode(content: &Content, out: &mut Vec<u8>) -> io::Result<()> {
         state.purges.iter().for_each(|p| p.encode(out));
     })?;
     sections.add_with(key, CONSUMERS, |out| state.consumers.encode(out))?;
+    if !state.timers.is_empty() {
+        sections.add_with(key, TIMERS, |out| state.timers.encode(out))?;
+    }
     sections.finish();
     Ok(())
 }
@@ -369,6 +408,7 @@ fn state(sections: &[Opened<'_>]) -> Result<(State, LogStart), Malformed> {
                     state.purges.push_back(Purging::decode(&mut reader)?);
                 }
             }
+            TIMERS => state.timers = Arc::new(Timers::decode(&mut reader)?),
             CONSUMERS => consumers = Some(&section.bytes),
             // Of a later version that this one can read.
             _ => {}
