@@ -208,6 +208,11 @@ impl Node {
             now,
         });
         let listening = self.listen(at, &account, &stream.config);
+        if stream.config.mirror.is_some() {
+            self.mirrors.insert(at);
+        }
+        let name = stream.config.name.clone();
+        let number = account.number;
         self.streams[at].phase = Phase::Open {
             stream: Box::new(stream),
             meta: Box::new(meta),
@@ -216,6 +221,7 @@ impl Node {
             change: Change::None,
         };
         self.note_deadline(at);
+        self.poke_origins(number, &name, now);
     }
 
     fn listen(&mut self, at: usize, account: &Arc<Account>, config: &StreamConfig) -> Vec<u32> {
@@ -350,11 +356,16 @@ impl Node {
         });
         match result {
             Ok(()) => {
+                let mut steps = Vec::new();
+                stream.renew_origins(now, &mut steps);
                 let config = stream.config.clone();
                 let domain = self.identity.options.domain.clone().unwrap_or_default();
                 let info = shown_info(stream, now, &domain);
                 let body = StreamUpdateBody { info: Some(info) };
                 stream.answer_when_stored(&request.reply, &Response::ok(body).encode());
+                if config.mirror.is_none() {
+                    self.mirrors.remove(&at);
+                }
                 if moves {
                     for slot in std::mem::take(listening) {
                         self.listeners.leave(slot);
@@ -365,6 +376,8 @@ impl Node {
                     }
                 }
                 self.dirty.push(at);
+                self.do_steps(at, steps, now, out);
+                self.note_deadline(at);
                 self.tell_of_stream((&account, &config.name), Action::Modify, now, out);
             }
             Err(error) => {
@@ -422,6 +435,7 @@ impl Node {
             return;
         };
         self.names.remove(&(slot.account.number, slot.name.clone()));
+        self.mirrors.remove(&at);
         let Phase::Removing(request) = slot.phase else {
             return;
         };

@@ -14,10 +14,10 @@ use std::io::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Bytes of headers that a message may have.
-const HEADERS_MAX: usize = 65_535;
+pub(super) const HEADERS_MAX: usize = 65_535;
 
 /// Bytes of the largest message in a file.
-const RECORD_MAX: usize = 32 << 20;
+pub(super) const RECORD_MAX: usize = 32 << 20;
 
 /// A message that was published to a stream.
 #[derive(Clone, Copy, Debug)]
@@ -256,7 +256,7 @@ impl Stream {
     }
 
     /// Whether a message fits that nothing is to be removed for.
-    fn check_room(
+    pub(super) fn check_room(
         &self,
         message: &Incoming<'_>,
         subject: &[u8],
@@ -291,7 +291,7 @@ impl Stream {
         Ok(())
     }
 
-    fn roll_up(
+    pub(super) fn roll_up(
         &mut self,
         rollup: Rollup,
         subject: &[u8],
@@ -314,7 +314,7 @@ impl Stream {
     }
 
     /// Reads the ids of messages from before the start, if that was not done yet.
-    fn read_ids(&mut self, now: Timestamp) {
+    pub(super) fn read_ids(&mut self, now: Timestamp) {
         if !std::mem::take(&mut self.ids_unread) {
             return;
         }
@@ -427,7 +427,7 @@ fn stored_headers<'h>(block: &'h [u8], scratch: &'h mut Vec<u8>) -> &'h [u8] {
 }
 
 /// What publishers are told of a store that does not take a message.
-fn store_failed(error: &LogError) -> ApiError {
+pub(super) fn store_failed(error: &LogError) -> ApiError {
     match error {
         LogError::Full => ApiError::InsufficientResources,
         LogError::TooLarge { .. } => ApiError::store_failed("message too large"),
