@@ -433,3 +433,33 @@ fn follow(next: &mut BTreeMap<String, u64>, source: &str) {
     assert_eq!(seq.parse(), Ok(*next), "{source}");
     *next += 1;
 }
+
+/// A copy stays as long as its own stream lets it.
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_outlive_what_they_are_copies_of() {
+    let dir = Dir::new("origins-ttl");
+    let server = start(&dir);
+    let (client, js) = connect(&server).await;
+    let origin = json!({"name": "O", "subjects": ["o"], "allow_msg_ttl": true});
+    create(&client, origin).await;
+    create(&client, json!({"name": "M", "mirror": {"name": "O"}})).await;
+    create(&client, json!({"name": "S", "sources": [{"name": "O"}]})).await;
+    let both = json!({"name": "T", "mirror": {"name": "O"}, "allow_msg_ttl": true});
+    create(&client, both).await;
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Nats-TTL", "1s");
+    let ack = js.publish_with_headers("o", headers, "x".into()).await;
+    ack.unwrap().await.unwrap();
+    publish(&js, "o", "y").await;
+    until_last(&client, "M", 2).await;
+    for gone in ["O", "T"] {
+        until(&client, gone, |told| {
+            told["state"]["messages"] == 1 && told["state"]["first_seq"] == 2
+        })
+        .await;
+    }
+    for kept in ["M", "S"] {
+        let told = until_last(&client, kept, 2).await;
+        assert_eq!(told["state"]["messages"], 2, "{kept}");
+    }
+}

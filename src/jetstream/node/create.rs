@@ -52,7 +52,6 @@ impl Node {
         now: Timestamp,
     ) -> Result<Option<StreamCreateBody>, ApiError> {
         let asked: StreamConfigRequest = decode::read(&request.body, self.identity.options.strict)?;
-        decode::check_built(&asked.config)?;
         if self.is_restoring(account, name) {
             return Err(ApiError::StreamNameExist);
         }
@@ -82,12 +81,13 @@ impl Node {
         });
         self.names.insert((account.number, name.to_owned()), slot);
         self.count(account.number, &config, true);
+        let log = self.log_options(config.persist_mode);
         self.tasks.push(Task::Create {
             slot,
             meta,
             config: Box::new(config),
             place: self.place.clone(),
-            log: self.log_options(),
+            log,
         });
         Ok(None)
     }
@@ -203,13 +203,14 @@ impl Node {
             created,
             store,
             bounds: self.bounds(),
+            batches: self.batches.clone(),
             domain: self.identity.options.domain.clone(),
             seed: self.rng.next_u64(),
             now,
         });
         let listening = self.listen(at, &account, &stream.config);
-        if stream.config.mirror.is_some() {
-            self.mirrors.insert(at);
+        if stream.has_origins() {
+            self.copying.insert(at);
         }
         let name = stream.config.name.clone();
         let number = account.number;
@@ -283,7 +284,6 @@ impl Node {
         let new = self.with_surroundings(account, |around| {
             stream_change::check_update_request(&asked, name, around)
         })?;
-        decode::check_built(&new)?;
         let at = self.find(account.number, name);
         let at = at.ok_or(ApiError::StreamNotFound)?;
         let stream = self.streams[at].stream();
@@ -357,15 +357,17 @@ impl Node {
         match result {
             Ok(()) => {
                 let mut steps = Vec::new();
-                stream.renew_origins(now, &mut steps);
+                let own_domain = self.identity.options.domain.as_deref();
+                stream.renew_origins(own_domain, now, &mut steps);
+                match stream.has_origins() {
+                    true => self.copying.insert(at),
+                    false => self.copying.remove(&at),
+                };
                 let config = stream.config.clone();
                 let domain = self.identity.options.domain.clone().unwrap_or_default();
                 let info = shown_info(stream, now, &domain);
                 let body = StreamUpdateBody { info: Some(info) };
                 stream.answer_when_stored(&request.reply, &Response::ok(body).encode());
-                if config.mirror.is_none() {
-                    self.mirrors.remove(&at);
-                }
                 if moves {
                     for slot in std::mem::take(listening) {
                         self.listeners.leave(slot);
@@ -435,7 +437,7 @@ impl Node {
             return;
         };
         self.names.remove(&(slot.account.number, slot.name.clone()));
-        self.mirrors.remove(&at);
+        self.copying.remove(&at);
         let Phase::Removing(request) = slot.phase else {
             return;
         };

@@ -113,11 +113,13 @@ impl Node {
 
     /// A stream is there: those that take messages from it need not wait.
     pub(super) fn poke_origins(&mut self, account: u32, name: &str, now: Timestamp) {
-        let all: Vec<usize> = self.streams_of(account).map(|(_, at)| at).collect();
+        let all: Vec<usize> = self.copying.iter().copied().collect();
         for at in all {
-            if let Some(stream) = self.open_stream(at)
-                && stream.has_origins()
-            {
+            let own = self.streams.get(at).map(|slot| slot.account.number);
+            if own != Some(account) {
+                continue;
+            }
+            if let Some(stream) = self.open_stream(at) {
                 stream.poke_origins(name, now);
                 self.note_deadline(at);
             }
@@ -126,8 +128,8 @@ impl Node {
 
     /// The mirror that may be read from in place of a stream.
     pub(super) fn mirror_of(&self, account: u32, name: &str) -> Option<usize> {
-        let mut mirrors = self.mirrors.iter().copied();
-        mirrors.find(|at| {
+        let mut copying = self.copying.iter().copied();
+        copying.find(|at| {
             let slot = self.streams.get(*at);
             slot.is_some_and(|slot| {
                 let stream = slot.stream();

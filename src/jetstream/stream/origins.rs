@@ -205,21 +205,29 @@ impl Stream {
             Some(mirror) => (Kind::Mirror, vec![mirror.clone()]),
             None => (Kind::Source, self.config.sources.clone()),
         };
+        if sources.is_empty() {
+            return;
+        }
         let mut origins = Box::new(Origins::new(kind, domain, self.rng.next_u64()));
         for source in &sources {
             origins.add(source);
         }
         origins.note_names(&self.config.sources);
-        let empty = sources.is_empty();
         self.origins = Some(origins);
-        if !empty {
-            self.read_cells();
-            self.begin_search(now);
-        }
+        self.read_cells();
+        self.begin_search(now);
     }
 
     /// Changes links to what the configuration asks for now. Those that there are no more end.
-    pub fn renew_origins(&mut self, now: Timestamp, steps: &mut Vec<(u32, Step)>) {
+    pub fn renew_origins(
+        &mut self,
+        domain: Option<&str>,
+        now: Timestamp,
+        steps: &mut Vec<(u32, Step)>,
+    ) {
+        if self.origins.is_none() {
+            return self.open_origins(domain.map(str::to_owned), now);
+        }
         self.keep_positions(true);
         let Some(origins) = &mut self.origins else {
             return;
@@ -575,7 +583,7 @@ impl Stream {
                 subject.extend_from_slice(heard.subject);
             }
             let result = match kind {
-                Kind::Mirror => self.take_mirrored(heard, &subject, taking, now),
+                Kind::Mirror => self.take_mirrored(heard, &subject, taking),
                 Kind::Source => {
                     let (name, identity) = (entry.link.index_name(), entry.link.identity());
                     let mut value = Vec::new();
@@ -608,7 +616,6 @@ impl Stream {
 
     /// Writes how far links have got, if that may be needed or `now` is true.
     pub(super) fn keep_positions(&mut self, now: bool) {
-        let last = self.store.state().last;
         let Some(origins) = &mut self.origins else {
             return;
         };
@@ -616,6 +623,7 @@ impl Stream {
         if !is_due {
             return;
         }
+        let last = self.store.state().last;
         let floor = origins.floor.map_or(0, |(_, floor)| floor.0);
         let many = last.0.saturating_sub(floor) >= KEEP_EVERY;
         if !(now || origins.hidden || many || loses_messages(&self.config)) {

@@ -317,7 +317,7 @@ impl Run {
         }
         self.disk.free();
         if let Some(index) = self.doubtful.take()
-            && self.store().applied().0 >= index
+            && self.store().first_entry().0 > index
         {
             self.copied(index);
         }
