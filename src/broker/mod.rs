@@ -15,19 +15,22 @@ mod commands;
 mod delivery;
 pub mod events;
 mod exchange;
+mod far;
 mod login;
 #[cfg(test)]
 mod login_tests;
-mod message;
+pub mod message;
 mod permits;
 #[cfg(test)]
 mod permits_tests;
 mod renew;
 mod reserved;
+mod routed;
 pub mod survey;
 mod surveyor;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod tracing;
 
 use crate::accounts::Accounts;
@@ -134,6 +137,8 @@ pub struct Broker {
     leaving: Vec<u32>,
     /// Clients that have still to be told what has changed.
     uninformed: Vec<u32>,
+    /// What clients are told of the cluster.
+    view: Arc<ClusterView>,
     /// Passwords to be compared with their hashes.
     checks: Vec<PasswordCheck>,
     next_ticket: u64,
@@ -141,6 +146,15 @@ pub struct Broker {
     surveyor: surveyor::Surveyor,
     /// Accounts in which clients came or went, of which somebody wants to be told.
     changed: Vec<u32>,
+}
+
+/// What clients are told of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterView {
+    /// The cluster's name.
+    pub name: String,
+    /// Where clients can connect, this server included; empty as long as there is no other.
+    pub urls: Vec<String>,
 }
 
 /// A password that is to be compared with a bcrypt hash, off the loop. The answer goes to
@@ -218,6 +232,7 @@ impl Broker {
             lame_duck: false,
             leaving: Vec::new(),
             uninformed: Vec::new(),
+            view: Arc::default(),
             checks: Vec::new(),
             next_ticket: 0,
             waiting: exchange::Waiting::default(),
@@ -617,6 +632,9 @@ impl Broker {
                 let to = LoopId(u16::try_from(to).expect("there are few loops"));
                 turn.wire.pass(to, batch);
             }
+        }
+        if !self.delivery.far.is_empty() {
+            turn.wire.pass(LoopId::CLUSTER, &mut self.delivery.far);
         }
     }
 

@@ -245,6 +245,8 @@ impl SystemLoop {
                 | Mail::Survey(_)
                 | Mail::Task(_)
                 | Mail::Report(..)
+                | Mail::Dialled(_)
+                | Mail::Cluster(_)
                 | Mail::Shed(_) => {}
             }
         }

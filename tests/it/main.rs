@@ -13,6 +13,7 @@
 mod access;
 mod advisories;
 mod client;
+mod cluster;
 #[cfg(unix)]
 mod config;
 mod differential;

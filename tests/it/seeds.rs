@@ -365,17 +365,13 @@ fn blocks_of_what_is_not_there_are_refused_by_name() {
     };
     for name in READMES {
         let Some(text) = document(name) else { return };
-        refused(
-            span(&text, "listen: localhost:4242", "cluster {"),
-            &["cluster"],
-        );
         let config = block(&text, "cluster {", &["tls {"]);
-        refused(config, &["cluster"]);
+        refused(config, &["tls"]);
     }
     let Some(text) = document(SECURITY) else {
         return;
     };
-    refused(block(&text, "cluster {", &["tls {"]), &["cluster"]);
+    refused(block(&text, "cluster {", &["tls {"]), &["tls"]);
 }
 
 #[test]

@@ -249,6 +249,8 @@ impl JetStreamLoop {
                 | Mail::Late(_)
                 | Mail::LameDuck { .. }
                 | Mail::Survey(_)
+                | Mail::Dialled(_)
+                | Mail::Cluster(_)
                 | Mail::Shed(_) => {}
             }
         }
