@@ -246,6 +246,9 @@ pub const ROUTE_READ_BUDGET: usize = 1 << 20;
 pub const ROUTE_TELL_BUDGET: u32 = 4096;
 pub const ROUTE_BURY_BUDGET: usize = 4096;
 
+/// Subjects of one server that monitoring lists.
+pub const ROUTE_LISTED: usize = 100_000;
+
 /// Control lines of routes may be so many times as long as those of clients.
 pub const ROUTE_LINE_FACTOR: usize = 16;
 

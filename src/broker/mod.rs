@@ -58,8 +58,8 @@ use log::{debug, info};
 use sha2::{Digest, Sha256};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 /// What all loops of a server know.
@@ -77,6 +77,8 @@ pub struct Facts {
     pub nonce_key: [u8; 32],
     /// Counts what the server tells of itself in events.
     pub event_seq: Arc<AtomicU64>,
+    /// The name of the cluster, which may have been made up and may give way to another.
+    pub cluster: Arc<ClusterName>,
     /// Bytes that a loop may hold for all of its connections.
     pub loop_bytes_max: usize,
 }
@@ -146,6 +148,23 @@ pub struct Broker {
     surveyor: surveyor::Surveyor,
     /// Accounts in which clients came or went, of which somebody wants to be told.
     changed: Vec<u32>,
+}
+
+/// The name of the cluster that the server is part of at present; empty if it is in none.
+#[derive(Default)]
+pub struct ClusterName(RwLock<String>);
+
+impl ClusterName {
+    pub fn get(&self) -> String {
+        self.0
+            .read()
+            .expect("no holder of this lock panics")
+            .clone()
+    }
+
+    pub fn set(&self, name: &str) {
+        *self.0.write().expect("no holder of this lock panics") = name.into();
+    }
 }
 
 /// What clients are told of the cluster.
@@ -232,7 +251,10 @@ impl Broker {
             lame_duck: false,
             leaving: Vec::new(),
             uninformed: Vec::new(),
-            view: Arc::default(),
+            view: Arc::new(ClusterView {
+                name: facts.cluster.get(),
+                urls: Vec::new(),
+            }),
             checks: Vec::new(),
             next_ticket: 0,
             waiting: exchange::Waiting::default(),

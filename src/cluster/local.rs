@@ -27,8 +27,10 @@ struct Entry {
     subject_len: u32,
     is_group: bool,
     key: Box<[u8]>,
-    /// Subscriptions, and how many were told of.
-    count: u32,
+    /// Subscriptions in the account, those of other accounts that import such messages, and how many
+    /// were told of.
+    own: u32,
+    imported: u32,
     told: u32,
     /// Whether it is in the list of those that changed.
     is_listed: bool,
@@ -55,6 +57,16 @@ pub struct Told<'a> {
     /// Subscriptions that there are now; zero: nobody listens any more.
     pub count: u32,
     slot: u32,
+}
+
+/// What subscriptions in one account are in another, whose messages it imports.
+pub struct Imported {
+    /// The number of the other account.
+    pub account: u32,
+    pub subject: String,
+    pub queue: Option<Box<[u8]>>,
+    /// How many there are.
+    pub count: u32,
 }
 
 impl Told<'_> {
@@ -88,6 +100,15 @@ impl LocalInterest {
 
     /// Takes a change in.
     pub fn note(&mut self, change: &Change<'_>) {
+        self.note_as(change, false);
+    }
+
+    /// The same of a subscription of another account that imports the messages of this one.
+    pub fn note_import(&mut self, change: &Change<'_>) {
+        self.note_as(change, true);
+    }
+
+    fn note_as(&mut self, change: &Change<'_>, imported: bool) {
         let key = [change.subject, change.queue.unwrap_or_default()].concat();
         let is_group = change.queue.is_some();
         let hash = hash(&self.seed, change.account, is_group, &key);
@@ -106,9 +127,13 @@ impl LocalInterest {
             None => self.add(change.account, is_group, subject_len, key.into(), hash),
         };
         let entry = &mut self.entries[slot as usize];
-        entry.count = match change.began {
-            true => entry.count.saturating_add(1),
-            false => entry.count.saturating_sub(1),
+        let count = match imported {
+            true => &mut entry.imported,
+            false => &mut entry.own,
+        };
+        *count = match change.began {
+            true => count.saturating_add(1),
+            false => count.saturating_sub(1),
         };
         if !entry.is_listed {
             entry.is_listed = true;
@@ -129,7 +154,8 @@ impl LocalInterest {
             subject_len: u32::try_from(subject_len).expect("subjects are short"),
             is_group,
             key,
-            count: 0,
+            own: 0,
+            imported: 0,
             told: 0,
             is_listed: false,
         };
@@ -139,6 +165,40 @@ impl LocalInterest {
         self.index
             .insert_unique(hash, slot, |slot| entries[*slot as usize].hash(seed));
         slot
+    }
+
+    /// Forgets subscriptions of accounts that import from others, and has them noted anew: calls
+    /// `each` with every subscription, which adds what it is in other accounts.
+    pub fn import_anew(&mut self, mut each: impl FnMut(&Told<'_>, &mut Vec<Imported>)) {
+        let mut found = Vec::new();
+        for (slot, entry) in &mut self.entries {
+            let slot = u32::try_from(slot).expect("counted in 32 bits");
+            if std::mem::take(&mut entry.imported) > 0 && !entry.is_listed {
+                entry.is_listed = true;
+                self.changed.push(slot);
+            }
+            if entry.own > 0 {
+                let count = entry.own;
+                each(
+                    &Told {
+                        count,
+                        ..entry.told(slot)
+                    },
+                    &mut found,
+                );
+            }
+        }
+        for imported in found {
+            let change = Change {
+                account: imported.account,
+                subject: imported.subject.as_bytes(),
+                queue: imported.queue.as_deref(),
+                began: true,
+            };
+            for _ in 0..imported.count {
+                self.note_import(&change);
+            }
+        }
     }
 
     /// Whether there is anything to be told.
@@ -202,9 +262,10 @@ impl LocalInterest {
 impl Entry {
     /// What others are to know: that there is a subscription, or how many there are in a group.
     fn weight(&self) -> u32 {
+        let count = self.own.saturating_add(self.imported);
         match self.is_group {
-            true => self.count,
-            false => self.count.min(1),
+            true => count,
+            false => count.min(1),
         }
     }
 
@@ -274,6 +335,30 @@ mod tests {
         local.note(&change("never", None, false));
         assert_eq!(told(&mut local), []);
         assert!(local.is_empty());
+    }
+
+    #[test]
+    fn imports_count_until_they_are_others() {
+        let mut local = LocalInterest::new(1);
+        local.note(&change("a", None, true));
+        local.note_import(&change("b", None, true));
+        assert_eq!(told(&mut local), [("a".into(), 1), ("b".into(), 1)]);
+        // A subscription of the account's own keeps what the import no longer asks for.
+        local.note(&change("b", None, true));
+        local.import_anew(|told, found| {
+            if told.subject == b"a" {
+                found.push(Imported {
+                    account: 1,
+                    subject: "c".into(),
+                    queue: None,
+                    count: told.count,
+                });
+            }
+        });
+        assert_eq!(told(&mut local), [("c".into(), 1)]);
+        local.note(&change("b", None, false));
+        local.note_import(&change("c", None, false));
+        assert_eq!(told(&mut local), [("b".into(), 0), ("c".into(), 0)]);
     }
 
     #[test]

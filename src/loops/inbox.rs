@@ -11,6 +11,7 @@ use crate::broker::survey::Survey;
 use crate::conn::client::ClientId;
 use crate::jetstream::node::TaskDone;
 use crate::jetstream::report::{Question, Report};
+use crate::monitor::links::Links;
 use crate::net::tls::ServerTls;
 use mio::Waker;
 use mio::net::TcpStream;
@@ -75,6 +76,9 @@ pub enum Mail {
     Dialled(Box<Dialled>),
     /// What clients are told of the cluster.
     Cluster(Arc<ClusterView>),
+    /// What monitoring wants to know of other servers, with or without what they listen to, and where
+    /// it is to be told.
+    Links(bool, Sender<Links>),
     /// There are so many more connections than may be.
     Shed(usize),
     /// Accept no more, tell the clients, and after `grace` disconnect them one after the other

@@ -125,7 +125,7 @@ const REFUSED: &[&str] = &[
 ];
 #[rustfmt::skip]
 const REFUSED_OF_CLUSTER: &[&str] = &[
-    "permissions", "tls", "accounts", "compression", "write_timeout",
+    "tls", "accounts", "compression", "write_timeout",
 ];
 #[rustfmt::skip]
 const REFUSED_OF_JETSTREAM: &[&str] = &[

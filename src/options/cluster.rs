@@ -1,6 +1,7 @@
 //! What a server is told about the cluster that it is part of.
 
 use super::Secret;
+use super::security::Permissions;
 use crate::base::address;
 use std::time::Duration;
 
@@ -23,6 +24,9 @@ pub struct ClusterOptions {
     pub password: Option<Secret>,
     /// How long they have for it; two seconds if `None`.
     pub auth_timeout: Option<Duration>,
+    /// Subjects of which other servers are told that this one's subscribers listen to them (to import
+    /// is to publish here), and of which they may tell it (to export is to subscribe); all if `None`.
+    pub permissions: Option<Permissions>,
     /// `host` or `host:port` that other servers are told instead of the address listened on.
     pub advertise: Option<String>,
     /// Whether clients are not told of the other servers.
@@ -50,6 +54,7 @@ impl Default for ClusterOptions {
             user: None,
             password: None,
             auth_timeout: None,
+            permissions: None,
             advertise: None,
             no_advertise: false,
             connect_retries: 0,

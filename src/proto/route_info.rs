@@ -51,6 +51,11 @@ pub struct RouteInfo {
     pub ldm: bool,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub compression: String,
+    /// What it is told of, and what it hears, if that is not everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub import: Option<SubjectRules>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub export: Option<SubjectRules>,
     #[serde(skip_serializing_if = "is_zero")]
     pub route_pool_size: i64,
     #[serde(skip_serializing_if = "is_zero")]
@@ -66,6 +71,16 @@ pub struct RouteInfo {
     /// Says that this is about the way to other clusters.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub gateway: String,
+}
+
+/// Subjects that are allowed and denied.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(default)]
+pub struct SubjectRules {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deny: Option<Vec<String>>,
 }
 
 /// The values of `gossip_mode`.

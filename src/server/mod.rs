@@ -252,6 +252,7 @@ impl Server {
             directory: tenancy.directory,
             nonce_key,
             event_seq: Arc::default(),
+            cluster: Arc::default(),
             loop_bytes_max: bytes_max / loops,
             options,
         });
@@ -459,6 +460,7 @@ impl Server {
             directory: tenancy.directory,
             nonce_key: self.facts.nonce_key,
             event_seq: self.facts.event_seq.clone(),
+            cluster: self.facts.cluster.clone(),
             loop_bytes_max: self.facts.loop_bytes_max,
         });
         self.figures.renew(self.facts.clone());

@@ -1,7 +1,8 @@
 //! Servers that form a cluster: messages and interest between them, and what they say to each other.
 
-use crate::support::{Peer, eventually, start};
+use crate::support::{Dir, Peer, Process, eventually, start};
 use nats_server::options::cluster::{ClusterOptions, RouteUrl};
+use nats_server::options::security::{Permissions, Rules};
 use nats_server::server::Server;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -183,9 +184,14 @@ fn one_member_of_a_queue_group_gets_a_message_and_one_nearby_before_others() {
         peers.iter_mut().map(count).collect()
     };
     // Until both servers are known to listen, and how many members each has.
-    eventually("both get some", || {
-        let got = counts(&mut publisher, &mut [&mut at_b, &mut at_c]);
-        got.iter().all(|n| *n > 0)
+    eventually("both are told of the end", || {
+        publisher.say("PUB end 1\r\n.\r\n");
+        publisher.sync();
+        [&mut at_b, &mut at_c].into_iter().all(|peer| {
+            let heard = peer.hears(Duration::from_millis(20));
+            peer.take_heard();
+            heard
+        })
     });
     let got = counts(&mut publisher, &mut [&mut at_b, &mut at_c]);
     assert_eq!(got.iter().sum::<usize>(), 400, "{got:?}");
@@ -224,7 +230,7 @@ fn requests_find_answers_and_learn_that_nobody_answers() {
     mesh(&[&a, &b]);
     let mut requestor = Peer::connect(a.addr());
     requestor.say("SUB inbox 1\r\nPUB help inbox 0\r\n\r\n");
-    requestor.expect("HMSG inbox 1 38 38\r\nNATS/1.0 503\r\nNats-Subject: help\r\n\r\n\r\n");
+    requestor.expect("HMSG inbox 1 36 36\r\nNATS/1.0 503\r\nNats-Subject: help\r\n\r\n\r\n");
     let mut responder = Peer::connect(b.addr());
     responder.say("SUB help 7\r\n");
     responder.sync();
@@ -285,6 +291,101 @@ fn many_subscriptions_reach_a_server_that_comes_later() {
     eventually("it arrives", || {
         subscriber.message() == ("MSG s.17 17 2".into(), b"hi".to_vec())
     });
+}
+
+#[test]
+fn what_is_imported_and_exported_can_be_limited() {
+    let a = node(&[]);
+    let rules = |allow: &[&str], deny: &[&str]| Rules {
+        allow: (!allow.is_empty()).then(|| allow.iter().map(|s| (*s).into()).collect()),
+        deny: deny.iter().map(|s| (*s).into()).collect(),
+    };
+    let b = start(|o| {
+        o.cluster = Some(ClusterOptions {
+            permissions: Some(Permissions {
+                publish: rules(&["in.>", "probe.>"], &[]),
+                subscribe: rules(&[], &["secret.>"]),
+                responses: None,
+            }),
+            ..cluster(&[a.cluster_addr().unwrap()])
+        });
+    });
+    mesh(&[&a, &b]);
+    let (mut at_a, mut at_b) = (Peer::connect(a.addr()), Peer::connect(b.addr()));
+    at_b.say("SUB in.x 1\r\nSUB other.x 2\r\nSUB in.end 3\r\n");
+    at_a.say("SUB secret.x 1\r\nSUB out.x 2\r\n");
+    at_b.sync();
+    at_a.sync();
+    heard(&mut at_a, "in.end");
+    assert!(!at_a.finds_nobody("in.x") && at_a.finds_nobody("other.x"));
+    heard(&mut at_b, "out.x");
+    assert!(at_b.finds_nobody("secret.x"));
+}
+
+#[test]
+fn accounts_have_streams_and_services_of_each_other_across_servers() {
+    let dir = Dir::new("cluster-accounts");
+    let accounts = "accounts {
+        A {users: [{user: a, password: p}]
+           exports: [{stream: \"s.>\"}, {service: \"help\"}]}
+        B {users: [{user: b, password: p}]
+           imports: [{stream: {account: A, subject: \"s.>\"}, prefix: \"from\"}
+                     {service: {account: A, subject: \"help\"}, to: \"ask\"}]}
+    }";
+    let node = |name: &str, routes: &str| {
+        let text = format!(
+            "{accounts}\ncluster {{name: c, listen: \"127.0.0.1:-1\", routes: [{routes}]}}\n\
+             ports_file_dir: {:?}",
+            dir.path("")
+        );
+        let path = dir.write(name, &text);
+        Process::start(&["-c", &path])
+    };
+    let one = node("one.conf", "");
+    let line = one.wait_for("Listening for route connections on ");
+    let at = line.rsplit(' ').next().unwrap();
+    let two = node("two.conf", &format!("\"nats-route://{at}\""));
+    two.wait_for("Route connected");
+    let login = |server: &Process, user: &str| {
+        let mut peer = Peer::open(server.addr);
+        peer.say(format!(
+            "CONNECT {{\"user\":\"{user}\",\"pass\":\"p\",\"verbose\":false,\"headers\":true,\
+             \"no_responders\":true}}\r\n"
+        ));
+        peer.sync();
+        peer
+    };
+    let (mut a, mut b) = (login(&one, "a"), login(&two, "b"));
+    // A stream: published in A at one server, imported by B at the other.
+    b.say("SUB from.s.x 1\r\nSUB from.> q 2\r\n");
+    b.sync();
+    heard(&mut a, "s.x");
+    a.take_heard();
+    b.read_to_end(Duration::from_millis(100));
+    a.say("PUB s.x 2\r\nhi\r\n");
+    let mut got = [b.message().0, b.message().0];
+    got.sort();
+    assert_eq!(got, ["MSG from.s.x 1 2", "MSG from.s.x 2 2"]);
+    b.sync();
+    // A service: asked in B at one server, answered in A at the other.
+    a.say("SUB help 7\r\n");
+    a.sync();
+    b.say("SUB inbox 3\r\n");
+    eventually("somebody answers", || {
+        b.say("PUB ask inbox 1\r\n?\r\n");
+        b.message().0.starts_with("MSG") || a.hears(Duration::from_millis(20))
+    });
+    let (line, _) = a.message();
+    let reply = line.split(' ').nth(3).unwrap().to_owned();
+    assert!(line.contains(" 7 _R_."), "{line}");
+    a.say(format!("PUB {reply} 2\r\nok\r\n"));
+    loop {
+        let (line, body) = b.message();
+        if body == b"ok" {
+            assert_eq!(line, "MSG inbox 3 2");
+            break;
+        }
+    }
 }
 
 /// A server as a test plays it: what a route is sent is said by hand.

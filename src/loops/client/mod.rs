@@ -454,6 +454,7 @@ impl ClientLoop {
                 | Mail::Late(_)
                 | Mail::Task(_)
                 | Mail::Report(..)
+                | Mail::Links(..)
                 | Mail::Dialled(_) => {}
                 Mail::Cluster(view) => {
                     self.broker.show_cluster(view);

@@ -20,6 +20,7 @@ pub(super) struct Conn {
     pub(super) stream: TcpStream,
     pub(super) addr: SocketAddr,
     pub(super) link: LinkId,
+    pub(super) opened: Mono,
     pub(super) phase: Phase,
     pub(super) out: Outbound,
     pub(super) inbound: Inbound,
@@ -94,6 +95,7 @@ impl Conn {
             stream,
             addr,
             link,
+            opened: now,
             phase: match is_solicited {
                 true => Phase::Introducing { until },
                 false => Phase::Greeting { until },

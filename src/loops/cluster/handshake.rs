@@ -12,9 +12,10 @@ use crate::cluster::mesh::Refusal;
 use crate::conn::keepalive::Verdict;
 use crate::options::VERSION;
 use crate::options::cluster::ROUTE_PING_MAX;
+use crate::options::security::Rules;
 use crate::proto::error::CloseReason;
 use crate::proto::info::TOOLCHAIN;
-use crate::proto::route_info::{PROTO, RouteConnect, RouteInfo};
+use crate::proto::route_info::{PROTO, RouteConnect, RouteInfo, SubjectRules};
 use log::{debug, error, info};
 use mio::Token;
 use std::time::Duration;
@@ -47,6 +48,7 @@ impl ClusterLoop {
         let mut digit = || char::from(digits[self.rng.below(digits.len())]);
         let nonce = (0..15).map(|_| digit()).collect();
         let (facts, place) = (&self.facts, &self.place);
+        let rules = self.options.permissions.as_ref();
         RouteInfo {
             server_id: facts.id.clone(),
             server_name: facts.name.clone(),
@@ -67,6 +69,8 @@ impl ClusterLoop {
                 false => place.client_urls.clone(),
             },
             ldm: self.lame_duck,
+            import: rules.map(|p| told(&p.publish)),
+            export: rules.map(|p| told(&p.subscribe)),
             gossip_mode,
             ..RouteInfo::default()
         }
@@ -355,5 +359,13 @@ impl ClusterLoop {
             info.write(&mut self.scratch);
             self.send_scratch(link);
         }
+    }
+}
+
+/// Rules as other servers are told of them.
+fn told(rules: &Rules) -> SubjectRules {
+    SubjectRules {
+        allow: rules.allow.clone(),
+        deny: Some(rules.deny.clone()).filter(|deny| !deny.is_empty()),
     }
 }

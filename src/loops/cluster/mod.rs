@@ -12,6 +12,7 @@ mod dial;
 mod handshake;
 mod outward;
 mod read;
+mod report;
 mod tell;
 
 pub use dial::Dialled;
@@ -20,15 +21,18 @@ use super::client::Peers;
 use super::inbox::{Inbox, Mail};
 use crate::accounts::interest::LoopId;
 use crate::accounts::journal::{Changes, Journal};
+use crate::accounts::permissions::Permissions;
 use crate::base::clock::{self, Mono};
 use crate::base::limits::{ROUTE_BURY_BUDGET, ROUTE_LINKS, ROUTE_STRANGERS};
 use crate::base::rng::Rng;
 use crate::broker::batch::Batch;
 use crate::broker::{Broker, ClusterView, Facts, PasswordCheck, Wire};
 use crate::cluster::LinkId;
+use crate::cluster::imports::Imports;
 use crate::cluster::local::LocalInterest;
 use crate::cluster::mesh::{Action, Mesh};
 use crate::cluster::remote::RemoteInterest;
+use crate::conn::client::Traffic;
 use crate::conn::outbound::ChunkPool;
 use crate::net::buffer::ReadPool;
 use crate::net::listen::{Accepted, Acceptor};
@@ -95,10 +99,13 @@ pub struct ClusterLoop {
     peers: Arc<Peers>,
     facts: Arc<Facts>,
     options: ClusterOptions,
+    /// What goes between the servers, if not everything does.
+    permissions: Option<Permissions>,
     place: Place,
     broker: Broker,
     mesh: Mesh,
     local: LocalInterest,
+    imports: Imports,
     remote: RemoteInterest,
     journal: Arc<Journal>,
     changes: Changes,
@@ -108,6 +115,8 @@ pub struct ClusterLoop {
     /// Connections of which it is not known yet who they are.
     strangers: usize,
     acceptor: Acceptor,
+    /// The port that it listens on.
+    listening: u16,
     accepting: bool,
     pool: ChunkPool,
     reads: ReadPool,
@@ -125,6 +134,8 @@ pub struct ClusterLoop {
     telling: bool,
     /// Whether producers are held back, as a server is far behind.
     congested: bool,
+    /// Messages that came from servers that are gone, and that went to them.
+    past: (Traffic, Traffic),
     /// When connections are to be looked after.
     look_at: Option<Mono>,
     hits: Vec<outward::Hit>,
@@ -164,10 +175,14 @@ impl ClusterLoop {
         let now = clock::mono();
         let mut rng = Rng::new(seed);
         let options = facts.options.cluster.clone().unwrap_or_default();
+        // The subjects were checked with the options.
+        let permissions = options.permissions.as_ref();
+        let permissions = permissions.and_then(|p| Permissions::new(p).ok());
         let names = (&*facts.id, &*facts.name);
         let made_up = made_up_name(&mut rng);
         let mesh = Mesh::new(names, options.clone(), made_up, rng.next_u64(), now);
         info!("Cluster name is {}", mesh.cluster());
+        facts.cluster.set(mesh.cluster());
         if mesh.is_dynamic() {
             log::warn!("Cluster name was dynamically generated, consider setting one");
         }
@@ -176,10 +191,12 @@ impl ClusterLoop {
             poll,
             peers,
             options,
+            permissions,
             place,
             broker,
             mesh,
             local: LocalInterest::new(rng.next_u64()),
+            imports: Imports::default(),
             remote: RemoteInterest::new(rng.next_u64()),
             journal,
             changes: Changes::default(),
@@ -187,6 +204,7 @@ impl ClusterLoop {
             by_link: HashMap::new(),
             next_link: 1,
             strangers: 0,
+            listening: acceptor.listener().local_addr().map_or(0, |at| at.port()),
             acceptor,
             accepting: true,
             pool: ChunkPool::default(),
@@ -201,6 +219,7 @@ impl ClusterLoop {
             burying: false,
             telling: false,
             congested: false,
+            past: Default::default(),
             look_at: None,
             hits: Vec::new(),
             scratch: Vec::new(),
@@ -217,6 +236,7 @@ impl ClusterLoop {
     pub fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS);
         self.tell_clients();
+        self.renew_imports();
         while !self.ending {
             let timeout = self.timeout();
             if let Err(e) = self.poll.poll(&mut events, timeout)
@@ -292,10 +312,12 @@ impl ClusterLoop {
                 let Some(conn) = self.conns.get_mut(token) else {
                     return;
                 };
-                if event.is_writable() && conn.blocked.is_some() && !conn.dirty {
-                    conn.dirty = true;
+                if event.is_writable() && conn.blocked.is_some() {
                     conn.writable = true;
-                    self.dirty.push(token);
+                    if !conn.dirty {
+                        conn.dirty = true;
+                        self.dirty.push(token);
+                    }
                 }
                 if event.is_readable() || event.is_read_closed() || event.is_error() {
                     conn.ended |= event.is_read_closed() || event.is_error();
@@ -333,6 +355,11 @@ impl ClusterLoop {
                     self.remote.renew(&facts.accounts);
                     self.broker.renew(facts.clone(), now);
                     self.facts = facts;
+                    self.renew_imports();
+                }
+                Mail::Links(subscriptions, answer) => {
+                    // Whoever asked may have given up.
+                    let _ = answer.send(self.links(subscriptions, now));
                 }
                 Mail::LameDuck { .. } => self.enter_lame_duck(),
                 Mail::Shutdown => self.ending = true,
@@ -488,6 +515,8 @@ impl ClusterLoop {
             // One try; nobody waits for it.
             let _ = conn.write_out(&mut self.pool);
         }
+        self.past.0.add(conn.received);
+        self.past.1.add(conn.sent);
         self.closing.push(token);
         self.by_link.remove(&link);
         self.remote.drop_link(link);
@@ -527,6 +556,7 @@ impl ClusterLoop {
         if view == self.view {
             return;
         }
+        self.facts.cluster.set(&view.name);
         self.view = view;
         let shared = Arc::new(self.view.clone());
         for inbox in &self.peers.inboxes {

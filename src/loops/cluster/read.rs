@@ -3,6 +3,7 @@
 use super::conn::Phase;
 use super::{ClusterLoop, turn};
 use crate::accounts::Account;
+use crate::accounts::permissions::Permissions;
 use crate::base::clock::Mono;
 use crate::base::limits::{READ_BUFFER, ROUTE_LINE_FACTOR, ROUTE_READ_BUDGET};
 use crate::broker::Source;
@@ -261,6 +262,12 @@ impl ClusterLoop {
             Op::Message(routed) if is_open => self.receive(token, &routed, source, now),
             Op::Subscribe(to, queue) if is_open => {
                 conn.keepalive.handle_traffic(now);
+                let may = |p: &Permissions| p.may_subscribe(to.subject, None);
+                if !self.permissions.as_ref().is_none_or(may) {
+                    let subject = String::from_utf8_lossy(to.subject);
+                    debug!("{} - interest in {subject} is not exported", conn.label());
+                    return;
+                }
                 let accounts = &self.facts.accounts;
                 if self.remote.subscribe(link, &to, queue, accounts).is_err() {
                     debug!("{} - interest in an invalid subject", conn.label());

@@ -2,10 +2,13 @@
 
 use super::conn::Phase;
 use super::{ClusterLoop, turn};
+use crate::accounts::journal::Change;
+use crate::accounts::permissions::Permissions;
 use crate::base::clock::Mono;
 use crate::base::limits::ROUTE_TELL_BUDGET;
 use crate::cluster::LinkId;
-use crate::cluster::local::{Cursor, Told};
+use crate::cluster::imports::Imports;
+use crate::cluster::local::{Cursor, Imported, Told};
 use crate::proto::error::CloseReason;
 use crate::proto::route::{Queue, Subject, write_subscribe, write_unsubscribe};
 use log::{debug, info};
@@ -27,15 +30,28 @@ impl ClusterLoop {
     /// Tells what has changed since the last time.
     pub(super) fn tell_changes(&mut self) {
         self.journal.take(&mut self.changes);
-        let local = &mut self.local;
-        self.changes.for_each(|change| local.note(&change));
+        let (local, imports) = (&mut self.local, &self.imports);
+        self.changes.for_each(|change| {
+            local.note(&change);
+            imports.of(change.account, change.subject, |account, there| {
+                let subject = there.as_bytes();
+                local.note_import(&Change {
+                    account,
+                    subject,
+                    ..change
+                });
+            });
+        });
         if !self.local.has_changed() {
             return;
         }
         let (tokens, accounts) = (self.conns.tokens(), &self.facts.accounts);
         let (conns, pool, dirty) = (&mut self.conns, &mut self.pool, &mut self.dirty);
-        let scratch = &mut self.scratch;
+        let (scratch, permissions) = (&mut self.scratch, self.permissions.as_ref());
         self.local.tell_changes(|told| {
+            if !may_tell(permissions, told) {
+                return;
+            }
             let Some(tenant) = accounts.tenant(told.account) else {
                 return;
             };
@@ -55,6 +71,37 @@ impl ClusterLoop {
                 }
             }
         });
+    }
+
+    /// The accounts have changed: others may import what they have not, and use each other's services.
+    pub(super) fn renew_imports(&mut self) {
+        self.tell_changes();
+        let old = std::mem::replace(&mut self.imports, Imports::new(&self.facts.accounts));
+        let imports = &self.imports;
+        if !(old.is_empty() && imports.is_empty()) {
+            self.local.import_anew(|told, found| {
+                imports.of(told.account, told.subject, |account, subject| {
+                    found.push(Imported {
+                        account,
+                        subject,
+                        queue: told.queue.map(Into::into),
+                        count: told.count,
+                    });
+                });
+            });
+        }
+        // Answers to requests of other accounts come back from wherever they are given.
+        let subject = Imports::answers();
+        let both = old.serving().symmetric_difference(imports.serving());
+        for account in both {
+            self.local.note(&Change {
+                account: *account,
+                subject: &subject,
+                queue: None,
+                began: imports.serving().contains(account),
+            });
+        }
+        self.tell_changes();
     }
 
     /// Tells servers that are new some more of what there is, unless they are behind.
@@ -81,9 +128,12 @@ impl ClusterLoop {
                 continue;
             }
             let (accounts, scratch) = (&self.facts.accounts, &mut self.scratch);
+            let permissions = self.permissions.as_ref();
             scratch.clear();
             let end = self.local.tell_next(cursor, ROUTE_TELL_BUDGET, |told| {
-                if let Some(tenant) = accounts.tenant(told.account) {
+                if may_tell(permissions, told)
+                    && let Some(tenant) = accounts.tenant(told.account)
+                {
                     write(scratch, tenant.account.name.as_bytes(), told);
                 }
             });
@@ -173,6 +223,11 @@ impl ClusterLoop {
             self.inbox().set_congested(congested);
         }
     }
+}
+
+/// Whether other servers are told of a subject.
+fn may_tell(permissions: Option<&Permissions>, told: &Told<'_>) -> bool {
+    permissions.is_none_or(|permissions| permissions.may_publish(told.subject))
 }
 
 /// Appends what is told of a subject.

@@ -1,6 +1,6 @@
 //! `cluster`: the cluster that the server is part of.
 
-use super::{entries, int, some, text, texts, truth, users};
+use super::{entries, int, permissions, some, text, texts, truth, users};
 use crate::base::address;
 use crate::base::text::quoted;
 use crate::config::{Kind, Value};
@@ -8,6 +8,8 @@ use crate::options::Options;
 use crate::options::cluster::{CLUSTER_HOST_DEFAULT, ClusterOptions, RouteUrl};
 use crate::options::file::{Check, time};
 use crate::options::keys::blocks::{CLUSTER, CLUSTER_AUTHORIZATION};
+use crate::options::security::Permissions;
+use crate::subject::is_valid;
 
 pub(in crate::options) fn cluster(options: &mut Options, value: &Value, check: &mut Check<'_>) {
     let mut own = ClusterOptions::default();
@@ -16,6 +18,10 @@ pub(in crate::options) fn cluster(options: &mut Options, value: &Value, check: &
         let set = match name {
             "authorization" => {
                 authorization(&mut own, value, check);
+                Ok(())
+            }
+            "permissions" => {
+                own.permissions = Some(allowed(value, check));
                 Ok(())
             }
             "routes" => {
@@ -90,6 +96,22 @@ fn routes(own: &mut ClusterOptions, value: &Value, check: &mut Check<'_>) {
             Err(wrong) => check.error(value.at, format!("error parsing route url: {wrong}")),
         }
     }
+}
+
+/// What may be imported and exported. Subjects are all there is to say, without queue groups.
+fn allowed(value: &Value, check: &mut Check<'_>) -> Permissions {
+    let block = permissions::read(value, check);
+    for rules in [&block.publish, &block.subscribe] {
+        let subjects = rules.allow.iter().flatten().chain(&rules.deny);
+        for subject in subjects.filter(|subject| !is_valid(subject.as_bytes())) {
+            let subject = quoted(subject.as_bytes());
+            check.error(
+                value.at,
+                format!("subject {subject} is not a valid subject"),
+            );
+        }
+    }
+    block
 }
 
 fn authorization(own: &mut ClusterOptions, value: &Value, check: &mut Check<'_>) {
