@@ -111,6 +111,10 @@ struct Cluster {
     #[serde(skip_serializing_if = "Option::is_none")]
     tls_timeout: Option<f64>,
     #[serde(skip_serializing_if = "is_none")]
+    tls_required: bool,
+    #[serde(skip_serializing_if = "is_none")]
+    tls_verify: bool,
+    #[serde(skip_serializing_if = "is_none")]
     pool_size: i64,
 }
 
@@ -125,7 +129,11 @@ impl Cluster {
             cluster_port: state.port,
             auth_timeout: own.auth_timeout.map(seconds).or(Some(2.0)),
             urls: own.routes.iter().map(RouteUrl::address).collect(),
-            tls_timeout: Some(seconds(TLS_TIMEOUT)),
+            tls_timeout: Some(seconds(
+                own.tls.as_ref().map_or(TLS_TIMEOUT, |tls| tls.timeout),
+            )),
+            tls_required: own.tls.is_some(),
+            tls_verify: own.tls.is_some(),
             pool_size: 1,
         }
     }

@@ -125,7 +125,7 @@ const REFUSED: &[&str] = &[
 ];
 #[rustfmt::skip]
 const REFUSED_OF_CLUSTER: &[&str] = &[
-    "tls", "accounts", "compression", "write_timeout",
+    "accounts", "compression", "write_timeout",
 ];
 #[rustfmt::skip]
 const REFUSED_OF_JETSTREAM: &[&str] = &[

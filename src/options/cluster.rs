@@ -2,6 +2,7 @@
 
 use super::Secret;
 use super::security::Permissions;
+use super::tls::TlsOptions;
 use crate::base::address;
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub struct ClusterOptions {
     pub password: Option<Secret>,
     /// How long they have for it; two seconds if `None`.
     pub auth_timeout: Option<Duration>,
+    /// TLS with other servers, both of which show a certificate.
+    pub tls: Option<TlsOptions>,
     /// Subjects of which other servers are told that this one's subscribers listen to them (to import
     /// is to publish here), and of which they may tell it (to export is to subscribe); all if `None`.
     pub permissions: Option<Permissions>,
@@ -54,6 +57,7 @@ impl Default for ClusterOptions {
             user: None,
             password: None,
             auth_timeout: None,
+            tls: None,
             permissions: None,
             advertise: None,
             no_advertise: false,

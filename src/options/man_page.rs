@@ -1,7 +1,7 @@
 //! Tests that the manual page and the sample of all keys say the same as the table of keys.
 
 use super::keys::{Key, Takes, What, blocks};
-use super::{Options, documented};
+use super::{OptionError, Options, documented};
 use crate::config::{self, Document, Environment};
 use std::path::Path;
 
@@ -192,7 +192,10 @@ fn apply(text: &str) -> (Document, Options) {
     let mut options = Options::default();
     let found = options.apply("complete.conf", &document);
     assert_eq!((found.errors, found.warnings), (vec![], vec![]));
-    assert_eq!(options.check(), Ok(()));
+    // All of it is shown together, though one part of it does not go with another yet.
+    let broken = options.check().err().unwrap_or_default();
+    let known = |error: &OptionError| *error == OptionError::JetStreamInCluster;
+    assert!(broken.iter().all(known), "{broken:?}");
     (document, options)
 }
 

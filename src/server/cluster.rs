@@ -5,16 +5,19 @@ use crate::base::address::{self, join};
 use crate::broker::Broker;
 use crate::loops::cluster::{ClusterLoop, Place, client_urls};
 use crate::net::listen::{Acceptor, listen};
+use crate::net::tls::PeerTls;
 use crate::options::Options;
 use crate::os::interfaces;
-use log::info;
+use log::{info, warn};
 use mio::Poll;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::thread;
 
 /// A listener for routes.
 pub(super) struct Bound {
     acceptor: Acceptor,
+    tls: Option<Arc<PeerTls>>,
     pub(super) at: SocketAddr,
 }
 
@@ -23,6 +26,14 @@ pub(super) fn bind(options: &Options) -> Result<Option<Bound>, StartError> {
     let Some(own) = options.cluster.as_ref().filter(|_| options.is_clustered()) else {
         return Ok(None);
     };
+    let tls = own.tls.as_ref().map(PeerTls::load).transpose();
+    let tls = tls.map_err(StartError::Tls)?;
+    for warning in tls.iter().flat_map(|tls| tls.listener().warnings()) {
+        warn!("TLS of routes: {warning}");
+    }
+    if own.tls.as_ref().is_some_and(|tls| tls.insecure) {
+        warn!("TLS certificates of other servers are not checked, as the options ask for");
+    }
     let port = u16::try_from(own.port).unwrap_or(0);
     let at = |e| StartError::Routes(join(&own.host, port), e);
     let listener = listen(&own.host, port).map_err(at)?;
@@ -33,6 +44,7 @@ pub(super) fn bind(options: &Options) -> Result<Option<Bound>, StartError> {
     );
     Ok(Some(Bound {
         acceptor: Acceptor::new(listener),
+        tls: tls.map(Arc::new),
         at: addr,
     }))
 }
@@ -77,7 +89,7 @@ impl Server {
                 }
             });
         }
-        let listening = (bound.acceptor, place);
+        let listening = (bound.acceptor, place, bound.tls);
         let cluster = ClusterLoop::new(poll, peers, broker, facts, listening, !seed)
             .map_err(StartError::Loop)?;
         let thread = thread::Builder::new()

@@ -1,10 +1,14 @@
 //! Servers that form a cluster: messages and interest between them, and what they say to each other.
 
+use crate::support::tls::Authority;
 use crate::support::{Dir, Peer, Process, eventually, start};
 use nats_server::options::cluster::{ClusterOptions, RouteUrl};
 use nats_server::options::security::{Permissions, Rules};
+use nats_server::options::tls::{CertificateFiles, TlsOptions};
 use nats_server::server::Server;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 /// Options of a server that listens on a free port of the loopback interface for others, and
@@ -52,6 +56,22 @@ fn mesh(servers: &[&Server]) {
             assert!(reaches(from, to), "{} to {}", from.addr(), to.addr());
         }
     }
+}
+
+/// Reads the messages that are there; whether there were any.
+fn drain(peer: &mut Peer) -> bool {
+    let mut any = false;
+    peer.hears(Duration::from_millis(50));
+    while !peer.heard().is_empty() {
+        if peer.heard() == b"PING\r\n" {
+            peer.take_heard();
+            peer.say("PONG\r\n");
+        } else {
+            peer.message();
+            any = true;
+        }
+    }
+    any
 }
 
 /// Waits until `subject` is listened to by somebody else, as this client sees it.
@@ -187,11 +207,7 @@ fn one_member_of_a_queue_group_gets_a_message_and_one_nearby_before_others() {
     eventually("both are told of the end", || {
         publisher.say("PUB end 1\r\n.\r\n");
         publisher.sync();
-        [&mut at_b, &mut at_c].into_iter().all(|peer| {
-            let heard = peer.hears(Duration::from_millis(20));
-            peer.take_heard();
-            heard
-        })
+        [&mut at_b, &mut at_c].into_iter().all(drain)
     });
     let got = counts(&mut publisher, &mut [&mut at_b, &mut at_c]);
     assert_eq!(got.iter().sum::<usize>(), 400, "{got:?}");
@@ -386,6 +402,149 @@ fn accounts_have_streams_and_services_of_each_other_across_servers() {
             break;
         }
     }
+}
+
+#[test]
+fn servers_check_each_others_certificates() {
+    let dir = Dir::new("cluster-tls");
+    let (ours, others) = (Authority::new(), Authority::new());
+    ours.serve(&dir, "own.pem", "own-key.pem", "ca.pem");
+    others.serve(&dir, "other.pem", "other-key.pem", "other-ca.pem");
+    let tls = |name: &str| TlsOptions {
+        certs: vec![CertificateFiles {
+            cert_file: dir.path(&format!("{name}.pem")).into(),
+            key_file: dir.path(&format!("{name}-key.pem")).into(),
+        }],
+        ca_file: Some(dir.path("ca.pem").into()),
+        ..TlsOptions::default()
+    };
+    let secured = |name: &str, routes: &[SocketAddr]| {
+        let own = ClusterOptions {
+            tls: Some(tls(name)),
+            ..cluster(routes)
+        };
+        start(|o| o.cluster = Some(own))
+    };
+    let a = secured("own", &[]);
+    let at = a.cluster_addr().unwrap();
+    let (b, c) = (secured("own", &[at]), secured("own", &[at]));
+    mesh(&[&a, &b, &c]);
+    let mut subscriber = Peer::connect(c.addr());
+    subscriber.say("SUB big 1\r\n");
+    subscriber.sync();
+    let mut publisher = Peer::connect(b.addr());
+    heard(&mut publisher, "big");
+    let body = vec![b'x'; 900_000];
+    for _ in 0..5 {
+        publisher.say(format!("PUB big {}\r\n", body.len()));
+        publisher.say(&body);
+        publisher.say("\r\n");
+    }
+    let mut arrived = 0;
+    while arrived < 5 {
+        arrived += usize::from(subscriber.message().1 == body);
+    }
+    // A certificate of somebody else, and none at all.
+    let stranger = secured("other", &[at]);
+    let mut alone = Peer::connect(stranger.addr());
+    alone.say("SUB stranger 1\r\n");
+    alone.sync();
+    let mut plain = Peer::raw(at);
+    plain.say("CONNECT {\"cluster\":\"test\"}\r\n");
+    plain.expect_closed();
+    assert!(publisher.finds_nobody("stranger"));
+}
+
+/// The reference's server: the program that `NATS_SERVER_GO` names, or `nats-server` on the path.
+fn reference() -> Option<PathBuf> {
+    let named = std::env::var_os("NATS_SERVER_GO").map(PathBuf::from);
+    let found = named.or_else(|| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut places = std::env::split_paths(&path).map(|dir| dir.join("nats-server"));
+        places.find(|place| place.is_file())
+    });
+    if found.is_none() {
+        eprintln!("skipped: no nats-server on the path, and NATS_SERVER_GO is not set");
+    }
+    found
+}
+
+#[test]
+fn servers_of_the_reference_can_be_among_them() {
+    let Some(program) = reference() else { return };
+    let theirs = |routes: &[SocketAddr]| {
+        let routes: Vec<String> = routes.iter().map(|at| format!("nats://{at}")).collect();
+        let mut command = Command::new(&program);
+        command.args(["-a", "127.0.0.1", "-p", "-1", "--cluster_name", "test"]);
+        command.args([
+            "--cluster",
+            "nats://127.0.0.1:-1",
+            "--routes",
+            &routes.join(","),
+        ]);
+        let process = Process::spawn(command);
+        let line = process.wait_for("Listening for route connections on ");
+        let at: SocketAddr = line.rsplit(' ').next().unwrap().parse().unwrap();
+        (process, at)
+    };
+    let ours = node(&[]);
+    let (theirs_one, at) = theirs(&[ours.cluster_addr().unwrap()]);
+    // This one knows the reference's only, and that one this one only.
+    let second = start(|o| o.cluster = Some(cluster(&[at])));
+    let (theirs_two, _) = theirs(&[second.cluster_addr().unwrap()]);
+    let all = [ours.addr(), theirs_one.addr, second.addr(), theirs_two.addr];
+    let mut subscribers: Vec<Peer> = all
+        .iter()
+        .map(|at| {
+            let mut peer = Peer::connect(*at);
+            peer.say("SUB all.> 1\r\nSUB work q 2\r\n");
+            peer.sync();
+            peer
+        })
+        .collect();
+    for (i, at) in all.iter().enumerate() {
+        let mut publisher = Peer::connect(*at);
+        eventually("all hear it", || {
+            publisher.say(format!("PUB all.probe.{i} 1\r\n.\r\n"));
+            publisher.sync();
+            subscribers.iter_mut().all(drain)
+        });
+        // Each gets each once, in order and whole; and one of them gets what is for the group.
+        let count = 100;
+        for n in 0..count {
+            publisher.say(format!(
+                "HPUB all.{i}.{n} in.box 12 13\r\nNATS/1.0\r\n\r\n{}\r\nPUB work 1\r\n.\r\n",
+                n % 10
+            ));
+        }
+        publisher.say(format!("PUB all.end.{i} 0\r\n\r\n"));
+        let mut worked = 0;
+        for peer in &mut subscribers {
+            let mut next = 0;
+            loop {
+                let (line, _) = peer.message();
+                if line.starts_with("MSG work") {
+                    worked += 1;
+                } else if line.contains(&format!("all.end.{i} ")) {
+                    break;
+                } else if !line.contains("probe") {
+                    assert_eq!(line, format!("HMSG all.{i}.{next} 1 in.box 12 13"));
+                    next += 1;
+                }
+            }
+            assert_eq!(next, count);
+        }
+        assert_eq!(worked, count);
+    }
+    // One of theirs goes, and another one of ours takes its place.
+    drop(theirs_two);
+    let third = node(&[&ours]);
+    mesh(&[&ours, &second, &third]);
+    let mut watcher = Peer::connect(theirs_one.addr);
+    let mut there = Peer::connect(third.addr());
+    there.say("SUB third 1\r\n");
+    there.sync();
+    heard(&mut watcher, "third");
 }
 
 /// A server as a test plays it: what a route is sent is said by hand.

@@ -2,15 +2,16 @@
 
 use crate::accounts::Account;
 use crate::base::clock::Mono;
-use crate::base::limits::WRITE_SLICES;
+use crate::base::limits::{CIPHER_BUFFER, WRITE_SLICES};
 use crate::cluster::LinkId;
 use crate::cluster::local::Cursor;
 use crate::conn::client::Traffic;
 use crate::conn::inbound::Inbound;
 use crate::conn::keepalive::Keepalive;
 use crate::conn::outbound::{ChunkPool, Outbound};
+use crate::net::tls::Channel;
 use mio::net::TcpStream;
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,8 @@ use std::time::Duration;
 /// A connection.
 pub(super) struct Conn {
     pub(super) stream: TcpStream,
+    /// TLS, if it is spoken.
+    pub(super) tls: Option<Box<Channel>>,
     pub(super) addr: SocketAddr,
     pub(super) link: LinkId,
     pub(super) opened: Mono,
@@ -48,6 +51,10 @@ pub(super) struct Conn {
 /// How far a connection has come.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) enum Phase {
+    /// The handshake of TLS is under way.
+    Securing {
+        until: Mono,
+    },
     /// The server has to say CONNECT, by that time.
     Greeting {
         until: Mono,
@@ -74,7 +81,8 @@ impl Phase {
 
     pub(super) fn until(self) -> Option<Mono> {
         match self {
-            Phase::Greeting { until }
+            Phase::Securing { until }
+            | Phase::Greeting { until }
             | Phase::Verifying { until, .. }
             | Phase::Introducing { until } => Some(until),
             Phase::Open | Phase::Closed => None,
@@ -93,6 +101,7 @@ impl Conn {
     ) -> Conn {
         Conn {
             stream,
+            tls: None,
             addr,
             link,
             opened: now,
@@ -121,12 +130,38 @@ impl Conn {
         format!("{} - rid:{}", self.addr, self.link.0)
     }
 
+    /// Reads plain bytes; gives how many, and whether there may be more. `scratch` is for what is
+    /// still encrypted. No bytes are the end.
+    pub(super) fn read(
+        &mut self,
+        scratch: &mut Vec<u8>,
+        room: &mut [u8],
+    ) -> io::Result<(usize, bool)> {
+        match &mut self.tls {
+            Some(channel) => {
+                scratch.resize(CIPHER_BUFFER, 0);
+                channel.read(&mut self.stream, scratch, room)
+            }
+            None => {
+                let n = self.stream.read(room)?;
+                Ok((n, n == room.len()))
+            }
+        }
+    }
+
     /// Writes until all is written, which it says, or the socket takes no more.
     pub(super) fn write_out(&mut self, pool: &mut ChunkPool) -> io::Result<bool> {
+        if let Some(channel) = &mut self.tls {
+            channel.flush(&mut self.stream)?;
+        }
         while self.out.pending() > 0 {
             let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
             let n = self.out.slices(&mut slices);
-            match self.stream.write_vectored(&slices[..n]) {
+            let written = match &mut self.tls {
+                Some(channel) => channel.write(&mut self.stream, &slices[..n]),
+                None => self.stream.write_vectored(&slices[..n]),
+            };
+            match written {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => self.out.advance(n, pool),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),

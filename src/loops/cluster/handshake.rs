@@ -59,6 +59,8 @@ impl ClusterLoop {
             port: place.port,
             headers: !facts.options.no_header_support,
             auth_required: self.options.user.is_some(),
+            tls_required: self.tls.is_some(),
+            tls_verify: self.tls.is_some(),
             max_payload: facts.options.max_payload as u64,
             ip: place.url.clone().unwrap_or_default(),
             nonce,
@@ -98,6 +100,7 @@ impl ClusterLoop {
             echo: true,
             user: user.unwrap_or_default(),
             pass: password.map_or(String::new(), |p| p.reveal().to_owned()),
+            tls_required: self.tls.is_some(),
             headers: !self.facts.options.no_header_support,
             name: self.facts.id.clone(),
             cluster: self.mesh.cluster().into(),
@@ -303,6 +306,11 @@ impl ClusterLoop {
                 continue;
             }
             if conn.phase.until().is_some_and(|until| until <= now) {
+                if matches!(conn.phase, Phase::Securing { .. }) {
+                    error!("{} - TLS route handshake error: timeout", conn.label());
+                    self.close(token, CloseReason::TlsHandshakeFailure, now);
+                    continue;
+                }
                 info!("{} - Authentication Timeout", conn.label());
                 let reason = CloseReason::AuthenticationTimeout;
                 self.refuse(token, "Authentication Timeout", reason, now);

@@ -13,6 +13,7 @@ mod handshake;
 mod outward;
 mod read;
 mod report;
+mod secure;
 mod tell;
 
 pub use dial::Dialled;
@@ -37,6 +38,7 @@ use crate::conn::outbound::ChunkPool;
 use crate::net::buffer::ReadPool;
 use crate::net::listen::{Accepted, Acceptor};
 use crate::net::table::{RESERVED, Table};
+use crate::net::tls::PeerTls;
 use crate::options::cluster::ClusterOptions;
 use crate::proto::error::CloseReason;
 use conn::{Conn, Phase};
@@ -102,6 +104,9 @@ pub struct ClusterLoop {
     /// What goes between the servers, if not everything does.
     permissions: Option<Permissions>,
     place: Place,
+    tls: Option<Arc<PeerTls>>,
+    /// For bytes that are yet to be decrypted.
+    cipher: Vec<u8>,
     broker: Broker,
     mesh: Mesh,
     local: LocalInterest,
@@ -167,7 +172,7 @@ impl ClusterLoop {
         peers: Arc<Peers>,
         broker: Broker,
         facts: Arc<Facts>,
-        (mut acceptor, place): (Acceptor, Place),
+        (mut acceptor, place, tls): (Acceptor, Place, Option<Arc<PeerTls>>),
         seed: u64,
     ) -> io::Result<ClusterLoop> {
         poll.registry()
@@ -193,6 +198,8 @@ impl ClusterLoop {
             options,
             permissions,
             place,
+            tls,
+            cipher: Vec::new(),
             broker,
             mesh,
             local: LocalInterest::new(rng.next_u64()),
@@ -319,7 +326,8 @@ impl ClusterLoop {
                         self.dirty.push(token);
                     }
                 }
-                if event.is_readable() || event.is_read_closed() || event.is_error() {
+                let shakes = event.is_writable() && matches!(conn.phase, Phase::Securing { .. });
+                if event.is_readable() || event.is_read_closed() || event.is_error() || shakes {
                     conn.ended |= event.is_read_closed() || event.is_error();
                     if !conn.queued {
                         conn.queued = true;
@@ -394,8 +402,15 @@ impl ClusterLoop {
             debug!("{addr} - no room for another server");
             return;
         }
+        if self
+            .tls
+            .as_ref()
+            .is_some_and(|tls| !tls.listener().admit(now))
+        {
+            return debug!("{addr} - too many handshakes begin");
+        }
         if let Some(token) = self.open(stream, addr, None, now) {
-            self.greet(token);
+            self.begin(token, now);
         }
     }
 
@@ -410,7 +425,7 @@ impl ClusterLoop {
             Ok((stream, addr)) => {
                 let target = dialled.target;
                 match self.open(stream, addr, Some(target), now) {
-                    Some(token) => self.introduce(token),
+                    Some(token) => self.begin(token, now),
                     None => {
                         self.mesh.dial_failed(target, now);
                     }

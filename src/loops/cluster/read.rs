@@ -14,7 +14,7 @@ use crate::proto::route::{Limits, Op, Parsed, Routed, Violation, parse};
 use bytes::Bytes;
 use log::{debug, error, trace};
 use mio::Token;
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
 
 /// How far reading came with some bytes.
@@ -33,6 +33,9 @@ impl ClusterLoop {
             };
             if let Some(conn) = self.conns.get_mut(token) {
                 conn.queued = false;
+                if matches!(conn.phase, Phase::Securing { .. }) && !self.secure(token, now) {
+                    continue;
+                }
                 self.read(token, now);
             }
         }
@@ -58,12 +61,12 @@ impl ClusterLoop {
                 break false;
             }
             let Some(room) = read.room() else { break true };
-            let n = match conn.stream.read(&mut room[kept..]) {
-                Ok(0) => {
+            let (n, more) = match conn.read(&mut self.cipher, &mut room[kept..]) {
+                Ok((0, _)) => {
                     self.close(token, CloseReason::ClientClosed, now);
                     break false;
                 }
-                Ok(n) => n,
+                Ok(read) => read,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break false,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => {
@@ -72,7 +75,7 @@ impl ClusterLoop {
                     break false;
                 }
             };
-            let full = kept + n == room.len() || conn.ended;
+            let full = more || conn.ended;
             total += n;
             let len = kept + n;
             let (bytes, mut source) = read.source(n);

@@ -1,6 +1,6 @@
 //! `cluster`: the cluster that the server is part of.
 
-use super::{entries, int, permissions, some, text, texts, truth, users};
+use super::{entries, int, permissions, some, text, texts, tls, truth, users};
 use crate::base::address;
 use crate::base::text::quoted;
 use crate::config::{Kind, Value};
@@ -18,6 +18,10 @@ pub(in crate::options) fn cluster(options: &mut Options, value: &Value, check: &
         let set = match name {
             "authorization" => {
                 authorization(&mut own, value, check);
+                Ok(())
+            }
+            "tls" => {
+                own.tls = Some(tls::read(value, check));
                 Ok(())
             }
             "permissions" => {
