@@ -33,8 +33,8 @@ const MODULES: &[Module] = &[
     ("broker", 2, &["options", "accounts", "auth", "conn", "routing"]),
     ("monitor", 2, &["options", "accounts", "auth", "conn", "routing", "broker", "jetstream"]),
     ("system", 2, &["options", "accounts", "auth", "conn", "routing", "broker", "monitor", "jetstream"]),
-    ("net", 3, &[]),
     ("os", 3, &[]),
+    ("net", 3, &["os"]),
     ("logging", 3, &["os"]),
     ("loops", 4, &[]),
     ("server", 5, &[]),
@@ -57,6 +57,15 @@ const CLOCK: &str = "base/clock.rs";
 /// maps.
 const DISK: &[&str] = &["store/disk.rs", "store/file/map.rs"];
 
+/// Where code may differ between systems: the module for that, and the store's ways to the disk, which
+/// may not use it.
+const SYSTEMS: &[&str] = &[
+    "os/",
+    "store/disk.rs",
+    "store/file/map.rs",
+    "store/file/regions.rs",
+];
+
 /// Lines of a file outside its tests.
 const LINES_MAX: usize = 900;
 
@@ -77,6 +86,11 @@ fn pure_layers_do_no_io_and_read_no_clock() {
 #[test]
 fn sources_hold_nothing_unfinished_and_nothing_async() {
     report(sources().iter().flat_map(banned_faults));
+}
+
+#[test]
+fn systems_differ_in_few_places() {
+    report(sources().iter().flat_map(system_faults));
 }
 
 #[test]
@@ -126,13 +140,18 @@ impl Source {
 
     /// The paths in the file's code, with their lines; those in tests do not count.
     fn paths(&self) -> Vec<(usize, String)> {
+        paths(&self.code())
+    }
+
+    /// The text without comments, literals and tests, whose lines stay.
+    fn code(&self) -> String {
         let mut code = without_comments(&self.text);
         for test in test_items(&code) {
             let blank = "\n".repeat(code[test.clone()].matches('\n').count());
             let len = test.len();
             code.replace_range(test, &format!("{blank:<len$}"));
         }
-        paths(&code)
+        code
     }
 
     fn fault(&self, line: usize, what: &str) -> String {
@@ -211,6 +230,26 @@ fn is_impure(path: &str, file: &str) -> bool {
         [.., "Instant" | "SystemTime", "now"] => file != CLOCK,
         _ => false,
     }
+}
+
+fn system_faults(file: &Source) -> Vec<String> {
+    if SYSTEMS.iter().any(|home| file.path.starts_with(home)) {
+        return vec![];
+    }
+    let code = file.code();
+    let lines = code.lines().enumerate().filter(|(_, line)| {
+        let mut conditions = line.split("cfg").skip(1);
+        conditions.any(|rest| {
+            let names = rest.trim_start_matches("_attr").trim_start_matches('!');
+            let words = names.strip_prefix('(').unwrap_or_default();
+            words
+                .split(|c| !is_word(c))
+                .any(|word| ["unix", "windows"].contains(&word) || word.starts_with("target_"))
+        })
+    });
+    lines
+        .map(|(i, _)| file.fault(i + 1, "what differs between systems belongs into os/"))
+        .collect()
 }
 
 fn banned_faults(file: &Source) -> Vec<String> {
@@ -568,6 +607,39 @@ mod checks {
         ] {
             let file = Source::new(path, text);
             assert_eq!(layer_faults(&file), [""; 0], "{path}: {text}");
+        }
+    }
+
+    #[test]
+    fn code_that_differs_between_systems_is_found() {
+        for text in [
+            "#[cfg(unix)]\nfn f() {}",
+            "fn f() { if cfg!(windows) {} }",
+            "#[cfg(all(not(test), target_os = \"linux\"))]\nfn f() {}",
+            "#[cfg_attr(not(windows), allow(dead_code))]\nfn f() {}",
+        ] {
+            assert_eq!(
+                system_faults(&Source::new("net/x.rs", text)).len(),
+                1,
+                "{text}"
+            );
+            assert_eq!(
+                system_faults(&Source::new("os/x.rs", text)),
+                [""; 0],
+                "{text}"
+            );
+        }
+        for text in [
+            "#[cfg(debug_assertions)]\nfn f() {}",
+            "fn f() { unix(); cfgs(windows); }",
+            "// #[cfg(unix)]",
+            "#[cfg(test)]\nmod tests { #[cfg(unix)]\nfn f() {} }",
+        ] {
+            assert_eq!(
+                system_faults(&Source::new("net/x.rs", text)),
+                [""; 0],
+                "{text}"
+            );
         }
     }
 

@@ -155,6 +155,11 @@ impl Interest {
         }
     }
 
+    /// Whether somebody subscribed to just this subject, without wildcards.
+    pub fn has_literal(&self, subject: &[u8]) -> bool {
+        self.read().has_literal(subject)
+    }
+
     /// How many subscriptions there are.
     pub fn len(&self) -> usize {
         self.read().len()

@@ -481,6 +481,7 @@ impl Broker {
             server_name: &facts.name,
             version: crate::options::VERSION,
             proto: 1,
+            git_commit: crate::options::COMMIT,
             go: TOOLCHAIN,
             host: &facts.host,
             port: facts.port,

@@ -15,6 +15,7 @@ use crate::options::Secret;
 pub(super) struct Args {
     pub(super) help: Option<bool>,
     pub(super) version: Option<bool>,
+    pub(super) build_info: Option<bool>,
     pub(super) help_config: Option<bool>,
     pub(super) host: Option<String>,
     pub(super) port: Option<i64>,
@@ -72,6 +73,7 @@ impl Args {
         let args = Args {
             help: last(typed, key::HELP)?,
             version: last(typed, key::VERSION)?,
+            build_info: last(typed, key::BUILD_INFO)?,
             help_config: last(typed, key::HELP_CONFIG)?,
             host: last(typed, key::HOST)?,
             port: last(typed, key::PORT)?,

@@ -17,6 +17,8 @@ use crate::options::OptionError;
 pub(super) enum Command {
     /// Show the version and end.
     Version,
+    /// Show what the program was built from and for, and end.
+    BuildInfo,
     /// Show the help text and end.
     Help,
     /// Show the keys of a configuration file and end.
@@ -107,6 +109,9 @@ pub(super) fn parse(
         Args::collect(normalise(args)?).expect("a normal form has a fitting value behind each key");
     if args.version == Some(true) {
         return Ok(Command::Version);
+    }
+    if args.build_info == Some(true) {
+        return Ok(Command::BuildInfo);
     }
     if args.help == Some(true) {
         return Ok(Command::Help);
@@ -237,6 +242,7 @@ mod tests {
         ] {
             assert!(matches!(command(line), Ok(Command::Help)), "{line}");
         }
+        assert!(matches!(command("--build-info"), Ok(Command::BuildInfo)));
         assert!(command("-v --bogus").is_err());
         assert!(matches!(command("-h=false -v"), Ok(Command::Version)));
     }

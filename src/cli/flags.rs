@@ -101,6 +101,7 @@ pub(super) mod key {
     pub(in crate::cli) const HELP_TLS: &str = "--help_tls\0";
     pub(in crate::cli) const HELP_CONFIG: &str = "--help_config\0";
     pub(in crate::cli) const VERSION: &str = "--version\0";
+    pub(in crate::cli) const BUILD_INFO: &str = "--build-info\0";
 }
 
 impl Group {
@@ -302,6 +303,8 @@ pub(super) static FLAGS: &[Flag] = &[
         "Show this text"),
     ready(&["v"], &["version"], Switch, Common, &[key::VERSION],
         "Show the version"),
+    ready(&[], &["build-info"], Switch, Common, &[key::BUILD_INFO],
+        "Show the version, the commit and what the program was built for"),
     ready(&[], &["help_config"], Switch, Common, &[key::HELP_CONFIG],
         "Show the keys of a configuration file"),
     ready(&[], &["help_tls"], Switch, Common, &[key::HELP_TLS],

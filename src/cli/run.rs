@@ -10,7 +10,8 @@ use super::configure::Disk;
 use super::help;
 use super::serve::serve;
 use super::store;
-use crate::options::VERSION;
+use crate::options::{COMMIT, VERSION};
+use crate::proto::info::TOOLCHAIN;
 
 /// Does what the arguments ask for, and returns the exit code: 0 after a clean stop, after help and
 /// version, and, as in the reference, after a mistake in the arguments; 1 after every other error;
@@ -18,6 +19,7 @@ use crate::options::VERSION;
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match parse(args, &Disk) {
         Ok(Command::Version) => print(&format!("nats-server: v{VERSION}\n")),
+        Ok(Command::BuildInfo) => print(&build_info()),
         Ok(Command::Help) => print(&help::text()),
         Ok(Command::HelpConfig) => print(&help::keys()),
         Ok(Command::HelpTls) => print(&help::tls()),
@@ -41,7 +43,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Ok(Command::StoreCheck(dir)) => return store::check(&dir),
         Ok(Command::StoreDump(dir)) => return store::dump(&dir),
-        Ok(Command::Serve(setup)) => return serve(*setup),
+        Ok(Command::Serve(setup)) => {
+            if !serve(*setup) {
+                return ExitCode::FAILURE;
+            }
+        }
         Err(error @ CommandError::Usage(_)) => {
             complain(&error);
             print(&help::text());
@@ -52,6 +58,17 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+/// What `--build-info` shows. It is not part of the version's line, which scripts compare as a whole.
+fn build_info() -> String {
+    let commit = COMMIT.unwrap_or("not set");
+    let build = env!("CARGO_PKG_VERSION");
+    let target = env!("NATS_SERVER_TARGET");
+    format!(
+        "version: {VERSION}\nbuild: {build}\ncommit: {commit}\ntarget: {target}\n\
+         toolchain: {TOOLCHAIN}\n"
+    )
 }
 
 /// Writes to stdout. Whoever closed it does not want the rest, so that is no error.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::panic;
 use std::path::Path;
-use std::process::{self, ExitCode};
+use std::process;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,10 +17,10 @@ use super::ports_file::{Ports, PortsFile, PortsFileError, urls};
 use crate::base::clock::{self, Mono};
 use crate::base::text::PlainError;
 use crate::logging;
-use crate::options::{Options, VERSION};
+use crate::options::{COMMIT, Options, VERSION};
 use crate::os::signals::{self, Signal, Signals};
 use crate::os::supervisor::{self, Notice, Supervisor};
-use crate::os::{interfaces, limits, lost_files, malloc};
+use crate::os::{interfaces, limits, lost_files, malloc, service};
 use crate::server::{HttpAddr, Server, Sockets};
 
 /// Larger payloads are warned of.
@@ -32,8 +32,13 @@ const LAME_DUCK_LOOK: Duration = Duration::from_millis(50);
 /// Time that the last clients get to be gone after lame duck mode should be over.
 const LAME_DUCK_SLACK: Duration = Duration::from_secs(2);
 
-/// Runs a server until a signal ends it.
-pub(super) fn serve(setup: Setup) -> ExitCode {
+/// Runs a server until a signal ends it, under the system's manager of services if that has started
+/// this program. Whether it ended well.
+pub(super) fn serve(setup: Setup) -> bool {
+    service::run(move || serve_here(setup))
+}
+
+fn serve_here(setup: Setup) -> bool {
     let inherited = supervisor::inherited();
     malloc::tune();
     limits::raise_open_files();
@@ -46,12 +51,13 @@ pub(super) fn serve(setup: Setup) -> ExitCode {
         Ok(log) => log,
         Err(error) => {
             super::run::complain(&format_args!("nats-server: {error}"));
-            return ExitCode::FAILURE;
+            return false;
         }
     };
     end_on_panic();
     info!("Starting nats-server");
     info!("  Version:  {VERSION}");
+    info!("  Git:      [{}]", COMMIT.unwrap_or("not set"));
     info!("  Build:    {}", env!("CARGO_PKG_VERSION"));
 
     let outcome = signals
@@ -68,11 +74,7 @@ pub(super) fn serve(setup: Setup) -> ExitCode {
         logging::fatal(reason);
     }
     drop(log);
-    if outcome.is_ok() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    outcome.is_ok()
 }
 
 /// Makes a panic, which is a bug of ours, end the process at once: with one of its loops gone, a
@@ -355,7 +357,7 @@ impl Running {
         info!("Entering lame duck mode, stop accepting new clients");
         self.server.enter_lame_duck();
         let patience = self.server.options().lame_duck_duration + 2 * LAME_DUCK_SLACK;
-        self.supervisor.tell(&Notice::Stopping(patience));
+        self.supervisor.tell(&Notice::Leaving(patience));
         self.lame_duck = Some(LameDuck {
             since: clock::mono(),
             closing: false,

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use crate::base::text::{PlainError, quoted};
 use crate::os::processes::{self, ProcessId};
+use crate::os::service::{self, ControlError};
 use crate::os::signals::Signal;
 
 /// The program whose processes are looked for.
@@ -19,7 +20,8 @@ const PID_FILE_MAX: u64 = 64;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct SignalRequest {
     command: SignalCommand,
-    /// A process id, a path of a PID file, or digits followed by a star. Empty without any.
+    /// A process id, a path of a PID file, or digits followed by a star; on Windows the name of a service.
+    /// Empty without any.
     whom: String,
 }
 
@@ -69,6 +71,8 @@ pub(super) enum SignalError {
     NoneStartingWith(String),
     /// Several servers run; one is to be chosen.
     SeveralRunning(Vec<ProcessId>),
+    /// A service was not told.
+    Service(ControlError),
     /// The system refused to signal these.
     Refused(SignalCommand, Vec<(ProcessId, io::Error)>),
 }
@@ -95,16 +99,27 @@ impl SignalCommand {
         }
     }
 
+    /// The signal that stands for it; none for what ends a server by force.
+    fn signal(self) -> Option<Signal> {
+        match self {
+            SignalCommand::Stop => None,
+            SignalCommand::LameDuck => Some(Signal::User2),
+            SignalCommand::Quit => Some(Signal::Interrupt),
+            SignalCommand::Terminate => Some(Signal::Terminate),
+            SignalCommand::Reopen => Some(Signal::User1),
+            SignalCommand::Reload => Some(Signal::Hangup),
+        }
+    }
+
     fn send(self, id: ProcessId) -> io::Result<()> {
-        let signal = match self {
-            SignalCommand::Stop => return processes::kill(id),
-            SignalCommand::LameDuck => Signal::User2,
-            SignalCommand::Quit => Signal::Interrupt,
-            SignalCommand::Terminate => Signal::Terminate,
-            SignalCommand::Reopen => Signal::User1,
-            SignalCommand::Reload => Signal::Hangup,
-        };
-        processes::send(id, signal)
+        match self.signal() {
+            Some(signal) => processes::send(id, signal),
+            None => processes::kill(id),
+        }
+    }
+
+    fn unknown(self) -> SignalError {
+        SignalError::Unknown(self.name().into())
     }
 }
 
@@ -129,6 +144,9 @@ impl FromStr for SignalRequest {
 impl SignalRequest {
     /// Finds out who is meant, and signals them.
     pub(super) fn carry_out(&self) -> Result<(), SignalError> {
+        if service::BY_NAME {
+            return self.tell_service();
+        }
         let target = target(&self.whom, read_pid_file)?;
         let chosen = match &target {
             Target::One(id) => vec![*id],
@@ -143,6 +161,25 @@ impl SignalRequest {
             Ok(())
         } else {
             Err(SignalError::Refused(self.command, refused))
+        }
+    }
+}
+
+impl SignalRequest {
+    /// Where servers are known by the names of their services, `WHOM` is such a name.
+    fn tell_service(&self) -> Result<(), SignalError> {
+        let name = match &*self.whom {
+            "" => service::NAME,
+            name => name,
+        };
+        // As in the reference, nothing is ended by force.
+        let signal = match self.command {
+            SignalCommand::Stop => Signal::Interrupt,
+            other => other.signal().ok_or_else(|| other.unknown())?,
+        };
+        match service::send(name, signal) {
+            Err(ControlError::NoControl) => Err(self.command.unknown()),
+            outcome => outcome.map_err(SignalError::Service),
         }
     }
 }
@@ -217,6 +254,7 @@ impl Display for SignalError {
                 let error = PlainError(error);
                 write!(f, "cannot read pid file: open {path}: {error}")
             }
+            SignalError::Service(error) => error.fmt(f),
             SignalError::Unresolved => f.write_str("unable to resolve pid, try providing one"),
             SignalError::NoneRunning => write!(f, "no {PROGRAM} processes running"),
             SignalError::NoneStartingWith(digits) => {
@@ -245,6 +283,7 @@ impl std::error::Error for SignalError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             SignalError::PidFile(_, error) => Some(error),
+            SignalError::Service(error) => Some(error),
             SignalError::Refused(_, refused) => refused.first().map(|(_, error)| error as _),
             _ => None,
         }

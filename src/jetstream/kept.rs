@@ -8,6 +8,9 @@ use serde::Serialize;
 struct Kept<'c, C> {
     created: Time,
     config: &'c C,
+    /// Whether it is of a stream that is still being restored.
+    #[serde(skip_serializing_if = "crate::json::is_none")]
+    restoring: bool,
 }
 
 #[derive(serde::Deserialize)]
@@ -18,7 +21,30 @@ struct Found {
 
 /// The bytes of a configuration.
 pub(super) fn encode<C: Serialize>(config: &C, created: Time) -> Vec<u8> {
-    crate::json::compact(&Kept { created, config })
+    crate::json::compact(&Kept {
+        created,
+        config,
+        restoring: false,
+    })
+}
+
+/// The bytes of the configuration of a stream that is of no use before it is restored.
+pub(super) fn encode_unfinished<C: Serialize>(config: &C, created: Time) -> Vec<u8> {
+    crate::json::compact(&Kept {
+        created,
+        config,
+        restoring: true,
+    })
+}
+
+/// Whether a stream was not restored to its end.
+pub(super) fn is_unfinished(bytes: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Mark {
+        #[serde(default)]
+        restoring: bool,
+    }
+    serde_json::from_slice(bytes).is_ok_and(|mark: Mark| mark.restoring)
 }
 
 /// Reads what [`encode`] made.
@@ -47,6 +73,13 @@ mod tests {
         };
         let created = Time::from_unix(5, 6);
         let kept = encode(&config, created);
+        assert!(!is_unfinished(&kept));
+        let unfinished = encode_unfinished(&config, created);
+        assert!(is_unfinished(&unfinished));
+        assert_eq!(
+            decode::<StreamConfig>(&unfinished).as_ref(),
+            Ok(&(config.clone(), created))
+        );
         assert_eq!(decode::<StreamConfig>(&kept), Ok((config, created)));
         assert!(decode::<StreamConfig>(b"{").is_err());
     }

@@ -53,6 +53,17 @@ pub struct Report {
     /// How many accounts there are.
     pub accounts_total: usize,
     pub accounts: Vec<AccountReport>,
+    /// Streams of all accounts that are not well.
+    pub unwell: Vec<Unwell>,
+}
+
+/// A stream that is not well.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unwell {
+    pub account: String,
+    pub stream: String,
+    /// What its disk said when it failed; none if the stream could not be opened at the start.
+    pub write_error: Option<String>,
 }
 
 /// An account.

@@ -22,6 +22,8 @@ pub enum LogError {
     Connect(String),
     /// The system has no syslog, or none that is supported.
     NoSyslog,
+    /// The event log of Windows cannot be reached; the reason is told.
+    EventLog(String),
     /// The thread that writes the log cannot be started.
     Thread(io::Error),
     /// The log was started before.
@@ -47,6 +49,7 @@ impl Display for LogError {
                 write!(f, "error connecting to syslog: {reason}")
             }
             LogError::NoSyslog => f.write_str("syslog is not supported on this system yet"),
+            LogError::EventLog(reason) => write!(f, "could not open event log: {reason}"),
             LogError::Thread(source) => {
                 let reason = PlainError(source);
                 write!(f, "error starting the log: {reason}")

@@ -22,6 +22,15 @@ pub(super) enum Label {
 }
 
 impl Label {
+    pub(super) const ALL: [Label; 6] = [
+        Label::Inf,
+        Label::Dbg,
+        Label::Wrn,
+        Label::Err,
+        Label::Ftl,
+        Label::Trc,
+    ];
+
     fn text(self) -> &'static str {
         match self {
             Label::Inf => "INF",
@@ -30,6 +39,18 @@ impl Label {
             Label::Err => "ERR",
             Label::Ftl => "FTL",
             Label::Trc => "TRC",
+        }
+    }
+
+    /// The word for it in the event log of Windows, as in the reference.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Label::Inf => "NOTICE",
+            Label::Dbg => "DEBUG",
+            Label::Wrn => "WARN",
+            Label::Err => "ERROR",
+            Label::Ftl => "FATAL",
+            Label::Trc => "TRACE",
         }
     }
 
@@ -69,7 +90,7 @@ impl Label {
     }
 }
 
-/// What stands before the text for a syslog daemon. The facilities are the reference's.
+/// What stands before the text for a log of the system. The facilities are the reference's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Syslog {
     /// The system's own: facility "daemon", `<PRI>Nov 24 01:02:03 TAG[PID]: `.
@@ -78,6 +99,8 @@ pub(super) enum Syslog {
     Socket,
     /// One on the network: facility "kernel", `<PRI>2026-11-24T01:02:03Z HOST TAG[PID]: `.
     Network,
+    /// The event log of Windows: `pid[PID][NOTICE]: `.
+    Events,
 }
 
 impl Syslog {
@@ -85,7 +108,7 @@ impl Syslog {
     fn facility(self) -> u8 {
         match self {
             Syslog::Local => 3 << 3,
-            Syslog::Socket | Syslog::Network => 0,
+            Syslog::Socket | Syslog::Network | Syslog::Events => 0,
         }
     }
 }
@@ -206,7 +229,7 @@ impl Style {
 }
 
 /// Appends what stands before the text in syslog. The time is local, whatever the options say, as
-/// RFC 3164 wants it.
+/// RFC 3164 wants it; the event log has times of its own.
 fn syslog_head(
     out: &mut String,
     syslog: Syslog,
@@ -214,11 +237,14 @@ fn syslog_head(
     now: SystemTime,
     label: Label,
 ) -> fmt::Result {
+    if syslog == Syslog::Events {
+        return write!(out, "pid[{}][{}]: ", identity.pid, label.word());
+    }
     write!(out, "<{}>", syslog.facility() | label.severity())?;
     let stamp = Stamp::local(now);
     match syslog {
         Syslog::Local | Syslog::Socket => stamp.rfc_3164(out)?,
-        Syslog::Network => {
+        Syslog::Network | Syslog::Events => {
             stamp.rfc_3339(out)?;
             write!(out, " {}", identity.host)?;
         }
@@ -256,14 +282,7 @@ mod tests {
         ..Style::PLAIN
     };
 
-    const LABELS: [Label; 6] = [
-        Label::Inf,
-        Label::Dbg,
-        Label::Wrn,
-        Label::Err,
-        Label::Ftl,
-        Label::Trc,
-    ];
+    const LABELS: [Label; 6] = Label::ALL;
 
     fn now() -> SystemTime {
         UNIX_EPOCH + Duration::from_micros(951_782_399_000_042)

@@ -13,6 +13,7 @@
 //! each line is written as the options said when it was logged.
 
 mod error;
+mod event_log;
 mod file;
 mod format;
 mod json;
@@ -38,8 +39,10 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::base::clock;
 use crate::options::LogOptions;
+use crate::os::{event_log::EXISTS as HAS_EVENT_LOG, service};
+use event_log::Events;
 use file::{Limits, LogFile};
-use format::{Identity, Label, Style};
+use format::{Identity, Label, Style, Syslog};
 use queue::{Change, Queue, Route, Weight};
 use sink::{Sink, Stream, Voice};
 use syslog::{Address, Daemon};
@@ -142,6 +145,7 @@ enum Target {
     Stderr,
     File(PathBuf, Limits),
     Syslog(Address),
+    Events,
 }
 
 impl Target {
@@ -153,7 +157,11 @@ impl Target {
         Ok(match (&options.file, &options.remote_syslog) {
             (Some(path), _) => Target::File(path.clone(), limits),
             (None, Some(url)) => Target::Syslog(Address::parse(url)?),
-            (None, None) if options.syslog => Target::Syslog(Address::local()?),
+            // Nobody sees what a service of Windows writes to stderr.
+            (None, None) if options.syslog || service::is_hosted() => match HAS_EVENT_LOG {
+                true => Target::Events,
+                false => Target::Syslog(Address::local()?),
+            },
             (None, None) => Target::Stderr,
         })
     }
@@ -169,6 +177,7 @@ impl Target {
                 }
             },
             Target::Syslog(address) => Box::new(Daemon::connect(address)?),
+            Target::Events => Box::new(Events::open()?),
         })
     }
 
@@ -177,6 +186,7 @@ impl Target {
             Target::Stderr => Style::new(options, None, io::stderr().is_terminal()),
             Target::File(..) => Style::new(options, None, false),
             Target::Syslog(address) => Style::new(options, Some(address.form()), false),
+            Target::Events => Style::new(options, Some(Syslog::Events), false),
         }
     }
 

@@ -5,6 +5,7 @@ use crate::base::limits::CIPHER_BUFFER;
 use crate::conn::outbound::Outbound;
 use crate::net::timer::Tick;
 use crate::net::tls::{Channel, ServerTls};
+use crate::os::host;
 use mio::net::TcpStream;
 use std::io::{self, IoSlice, Read, Write};
 use std::sync::Arc;
@@ -49,6 +50,8 @@ pub(super) struct Waiting {
     pub(super) greet_at: Option<Mono>,
     /// When the handshake must be over; None as long as there need not be one.
     pub(super) until: Option<Mono>,
+    /// When its first bytes are looked at again, where looking does not have the system tell of more.
+    pub(super) look_at: Option<Mono>,
     /// Whether it may go on in plain text.
     pub(super) plain: bool,
 }
@@ -75,7 +78,10 @@ impl Tls {
     /// When it has to be looked after if nothing happens.
     pub(super) fn deadline(&self) -> Option<Mono> {
         match self {
-            Tls::Waiting(waiting) => waiting.greet_at.into_iter().chain(waiting.until).min(),
+            Tls::Waiting(waiting) => {
+                let times = [waiting.greet_at, waiting.until, waiting.look_at];
+                times.into_iter().flatten().min()
+            }
             Tls::Handshake(shaking) => Some(shaking.until),
             Tls::Off | Tls::On(_) => None,
         }
@@ -98,7 +104,7 @@ impl Link {
             }
             _ => {
                 let n = self.stream.read(room)?;
-                Ok((n, n == room.len()))
+                Ok((n, n == room.len() || host::READS_TO_THE_END))
             }
         }
     }

@@ -4,6 +4,7 @@ use super::go_json::is_none;
 use super::query::Query;
 use super::source::Source;
 use super::{Answer, JSON, Refused, go_json};
+use crate::jetstream::report::Question;
 use serde::Serialize;
 
 /// What is asked.
@@ -65,29 +66,66 @@ pub(super) fn document(source: &dyn Source, options: &Options) -> Healthz {
     let missing =
         |what: &str, of: &str| format!("\"{what}\" must not be empty when checking {of} health");
     let vitals = source.vitals();
-    let (status, r#type, error) = if vitals.listener.is_none() || vitals.lame_duck {
+    let fault = if vitals.listener.is_none() || vitals.lame_duck {
         let text = "failed to be ready for connections after 1ms: server";
-        (500, "CONNECTION", text.to_owned())
+        Some((500, "CONNECTION", text.to_owned()))
     } else if options.account.is_empty() && !options.stream.is_empty() {
-        (400, "BAD_REQUEST", missing("account", "stream"))
+        Some((400, "BAD_REQUEST", missing("account", "stream")))
     } else if options.stream.is_empty() && !options.consumer.is_empty() {
-        (400, "BAD_REQUEST", missing("stream", "consumer"))
+        Some((400, "BAD_REQUEST", missing("stream", "consumer")))
     } else {
-        return Healthz {
-            status: "ok",
-            status_code: 200,
-            error: String::new(),
-            errors: Vec::new(),
-        };
+        None
     };
-    let (error, errors) = match options.details {
-        true => (String::new(), vec![Fault { r#type, error }]),
-        false => (error, Vec::new()),
+    if let Some((status_code, r#type, error)) = fault {
+        let faults = vec![Fault { r#type, error }];
+        return healthz("error", status_code, faults, options);
+    }
+    match streams(source, options) {
+        faults if faults.is_empty() => healthz("ok", 200, faults, options),
+        faults => healthz("unavailable", 503, faults, options),
+    }
+}
+
+fn healthz(
+    status: &'static str,
+    status_code: u16,
+    mut faults: Vec<Fault>,
+    options: &Options,
+) -> Healthz {
+    let first = match options.details || faults.is_empty() {
+        true => None,
+        false => Some(faults.swap_remove(0)),
     };
     Healthz {
-        status: "error",
-        status_code: status,
-        error,
-        errors,
+        status,
+        status_code,
+        error: first.map(|fault| fault.error).unwrap_or_default(),
+        errors: if options.details { faults } else { vec![] },
     }
+}
+
+/// What is wrong with streams, if that is asked for.
+fn streams(source: &dyn Source, options: &Options) -> Vec<Fault> {
+    if options.js_enabled || options.js_enabled_only || options.js_server_only {
+        return vec![];
+    }
+    let Some(report) = source.jetstream(&Question::default()) else {
+        return vec![];
+    };
+    let is_asked = |asked: &str, own: &str| asked.is_empty() || asked == own;
+    let unwell = report.unwell.into_iter().filter(|unwell| {
+        is_asked(&options.account, &unwell.account) && is_asked(&options.stream, &unwell.stream)
+    });
+    let faults = unwell.map(|unwell| {
+        let what = match unwell.write_error {
+            Some(error) => format!("write error: {error}"),
+            None => "could not be recovered".to_owned(),
+        };
+        let (account, stream) = (unwell.account, unwell.stream);
+        Fault {
+            r#type: "STREAM",
+            error: format!("JetStream stream '{account} > {stream}' {what}"),
+        }
+    });
+    faults.collect()
 }

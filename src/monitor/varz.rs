@@ -9,7 +9,7 @@ use crate::broker::Facts;
 use crate::jetstream::report::Question;
 use crate::options::cluster::RouteUrl;
 use crate::options::tls::TLS_TIMEOUT;
-use crate::options::{Options, VERSION, WriteTimeout};
+use crate::options::{COMMIT, Options, VERSION, WriteTimeout};
 use crate::proto::info::TOOLCHAIN;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -22,6 +22,8 @@ pub(super) struct Varz {
     server_name: String,
     version: &'static str,
     proto: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    git_commit: Option<&'static str>,
     go: &'static str,
     host: String,
     port: u16,
@@ -214,6 +216,7 @@ pub(super) fn document(source: &dyn Source) -> Varz {
         server_name: facts.name.clone(),
         version: VERSION,
         proto: 1,
+        git_commit: COMMIT,
         go: TOOLCHAIN,
         host: facts.host.clone(),
         port: facts.port,

@@ -2,6 +2,7 @@
 
 use crate::base::clock::Mono;
 use crate::base::limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN, LISTEN_BACKLOG};
+use crate::os::host;
 use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -37,7 +38,7 @@ pub fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
 
 fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    if cfg!(unix) {
+    if host::REUSES_PORTS {
         socket.set_reuse_address(true)?;
     }
     socket.bind(&addr.into())?;

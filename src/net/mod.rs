@@ -3,7 +3,6 @@
 
 pub mod buffer;
 pub mod listen;
-pub mod private;
 pub mod table;
 pub mod timer;
 pub mod tls;

@@ -33,6 +33,9 @@ pub struct JetStreamOptions {
     pub max_ack_pending: Option<u32>,
     /// Messages that may be asked for in one request; `None` for any number.
     pub max_request_batch: Option<u32>,
+    /// Consumers of a stream for which neither the stream nor the account says how many there may
+    /// be; `None` for any number.
+    pub default_max_consumers: Option<u32>,
     /// The longest window for duplicates that a stream may have; `None` for any.
     pub duplicate_window_max: Option<Duration>,
     /// What is on the disk is encrypted with this key, if there is one.
@@ -59,6 +62,9 @@ pub enum Sync {
     Interval(Duration),
 }
 
+/// As in the reference (`jetstream_api.go`, 2.15).
+const DEFAULT_MAX_CONSUMERS: u32 = 1000;
+
 impl Default for JetStreamOptions {
     fn default() -> JetStreamOptions {
         JetStreamOptions {
@@ -74,6 +80,7 @@ impl Default for JetStreamOptions {
             request_queue_limit: 10_000,
             max_ack_pending: None,
             max_request_batch: None,
+            default_max_consumers: Some(DEFAULT_MAX_CONSUMERS),
             duplicate_window_max: None,
             key: None,
             previous_key: None,

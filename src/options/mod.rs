@@ -40,6 +40,10 @@ use tls::TlsOptions;
 /// own version is logged as the build.
 pub const VERSION: &str = "2.15.0";
 
+/// The commit that this program was built from, seven hexadecimal digits; known to release builds from
+/// a checked out repository or an archive of one.
+pub const COMMIT: Option<&str> = option_env!("NATS_SERVER_COMMIT");
+
 /// The port for clients where none is given.
 pub const PORT_DEFAULT: i32 = 4222;
 

@@ -30,6 +30,14 @@ pub const SYSLOG_SOCKETS: &[&str] = if cfg!(unix) {
     &[]
 };
 
+/// Whether a port needs the option to be reused where connections to it have just ended. Windows needs
+/// none; there the option would let other programs have the port as well.
+pub const REUSES_PORTS: bool = cfg!(unix);
+
+/// Whether a socket has to be read until it would block before the system tells of more. Elsewhere a read
+/// that fills less than its room has shown as much.
+pub const READS_TO_THE_END: bool = cfg!(windows);
+
 #[cfg(all(test, unix))]
 mod tests {
     #[test]

@@ -84,8 +84,14 @@ pub fn free_disk(dir: &Path) -> Option<u64> {
     (read == 0).then_some(bytes)
 }
 
+/// The same where the system counts by the user's share.
+#[cfg(windows)]
+pub fn free_disk(dir: &Path) -> Option<u64> {
+    super::windows::free_disk(dir)
+}
+
 /// The same where it cannot be told.
-#[cfg(not(unix))]
+#[cfg(not(any(unix, windows)))]
 pub fn free_disk(_dir: &Path) -> Option<u64> {
     None
 }
@@ -93,6 +99,14 @@ pub fn free_disk(_dir: &Path) -> Option<u64> {
 /// Bytes of memory that this process can hope for: those of the machine, or the limit of its
 /// control group where that is lower. `None` where neither can be told.
 pub fn total_memory() -> Option<u64> {
+    #[cfg(windows)]
+    return super::windows::total_memory();
+    #[cfg(not(windows))]
+    machine_memory()
+}
+
+#[cfg(not(windows))]
+fn machine_memory() -> Option<u64> {
     if cfg!(not(target_os = "linux")) {
         return None;
     }
@@ -122,6 +136,7 @@ pub fn resident() -> Option<Resident> {
 }
 
 /// The bytes stated by the line `MemTotal:  16318480 kB`.
+#[cfg(any(test, not(windows)))]
 fn mem_total(meminfo: &str) -> Option<u64> {
     stated(meminfo, "MemTotal:")
 }
@@ -143,6 +158,7 @@ fn stated(text: &str, name: &str) -> Option<u64> {
 /// A line is `ID:CONTROLLERS:PATH`; version 2 has one, without controllers. A container may see
 /// its own group mounted at the root while its path is still the host's, which is why every
 /// ancestor up to the root is asked and those that do not exist are skipped.
+#[cfg(any(test, not(windows)))]
 fn group_limit(mount: &Path, groups: &str) -> Option<u64> {
     let limits = groups.lines().filter_map(|line| {
         let (controllers, path) = line.split_once(':')?.1.split_once(':')?;

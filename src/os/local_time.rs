@@ -43,8 +43,14 @@ pub fn local(unix: i64) -> Option<Civil> {
     })
 }
 
+/// The same by the rules of the system's time zone.
+#[cfg(windows)]
+pub fn local(unix: i64) -> Option<Civil> {
+    super::windows::local(utc(unix))
+}
+
 /// Not known on this system.
-#[cfg(not(unix))]
+#[cfg(not(any(unix, windows)))]
 pub fn local(_unix: i64) -> Option<Civil> {
     None
 }

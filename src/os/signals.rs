@@ -8,9 +8,9 @@ use std::fmt::{self, Display, Formatter};
 /// `user defined signal 1`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Signal {
-    /// SIGINT, or Ctrl-C on Windows.
+    /// SIGINT, or Ctrl-C and Ctrl-Break on Windows.
     Interrupt,
-    /// SIGTERM.
+    /// SIGTERM; on Windows the console is closed, or the user or the system goes.
     Terminate,
     /// SIGQUIT.
     Quit,
@@ -119,7 +119,95 @@ mod system {
     }
 }
 
-#[cfg(not(unix))]
+#[cfg(windows)]
+mod system {
+    #![allow(
+        unsafe_code,
+        reason = "the standard library knows nothing of a console's keys"
+    )]
+
+    use std::io;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::sync::{Mutex, PoisonError};
+    use std::thread;
+    use std::time::Duration;
+
+    use windows_sys::Win32::System::Console::{
+        CTRL_BREAK_EVENT, CTRL_C_EVENT, CTRL_CLOSE_EVENT, CTRL_LOGOFF_EVENT, CTRL_SHUTDOWN_EVENT,
+        SetConsoleCtrlHandler,
+    };
+    use windows_sys::core::BOOL;
+
+    use super::Signal;
+    use crate::os::service;
+
+    /// Where signals go, from [`Signals::install`] on.
+    static BELL: Mutex<Option<Sender<Signal>>> = Mutex::new(None);
+
+    /// The signals on their way to this process, from [`Signals::install`] on: what is pressed or done
+    /// at its console, what the manager of services tells it, and what it sends itself.
+    #[derive(Debug)]
+    pub struct Signals {
+        arrived: Receiver<Signal>,
+    }
+
+    /// Sends a signal to this process.
+    ///
+    /// # Errors
+    /// Nobody waits for signals.
+    pub fn raise(signal: Signal) -> io::Result<()> {
+        let bell = BELL.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = bell.as_ref().and_then(|bell| bell.send(signal).ok());
+        sent.ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    impl Signals {
+        /// Takes over what the console sends, even Ctrl-C if the parent process had ignored it.
+        ///
+        /// # Errors
+        /// The system refuses.
+        pub fn install() -> io::Result<Signals> {
+            let (bell, arrived) = channel();
+            *BELL.lock().unwrap_or_else(PoisonError::into_inner) = Some(bell);
+            // SAFETY: without a handler, this only changes whether Ctrl-C is ignored.
+            unsafe { SetConsoleCtrlHandler(None, 0) };
+            // SAFETY: the handler is a function that may be called on any thread at any time.
+            match unsafe { SetConsoleCtrlHandler(Some(handle), 1) } {
+                0 => Err(io::Error::last_os_error()),
+                _ => Ok(Signals { arrived }),
+            }
+        }
+
+        /// Waits for the next signal; for so long at most, if `patience` is given.
+        pub fn wait(&mut self, patience: Option<Duration>) -> Option<Signal> {
+            match patience {
+                Some(time) => self.arrived.recv_timeout(time).ok(),
+                None => self.arrived.recv().ok(),
+            }
+        }
+    }
+
+    /// Runs on a thread that the system makes for it. Whether the event is dealt with.
+    unsafe extern "system" fn handle(event: u32) -> BOOL {
+        match event {
+            CTRL_C_EVENT | CTRL_BREAK_EVENT => BOOL::from(raise(Signal::Interrupt).is_ok()),
+            // Services hear of that from their manager, and outlive their users.
+            CTRL_LOGOFF_EVENT | CTRL_SHUTDOWN_EVENT if service::is_hosted() => 1,
+            CTRL_CLOSE_EVENT | CTRL_LOGOFF_EVENT | CTRL_SHUTDOWN_EVENT => {
+                if raise(Signal::Terminate).is_err() {
+                    return 0;
+                }
+                // The system ends the process when this returns, or after some seconds.
+                loop {
+                    thread::park();
+                }
+            }
+            _ => 0,
+        }
+    }
+}
+
+#[cfg(not(any(unix, windows)))]
 mod system {
     use std::io;
 

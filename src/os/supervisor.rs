@@ -14,6 +14,8 @@ pub enum Notice {
     Ready(String),
     /// It reads its configuration again; [`Notice::Ready`] ends that.
     Reloading,
+    /// It sends its clients away before it ends, which may take so long.
+    Leaving(Duration),
     /// It is about to end, which may take so long.
     Stopping(Duration),
     /// It is alive.
@@ -96,7 +98,7 @@ mod system {
                     "RELOADING=1\nMONOTONIC_USEC={}\nSTATUS=Reading the configuration again",
                     monotonic_micros()
                 ),
-                Notice::Stopping(patience) => format!(
+                Notice::Leaving(patience) | Notice::Stopping(patience) => format!(
                     "STOPPING=1\nEXTEND_TIMEOUT_USEC={}\nSTATUS=Shutting down",
                     patience.as_micros()
                 ),
@@ -239,13 +241,18 @@ mod system {
     use std::time::Duration;
 
     use super::{Inherited, Notice};
+    #[cfg(windows)]
+    use crate::os::service::{State, report};
 
-    /// There is no such manager here.
+    /// The manager of services, if this is a service of Windows.
     #[derive(Debug, Default)]
     pub struct Supervisor(());
 
     impl Supervisor {
-        /// There is none.
+        /// It is known without being looked for.
+        ///
+        /// # Errors
+        /// None.
         pub fn from_env() -> io::Result<Supervisor> {
             Ok(Supervisor(()))
         }
@@ -255,7 +262,19 @@ mod system {
             None
         }
 
+        /// Tells the manager, if there is one.
+        #[cfg(windows)]
+        pub fn tell(&self, notice: &Notice) {
+            match notice {
+                Notice::Ready(_) => report(State::Running),
+                Notice::Stopping(patience) => report(State::Stopping(*patience)),
+                // It may still be told to stop, and to reload.
+                Notice::Reloading | Notice::Alive | Notice::Leaving(_) => {}
+            }
+        }
+
         /// Does nothing.
+        #[cfg(not(windows))]
         pub fn tell(&self, _notice: &Notice) {}
     }
 

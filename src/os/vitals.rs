@@ -14,6 +14,14 @@ pub struct Thread {
 
 /// Bytes of memory in use, as the system counts them; none where it does not tell.
 pub fn resident_bytes() -> Option<u64> {
+    #[cfg(windows)]
+    return super::windows::resident_bytes();
+    #[cfg(not(windows))]
+    resident_pages()
+}
+
+#[cfg(not(windows))]
+fn resident_pages() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
     Some(pages * page_bytes())
@@ -40,6 +48,9 @@ pub fn cpu_time() -> Option<Duration> {
 /// CPU that this process has used; none where the system does not tell.
 #[cfg(not(unix))]
 pub fn cpu_time() -> Option<Duration> {
+    #[cfg(windows)]
+    return super::windows::cpu_time();
+    #[cfg(not(windows))]
     None
 }
 
@@ -103,7 +114,7 @@ fn ticks_per_second() -> u32 {
     ticks.unwrap_or(100)
 }
 
-#[cfg(not(unix))]
+#[cfg(not(any(unix, windows)))]
 fn page_bytes() -> u64 {
     4096
 }

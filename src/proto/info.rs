@@ -14,6 +14,9 @@ pub struct Info<'a> {
     pub version: &'a str,
     /// What clients may expect: 1 for asynchronous INFO.
     pub proto: u8,
+    /// The commit that the server was built from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub git_commit: Option<&'a str>,
     /// The toolchain; the key's name is historical.
     pub go: &'a str,
     pub host: &'a str,
@@ -88,6 +91,7 @@ mod tests {
             server_name: "n",
             version: "2.15.0",
             proto: 1,
+            git_commit: None,
             go: "rust",
             host: "0.0.0.0",
             port: 4222,
@@ -116,12 +120,15 @@ mod tests {
             \"max_payload\":1048576,\"client_id\":5,\"client_ip\":\"127.0.0.1\"} \r\n";
         assert_eq!(String::from_utf8(out).unwrap(), want);
         (info.ldm, info.connect_info, info.remote_account) = (true, true, Some("$G"));
+        info.git_commit = Some("1234567");
         (info.tls_required, info.tls_verify, info.tls_available) = (true, true, true);
         let mut out = vec![];
         info.write(&mut out);
         let text = String::from_utf8(out).unwrap();
         let tls = r#""headers":true,"tls_required":true,"tls_verify":true,"tls_available":true,"m"#;
         assert!(text.contains(tls), "{text}");
+        let commit = r#""proto":1,"git_commit":"1234567","go":"rust""#;
+        assert!(text.contains(commit), "{text}");
         assert!(
             text.ends_with(",\"ldm\":true,\"connect_info\":true,\"remote_account\":\"$G\"} \r\n"),
             "{text}"

@@ -11,10 +11,10 @@
 //! A stream is there from the moment on at which its directory got its name, with the metadata in
 //! it, and is gone when it lost that name. What is not understood is left alone and told.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
 
@@ -35,8 +35,9 @@ const SHOWN_MAX: usize = 40;
 pub struct StoreDir {
     disk: Arc<dyn Disk>,
     root: PathBuf,
-    /// Directories of accounts that are surely on the disk for good.
-    accounts: Mutex<HashSet<PathBuf>>,
+    /// Directories of accounts that are surely on the disk for good, and what is in them. Nobody else
+    /// makes or removes anything there.
+    accounts: Mutex<HashMap<PathBuf, HashSet<String>>>,
     _lock: LockGuard,
 }
 
@@ -101,11 +102,10 @@ impl StoreDir {
         let mut listing = list(&*self.disk, &self.root, keys)?;
         // What is seen may be the memory of a system whose disk refused it, and what is told of a
         // stream must not be taken back. Where that is not so, this costs next to nothing.
-        let accounts: BTreeSet<_> = listing
-            .streams
-            .iter()
-            .filter_map(|s| s.dir.parent())
-            .collect();
+        // The same goes for names that say that a directory is of no use: files go for good after that.
+        let remains = listing.remains.iter().map(|dir| &**dir);
+        let all = listing.streams.iter().map(|s| &*s.dir).chain(remains);
+        let accounts: BTreeSet<_> = all.filter_map(Path::parent).collect();
         let streams = listing.streams.iter().map(|s| &*s.dir);
         for dir in streams.chain(accounts).chain([&*self.root]) {
             let synced = self.disk.sync_dir(dir);
@@ -167,15 +167,36 @@ impl StoreDir {
         }
         let disk = &*self.disk;
         let name = file_name(dir);
-        if disk.dirs(account)?.contains(&name) {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        let accounts = || self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        if !accounts().contains(account) {
+        if !self.accounts().contains_key(account) {
             disk.create_dir(account)?;
             disk.sync_dir(&self.root)?;
-            accounts().insert(account.to_owned());
+            let names = disk.dirs(account)?.into_iter().collect();
+            self.accounts().entry(account.to_owned()).or_insert(names);
         }
+        // The name is taken from here on, whatever comes of it; a try that failed gives it back.
+        let is_new = self
+            .accounts()
+            .get_mut(account)
+            .is_none_or(|n| n.insert(name.clone()));
+        if !is_new {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let made = self.make_named(meta, account, dir, &name);
+        if made.is_err() {
+            // What there is now is looked for by the next one.
+            self.accounts().remove(account);
+        }
+        made
+    }
+
+    fn make_named(
+        &self,
+        meta: &mut Meta,
+        account: &Path,
+        dir: &Path,
+        name: &str,
+    ) -> io::Result<()> {
+        let disk = &*self.disk;
         let new = account.join(format!("{name}{NEW}"));
         disk.create_dir(&new)?;
         // There may be files from before a crash, or from a try that failed.
@@ -185,6 +206,10 @@ impl StoreDir {
         meta.write_copies(disk, &new)?;
         disk.rename(&new, dir)?;
         disk.sync_dir(account)
+    }
+
+    fn accounts(&self) -> MutexGuard<'_, HashMap<PathBuf, HashSet<String>>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a stream's directory away. The stream must be closed. It is gone, for good, when this
@@ -197,10 +222,18 @@ impl StoreDir {
         let incarnation = hex(&id.incarnation);
         let name = format!("{}-{incarnation}{REMOVED}", file_name(dir));
         let removed = account.join(name);
-        self.disk
+        let result = self
+            .disk
             .rename(dir, &removed)
-            .and_then(|()| self.disk.sync_dir(account))
-            .map_err(|e| failed("remove", dir, &e))?;
+            .and_then(|()| self.disk.sync_dir(account));
+        let mut accounts = self.accounts();
+        if result.is_err() {
+            accounts.remove(account);
+        } else if let Some(names) = accounts.get_mut(account) {
+            names.remove(&file_name(dir));
+        }
+        drop(accounts);
+        result.map_err(|e| failed("remove", dir, &e))?;
         Ok(Removal {
             disk: self.disk.clone(),
             dir: removed,

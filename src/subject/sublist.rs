@@ -236,17 +236,7 @@ impl<T: Copy> Sublist<T> {
                 if let Some(first) = node.first_rest {
                     self.collect(first, plain, queued);
                 }
-                let literal = match node.literals.children() {
-                    LiteralChildren::None => None,
-                    LiteralChildren::Only(child) => {
-                        Some(child).filter(|child| self.has_token(*child, key))
-                    }
-                    LiteralChildren::Edges(_) => {
-                        let hash = self.edges.hash(*id, key);
-                        self.edges
-                            .find(hash, |child| self.is_child(child, *id, key))
-                    }
-                };
+                let literal = self.find_literal(*id, key);
                 reached_next.extend(literal.into_iter().chain(node.star));
             }
             mem::swap(reached, reached_next);
@@ -259,6 +249,15 @@ impl<T: Copy> Sublist<T> {
                 self.collect(first, &mut out.plain, &mut out.queued);
             }
         }
+    }
+
+    /// Whether somebody subscribed to just this subject, without wildcards.
+    pub fn has_literal(&self, subject: &[u8]) -> bool {
+        let mut tokens = subject.split(|b| *b == b'.');
+        let found = tokens.try_fold(NodeId::ROOT, |at, token| {
+            self.find_literal(at, Key::new(token))
+        });
+        found.is_some_and(|at| self.node(at).first.is_some())
     }
 
     /// The number of subscriptions.
@@ -329,6 +328,19 @@ impl<T: Copy> Sublist<T> {
         let star = self.add_node(parent, Token::STAR);
         self.node_mut(parent).star = Some(star);
         star
+    }
+
+    #[inline]
+    fn find_literal(&self, parent: NodeId, key: Key<'_>) -> Option<NodeId> {
+        match self.node(parent).literals.children() {
+            LiteralChildren::None => None,
+            LiteralChildren::Only(child) => Some(child).filter(|child| self.has_token(*child, key)),
+            LiteralChildren::Edges(_) => {
+                let hash = self.edges.hash(parent, key);
+                self.edges
+                    .find(hash, |child| self.is_child(child, parent, key))
+            }
+        }
     }
 
     fn literal_child(&mut self, parent: NodeId, token: &[u8]) -> NodeId {

@@ -12,6 +12,7 @@
 #[cfg(unix)]
 mod access;
 mod advisories;
+mod backup;
 mod client;
 mod cluster;
 #[cfg(unix)]

@@ -71,6 +71,18 @@ impl<B: Body> Serialize for Response<B> {
     }
 }
 
+/// A refusal of the type of an answer that was to be given.
+pub fn refusal_like(answer: &[u8], error: ApiError) -> Vec<u8> {
+    let mut body = Vec::new();
+    // The type comes first, and has neither quotes nor commas.
+    let end = memchr::memchr(b',', answer).unwrap_or(answer.len().saturating_sub(1));
+    body.extend_from_slice(&answer[..end]);
+    body.extend_from_slice(b",\"error\":");
+    body.extend(json::compact(&error));
+    body.push(b'}');
+    body
+}
+
 /// A type with what all begin with.
 struct TypeName(&'static str);
 

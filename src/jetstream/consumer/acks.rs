@@ -148,6 +148,16 @@ impl Consumer {
         Ok(())
     }
 
+    /// Takes note of the first message of the stream, where [removed](Consumer::handle_removed)
+    /// messages are told of one by one.
+    pub fn note_first<S: Stream>(&mut self, stream: &mut S) {
+        let counts_few = self.skip.is_some() && self.settings.wants_all();
+        self.begin_at(stream.first());
+        if counts_few {
+            self.recount(stream);
+        }
+    }
+
     /// Takes note of the first message of the stream.
     fn begin_at(&mut self, first: StreamSeq) {
         if let Some(exhausted) = &mut self.exhausted {

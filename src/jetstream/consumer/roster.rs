@@ -23,6 +23,12 @@ use crate::subject::{Matches, SubId, Sublist};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Slot(u32);
 
+impl Slot {
+    /// The first and the last place there can be.
+    pub const MIN: Slot = Slot(0);
+    pub const MAX: Slot = Slot(u32::MAX);
+}
+
 struct Entry<T> {
     consumer: Consumer,
     /// What its owner keeps with it.
@@ -34,6 +40,7 @@ struct Entry<T> {
     is_ready: bool,
     /// Whether it is on the list of those that wait for any message.
     is_hungry: bool,
+    wants_all: bool,
     /// When its timer fires; entries of the heap with other times do not count.
     timer: Option<Timestamp>,
 }
@@ -44,6 +51,8 @@ pub struct Roster<T> {
     free: Vec<Slot>,
     len: usize,
     by_filter: Sublist<Slot>,
+    /// Consumers that want everything.
+    takers: usize,
     matches: Matches<Slot>,
     hungry: Vec<Slot>,
     ready: VecDeque<Slot>,
@@ -58,6 +67,7 @@ impl<T> Roster<T> {
             free: vec![],
             len: 0,
             by_filter: Sublist::new(seed),
+            takers: 0,
             matches: Matches::new(),
             hungry: vec![],
             ready: VecDeque::new(),
@@ -83,6 +93,7 @@ impl<T> Roster<T> {
             noted: StreamSeq(0),
             is_ready: false,
             is_hungry: false,
+            wants_all: false,
             timer: None,
         };
         self.entries[slot.0 as usize] = Some(entry);
@@ -99,6 +110,7 @@ impl<T> Roster<T> {
             self.by_filter.remove(id);
         }
         self.len -= 1;
+        self.takers -= usize::from(entry.wants_all);
         // Lists may still name the slot: whoever has it next is given a turn too many at worst.
         self.free.push(slot);
         Some((entry.consumer, entry.tag))
@@ -112,7 +124,11 @@ impl<T> Roster<T> {
         for id in entry.filters.drain(..) {
             self.by_filter.remove(id);
         }
-        if !entry.consumer.settings().wants_all() {
+        let wants_all = entry.consumer.settings().wants_all();
+        self.takers -= usize::from(entry.wants_all);
+        self.takers += usize::from(wants_all);
+        entry.wants_all = wants_all;
+        if !wants_all {
             // Those that are no subjects match none.
             let ids = filters.into_iter();
             let ids = ids.filter_map(|filter| self.by_filter.insert(filter, None, slot).ok());
@@ -124,6 +140,24 @@ impl<T> Roster<T> {
     pub fn get(&mut self, slot: Slot) -> Option<(&mut Consumer, &mut T)> {
         let entry = self.entries.get_mut(slot.0 as usize)?.as_mut()?;
         Some((&mut entry.consumer, &mut entry.tag))
+    }
+
+    /// A consumer, to be looked at.
+    pub fn peek(&self, slot: Slot) -> Option<(&Consumer, &T)> {
+        let entry = self.entries.get(slot.0 as usize)?.as_ref()?;
+        Some((&entry.consumer, &entry.tag))
+    }
+
+    /// All consumers, in a ring that begins with this one.
+    pub fn ring(&self, from: Slot) -> impl Iterator<Item = (Slot, &Consumer, &T)> {
+        let from = (from.0 as usize).min(self.entries.len());
+        let (front, back) = self.entries.split_at(from);
+        let numbered = (from..).zip(back).chain((0..).zip(front));
+        numbered.filter_map(|(i, entry)| {
+            let entry = entry.as_ref()?;
+            let slot = Slot(u32::try_from(i).ok()?);
+            Some((slot, &entry.consumer, &entry.tag))
+        })
     }
 
     /// All consumers.
@@ -150,6 +184,16 @@ impl<T> Roster<T> {
     /// will do, with any subject.
     pub fn wants_each(&self) -> bool {
         !self.by_filter.is_empty()
+    }
+
+    /// Whether some consumer wants messages on a subject.
+    pub fn is_wanted(&mut self, subject: &[u8]) -> bool {
+        if self.takers > 0 || self.by_filter.is_empty() {
+            return self.takers > 0;
+        }
+        self.matches.clear();
+        self.by_filter.matches(subject, &mut self.matches);
+        !self.matches.plain.is_empty()
     }
 
     /// Takes note of a message that is visible now.
@@ -181,8 +225,8 @@ impl<T> Roster<T> {
         }
     }
 
-    /// The consumers that want only some messages, and this one among them; those that want all are
-    /// not told.
+    /// The consumers that want only some messages, and those on this subject among them; those that
+    /// want all are not told.
     pub fn matching(&mut self, subject: &[u8], slots: &mut Vec<Slot>) {
         self.matches.clear();
         self.by_filter.matches(subject, &mut self.matches);

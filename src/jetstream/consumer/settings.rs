@@ -212,7 +212,7 @@ impl Settings {
     }
 
     /// When a message is due again that is delivered now, after so many deliveries before.
-    pub(super) fn deadline(&self, now: Timestamp, before: u32) -> Millis {
+    pub fn deadline(&self, now: Timestamp, before: u32) -> Millis {
         let wait = match self.backoff.as_slice() {
             _ if self.ack == AckPolicy::None => return Millis::of(now),
             [] if self.ack_wait.is_zero() => return super::NEVER,

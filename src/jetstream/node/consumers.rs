@@ -17,9 +17,9 @@ use crate::jetstream::api::response::{
     ConsumerPauseBody, ConsumerResetBody, ConsumerUnpinBody, Paging,
 };
 use crate::jetstream::api::subjects::ConsumerTarget;
-use crate::jetstream::api::{ApiError, ConsumerConfig, Response, ack, metadata, pull};
+use crate::jetstream::api::{ApiError, ConsumerConfig, Response, ack, metadata, names, pull};
 use crate::jetstream::out::{Out, Outgoing};
-use crate::jetstream::stream::{Incoming, Stream};
+use crate::jetstream::stream::{ConsumerSlot, Incoming, Stream};
 use crate::json::{Nanos, Time};
 use crate::store::types::{StreamSeq, Timestamp};
 use crate::subject::pattern::overlaps;
@@ -96,12 +96,7 @@ impl Node {
         let strict = self.identity.options.strict;
         let mut asked: ConsumerCreateRequest = decode::read(&request.body, strict)?;
         consumer_change::apply_target(&mut asked, target)?;
-        let options = &self.identity.options;
-        let server = ServerLimits {
-            max_ack_pending: options.max_ack_pending.map_or(0, i64::from),
-            max_request_batch: options.max_request_batch.map_or(0, i64::from),
-            default_max_consumers: 0,
-        };
+        let server = self.server_limits();
         let tenant = self.tenants.get(account.number);
         let limits = told(&tenant.ok_or(ApiError::NotEnabledForAccount)?.limits);
         let fresh = self.consumer_name();
@@ -130,7 +125,7 @@ impl Node {
                     };
                 }
                 let created = Time::from_unix_nanos(now.0);
-                let made = stream.create_consumer(*config, created, now);
+                let made = stream.create_consumer(*config, created, now, out);
                 made.map_err(|e| failed(&e))?
             }
             Change::Update(config) => {
@@ -171,6 +166,53 @@ impl Node {
         Ok(())
     }
 
+    /// The configuration of a consumer that somebody else kept, if a request could make such a one.
+    pub(super) fn checked_consumer<O: Out>(
+        &mut self,
+        account: &Account,
+        at: usize,
+        config: ConsumerConfig,
+        out: &mut O,
+    ) -> Result<ConsumerConfig, ApiError> {
+        let server = self.server_limits();
+        let tenant = self.tenants.get(account.number);
+        let limits = told(&tenant.ok_or(ApiError::NotEnabledForAccount)?.limits);
+        let stream = self.open_stream(at).ok_or(ApiError::StreamNotFound)?;
+        if names::is_path(&config.name) {
+            return Err(ApiError::ConsumerNameContainsPathSeparators);
+        }
+        let asked = ConsumerCreateRequest {
+            stream_name: stream.config.name.clone(),
+            config,
+            ..ConsumerCreateRequest::default()
+        };
+        let change = consumer_change::plan(
+            asked,
+            &Others {
+                stream,
+                out: RefCell::new(out),
+            },
+            &Surroundings {
+                stream: &stream.config,
+                account: &limits,
+                server: &server,
+            },
+        )?;
+        match change {
+            Change::New(config) => Ok(*config),
+            Change::Update(_) => Err(ApiError::ConsumerAlreadyExists),
+        }
+    }
+
+    fn server_limits(&self) -> ServerLimits {
+        let options = &self.identity.options;
+        ServerLimits {
+            max_ack_pending: options.max_ack_pending.map_or(0, i64::from),
+            max_request_batch: options.max_request_batch.map_or(0, i64::from),
+            default_max_consumers: options.default_max_consumers.map_or(-1, i64::from),
+        }
+    }
+
     /// A name for a consumer that was not given any.
     fn consumer_name(&mut self) -> String {
         let letters = (0..8).map(|_| char::from(LETTERS[self.rng.below(LETTERS.len())]));
@@ -189,7 +231,7 @@ impl Node {
         account: &Account,
         stream: &str,
         consumer: &str,
-    ) -> Result<(usize, &mut Stream, usize), ApiError> {
+    ) -> Result<(usize, &mut Stream, ConsumerSlot), ApiError> {
         let (at, stream) = self.named(account, stream)?;
         let place = stream.find_consumer(consumer);
         Ok((at, stream, place.ok_or(ApiError::ConsumerNotFound)?))
@@ -260,13 +302,13 @@ impl Node {
         stream: &str,
         request: &Request,
         limit: usize,
-    ) -> Result<(Paging, Vec<(String, usize)>), ApiError> {
+    ) -> Result<(Paging, Vec<(String, ConsumerSlot)>), ApiError> {
         let asked: ConsumerListRequest = match request.json() {
             Some(json) => decode::read(json, self.identity.options.strict)?,
             None => ConsumerListRequest::default(),
         };
         let (_, own) = self.named(account, stream)?;
-        let shown = |at: usize| own.consumer_config(at).is_some_and(|config| !config.direct);
+        let shown = |at: ConsumerSlot| own.consumer_config(at).is_some_and(|config| !config.direct);
         let all: Vec<_> = own
             .consumer_names()
             .filter(|(_, at)| shown(*at))
@@ -403,7 +445,7 @@ impl Node {
             reset_seq: sequence.0,
         });
         let body = Response::from(body).encode();
-        out.send(&stream.account, &Outgoing::plain(reply, &body));
+        stream.answer_when_kept(reply, &body);
         self.dirty.push(at);
         self.serving.insert(at);
     }
@@ -416,7 +458,7 @@ impl Node {
         message: &Incoming<'_>,
         stream: usize,
         out: &mut O,
-    ) -> Option<(usize, &mut Stream, usize)> {
+    ) -> Option<(usize, &mut Stream, ConsumerSlot)> {
         let subject = std::str::from_utf8(message.subject).ok()?;
         let mut tokens = subject.split('.').skip(stream);
         let (name, consumer) = (tokens.next()?, tokens.next()?);

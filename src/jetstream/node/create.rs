@@ -53,6 +53,9 @@ impl Node {
     ) -> Result<Option<StreamCreateBody>, ApiError> {
         let asked: StreamConfigRequest = decode::read(&request.body, self.identity.options.strict)?;
         decode::check_built(&asked.config)?;
+        if self.is_restoring(account, name) {
+            return Err(ApiError::StreamNameExist);
+        }
         let creation =
             self.with_surroundings(account, |around| stream_change::create(asked, name, around))?;
         let config = match creation {
@@ -90,7 +93,7 @@ impl Node {
     }
 
     /// What a configuration is checked against.
-    fn with_surroundings<T>(
+    pub(super) fn with_surroundings<T>(
         &self,
         account: &Account,
         check: impl FnOnce(&Surroundings<'_>) -> Result<T, ApiError>,
@@ -114,7 +117,7 @@ impl Node {
     }
 
     /// Counts what a stream takes, or takes no more.
-    fn count(&mut self, account: u32, config: &StreamConfig, counts: bool) {
+    pub(super) fn count(&mut self, account: u32, config: &StreamConfig, counts: bool) {
         let tenant = self.tenants.get_mut(account);
         match counts {
             true => self.storage.reserve(config),
@@ -186,7 +189,7 @@ impl Node {
     }
 
     /// Serves a stream whose store is open.
-    fn open(
+    pub(super) fn open(
         &mut self,
         at: usize,
         (account, config, created): (Arc<Account>, StreamConfig, Time),
@@ -212,6 +215,7 @@ impl Node {
             listening,
             change: Change::None,
         };
+        self.note_deadline(at);
     }
 
     fn listen(&mut self, at: usize, account: &Arc<Account>, config: &StreamConfig) -> Vec<u32> {
@@ -254,7 +258,7 @@ impl Node {
         request: Request,
         _now: Timestamp,
     ) -> Reaction {
-        if self.is_changing(account, name) {
+        if self.is_changing(account, name) || self.is_working(account, name) {
             return Reaction::Later(request);
         }
         match self.begin_update(account, name, request) {
@@ -449,7 +453,7 @@ pub(super) fn with_level(config: &StreamConfig) -> StreamConfig {
 }
 
 /// What is told of a stream that was asked for.
-fn shown_info(stream: &mut Stream, now: Timestamp, domain: &str) -> StreamInfo {
+pub(super) fn shown_info(stream: &mut Stream, now: Timestamp, domain: &str) -> StreamInfo {
     let mut info = stream_info(stream, now, domain);
     info.config = with_level(&info.config);
     info
@@ -465,7 +469,8 @@ impl Others<'_> {
     fn config(&self, at: usize) -> Option<&StreamConfig> {
         match &self.node.streams[at].phase {
             Phase::Open { stream, .. } => Some(&stream.config),
-            Phase::Creating(_, config, _) => Some(config),
+            Phase::Creating(_, config, _) | Phase::Restoring(config) => Some(config),
+            Phase::Reopening(reopening) => Some(&reopening.config),
             Phase::Removing(_) => None,
         }
     }

@@ -44,8 +44,14 @@ impl Node {
         self.tell(account, kind, now, out);
     }
 
+    /// An id that nothing else has.
+    pub(super) fn unique_id(&mut self) -> String {
+        let digits = (0..22).map(|_| char::from(DIGITS[self.rng.below(DIGITS.len())]));
+        digits.collect()
+    }
+
     /// Tells of something, if anybody listens.
-    fn tell<K: Kind, O: Out>(
+    pub(super) fn tell<K: Kind, O: Out>(
         &mut self,
         account: &Arc<Account>,
         kind: K,
@@ -56,9 +62,8 @@ impl Node {
         if !out.is_heard(account, subject.as_bytes()) {
             return;
         }
-        let digits = (0..22).map(|_| char::from(DIGITS[self.rng.below(DIGITS.len())]));
         let event = Event {
-            id: digits.collect(),
+            id: self.unique_id(),
             timestamp: Time::from_unix_nanos(now.0),
             kind,
         };

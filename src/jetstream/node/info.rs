@@ -33,7 +33,7 @@ impl Node {
                 continue;
             };
             total.streams += 1;
-            total.consumers += stream.consumer_names().count() as u64;
+            total.consumers += stream.consumer_count() as u64;
             let state = stream.state();
             let reserved = u64::try_from(stream.config.max_bytes).unwrap_or(0);
             match stream.config.storage {
@@ -247,7 +247,8 @@ pub(super) fn stream_info(stream: &mut Stream, now: Timestamp, domain: &str) -> 
             last_ts,
             num_subjects: state.subjects,
             num_deleted: state.deleted,
-            consumer_count: stream.consumer_names().count() as u64,
+            consumer_count: stream.consumer_count() as u64,
+            lost: stream.lost(),
             ..StreamState::default()
         },
         domain: domain.to_owned(),

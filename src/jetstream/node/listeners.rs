@@ -20,6 +20,9 @@ pub(super) enum Listener {
     Flow(u32),
     /// Messages for the stream in this slot.
     Stream(usize),
+    /// Answers to the chunks of this backup, and chunks for this restore.
+    Backup(usize),
+    Restore(usize),
 }
 
 /// All listeners of a node.

@@ -7,21 +7,32 @@
 //! In a turn, who drives it calls [`Node::deliver`] and [`Node::handle_task`] as things happen, then
 //! [`Node::turn`], and takes the tasks.
 
+mod asker;
+mod backup;
 mod consumers;
 mod create;
+mod deadlines;
 mod decode;
 mod direct;
 mod events;
+mod faults;
 mod info;
 mod listeners;
+mod old_backup;
 mod report;
 mod requests;
+mod restore;
+mod restorer;
+mod scrub;
 mod streams;
 mod tasks;
 mod tenants;
 
+use self::deadlines::Deadlines;
+use self::faults::{Reopening, Trouble};
 use self::listeners::{Listener, Listeners};
 use self::requests::Request;
+use self::scrub::Scrubbing;
 use self::tenants::Tenants;
 use super::api::limits::ServerStorage;
 use super::out::Out;
@@ -34,7 +45,7 @@ use crate::options::jetstream::{JetStreamOptions, Sync};
 use crate::store::crypt::Keys;
 use crate::store::directory::StoreDir;
 use crate::store::disk::Disk;
-use crate::store::file::{Handles, LogOptions, SyncMode};
+use crate::store::file::{Cold, Handles, LogOptions, SyncMode};
 use crate::store::meta::Meta;
 use crate::store::types::Timestamp;
 use slab::Slab;
@@ -42,7 +53,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use tasks::{Opening, Recovered, Task, TaskDone, recover};
+pub use tasks::{Opening, Recovered, Task, TaskDone, is_unfinished, recover};
 
 /// How often it is looked who listens to what consumers send without being asked, in nanoseconds.
 const INTEREST_CHECK: u64 = 100_000_000;
@@ -84,6 +95,10 @@ pub struct Node {
     /// Streams by account and name.
     names: BTreeMap<(u32, String), usize>,
     requests: VecDeque<Request>,
+    /// Backups that are sent, when to look at them, and those that are taken in.
+    backups: Slab<backup::Backup>,
+    backups_at: Timestamp,
+    restores: Slab<restore::Restore>,
     /// Requests that wait for a change of a stream to be over.
     later: Vec<Request>,
     /// Streams with something to be written, with work to be done, and with jobs to be asked for.
@@ -94,9 +109,15 @@ pub struct Node {
     serving: BTreeSet<usize>,
     /// When it is to be looked who listens to what is sent without being asked for.
     interest_at: Timestamp,
-    /// When to look which streams have something to do as time has passed: not after any of their
-    /// deadlines, and seldom long before the first.
-    due_at: Timestamp,
+    /// Streams with consumers that are sent messages without asking.
+    pushing: BTreeSet<usize>,
+    deadlines: Deadlines,
+    /// Streams whose disk has failed.
+    troubled: BTreeMap<usize, Trouble>,
+    /// Streams that could not be opened at the start.
+    unrecovered: Vec<super::report::Unwell>,
+    /// The look at all that is stored for damage.
+    scrubbing: Scrubbing,
     /// Tasks to be run, in their order.
     tasks: Vec<Task>,
     figures: Figures,
@@ -130,6 +151,10 @@ enum Phase {
         listening: Vec<u32>,
         change: Change,
     },
+    /// Its disk has failed, and it is being opened again.
+    Reopening(Box<Reopening>),
+    /// It is being restored, and will be configured so.
+    Restoring(Box<super::api::StreamConfig>),
     /// It is being removed.
     Removing(Request),
 }
@@ -177,13 +202,20 @@ impl Node {
             streams: Slab::new(),
             names: BTreeMap::new(),
             requests: VecDeque::new(),
+            backups: Slab::new(),
+            backups_at: NEVER,
+            restores: Slab::new(),
             later: Vec::new(),
             dirty: Vec::new(),
             working: BTreeSet::new(),
             syncing: BTreeSet::new(),
             serving: BTreeSet::new(),
             interest_at: Timestamp(0),
-            due_at: Timestamp(0),
+            pushing: BTreeSet::new(),
+            deadlines: Deadlines::default(),
+            troubled: BTreeMap::new(),
+            unrecovered: Vec::new(),
+            scrubbing: Scrubbing::default(),
             tasks: Vec::new(),
             figures: Figures::default(),
             rng: Rng::new(seed),
@@ -217,7 +249,7 @@ impl Node {
                     ..
                 }) = self.streams.get_mut(at)
                 else {
-                    return;
+                    return self.refuse_offline(at, message, out);
                 };
                 let was_dirty = stream.is_dirty();
                 stream.publish(message, now, out);
@@ -231,6 +263,8 @@ impl Node {
             Listener::Reset(account) => self.consumer_reset(account, message, now, out),
             Listener::Ack(account) => self.acknowledge(account, message, now, out),
             Listener::Flow(account) => self.flow(account, message, now, out),
+            Listener::Backup(id) => self.chunk_taken(id, now),
+            Listener::Restore(id) => self.restore_chunk(id, message, now, out),
         }
     }
 
@@ -244,9 +278,7 @@ impl Node {
             self.answer(request, now, out);
         }
         self.check_interest(now, out);
-        if self.due_at <= now {
-            self.look_at_deadlines(now);
-        }
+        self.look_at_deadlines(now);
         let working: Vec<usize> = self.working.iter().copied().collect();
         for at in working {
             let Some(stream) = self.open_stream(at) else {
@@ -261,9 +293,16 @@ impl Node {
             }
         }
         self.serve(now, out);
+        let backs_up = self.serve_backups(now, out);
+        self.serve_restores(now, mono);
         self.commit(now, out);
+        self.reopen(now, out);
         self.poll_jobs(mono);
-        !self.requests.is_empty() || !self.working.is_empty() || !self.serving.is_empty()
+        self.scrub(mono);
+        backs_up
+            || !self.requests.is_empty()
+            || !self.working.is_empty()
+            || !self.serving.is_empty()
     }
 
     /// Gives turns to consumers.
@@ -289,12 +328,18 @@ impl Node {
             return;
         }
         self.interest_at = Timestamp(now.0.saturating_add(INTEREST_CHECK));
-        for (at, slot) in self.streams.iter_mut() {
-            if let Phase::Open { stream, .. } = &mut slot.phase
+        for at in std::mem::take(&mut self.pushing) {
+            if let Some(stream) = self.open_stream(at)
                 && stream.has_push_consumers()
             {
                 stream.check_interest(now, out);
-                self.serving.insert(at);
+                self.pushing.insert(at);
+                if self
+                    .open_stream(at)
+                    .is_some_and(|s| s.has_ready_consumers())
+                {
+                    self.serving.insert(at);
+                }
             }
         }
     }
@@ -302,46 +347,62 @@ impl Node {
     /// When [`Node::turn`] is to be called if nothing happens before: on the wall clock, and on the
     /// other one.
     pub fn next_turn(&self, now: Timestamp, mono: Mono) -> Option<Mono> {
-        let wall = (self.due_at < NEVER).then(|| {
-            let left = self.due_at.0.saturating_sub(now.0);
+        let interest = (!self.pushing.is_empty()).then_some(self.interest_at);
+        let backups = [self.backups_at, self.restores_at()];
+        let backups = backups.into_iter().min().filter(|at| *at < NEVER);
+        let all = self.deadlines.first().into_iter();
+        let all = all.chain(interest).chain(backups);
+        let due = all.chain(self.reopens_at()).min();
+        let wall = due.map(|due| {
+            let left = due.0.saturating_sub(now.0);
             mono + std::time::Duration::from_nanos(left)
         });
         let lazy = match self.identity.options.sync {
             Sync::Interval(interval) if !self.syncing.is_empty() => Some(mono + interval),
             _ => None,
         };
-        [wall, lazy].into_iter().flatten().min()
+        [wall, lazy, self.scrubs_at()].into_iter().flatten().min()
     }
 
     /// Lets streams do what they have to do as time has passed.
     fn look_at_deadlines(&mut self, now: Timestamp) {
-        self.due_at = NEVER;
-        let interest_at = self.interest_at;
-        for (at, slot) in self.streams.iter_mut() {
-            let Phase::Open { stream, .. } = &mut slot.phase else {
+        // Those that go on at once have their next part in the next turn.
+        let mut due = Vec::new();
+        while let Some(at) = self.deadlines.pop(now) {
+            due.push(at);
+        }
+        for at in due {
+            let Some(stream) = self.open_stream(at) else {
                 continue;
             };
             if stream.expires_at().is_some_and(|due| due <= now) {
                 stream.expire(now);
-                if stream.is_dirty() {
-                    self.dirty.push(at);
-                }
             }
-            if stream.consumers_at().is_some_and(|due| due <= now) {
-                // Its deadline is known when it had its turn.
-                self.serving.insert(at);
-            } else {
-                self.due_at = self.due_at.min(deadline(stream, interest_at));
+            let is_dirty = stream.is_dirty();
+            // Its deadline is known when it had its turn.
+            let serves = stream.consumers_at().is_some_and(|due| due <= now);
+            if is_dirty {
+                self.dirty.push(at);
+            }
+            match serves {
+                true => drop(self.serving.insert(at)),
+                false => self.note_deadline(at),
             }
         }
     }
 
     /// Takes note of when a stream has something to do again.
     fn note_deadline(&mut self, at: usize) {
-        let interest_at = self.interest_at;
-        if let Some(stream) = self.open_stream(at) {
-            let deadline = deadline(stream, interest_at);
-            self.due_at = self.due_at.min(deadline);
+        let Some(stream) = self.open_stream(at) else {
+            return;
+        };
+        let all = [stream.expires_at(), stream.consumers_at()];
+        let pushes = stream.has_push_consumers();
+        if let Some(due) = all.into_iter().flatten().min() {
+            self.deadlines.note(at, due);
+        }
+        if pushes {
+            self.pushing.insert(at);
         }
     }
 
@@ -365,6 +426,7 @@ impl Node {
             }
             self.syncing.insert(at);
             self.note_deadline(at);
+            self.check_health(at, now);
         }
         self.dirty = dirty;
     }
@@ -398,14 +460,18 @@ impl Node {
     pub fn handle_task<O: Out>(&mut self, done: TaskDone, now: Timestamp, out: &mut O) {
         match done {
             TaskDone::Job { slot, done } => {
+                if !self.backups.is_empty() {
+                    self.backups_at = now;
+                }
                 let system = self.system.clone();
                 if let Some(stream) = self.open_stream(slot) {
-                    stream.handle_done(done, out);
+                    stream.handle_done(done);
                     stream.settle(system.as_ref(), out);
                     if stream.has_ready_consumers() {
                         self.serving.insert(slot);
                     }
                     self.syncing.insert(slot);
+                    self.check_health(slot, now);
                     self.go_on_removing(slot);
                 }
             }
@@ -413,6 +479,8 @@ impl Node {
             TaskDone::Updated { slot, meta, result } => {
                 self.handle_updated(slot, meta, result, now, out);
             }
+            TaskDone::Reopened { slot, result } => self.handle_reopened(slot, result, now, out),
+            TaskDone::Restored { id, outcome } => self.handle_restored(id, outcome, now, out),
             TaskDone::Removed { slot, result } => self.handle_removed(slot, result, now, out),
             TaskDone::Cleaned(Err(error)) => log::warn!("Files of a removed stream stay: {error}"),
             TaskDone::Cleaned(Ok(())) => {}
@@ -427,7 +495,10 @@ impl Node {
     fn open_stream(&mut self, at: usize) -> Option<&mut Stream> {
         match &mut self.streams.get_mut(at)?.phase {
             Phase::Open { stream, .. } => Some(stream),
-            Phase::Creating(..) | Phase::Removing(_) => None,
+            Phase::Creating(..)
+            | Phase::Restoring(_)
+            | Phase::Reopening(_)
+            | Phase::Removing(_) => None,
         }
     }
 
@@ -459,13 +530,6 @@ impl Node {
     }
 }
 
-/// When a stream has something to do as time has passed.
-fn deadline(stream: &Stream, interest_at: Timestamp) -> Timestamp {
-    let interest = stream.has_push_consumers().then_some(interest_at);
-    let all = [stream.expires_at(), stream.consumers_at(), interest];
-    all.into_iter().flatten().min().unwrap_or(NEVER)
-}
-
 /// How logs are kept.
 fn log_options(identity: &Identity, place: &Place) -> LogOptions {
     let sync = match identity.options.sync {
@@ -474,6 +538,7 @@ fn log_options(identity: &Identity, place: &Place) -> LogOptions {
     };
     LogOptions {
         sync,
+        cold: Cold::Tell,
         ..LogOptions::new(place.handles.clone())
     }
 }
@@ -482,7 +547,10 @@ impl Slot {
     fn stream(&self) -> Option<&Stream> {
         match &self.phase {
             Phase::Open { stream, .. } => Some(stream),
-            Phase::Creating(..) | Phase::Removing(_) => None,
+            Phase::Creating(..)
+            | Phase::Restoring(_)
+            | Phase::Reopening(_)
+            | Phase::Removing(_) => None,
         }
     }
 

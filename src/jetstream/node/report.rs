@@ -15,6 +15,7 @@ impl Node {
             max_memory: self.identity.max_memory,
             max_storage: self.identity.max_storage,
             store_dir: self.identity.options.directory().display().to_string(),
+            unwell: self.unwell().collect(),
             ..Report::default()
         };
         let accounts = self.tenants.sorted();
@@ -70,7 +71,7 @@ impl Node {
         }
         sums.streams += 1;
         sums.messages += state.messages;
-        sums.consumers += stream.consumer_names().count() as u64;
+        sums.consumers += stream.consumer_count() as u64;
     }
 
     fn stream_report<O: Out>(
@@ -92,7 +93,7 @@ impl Node {
             consumers: Vec::new(),
         };
         if consumers {
-            let places: Vec<usize> = stream.consumer_names().map(|(_, place)| place).collect();
+            let places: Vec<_> = stream.consumer_names().map(|(_, place)| place).collect();
             for place in places {
                 report.consumers.extend(stream.told(place, now, out));
             }

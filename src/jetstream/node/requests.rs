@@ -6,8 +6,7 @@
 use super::Node;
 use crate::accounts::Account;
 use crate::jetstream::api::response::{
-    Body, ConsumerCreateBody, ConsumerLeaderStepDownBody, StreamRestoreBody, StreamSnapshotBody,
-    SystemBody,
+    Body, ConsumerCreateBody, ConsumerLeaderStepDownBody, SystemBody,
 };
 use crate::jetstream::api::subjects::{self, ConsumerTarget};
 use crate::jetstream::api::{ApiError, Response};
@@ -20,9 +19,6 @@ use std::sync::Arc;
 
 /// What all requests begin with.
 const PREFIX: &str = "$JS.API.";
-
-/// Why streams are not backed up, nor restored.
-const NO_BACKUPS: &str = "this server does not make or read backups";
 
 /// A request.
 #[derive(Debug, Default)]
@@ -53,9 +49,14 @@ struct Asker {
 }
 
 impl Request {
+    /// What the system says of who asks.
+    pub(super) fn info(&self) -> Option<&[u8]> {
+        headers::value(&self.headers, REQUEST_INFO)
+    }
+
     /// The account that asks.
     fn account(&self) -> Option<String> {
-        let info = headers::value(&self.headers, REQUEST_INFO)?;
+        let info = self.info()?;
         let asker: Asker = serde_json::from_slice(info).ok()?;
         let account = match asker.svc.is_empty() {
             true => asker.acc,
@@ -158,19 +159,13 @@ impl Node {
             ["STREAM", "LIST"] => self.stream_list(account, &request, now),
             ["STREAM", "INFO", name] => self.stream_info(account, name, &request, now),
             ["STREAM", "DELETE", name] => self.stream_delete(account, name, request),
-            ["STREAM", "PURGE", name] => self.stream_purge(account, name, &request),
+            ["STREAM", "PURGE", name] => self.stream_purge(account, name, request),
             ["STREAM", "MSG", "GET", name] => self.msg_get(account, name, &request),
-            ["STREAM", "MSG", "DELETE", name] => {
-                self.msg_delete(account, name, request, (now, out))
+            ["STREAM", "MSG", "DELETE", name] => self.msg_delete(account, name, request),
+            ["STREAM", "SNAPSHOT", name] => {
+                self.stream_snapshot(account, name, &request, (now, out))
             }
-            ["STREAM", "SNAPSHOT", _] => {
-                let err = NO_BACKUPS.to_owned();
-                self.reply::<StreamSnapshotBody>(Err(ApiError::StreamSnapshot { err }))
-            }
-            ["STREAM", "RESTORE", _] => {
-                let err = NO_BACKUPS.to_owned();
-                self.reply::<StreamRestoreBody>(Err(ApiError::StreamRestore { err }))
-            }
+            ["STREAM", "RESTORE", name] => self.stream_restore(account, name, &request, (now, out)),
             ["STREAM", "LEADER", "STEPDOWN", _] => answer::<
                 crate::jetstream::api::response::StreamLeaderStepDownBody,
             >(Err(ApiError::ClusterRequired)),

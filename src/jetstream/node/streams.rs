@@ -8,7 +8,6 @@ use crate::jetstream::api::request::{MsgDeleteRequest, MsgGetRequest, StreamPurg
 use crate::jetstream::api::response::{
     MsgDeleteBody, MsgGetBody, StoredMsg, StreamDeleteBody, StreamPurgeBody,
 };
-use crate::jetstream::out::Out;
 use crate::jetstream::stream::{GetError, Locator, Stream};
 use crate::json::Time;
 use crate::store::file::ReadBuffer;
@@ -25,6 +24,9 @@ impl Node {
     ) -> Result<(usize, &mut Stream), ApiError> {
         let at = self.find(account.number, name);
         let at = at.ok_or(ApiError::StreamNotFound)?;
+        if let Some(offline) = self.offline(at) {
+            return Err(offline);
+        }
         let stream = self.open_stream(at).ok_or(ApiError::StreamNotFound)?;
         Ok((at, stream))
     }
@@ -32,7 +34,14 @@ impl Node {
     /// Whether a request has to wait for what is being done to the stream.
     pub(super) fn is_changing(&self, account: &Account, name: &str) -> bool {
         let at = self.find(account.number, name);
-        at.is_some_and(|at| self.streams[at].is_changing())
+        // What is being restored may take long, and is as good as not there.
+        at.is_some_and(|at| self.streams[at].is_changing()) && !self.is_restoring(account, name)
+    }
+
+    /// Whether there is no stream of that name yet, but is going to be.
+    pub(super) fn is_restoring(&self, account: &Account, name: &str) -> bool {
+        let at = self.find(account.number, name);
+        at.is_some_and(|at| matches!(self.streams[at].phase, Phase::Restoring(_)))
     }
 
     pub(super) fn stream_delete(
@@ -47,7 +56,8 @@ impl Node {
         if self.is_changing(account, name) {
             return Reaction::Later(request);
         }
-        let Some(at) = self.find(account.number, name) else {
+        let at = self.find(account.number, name);
+        let Some(at) = at.filter(|_| !self.is_restoring(account, name)) else {
             return self.reply::<StreamDeleteBody>(Err(ApiError::StreamNotFound));
         };
         if let Phase::Open {
@@ -63,13 +73,22 @@ impl Node {
         Reaction::None
     }
 
+    /// Whether a request has to wait for a purge, or for messages to go for a new limit.
+    pub(super) fn is_working(&mut self, account: &Account, name: &str) -> bool {
+        let named = self.named(account, name);
+        named.is_ok_and(|(_, stream)| stream.has_work())
+    }
+
     pub(super) fn stream_purge(
         &mut self,
         account: &Arc<Account>,
         name: &str,
-        request: &Request,
+        request: Request,
     ) -> Reaction {
-        let result = self.purge(account, name, request);
+        if self.is_working(account, name) {
+            return Reaction::Later(request);
+        }
+        let result = self.purge(account, name, &request);
         match result {
             // It is answered when it is done.
             Ok(()) => Reaction::None,
@@ -184,14 +203,13 @@ impl Node {
         })
     }
 
-    pub(super) fn msg_delete<O: Out>(
+    pub(super) fn msg_delete(
         &mut self,
         account: &Arc<Account>,
         name: &str,
         request: Request,
-        (now, out): (Timestamp, &mut O),
     ) -> Reaction {
-        match self.delete(account, name, &request, now, out) {
+        match self.delete(account, name, &request) {
             Ok(true) => Reaction::None,
             Ok(false) => Reaction::Later(request),
             Err(error) => self.reply::<MsgDeleteBody>(Err(error)),
@@ -199,13 +217,11 @@ impl Node {
     }
 
     /// Deletes a message; false if that has to wait.
-    fn delete<O: Out>(
+    fn delete(
         &mut self,
         account: &Account,
         name: &str,
         request: &Request,
-        now: Timestamp,
-        out: &mut O,
     ) -> Result<bool, ApiError> {
         if request.is_empty() {
             return Err(ApiError::BadRequest);
@@ -231,9 +247,8 @@ impl Node {
             return Ok(false);
         }
         let sequence = StreamSeq(asked.seq);
-        let subject = stream.subject_of(sequence);
         match stream.delete(sequence) {
-            Ok(true) => stream.tell_removed((sequence, &subject), now, out),
+            Ok(true) => {}
             Ok(false) => return Err(ApiError::SequenceNotFound { seq: asked.seq }),
             Err(error) => return failed(&error.to_string()),
         }

@@ -1,6 +1,8 @@
 //! What a node has to do on the disk, to be done by threads that may wait for it.
 
+use super::restorer::{Outcome, Restorer};
 use super::{Identity, Node, Place, log_options};
+use crate::base::clock::Mono;
 use crate::jetstream::api::{StorageType, StoreCompression, StreamConfig};
 use crate::jetstream::stream::{Stream, limits};
 use crate::json::Time;
@@ -11,7 +13,7 @@ use crate::store::file::{Compression, LogOptions};
 use crate::store::memory::MemoryDisk;
 use crate::store::meta::Meta;
 use crate::store::stream::{Job, JobDone, Opened, StoreOptions, StreamStore};
-use crate::store::types::StreamSeq;
+use crate::store::types::{LogIndex, StreamSeq, Timestamp};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,6 +35,32 @@ pub enum Task {
         meta: Box<Meta>,
         disk: Arc<dyn Disk>,
         dir: PathBuf,
+    },
+    Reopen {
+        slot: usize,
+        /// What there was before, to be closed.
+        store: Option<Box<StreamStore>>,
+        meta: Box<Meta>,
+        config: Box<StreamConfig>,
+        place: Place,
+        dir: PathBuf,
+        /// The last record that is surely on the disk.
+        durable: LogIndex,
+        log: LogOptions,
+    },
+    /// A part of a backup is to be taken in.
+    Restore {
+        id: usize,
+        work: Box<Restorer>,
+        chunks: Vec<Vec<u8>>,
+        /// Whether no more is to come.
+        is_last: bool,
+        now: (Timestamp, Mono),
+    },
+    /// What was taken in is to be removed.
+    Forget {
+        id: usize,
+        work: Box<Restorer>,
     },
     Remove {
         slot: usize,
@@ -65,6 +93,14 @@ pub enum TaskDone {
         slot: usize,
         meta: Box<Meta>,
         result: Result<(), LogError>,
+    },
+    Reopened {
+        slot: usize,
+        result: Result<Box<Opening>, LogError>,
+    },
+    Restored {
+        id: usize,
+        outcome: Outcome,
     },
     Removed {
         slot: usize,
@@ -103,6 +139,41 @@ impl Task {
                 };
                 TaskDone::Updated { slot, meta, result }
             }
+            Task::Reopen {
+                slot,
+                store,
+                meta,
+                config,
+                place,
+                dir,
+                durable,
+                log,
+            } => {
+                // Its files are locked as long as it is there.
+                drop(store);
+                let (disk, durable) = (place.disk.clone(), Some(durable));
+                let opened = open((disk, &dir), &meta, &config, log, durable);
+                let opened = opened.and_then(|(mut store, _)| store.sync().map(|()| store));
+                let result = opened.map(|store| {
+                    let meta = *meta;
+                    Box::new(Opening { store, meta, dir })
+                });
+                TaskDone::Reopened { slot, result }
+            }
+            Task::Restore {
+                id,
+                work,
+                chunks,
+                is_last,
+                now,
+            } => TaskDone::Restored {
+                id,
+                outcome: work.run(&chunks, is_last, now),
+            },
+            Task::Forget { id, work } => TaskDone::Restored {
+                id,
+                outcome: work.forget(),
+            },
             Task::Remove {
                 slot,
                 stream,
@@ -124,7 +195,7 @@ impl Task {
     }
 }
 
-fn create(
+pub(super) fn create(
     mut meta: Meta,
     config: &StreamConfig,
     place: &Place,
@@ -137,7 +208,7 @@ fn create(
         ),
         StorageType::Memory => (Arc::new(MemoryDisk::new()), PathBuf::from("/")),
     };
-    let opened = open(disk, &dir, &meta, config, log);
+    let opened = open((disk, &dir), &meta, config, log, None);
     let (mut store, _) = match opened {
         Ok(opened) => opened,
         Err(error) => {
@@ -157,11 +228,11 @@ fn create(
 }
 
 fn open(
-    disk: Arc<dyn Disk>,
-    dir: &Path,
+    (disk, dir): (Arc<dyn Disk>, &Path),
     meta: &Meta,
     config: &StreamConfig,
     log: LogOptions,
+    durable: Option<LogIndex>,
 ) -> Result<(StreamStore, Opened), LogError> {
     let compression = match config.compression {
         StoreCompression::None => Compression::None,
@@ -176,7 +247,7 @@ fn open(
         log,
         limits: limits(config),
     };
-    StreamStore::open(disk, dir, meta.id, &options, None, &mut |_| {})
+    StreamStore::open(disk, dir, meta.id, &options, durable, &mut |_| {})
 }
 
 /// A stream that was found in the store's directory.
@@ -186,6 +257,11 @@ pub struct Recovered {
     pub created: Time,
     pub opening: Opening,
     pub opened: Opened,
+}
+
+/// Whether a stream is of no use, as its restore did not come to its end.
+pub fn is_unfinished(meta: &Meta) -> bool {
+    crate::jetstream::kept::is_unfinished(&meta.config)
 }
 
 /// Opens a stream that is there.
@@ -200,8 +276,8 @@ pub fn recover(
 ) -> Result<Recovered, String> {
     let (config, created) = crate::jetstream::kept::decode::<StreamConfig>(&meta.config)?;
     let log = log_options(identity, place);
-    let (store, opened) =
-        open(place.disk.clone(), dir, &meta, &config, log).map_err(|e| e.to_string())?;
+    let opened = open((place.disk.clone(), dir), &meta, &config, log, None);
+    let (store, opened) = opened.map_err(|e| e.to_string())?;
     Ok(Recovered {
         account: meta.account.clone(),
         config,

@@ -100,6 +100,15 @@ pub(super) fn number(value: &[u8]) -> Option<u64> {
     text.parse().ok()
 }
 
+/// Seconds that a message lives, as its headers have it; 0 where they say nothing.
+///
+/// # Errors
+/// If what they say is no time.
+pub(in crate::jetstream) fn ttl_of(block: &[u8]) -> Result<u32, ApiError> {
+    let value = crate::proto::headers::value(block, "Nats-TTL");
+    value.map_or(Ok(0), ttl)
+}
+
 /// Reads the value of `Nats-TTL`: seconds, 0 for none.
 pub(super) fn ttl(value: &[u8]) -> Result<u32, ApiError> {
     let text = std::str::from_utf8(value).map_err(|_| ApiError::MessageTtlInvalid)?;

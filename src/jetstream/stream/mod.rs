@@ -8,10 +8,17 @@ mod advisory;
 mod consumers;
 mod dedupe;
 mod headers;
+mod health;
 mod publish;
 mod read;
+mod saved;
 mod settings;
+mod turns;
+mod view;
 mod waiting;
+
+#[cfg(test)]
+mod tests;
 
 use self::consumers::Consumers;
 use self::dedupe::Dedupe;
@@ -19,7 +26,7 @@ use self::waiting::{Answer, Waiting};
 use crate::accounts::Account;
 use crate::base::clock::Mono;
 use crate::base::rng::Rng;
-use crate::jetstream::api::{DiscardPolicy, StreamConfig};
+use crate::jetstream::api::{ApiError, DiscardPolicy, StreamConfig};
 use crate::jetstream::out::{Out, Outgoing};
 use crate::json::Time;
 use crate::store::error::LogError;
@@ -32,8 +39,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::consumers::ConsumerFault;
+pub(in crate::jetstream) use self::headers::ttl_of;
+pub use self::health::{Remains, Unrecorded};
 pub use self::publish::Incoming;
 pub use self::read::{GetError, Got, Locator};
+pub use crate::jetstream::consumer::Slot as ConsumerSlot;
 
 /// Messages that are looked at in one turn where there is much to do.
 const WORK: usize = 2048;
@@ -69,9 +79,13 @@ pub struct Stream {
     /// When messages are to be looked for whose time is over.
     expire_at: Option<Timestamp>,
     consumers: Consumers,
-    /// The first message that consumers know of, and whether some were purged since.
-    first: StreamSeq,
+    /// Whether messages were purged that consumers do not know of.
     purged: bool,
+    /// What is to be brought into memory.
+    warm: Vec<Job>,
+    scrubbing: bool,
+    /// Why what waits will not be stored, if so.
+    refuses: Option<String>,
     rng: Rng,
     body: Vec<u8>,
     subject: Vec<u8>,
@@ -169,8 +183,10 @@ impl Stream {
             purging: Vec::new(),
             expire_at: None,
             consumers: Consumers::new(seed.rotate_left(7)),
-            first: store.state().first,
             purged: false,
+            warm: Vec::new(),
+            scrubbing: false,
+            refuses: None,
             rng: Rng::new(seed),
             body: Vec::new(),
             subject: Vec::new(),
@@ -208,6 +224,8 @@ impl Stream {
     pub fn update(&mut self, config: StreamConfig) -> Result<(), LogError> {
         let limits = limits(&config);
         if limits != self::limits(&self.config) {
+            // Requests wait for what is under way, so that this is what came since.
+            while self.store.has_work() && self.store.work(WORK) {}
             self.store.set_limits(&limits)?;
             self.dirty = true;
         }
@@ -243,29 +261,37 @@ impl Stream {
 
     /// Writes what came. What cannot be written is told to those who wait for it.
     pub fn commit<O: Out>(&mut self, now: Timestamp, out: &mut O) {
-        self.trim_consumers(now, out);
+        self.tell_gone(now, out);
         self.keep_events();
         self.dirty = false;
         if let Err(error) = self.store.commit() {
-            self.fail(&error, out);
+            self.fail(&error);
         }
     }
 
     /// A job that is to be run, if there is one.
     pub fn poll_job(&mut self, now: Mono) -> Option<Job> {
-        let job = self.store.poll_job(now)?;
+        let job = match self.warm.pop() {
+            Some(job) => job,
+            None => self.store.poll_job(now)?,
+        };
         self.jobs += 1;
         Some(job)
     }
 
     /// Takes the outcome of a job.
-    pub fn handle_done<O: Out>(&mut self, done: JobDone, out: &mut O) {
+    pub fn handle_done(&mut self, done: JobDone) {
         self.jobs -= 1;
+        let is_warm = matches!(done, JobDone::Warm(_));
+        self.scrubbing &= !matches!(done, JobDone::Scrub(_));
         if let Err(error) = self.store.handle_done(done) {
             log::error!("Stream {}: {error}", self.label());
         }
+        if is_warm {
+            self.wake_cold();
+        }
         if let Some(reason) = self.store.log().failure().cloned() {
-            self.fail(&LogError::ReadOnly(reason), out);
+            self.fail(&LogError::ReadOnly(reason));
         }
     }
 
@@ -307,6 +333,9 @@ impl Stream {
             out.send(account, &Outgoing::plain(due.to, payload));
         }
         self.body = body;
+        if let Some(text) = self.refuses.take() {
+            self.refuse_waiting(&text, system, out);
+        }
         self.waiting.tidy();
     }
 
@@ -316,24 +345,40 @@ impl Stream {
         self.waiting.push(after, to, body, Answer::Api);
     }
 
-    /// Tells all who wait that nothing is stored any more.
-    fn fail<O: Out>(&mut self, error: &LogError, out: &mut O) {
+    /// The same for somebody who asks in the account of the stream.
+    pub fn answer_in_account_when_stored(&mut self, to: &[u8], body: &[u8]) {
+        let after = self.store.log().last_index();
+        self.waiting.push(after, to, body, Answer::Body);
+    }
+
+    /// Nothing that waits will be stored any more: [`Stream::settle`] tells those who want to know.
+    fn fail(&mut self, error: &LogError) {
+        self.consumers.confirms.clear();
         if self.waiting.is_empty() {
             return;
         }
         log::error!("Stream {} takes no messages: {error}", self.label());
-        let stored = self.store.acknowledged();
-        let refusal = self.refusal(crate::jetstream::api::ApiError::store_failed(
-            error.to_string(),
-        ));
-        // Those that are stored are answered first.
-        let account = self.account.clone();
-        self.settle(None, out);
+        self.refuses = Some(error.to_string());
+    }
+
+    /// Tells all who still wait that what they wait for was not stored.
+    fn refuse_waiting<O: Out>(&mut self, text: &str, system: Option<&Arc<Account>>, out: &mut O) {
+        let refusal = self.refusal(ApiError::store_failed(text));
         while let Some(due) = self.waiting.pop(LogIndex(u64::MAX)) {
-            debug_assert!(stored < LogIndex(u64::MAX));
-            out.send(&account, &Outgoing::plain(due.to, &refusal));
+            match due.kind {
+                Answer::Stored(_) | Answer::Duplicate(_) => {
+                    out.send(&self.account, &Outgoing::plain(due.to, &refusal));
+                }
+                // It asks again.
+                Answer::Body => {}
+                Answer::Api => {
+                    let error = ApiError::store_failed(text);
+                    let body = crate::jetstream::api::response::refusal_like(due.body, error);
+                    let account = system.unwrap_or(&self.account);
+                    out.send(account, &Outgoing::plain(due.to, &body));
+                }
+            }
         }
-        self.waiting.tidy();
     }
 
     fn label(&self) -> String {

@@ -154,6 +154,10 @@ impl Stream {
             return Err(ApiError::StreamHeaderExceedsMaximum);
         }
         self.check_room(message, subject, rollup)?;
+        if rollup.is_some() && self.store.has_work() && self.store.work(super::WORK) {
+            // It would have to wait for the end of a large purge, and all others with it.
+            return Err(ApiError::InsufficientResources);
+        }
         let ttl_s = asked.ttl.map(ttl).transpose()?.unwrap_or(0);
         if self.config.retention == RetentionPolicy::Interest && !self.is_wanted(subject) {
             // It has a sequence, but nobody will ever want it.

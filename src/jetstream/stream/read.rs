@@ -6,10 +6,11 @@ use crate::jetstream::out::{Out, Outgoing};
 use crate::store::error::LogError;
 use crate::store::file::ReadBuffer;
 use crate::store::index::{Filters, as_literal};
-use crate::store::stream::{Found, Message};
+use crate::store::stream::{Found, Job, Message};
 use crate::store::types::{StreamSeq, Timestamp};
 use std::fmt;
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Subjects whose last messages can be asked for in one request.
@@ -109,6 +110,30 @@ impl Stream {
                 };
                 Ok(self.store.read(sequence, buffer)?)
             }
+        }
+    }
+
+    /// Hands over messages of a range one after the other, at most so many of them and about so
+    /// many bytes. Gives the first that was not handed over; `None` if that is being brought into
+    /// memory.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub fn read_from(
+        &mut self,
+        (from, upto): (StreamSeq, StreamSeq),
+        (messages, bytes): (usize, usize),
+        each: impl FnMut(&Got<'_>) -> ControlFlow<()>,
+        buffer: &mut ReadBuffer,
+    ) -> Result<Option<StreamSeq>, LogError> {
+        let store = &mut self.store;
+        match store.read_from(from, upto, messages, bytes, buffer, each) {
+            Ok(next) => Ok(Some(next)),
+            Err(LogError::Cold(job)) => {
+                self.warm.push(Job::Warm(*job));
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
     }
 

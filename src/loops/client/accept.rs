@@ -137,6 +137,7 @@ impl ClientLoop {
                 HandshakeFirst::No | HandshakeFirst::Yes => None,
             },
             until: (!plain).then(|| now + server.timeout),
+            look_at: None,
             plain,
             server,
         }))

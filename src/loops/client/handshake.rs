@@ -11,12 +11,17 @@ use crate::broker::Flushed;
 use crate::conn::client::{PeerCertificate, Secured};
 use crate::loops::link::{Shaking, State, Tls, Waiting};
 use crate::net::tls::{Handshake, PLAIN_MARGIN, ServerTls, looks_like_hello};
+use crate::os::host;
 use crate::proto::error::CloseReason;
 use log::{debug, error, warn};
 use mio::Token;
 use mio::net::TcpStream;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often first bytes are looked at again, where the system does not tell of more.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// What a connection's first bytes come to.
 enum First {
@@ -64,6 +69,7 @@ impl ClientLoop {
             Ok(First::Unclear { begun }) => {
                 if begun {
                     waiting.until.get_or_insert(now + waiting.server.timeout);
+                    waiting.look_at = host::READS_TO_THE_END.then_some(now + LOOK_AGAIN);
                 }
             }
             Ok(First::Plain) if waiting.plain => self.go_on_in_plain(token, client),
@@ -228,6 +234,14 @@ impl ClientLoop {
                 self.broker.greet(client);
                 self.broker.flush(client, &mut turn!(self, now));
             }
+            return;
+        }
+        if let Tls::Waiting(waiting) = &mut link.tls
+            && waiting.look_at.is_some_and(|at| at <= now)
+            && waiting.until.is_none_or(|until| now < until)
+        {
+            waiting.look_at = None;
+            self.handle_readable(token, false);
             return;
         }
         if !link.tls.is_settled() && link.tls.deadline().is_some_and(|at| at <= now) {

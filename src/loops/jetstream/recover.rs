@@ -115,11 +115,22 @@ pub fn recover(node: &mut Node, pool: &SyncPool) -> Result<(), LogError> {
                 continue;
             }
         };
+        if node::is_unfinished(&meta) {
+            let removed = node.directory().remove(meta.id, &found.dir);
+            match removed.and_then(|removal| removal.run()) {
+                Ok(()) => warn!(
+                    "JetStream: stream '{} > {}' was not restored to its end, and is removed",
+                    meta.account, meta.stream
+                ),
+                Err(fault) => error!("JetStream: a stream cannot be removed: {fault}"),
+            }
+            continue;
+        }
         total += 1;
         let (identity, place): (Identity, Place) = (node.identity().clone(), node.place().clone());
         let results = results.clone();
         pool.run(move || {
-            let name = format!("'{} > {}'", meta.account, meta.stream);
+            let name = (meta.account.clone(), meta.stream.clone());
             let recovered = node::recover(meta, &found.dir, &identity, &place);
             // Whoever started this waits for all of them.
             let _ = results.send((name, recovered));
@@ -128,9 +139,14 @@ pub fn recover(node: &mut Node, pool: &SyncPool) -> Result<(), LogError> {
     drop(results);
     let step = (total / 10).max(1);
     for (done, (name, recovered)) in outcomes.into_iter().enumerate() {
+        let (account, stream) = name;
+        let name = format!("'{account} > {stream}'");
         match recovered {
             Ok(recovered) => serve(node, &name, recovered),
-            Err(fault) => error!("JetStream: stream {name} cannot be served: {fault}"),
+            Err(fault) => {
+                error!("JetStream: stream {name} cannot be served: {fault}");
+                node.note_unrecovered(account, stream);
+            }
         }
         if (done + 1) % step == 0 && total > 1 {
             info!("  Recovered {} of {total} streams", done + 1);

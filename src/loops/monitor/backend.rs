@@ -12,7 +12,7 @@ use super::mail::Command;
 use crate::base::clock::Mono;
 use crate::base::limits::MONITOR_WORKERS;
 use crate::monitor::http::{Accepted, Handler, Request, is_header_value};
-use crate::net::private::{self, Listener, Stream};
+use crate::os::private::{self, Listener, Stream};
 use mio::{Interest, Registry, Token};
 use std::io::{self, Cursor};
 use std::sync::Arc;
@@ -93,13 +93,9 @@ impl Backend {
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let hidden = private::hidden(MONITOR_WORKERS)?;
         let listener = hidden.listener.try_clone()?;
-        let server = match hidden.listener {
-            #[cfg(unix)]
-            Listener::Unix(listener) => Server::from_listener(listener, None),
-            Listener::Tcp(listener) => Server::from_listener(listener, None),
-        };
+        let server = hidden.listener.into_server();
         let shared = Arc::new(Shared {
-            server: server.map_err(io::Error::other)?,
+            server: server?,
             ending: AtomicBool::new(false),
             secret: data_encoding::HEXLOWER.encode(&random),
             handlers,

@@ -7,6 +7,7 @@
 //! them. So all that is pending can be seen in the user's queue.
 
 use super::names;
+use crate::os::host;
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 use rustls_pki_types::{CertificateDer, ServerName};
 use std::io::{self, IoSlice, Read, Write};
@@ -137,7 +138,8 @@ impl Channel {
             let decrypted = self.decrypt(&scratch[..read], room);
             // Answers to the client's own records, such as new keys; or the alert about them.
             self.flush(socket)?;
-            let more = read == limit || self.ended || self.fault.is_some();
+            let full = read == limit || host::READS_TO_THE_END;
+            let more = full || self.ended || self.fault.is_some();
             match decrypted? {
                 0 if !more => return Err(io::ErrorKind::WouldBlock.into()),
                 0 => {}

@@ -74,6 +74,9 @@ fn set(own: &mut JetStreamOptions, name: &str, value: &Value) -> Result<(), Stri
                 match name {
                     "max_ack_pending" => own.max_ack_pending = above_zero(value),
                     "max_request_batch" => own.max_request_batch = above_zero(value),
+                    "default_max_consumers" if int(value) != 0 => {
+                        own.default_max_consumers = above_zero(value);
+                    }
                     "duplicate_window" => {
                         let window = time(name, value)?;
                         own.duplicate_window_max = Some(window).filter(|w| !w.is_zero());

@@ -467,7 +467,7 @@ fn the_block_of_jetstream_is_read() {
     }
     let all = "jetstream {store: '/s', sync: '5s', max_mem: 1KB, max_file: '2GB', domain: hub
         strict: false, max_buffered_size: 1MB, max_buffered_msgs: 7, request_queue_limit: 8
-        limits {max_ack_pending: 9, max_request_batch: 10, duplicate_window: '11s'}
+        limits {max_ack_pending: 9, max_request_batch: 10, default_max_consumers: -1, duplicate_window: '11s'}
         ek: 's3cret', prev_key: 'old', cipher: AES}";
     let expected = JetStreamOptions {
         enabled: true,
@@ -482,6 +482,7 @@ fn the_block_of_jetstream_is_read() {
         request_queue_limit: 8,
         max_ack_pending: Some(9),
         max_request_batch: Some(10),
+        default_max_consumers: None,
         duplicate_window_max: Some(Duration::from_secs(11)),
         key: Some("s3cret".into()),
         previous_key: Some("old".into()),

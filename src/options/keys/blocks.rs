@@ -167,6 +167,7 @@ pub(in crate::options) const JETSTREAM_LIMITS: &[Key] = &[
     part(&["max_ack_pending"], Int),
     later(&["max_ha_assets"], Int),
     part(&["max_request_batch"], Int),
+    part(&["default_max_consumers"], Int),
     part(&["duplicate_window"], Time),
     later(&["batch"], Free),
 ];

@@ -92,7 +92,7 @@ impl ConsumerState {
         Ok(state)
     }
 
-    fn is_consistent(&self) -> bool {
+    pub(super) fn is_consistent(&self) -> bool {
         let (floor, delivered) = (self.ack_floor, self.delivered);
         let (Some(first), Some(last)) = (self.pending.first(), self.pending.last()) else {
             return floor == delivered;

@@ -106,6 +106,33 @@ impl ConsumerState {
         }
     }
 
+    /// The state that somebody else kept. `None` if these things do not belong together.
+    pub fn restored(
+        policy: AckPolicy,
+        delivered: Position,
+        ack_floor: Position,
+        messages: impl IntoIterator<Item = PendingMessage>,
+    ) -> Option<ConsumerState> {
+        let mut pending = Pending::new();
+        for message in messages {
+            let follows = pending.last().is_none_or(|last| {
+                last.stream < message.stream && last.consumer < message.consumer
+            });
+            if !follows {
+                return None;
+            }
+            pending.push(message);
+        }
+        let state = ConsumerState {
+            policy,
+            applied: LogIndex(0),
+            delivered,
+            ack_floor,
+            pending,
+        };
+        state.is_consistent().then_some(state)
+    }
+
     /// Lets something happen.
     ///
     /// - A delivery moves what was delivered on. Without acknowledgements the ack floor follows;

@@ -17,7 +17,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,6 +26,7 @@ use super::format::{Anew, FIRST_RECORD, FOOTER_LEN, Kind, RECORD_MAX, Record, Se
 use super::open_segment::{DIRECT_MIN, OpenSegment};
 use super::options::{LogOptions, Marks, SyncMode};
 use super::read::{ReadBuffer, ReadFault, SHARE_MIN, SegmentFile, Stored};
+use super::recover::LogStart;
 use super::sealed::Sealed;
 use super::subjects::Wanted;
 use super::sync::{SyncDone, SyncJob};
@@ -65,8 +66,8 @@ pub struct Log {
     pub(super) marks: Marks,
     /// Segments that were given up and not told of yet.
     pub(super) failures: Vec<SegmentFailure>,
-    /// The segment that is being written anew. It stays, and stays open, until that is done.
-    pub(super) rewriting: Option<u64>,
+    /// The segments that are being written anew. They stay, and stay open, until that is done.
+    pub(super) rewriting: Option<RangeInclusive<u64>>,
     /// Shared with jobs that change files, so that nobody opens the log before they are done.
     pub(super) lock: Arc<LockGuard>,
 }
@@ -521,7 +522,7 @@ impl Log {
         let active = self.active();
         let header = self.options.encrypted(SegmentHeader {
             stream: self.stream,
-            number: active.header.number + 1,
+            number: active.header.last_number() + 1,
             first_index: active.last_index().next(),
             base_sequence: active.last_sequence(),
             term,
@@ -748,8 +749,18 @@ impl Log {
 
     /// The number of the first segment that has a message from `first` on, or may get one.
     pub fn first_segment(&self, first: StreamSeq) -> u64 {
+        self.start_at(first).segment
+    }
+
+    /// Where the log begins without the segments before that one.
+    pub(in crate::store) fn start_at(&self, first: StreamSeq) -> LogStart {
         let alive = self.sealed.iter().find(|s| self.is_needed(s, first));
-        alive.map_or(self.open[0].header.number, Sealed::number)
+        let header = alive.map_or(&self.open[0].header, |sealed| &sealed.footer.header);
+        LogStart {
+            segment: header.number,
+            index: header.first_index,
+            sequence: header.base_sequence,
+        }
     }
 
     /// Bytes of records in all segments.
@@ -821,7 +832,7 @@ impl Log {
             removed = true;
         }
         while let Some(sealed) = self.sealed.first() {
-            let is_rewritten = self.rewriting == Some(sealed.number());
+            let is_rewritten = self.is_rewriting(sealed.number());
             let is_behind = sealed.last_index() > upto;
             if self.is_needed(sealed, first) || is_behind || is_rewritten {
                 break;

@@ -31,7 +31,7 @@ pub use log::{Draft, Log};
 pub use options::{Compression, Handles, LogOptions, SyncMode};
 pub(in crate::store) use pass::{Glance, Look, Pass};
 pub use read::{Payload, ReadBuffer, SHARE_MIN, Stored};
-pub use recover::{Known, LostRun, Progress, Recovery};
+pub use recover::{Known, LogStart, LostRun, Progress, Recovery};
 pub use regions::{cover, faults};
 pub(in crate::store) use rewrite::{Changes, Rewritten, Span};
 pub use rewrite::{RewriteDone, RewriteJob};

@@ -48,9 +48,11 @@ impl Log {
     }
 
     fn close_marked(&mut self, but: Option<usize>) {
+        let rewriting = &self.rewriting;
         for (at, sealed) in self.sealed.iter_mut().enumerate() {
             let is_marked = |h: &Handle| h.count.is_marked();
-            let stays = Some(at) == but || Some(sealed.number()) == self.rewriting;
+            let number = sealed.number();
+            let stays = Some(at) == but || rewriting.as_ref().is_some_and(|r| r.contains(&number));
             if !stays && sealed.handle.as_ref().is_some_and(is_marked) {
                 sealed.handle = None;
             }

@@ -42,14 +42,24 @@ pub struct Known {
     /// A record that was on the disk for good, and its sequence.
     pub durable: LogIndex,
     pub sequence: StreamSeq,
-    /// Where the log began: segments before this number were given up, those from it on are to be
-    /// there. 0 if that is not known. Those before are no part of the log, but stay until
-    /// [`Log::drop_segments_before`]: who says that they are of no use may be in the memory of the
-    /// system only, after a sync that failed, and be gone when the power is.
-    pub first_segment: u64,
+    pub start: LogStart,
     /// Nothing behind this record is to be trusted, because a sync failed: what looks like it is
     /// only in the memory of the system.
     pub trust_upto: Option<LogIndex>,
+}
+
+/// Where a log began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LogStart {
+    /// Segments before this number were given up, those from it on are to be there. 0 if that is
+    /// not known. Those before are no part of the log, but stay until
+    /// [`Log::drop_segments_before`]: who says that they are of no use may be in the memory of the
+    /// system only, after a sync that failed, and be gone when the power is.
+    pub segment: u64,
+    /// The first record of that segment, 0 if that is not known. If it is missing, it is lost.
+    pub index: LogIndex,
+    /// The last sequence that was used before it.
+    pub sequence: StreamSeq,
 }
 
 /// What was found and done when a log was opened.
@@ -207,6 +217,14 @@ enum FoundKind {
 }
 
 impl Found {
+    /// The highest number that it stands for.
+    fn last_number(&self) -> u64 {
+        match self.kind {
+            FoundKind::Sealed(_) | FoundKind::Open { .. } => self.header.last_number(),
+            _ => self.number,
+        }
+    }
+
     fn last_index(&self) -> LogIndex {
         let records = match &self.kind {
             FoundKind::Sealed(footer) => footer.records,
@@ -244,6 +262,8 @@ impl Found {
 struct Plan {
     kept: Vec<Found>,
     foreign: Vec<Found>,
+    /// Segments that are in another one, which was written and synced before.
+    merged: Vec<Found>,
     dropped: Vec<Found>,
     torn: Vec<Found>,
     /// Segments that the log has given up before, which stay where they are.
@@ -272,8 +292,9 @@ struct Course {
     sequence: StreamSeq,
     /// `None` after damage, which leaves it unknown.
     chain: Option<u64>,
-    /// The number of the last segment, if it had a footer.
-    whole: Option<u64>,
+    /// The highest number that the last segment stands for, and whether it had a footer.
+    number: u64,
+    whole: bool,
     is_cut: bool,
 }
 
@@ -294,7 +315,7 @@ impl Opening<'_> {
         let of = files.len() as u64;
         let mut found: Vec<Found> = Vec::with_capacity(files.len());
         for (done, (number, entry)) in files.into_iter().enumerate() {
-            let before = found.last().filter(|f| f.number + 1 == number);
+            let before = found.last().filter(|f| f.last_number() + 1 == number);
             let derived = match number {
                 1 => Some(self.first_header()),
                 _ => before.and_then(|f| self.derived(f)),
@@ -342,7 +363,7 @@ impl Opening<'_> {
         };
         Some(SegmentHeader {
             stream: self.stream,
-            number: before.number + 1,
+            number: before.last_number() + 1,
             first_index: before.last_index().next(),
             base_sequence: before.last_sequence(),
             term,
@@ -430,11 +451,15 @@ impl Opening<'_> {
         let mut course: Option<Course> = None;
         let mut found = found.into_iter().peekable();
         while let Some(mut one) = found.next() {
-            if one.number < self.known.first_segment {
+            if one.last_number() < self.known.start.segment {
                 plan.given_up.push(Entry {
                     name: one.name,
                     len: one.file_len,
                 });
+                continue;
+            }
+            if course.as_ref().is_some_and(|c| one.number <= c.number) {
+                plan.merged.push(one);
                 continue;
             }
             if course.as_ref().is_some_and(|c| c.is_cut) {
@@ -461,11 +486,14 @@ impl Opening<'_> {
                 }
                 _ => {}
             }
-            let course = course.get_or_insert_with(|| Self::start(&one));
+            let course = match &mut course {
+                Some(course) => course,
+                None => course.insert(self.start(&one)),
+            };
             let first = one.header.first_index;
             let continues = first == course.end.next();
             // The end of a segment without a footer may be lost, and its hash is not the last then.
-            let comparable = continues || course.whole == Some(one.number - 1);
+            let comparable = continues || course.whole && course.number + 1 == one.number;
             let other = comparable && course.chain.is_some_and(|c| c != one.header.chain);
             if first <= course.end || other {
                 // A segment that could not be made when it was to be leaves its name and header.
@@ -491,7 +519,8 @@ impl Opening<'_> {
             course.is_cut = self.judge_holes(&mut one, evidence);
             course.end = one.last_index();
             course.sequence = one.last_sequence();
-            course.whole = matches!(one.kind, FoundKind::Sealed(_)).then_some(one.number);
+            course.number = one.last_number();
+            course.whole = matches!(one.kind, FoundKind::Sealed(_));
             course.chain = match &one.kind {
                 FoundKind::Sealed(footer) => Some(footer.chain),
                 FoundKind::Open { scan, .. }
@@ -564,25 +593,38 @@ impl Opening<'_> {
         files.max(self.known.durable)
     }
 
-    /// Where the judgement begins: before the first segment.
-    fn start(first: &Found) -> Course {
+    /// Where the judgement begins: before the first segment. What was before it is lost, if it is
+    /// known to have been there.
+    fn start(&mut self, first: &Found) -> Course {
         let header = &first.header;
+        let start = self.known.start;
+        if start.index.0 > 0 && start.index < header.first_index {
+            self.report.lost.push(LostRun {
+                first: start.index,
+                last: header.first_index.previous(),
+                after: start.sequence,
+                before: header.base_sequence.next(),
+            });
+        }
         Course {
             end: header.first_index.previous(),
             sequence: header.base_sequence,
             chain: Some(header.chain),
-            whole: None,
+            number: 0,
+            whole: false,
             is_cut: false,
         }
     }
 
     /// Where the log goes on.
     fn conclude(&mut self, mut plan: Plan, course: Option<Course>, evidence: LogIndex) -> Plan {
+        let start = self.known.start;
         let course = course.unwrap_or(Course {
-            end: LogIndex(0),
-            sequence: StreamSeq(0),
+            end: start.index.previous(),
+            sequence: start.sequence,
             chain: Some(0),
-            whole: None,
+            number: 0,
+            whole: false,
             is_cut: false,
         });
         plan.evidence = evidence;
@@ -599,11 +641,12 @@ impl Opening<'_> {
             });
         }
         let last = plan.kept.last();
-        let last_number = last.map_or(0, |l| l.number);
+        let last_number = last.map_or(0, Found::last_number);
         // A number is not used again while a file that had it may still be there.
         let aside = plan.foreign.iter().chain(&plan.dropped).chain(&plan.torn);
+        let aside = aside.chain(&plan.merged);
         let aside = aside.map(|f| f.number);
-        let highest = aside.chain([last_number, self.known.first_segment.saturating_sub(1)]);
+        let highest = aside.chain([last_number, self.known.start.segment.saturating_sub(1)]);
         plan.number = highest.max().unwrap_or(0) + 1;
         plan.goes_on = last.is_some_and(|l| {
             let is_whole = matches!(&l.kind, FoundKind::Open { scan, .. } if scan.holes.is_empty());
@@ -641,7 +684,7 @@ impl Opening<'_> {
             let file = (one.header, &*one.name, one.file_len);
             let mut segment = self.reopen(file, (scan, bad_header), plan.evidence)?;
             // What is lost is missing from the running hash, which the next segment tells.
-            if let Some(next) = next.filter(|n| n.number == one.header.number + 1) {
+            if let Some(next) = next.filter(|n| n.number == one.header.last_number() + 1) {
                 segment.contents.chain = next.chain;
             }
             (term, chain) = (segment.contents.last_term, segment.contents.chain);
@@ -683,6 +726,9 @@ impl Opening<'_> {
     fn set_aside(&mut self, plan: &Plan) -> io::Result<()> {
         for name in &self.leftovers {
             self.disk.remove(&self.dir.join(name))?;
+        }
+        for one in plan.merged.iter() {
+            self.disk.remove(&self.dir.join(&one.name))?;
         }
         for one in plan.dropped.iter().rev() {
             self.disk.remove(&self.dir.join(&one.name))?;

@@ -61,6 +61,7 @@ pub(super) struct Region(Option<usize>);
 
 impl Region {
     /// Enters a map of a file.
+    #[cfg(any(unix, test))]
     pub(super) fn enter(start: usize, len: usize) -> Region {
         let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
         let row = free.pop().or_else(|| {

@@ -9,13 +9,20 @@
 //! one through a map goes on. The new one has the old one's number, indexes, sequences and running
 //! hash; a record that is left out leaves a gap. The last record stays, if only as a husk, so that the
 //! segment's end is known without its footer.
+//!
+//! Small neighbours are written anew as one, which has the number of the first and says how many more
+//! are in it. Their files are removed when the one is on the disk for good; whoever opens the log
+//! before that knows from its header that they are of no use.
 
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::format::{Anew, FIRST_RECORD, Footer, Kind, Layout, Record, SegmentHeader, decode_runs};
-use super::log::{Log, Place};
+use super::format::{
+    Anew, CONSUMER_DELETED, FIRST_RECORD, Footer, Kind, Layout, Record, SegmentHeader, decode_runs,
+};
+use super::log::{Log, segment_path};
 use super::open_segment::{Contents, LOST, Seal, is_husk};
 use super::options::{Compression, Handles};
 use super::pack::Packer;
@@ -59,22 +66,34 @@ pub(in crate::store) struct Span {
     pub(in crate::store) unfit: Option<u32>,
 }
 
-/// A segment that is to be written anew.
+/// A segment that is to be written anew, with some behind it or without.
 #[derive(Debug)]
 pub struct RewriteJob {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    path: PathBuf,
-    old: Footer,
-    file_len: u64,
+    sources: Vec<Source>,
     header: SegmentHeader,
-    /// What opens the old one, and what seals the new one.
-    old_key: Option<Arc<SealKey>>,
     key: Option<Arc<SealKey>>,
     /// Messages up to here are nowhere any more.
     gone: StreamSeq,
     changes: Changes,
     _lock: Arc<LockGuard>,
+}
+
+/// A segment as it was.
+#[derive(Debug)]
+struct Source {
+    path: PathBuf,
+    footer: Footer,
+    file_len: u64,
+    key: Option<Arc<SealKey>>,
+}
+
+/// The new file without its end, the end, and messages that could not be read.
+struct Image {
+    file: Vec<u8>,
+    seal: Seal,
+    lost: Vec<StreamSeq>,
 }
 
 /// The outcome of a [`RewriteJob`].
@@ -87,9 +106,9 @@ pub struct RewriteDone {
 
 #[derive(Debug)]
 enum Outcome {
-    /// It has this footer now, and so many bytes.
-    Done(Box<Footer>, u64),
-    /// There is damage in it, which is left to be looked at.
+    /// It has this footer now, and so many bytes, and it lacks these messages.
+    Done(Box<Footer>, u64, Vec<StreamSeq>),
+    /// Most of it is damaged, which is left to be looked at.
     Unfit,
     /// Nothing has changed.
     Failed(Reason),
@@ -100,8 +119,8 @@ enum Outcome {
 /// What a rewriting has come to, for who asked for it.
 #[derive(Debug)]
 pub(in crate::store) enum Rewritten {
-    /// The segment, and what was erased in it.
-    Done(u64, SequenceSet),
+    /// The segment, what was erased in it, and messages that were damaged and are lost now.
+    Done(u64, SequenceSet, Vec<StreamSeq>),
     /// It is not to be tried again while there are no more dead messages in it.
     Unfit(u64),
     /// To be tried again, later.
@@ -119,13 +138,15 @@ impl RewriteJob {
     }
 
     fn rewrite(&self) -> Outcome {
-        let failed = |e: io::Error| Reason::new("write anew", &self.path, &e);
-        let (image, seal) = match self.image() {
-            Ok(made) => made,
+        let path = segment_path(&self.dir, self.header.number);
+        let failed = |e: io::Error| Reason::new("write anew", &path, &e);
+        let Image { file, seal, lost } = match self.image() {
+            Ok(image) => image,
             Err(ReadFault::Damaged) => return Outcome::Unfit,
             Err(ReadFault::Io(e)) => return Outcome::Failed(failed(e)),
         };
-        let new = self.path.with_extension("new");
+        let image = file;
+        let new = path.with_extension("new");
         let written = usize::try_from(seal.file_len)
             .map_err(|_| io::ErrorKind::FileTooLarge.into())
             .and_then(|len| self.disk.create(&new, len))
@@ -139,50 +160,101 @@ impl RewriteJob {
             let _ = self.disk.remove(&new);
             return Outcome::Failed(failed(e));
         }
-        let renamed = self.disk.rename(&new, &self.path);
-        match renamed.and_then(|()| self.disk.sync_dir(&self.dir)) {
-            Ok(()) => Outcome::Done(Box::new(seal.footer), seal.file_len),
-            Err(e) => Outcome::Unsure(failed(e)),
+        let renamed = self.disk.rename(&new, &path);
+        if let Err(e) = renamed.and_then(|()| self.disk.sync_dir(&self.dir)) {
+            return Outcome::Unsure(failed(e));
         }
+        // What cannot be removed now is when the log is opened.
+        let merged = self.sources.iter().skip(1);
+        let removed = merged.map(|source| self.disk.remove(&source.path).is_ok());
+        if removed.fold(false, |any, is| any | is) {
+            let _ = self.disk.sync_dir(&self.dir);
+        }
+        Outcome::Done(Box::new(seal.footer), seal.file_len, lost)
     }
 
-    /// The new file without its end, and the end.
-    fn image(&self) -> Result<(Vec<u8>, Seal), ReadFault> {
-        let mut source = Sealed::new(self.old, self.file_len);
+    fn image(&self) -> Result<Image, ReadFault> {
+        let mut out = Writer::new(&self.header, self.key.clone());
+        let mut contents = Contents::new(&self.header);
+        contents.dense = self.sources.iter().all(|s| s.footer.sequences_at == 0);
+        let mut found = (0, vec![]);
+        for (n, source) in self.sources.iter().enumerate() {
+            let is_last = n + 1 == self.sources.len();
+            self.add(source, is_last, &mut out, &mut contents, &mut found)?;
+        }
+        let (whole, lost) = found;
+        // This is no place to decide on what may be another file altogether.
+        if lost.len() > whole {
+            return Err(ReadFault::Damaged);
+        }
+        let (file, blocks) = out.finish().ok_or(ReadFault::Damaged)?;
+        contents.blocks = blocks;
+        if let Some(last) = self.sources.last() {
+            contents.chain = last.footer.chain;
+            contents.last_term = last.footer.last_term;
+        }
+        if contents.messages == 0 {
+            (contents.first_time, contents.last_time) = (Timestamp(u64::MAX), Timestamp(0));
+        }
+        let end = u32::try_from(file.len()).map_err(|_| ReadFault::Damaged)?;
+        let seal = Seal::new(self.header, &contents, end, 0);
+        Ok(Image { file, seal, lost })
+    }
+
+    /// Adds a segment's records; counts those that can be read, and tells messages that cannot.
+    fn add(
+        &self,
+        source: &Source,
+        is_last_source: bool,
+        out: &mut Writer<'_>,
+        contents: &mut Contents,
+        (whole, lost): &mut (usize, Vec<StreamSeq>),
+    ) -> Result<(), ReadFault> {
+        let old = &source.footer;
+        let mut sealed = Sealed::new(*old, source.file_len);
         // One more than there may be, for the time that this takes.
         let handles = Arc::new(Handles::new(1));
-        source
-            .open(&*self.disk, &self.path, &handles, self.old_key.clone())
+        sealed
+            .open(&*self.disk, &source.path, &handles, source.key.clone())
             .map_err(ReadFault::Io)?;
-        let mut out = Writer::new(&self.header, self.key.clone());
+        let base = old.header.base_sequence.0 - self.header.base_sequence.0;
+        let base = u32::try_from(base).map_err(|_| ReadFault::Damaged)?;
         let mut buffer = ReadBuffer::default();
-        let mut contents = Contents::new(&self.header);
-        contents.dense = self.old.sequences_at == 0;
         let mut before = 0;
-        for ordinal in 0..self.old.records {
-            let distance = source.distance(ordinal).unwrap_or(before);
+        for ordinal in 0..old.records {
+            let distance = sealed.distance(ordinal).unwrap_or(before);
             // What is no message shares the sequence of the message before.
-            let sequence = StreamSeq(self.old.header.base_sequence.0 + u64::from(distance));
-            let is_dead = distance > before && self.changes.dead.contains(sequence);
-            let is_last = ordinal + 1 == self.old.records;
+            let sequence = StreamSeq(old.header.base_sequence.0 + u64::from(distance));
+            let is_message = distance > before;
+            let is_dead = is_message && self.changes.dead.contains(sequence);
+            let is_last = is_last_source && ordinal + 1 == old.records;
             before = distance;
+            let nth = u32::try_from(contents.offsets.len()).map_err(|_| ReadFault::Damaged)?;
+            let distance = base.checked_add(distance).ok_or(ReadFault::Damaged)?;
             contents.sequences.push(distance);
-            let stored = match source.record(ordinal, &mut buffer) {
-                Ok(stored) => stored,
-                Err(ReadFault::Damaged) if is_dead => None,
-                // What is to be erased is not kept to be looked at.
-                Err(ReadFault::Damaged)
-                    if source.is_lost(ordinal) || self.changes.erased.contains(sequence) =>
-                {
-                    contents.offsets.push(LOST);
-                    continue;
+            let left = match sealed.record(ordinal, &mut buffer) {
+                Ok(Some(stored)) => Ok(stored.record),
+                Ok(None) => Err(0),
+                Err(ReadFault::Damaged) if is_dead => Err(0),
+                Err(ReadFault::Damaged) => {
+                    let is_known = sealed.is_lost(ordinal);
+                    if is_message && !is_known && !self.changes.erased.contains(sequence) {
+                        lost.push(sequence);
+                    }
+                    Err(LOST)
                 }
                 Err(fault) => return Err(fault),
             };
-            let Some(record) = stored.as_ref().map(|s| s.record) else {
-                contents.offsets.push(0);
-                continue;
+            let index = LogIndex(self.header.first_index.0 + u64::from(nth));
+            let record = match left {
+                Ok(record) => record,
+                Err(place) if !is_last => {
+                    contents.offsets.push(place);
+                    continue;
+                }
+                Err(_) => stand_in(index, is_message, sequence, old),
             };
+            *whole += 1;
             let zeros;
             let record = if self.leaves_out(&record) {
                 if !is_last {
@@ -201,7 +273,7 @@ impl RewriteJob {
             } else {
                 record
             };
-            let offset = out.push(&record, ordinal).ok_or(ReadFault::Damaged)?;
+            let offset = out.push(&record, nth).ok_or(ReadFault::Damaged)?;
             contents.offsets.push(offset);
             if record.kind == Kind::Message && !is_husk(&record) {
                 contents.messages += 1;
@@ -209,15 +281,7 @@ impl RewriteJob {
                 contents.last_time = contents.last_time.max(record.timestamp);
             }
         }
-        let (file, blocks) = out.finish().ok_or(ReadFault::Damaged)?;
-        contents.blocks = blocks;
-        contents.chain = self.old.chain;
-        contents.last_term = self.old.last_term;
-        if contents.messages == 0 {
-            (contents.first_time, contents.last_time) = (Timestamp(u64::MAX), Timestamp(0));
-        }
-        let end = u32::try_from(file.len()).map_err(|_| ReadFault::Damaged)?;
-        Ok((file, Seal::new(self.header, &contents, end, 0)))
+        Ok(())
     }
 
     fn is_erased(&self, record: &Record<'_>) -> bool {
@@ -244,10 +308,19 @@ impl RewriteJob {
                 let upto = Reader::new(record.payload).number("purge");
                 upto.is_ok_and(|upto| StreamSeq(upto) <= self.gone)
             }
-            Kind::Consumer => record.index <= self.changes.consumers,
+            // That a consumer is no more stays as long as it may stand elsewhere that it was created.
+            Kind::Consumer => {
+                record.index <= self.changes.consumers
+                    && record.payload.first() != Some(&CONSUMER_DELETED)
+            }
             _ => false,
         }
     }
+}
+
+/// How many segments are in one that two of them make, besides the first; `None` if those are too many.
+fn merged(a: &Footer, b: &Footer) -> Option<u8> {
+    u8::try_from(b.header.last_number() - a.header.number).ok()
 }
 
 /// What is left of a record in the last place. Orders stay as they are.
@@ -263,6 +336,32 @@ fn husk<'a>(record: &Record<'a>) -> Record<'a> {
         headers: b"",
         payload: b"",
         ..*record
+    }
+}
+
+/// What is in the last place if the record there is gone or damaged, and stands for nothing.
+fn stand_in(
+    index: LogIndex,
+    is_message: bool,
+    sequence: StreamSeq,
+    old: &Footer,
+) -> Record<'static> {
+    Record {
+        kind: match is_message {
+            true => Kind::Message,
+            false => Kind::Skip,
+        },
+        index,
+        term: old.last_term,
+        sequence,
+        timestamp: old.last_time,
+        durable: LogIndex(0),
+        previous: StreamSeq(0),
+        ttl_s: 0,
+        erased: is_message,
+        subject: b"",
+        headers: b"",
+        payload: b"",
     }
 }
 
@@ -356,68 +455,133 @@ impl Log {
         basis.max().unwrap_or_default()
     }
 
-    /// Writes a complete segment anew; `None` if there is none with this number, or another one is
-    /// under way.
+    /// Whether a segment is one of those that are being written anew.
+    pub(super) fn is_rewriting(&self, number: u64) -> bool {
+        let rewriting = self.rewriting.as_ref();
+        rewriting.is_some_and(|range| range.contains(&number))
+    }
+
+    /// Whether what was found in a segment's file is true of it: it was not written anew meanwhile.
+    pub(super) fn is_as_before(&self, header: &SegmentHeader) -> bool {
+        let at = self
+            .sealed
+            .binary_search_by_key(&header.number, Sealed::number);
+        let is_same = at.is_ok_and(|at| self.sealed[at].footer.header == *header);
+        is_same && !self.is_rewriting(header.number)
+    }
+
+    /// Whether a complete segment and the one behind it make one, of half a segment's size at most.
+    pub(in crate::store) fn can_merge(&self, number: u64) -> bool {
+        let at = self.sealed.binary_search_by_key(&number, Sealed::number);
+        let Some([a, b]) = at.ok().and_then(|at| self.sealed.get(at..at + 2)) else {
+            return false;
+        };
+        let is_small = |s: &Sealed| s.file_len <= u64::from(self.options.segment_bytes / 4);
+        let (last, base) = (b.footer.last_sequence.0, a.footer.header.base_sequence.0);
+        is_small(a)
+            && is_small(b)
+            && a.last_index().next() == b.first_index()
+            && a.footer.header.last_number() + 1 == b.number()
+            && a.unfit.is_none()
+            && b.unfit.is_none()
+            && u32::try_from(last - base).is_ok()
+            && a.footer.records.checked_add(b.footer.records).is_some()
+            && merged(&a.footer, &b.footer).is_some()
+    }
+
+    /// Writes a complete segment anew, and those behind it up to number `last` with it; `None` if there
+    /// is none with this number, or another one is under way.
     ///
     /// # Errors
-    /// If the segment cannot be opened.
+    /// If a segment cannot be opened.
     pub(in crate::store) fn rewrite(
         &mut self,
         number: u64,
+        last: u64,
         changes: Changes,
     ) -> Result<Option<RewriteJob>, LogError> {
         let at = self.sealed.binary_search_by_key(&number, Sealed::number);
-        let (Ok(at), None) = (at, self.rewriting) else {
+        let (Ok(at), None) = (at, &self.rewriting) else {
             return Ok(None);
         };
-        // From now on it is read through this handle, whatever file has its name.
-        self.open_sealed(at)?;
+        let end = self.sealed.partition_point(|s| s.number() <= last);
+        // From now on they are read through these handles, whatever files have their names.
+        self.rewriting = Some(number..=last);
+        let job = self.rewrite_job(at..end.max(at + 1), changes);
+        if job.is_err() {
+            self.rewriting = None;
+        }
+        job.map(Some)
+    }
+
+    fn rewrite_job(
+        &mut self,
+        range: Range<usize>,
+        changes: Changes,
+    ) -> Result<RewriteJob, LogError> {
+        for at in range.clone() {
+            self.open_sealed(at)?;
+        }
         let gone = self.first_sequence();
-        let sealed = &self.sealed[at];
+        let olds = &self.sealed[range.clone()];
+        let sealed = &self.sealed[range.start];
         let old = sealed.footer;
+        let basis = olds.iter().map(|s| s.footer.header.anew.basis).max();
+        let last_index = olds.last().map_or(LogIndex(0), Sealed::last_index);
+        let number = |s: &Sealed| s.footer.header.last_number() - old.header.number;
+        let merged = olds.last().map_or(0, number);
         // Checksums start elsewhere in each generation, and the salt is another one.
         let header = self.options.encrypted(SegmentHeader {
             generation: old.header.generation.saturating_add(1),
             anew: Anew {
                 layout: changes.layout,
-                basis: changes.basis.max(old.header.anew.basis),
-                proven: self.durable.max(sealed.last_index()),
+                basis: changes.basis.max(basis.unwrap_or_default()),
+                proven: self.durable.max(last_index),
                 cuts: old.header.anew.cuts,
+                merged: u8::try_from(merged).unwrap_or(u8::MAX),
             },
             ..old.header
         });
         let key = |header: &SegmentHeader| {
             let key = self.options.segment_key(header);
-            key.map_err(|fault| LogError::Key(self.path_of(Place::Sealed(at)), fault))
+            let path = segment_path(&self.dir, header.number);
+            key.map_err(|fault| LogError::Key(path, fault))
         };
-        let (old_key, key) = (key(&old.header)?, key(&header)?);
-        self.rewriting = Some(number);
-        Ok(Some(RewriteJob {
+        let source = |sealed: &Sealed| {
+            Ok(Source {
+                path: segment_path(&self.dir, sealed.number()),
+                footer: sealed.footer,
+                file_len: sealed.file_len,
+                key: key(&sealed.footer.header)?,
+            })
+        };
+        let sources = olds.iter().map(source).collect::<Result<_, LogError>>()?;
+        Ok(RewriteJob {
             disk: self.disk.clone(),
             dir: self.dir.clone(),
-            path: self.path_of(Place::Sealed(at)),
-            old,
-            file_len: self.sealed[at].file_len,
+            sources,
             header,
-            old_key,
-            key,
+            key: key(&header)?,
             gone,
             changes,
             _lock: self.lock.clone(),
-        }))
+        })
     }
 
     /// Takes the outcome of a [`RewriteJob`].
     pub(in crate::store) fn handle_rewritten(&mut self, done: RewriteDone) -> Rewritten {
-        self.rewriting = None;
+        let rewritten = self.rewriting.take();
         let number = done.number;
         let at = self.sealed.binary_search_by_key(&number, Sealed::number);
         match done.outcome {
-            Outcome::Done(footer, file_len) => {
+            Outcome::Done(footer, file_len, lost) => {
                 if let Ok(at) = at {
-                    self.sealed[at] = Sealed::new(*footer, file_len);
+                    let last = rewritten.map_or(number, |range| *range.end());
+                    let end = self.sealed.partition_point(|s| s.number() <= last);
+                    let new = Sealed::new(*footer, file_len);
+                    self.sealed.splice(at..end.max(at + 1), [new]);
                 }
-                Rewritten::Done(number, done.erased)
+                Rewritten::Done(number, done.erased, lost)
             }
             Outcome::Unfit => Rewritten::Unfit(number),
             Outcome::Failed(reason) => Rewritten::Failed(reason),

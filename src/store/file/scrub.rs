@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::format::Footer;
+use super::format::{Footer, SegmentHeader};
 use super::log::{Log, segment_path};
 use super::options::Handles;
 use super::read::{ReadBuffer, ReadFault};
@@ -39,6 +39,8 @@ pub struct ScrubDone {
     pub(in crate::store) bytes: u64,
     /// Records that are damaged, and the messages that they were.
     pub(in crate::store) damaged: Vec<(LogIndex, Option<StreamSeq>)>,
+    /// What it was like: if it was written anew meanwhile, nothing of this is true of it.
+    header: SegmentHeader,
     /// Why the segment cannot be read at all.
     pub(in crate::store) failed: Option<Reason>,
 }
@@ -53,6 +55,7 @@ impl ScrubJob {
             next: None,
             bytes: 0,
             damaged: vec![],
+            header: self.footer.header,
             failed: None,
         };
         if let Err(error) = sealed.open(
@@ -118,6 +121,11 @@ impl Log {
             bytes,
         };
         Some((job, before))
+    }
+
+    /// Whether what a check has found is true of the segment as it is.
+    pub(in crate::store) fn is_checked(&self, done: &ScrubDone) -> bool {
+        self.is_as_before(&done.header)
     }
 
     /// Bytes of all sealed segments.

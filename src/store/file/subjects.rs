@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::format::Footer;
+use super::format::{Footer, SegmentHeader};
 use super::log::{Log, segment_path};
 use super::options::{BytesCount, Handles};
 use super::read::ReadBuffer;
@@ -15,7 +15,6 @@ use super::sealed::Sealed;
 use crate::store::crypt::SealKey;
 use crate::store::disk::Disk;
 use crate::store::index::Filters;
-use crate::store::types::LogIndex;
 
 /// The subjects of one segment.
 #[derive(Debug)]
@@ -161,8 +160,7 @@ pub struct SubjectsJob {
 /// The outcome of a [`SubjectsJob`].
 #[derive(Debug)]
 pub struct SubjectsDone {
-    segment: u64,
-    first: LogIndex,
+    header: SegmentHeader,
     /// Nothing if the file could not be opened; whoever reads it will be told.
     subjects: Option<SegmentSubjects>,
 }
@@ -178,8 +176,7 @@ impl SubjectsJob {
             self.key,
         );
         SubjectsDone {
-            segment: sealed.number(),
-            first: sealed.first_index(),
+            header: self.footer.header,
             subjects: opened.is_ok().then(|| SegmentSubjects::of(&sealed)),
         }
     }
@@ -225,7 +222,11 @@ impl Log {
             }
         };
         subjects._count = Some(count);
-        let is_it = |s: &&mut Sealed| s.number() == done.segment && s.first_index() == done.first;
+        // It may have been written anew meanwhile, and have been read half before and half after.
+        if !self.is_as_before(&done.header) {
+            return;
+        }
+        let is_it = |s: &&mut Sealed| s.number() == done.header.number;
         if let Some(sealed) = self.sealed.iter_mut().find(is_it) {
             self.reads += 1;
             sealed.used = self.reads;

@@ -103,6 +103,7 @@ impl Log {
             key_salt: [0; 16],
             anew: Anew {
                 cuts: header.anew.cuts.wrapping_add(1),
+                merged: header.anew.merged,
                 ..Anew::default()
             },
             ..header

@@ -13,6 +13,7 @@ use super::state::State;
 use crate::store::crypt::{KeyFault, StreamKey};
 use crate::store::disk::Disk;
 use crate::store::error::LogError;
+use crate::store::file::LogStart;
 use crate::store::file::copies::CHECKPOINT;
 use crate::store::file::format::{Container, ContainerKind, FormatError, Opened};
 use crate::store::index::varint::{self, Malformed, Reader};
@@ -51,9 +52,12 @@ pub(super) struct Checkpoints {
     len: u64,
     /// Bytes of the log at that time.
     log_bytes: u64,
-    first_segment: u64,
-    /// A copy is being written: its generation, and the first segment then.
-    in_flight: Option<(u64, u64, u64)>,
+    start: LogStart,
+    /// One that waits for its records to be on the disk for good.
+    prepared: Option<Box<CheckpointJob>>,
+    /// A copy is being written, or waits: its generation, where the log begins in it, and how many
+    /// bytes it had.
+    in_flight: Option<(u64, LogStart, u64)>,
 }
 
 impl Checkpoints {
@@ -64,17 +68,20 @@ impl Checkpoints {
         stream: StreamId,
         key: Option<StreamKey>,
     ) -> Result<(Checkpoints, Option<State>), LogError> {
-        let mut newest: Option<(u64, State, u64, u64)> = None;
-        let mut highest = 0;
+        let mut newest: Option<(u64, State, u64, LogStart)> = None;
+        let (mut highest, mut damaged) = (0, false);
         for (path, bytes) in CHECKPOINT.read(disk, dir)? {
-            let (container, state, first_segment) = match decode(&bytes, stream, key.as_ref()) {
+            let (container, state, start) = match decode(&bytes, stream, key.as_ref()) {
                 Ok(decoded) => decoded,
                 Err(Fault::Format(error @ FormatError::Version(_))) => {
                     return Err(LogError::Format { file: path, error });
                 }
                 Err(Fault::Key(fault)) => return Err(LogError::Key(path, fault)),
                 // It can be made again.
-                Err(Fault::Format(_)) => continue,
+                Err(Fault::Format(_)) => {
+                    damaged = true;
+                    continue;
+                }
             };
             highest = highest.max(container.generation);
             if newest
@@ -82,7 +89,7 @@ impl Checkpoints {
                 .is_none_or(|(g, ..)| *g < container.generation)
             {
                 let len = bytes.len() as u64;
-                newest = Some((container.generation, state, len, first_segment));
+                newest = Some((container.generation, state, len, start));
             }
         }
         let mut checkpoints = Checkpoints {
@@ -92,21 +99,31 @@ impl Checkpoints {
             applied: LogIndex(0),
             len: 0,
             log_bytes: 0,
-            first_segment: 0,
+            // Without a checkpoint nothing of a log ever goes.
+            start: LogStart {
+                segment: 0,
+                index: LogIndex(1),
+                sequence: StreamSeq(0),
+            },
+            prepared: None,
             in_flight: None,
         };
-        let state = newest.map(|(_, state, len, first_segment)| {
+        let state = newest.map(|(_, state, len, start)| {
             checkpoints.applied = state.applied;
             checkpoints.len = len;
-            checkpoints.first_segment = first_segment;
+            checkpoints.start = start;
             state
         });
+        if damaged {
+            // It may have been the newest one, after which more of the log went.
+            checkpoints.start.index = LogIndex(0);
+        }
         Ok((checkpoints, state))
     }
 
-    /// The number of the log's first segment when the newest copy was written; 0 if there is none.
-    pub(super) fn first_segment(&self) -> u64 {
-        self.first_segment
+    /// Where the log began when the newest copy was written, as far as that is known.
+    pub(super) fn start(&self) -> LogStart {
+        self.start
     }
 
     /// Has the next checkpoint written even if nothing happened since the newest copy: that may be
@@ -115,30 +132,46 @@ impl Checkpoints {
         self.applied = LogIndex(0);
     }
 
-    /// Takes the outcome of writing one; gives the first message and the last record that it knows.
+    /// Takes the outcome of writing one; gives the first message and the last record that it knows, and
+    /// the last record before where the log begins in it.
     pub(super) fn handle_done(
         &mut self,
         done: CheckpointDone,
-    ) -> Result<(StreamSeq, LogIndex), LogError> {
+    ) -> Result<(StreamSeq, LogIndex, LogIndex), LogError> {
         let in_flight = self.in_flight.take();
         done.result.map_err(LogError::Io)?;
-        if let Some((generation, first_segment, log_bytes)) = in_flight {
+        if let Some((generation, start, log_bytes)) = in_flight {
             self.generation = generation;
-            self.first_segment = first_segment;
+            self.start = start;
             self.log_bytes = log_bytes;
         }
         self.applied = done.applied;
         self.len = done.len;
-        Ok((done.first, done.applied))
+        Ok((done.first, done.applied, self.start.index.previous()))
     }
 }
 
 impl StreamStore {
-    /// Whether the log's tail is so long, or so much of the log is dead, that it is worth a
-    /// checkpoint, and one can be made.
-    pub(super) fn is_checkpoint_due(&self) -> bool {
+    /// A checkpoint, if the log's tail is so long, or so much of the log is dead, that it is worth
+    /// one. It is one of the state as it was when that was found, and is to be had when the records
+    /// up to there are on the disk for good, however many more come meanwhile.
+    pub(super) fn checkpoint_if_due(&mut self) -> Option<Job> {
+        if let Some(job) = self.prepared_checkpoint() {
+            return Some(job);
+        }
+        if !self.is_checkpoint_due() {
+            return None;
+        }
+        match self.keep_what_goes() {
+            Ok(true) => None,
+            // Without room for it, the two checkpoints have to do.
+            Ok(false) | Err(_) => self.checkpoint_job(),
+        }
+    }
+
+    fn is_checkpoint_due(&self) -> bool {
         let saved = &self.checkpoints;
-        if saved.in_flight.is_some() || self.log.durable() < self.state.applied {
+        if saved.in_flight.is_some() || self.log.failure().is_some() {
             return false;
         }
         let tail = self.log.written_bytes().saturating_sub(saved.log_bytes);
@@ -147,10 +180,34 @@ impl StreamStore {
             && (tail >= TAIL_MIN.max(2 * saved.len) || dead >= DEAD_MIN.max(2 * saved.len))
     }
 
-    /// A checkpoint of the state as it is, which must be durable; `None` if there is one.
+    /// The checkpoint that waits, if it need not wait any more.
+    fn prepared_checkpoint(&mut self) -> Option<Job> {
+        let durable = self.log.durable();
+        let prepared = &mut self.checkpoints.prepared;
+        let job = prepared.take_if(|job| job.content.state.applied <= durable);
+        job.map(Job::Checkpoint)
+    }
+
+    /// Lets a checkpoint go that waits, in favour of a newer one.
+    pub(super) fn forget_checkpoint(&mut self) {
+        if self.checkpoints.prepared.take().is_some() {
+            self.checkpoints.in_flight = None;
+            self.upkeep.handle_checkpoint(false);
+        }
+    }
+
+    /// Has the log keep, further on, what there is of consumers in segments that are about to go or to
+    /// be written anew. Says whether there is more of it.
+    pub(super) fn keep_what_goes(&mut self) -> Result<bool, LogError> {
+        let upto = self.log.start_at(self.state.first).index.previous();
+        let anew = self.upkeep.leaves_out_upto(|number| self.log.span(number));
+        self.keep_consumers(upto.max(anew))
+    }
+
+    /// A checkpoint of the state as it is; `None` if there is one, and if it has to wait.
     pub(super) fn checkpoint_job(&mut self) -> Option<Job> {
         let saved = &mut self.checkpoints;
-        if saved.in_flight.is_some() || self.log.durable() < self.state.applied {
+        if saved.in_flight.is_some() {
             return None;
         }
         let is_wanted = self.upkeep.dead_bytes() > 0;
@@ -160,24 +217,25 @@ impl StreamStore {
         let log = &self.log;
         self.upkeep.plan(&self.state, |number| log.span(number));
         let generation = saved.generation + 1;
-        let first_segment = self.log.first_segment(self.state.first);
+        let start = self.log.start_at(self.state.first);
         let container = Container {
             kind: ContainerKind::Checkpoint,
             stream: saved.stream,
             generation,
         };
         self.state.consumers.gather_states();
-        saved.in_flight = Some((generation, first_segment, self.log.written_bytes()));
-        Some(Job::Checkpoint(Box::new(CheckpointJob {
+        saved.in_flight = Some((generation, start, self.log.written_bytes()));
+        saved.prepared = Some(Box::new(CheckpointJob {
             disk: self.disk.clone(),
             dir: self.dir.clone(),
             content: Content {
                 state: self.state.clone(),
                 container,
-                first_segment,
+                start,
                 key: saved.key.clone(),
             },
-        })))
+        }));
+        self.prepared_checkpoint()
     }
 }
 
@@ -186,7 +244,7 @@ impl StreamStore {
 pub(super) struct Content {
     pub(super) state: State,
     pub(super) container: Container,
-    first_segment: u64,
+    start: LogStart,
     key: Option<StreamKey>,
 }
 
@@ -207,8 +265,10 @@ fn encode(content: &Content, out: &mut Vec<u8>) -> io::Result<()> {
             state.last_time.0,
             state.messages,
             state.bytes,
-            content.first_segment,
+            content.start.segment,
             u64::from(state.deferring),
+            content.start.index.0,
+            content.start.sequence.0,
         ];
         numbers.into_iter().for_each(|n| varint::put(out, n));
     })?;
@@ -253,26 +313,26 @@ impl From<FormatError> for Fault {
     }
 }
 
-/// Reads a checkpoint of this stream, with the number of the log's first segment then.
+/// Reads a checkpoint of this stream, with where its log began then.
 pub(super) fn decode(
     bytes: &[u8],
     stream: StreamId,
     key: Option<&StreamKey>,
-) -> Result<(Container, State, u64), Fault> {
+) -> Result<(Container, State, LogStart), Fault> {
     let (container, sections) = Container::decode(bytes, ContainerKind::Checkpoint)?;
     if container.stream != stream {
         return Err(FormatError::Foreign.into());
     }
     let sections = container.open(&sections, key).map_err(Fault::Key)?;
     let state = state(&sections).map_err(|_| FormatError::Invalid)?;
-    let (state, first_segment) = state;
-    Ok((container, state, first_segment))
+    let (state, start) = state;
+    Ok((container, state, start))
 }
 
-fn state(sections: &[Opened<'_>]) -> Result<(State, u64), Malformed> {
+fn state(sections: &[Opened<'_>]) -> Result<(State, LogStart), Malformed> {
     let mut state = State::new(Limits::default());
     let mut subjects = Builder::new();
-    let mut first_segment = 0;
+    let mut start = LogStart::default();
     let mut consumers = None;
     let mut core = false;
     for section in sections {
@@ -286,8 +346,10 @@ fn state(sections: &[Opened<'_>]) -> Result<(State, u64), Malformed> {
                 state.last_time = Timestamp(number()?);
                 state.messages = number()?;
                 state.bytes = number()?;
-                first_segment = number()?;
+                start.segment = number()?;
                 state.deferring = number()? != 0;
+                start.index = LogIndex(number()?);
+                start.sequence = StreamSeq(number()?);
                 core = true;
             }
             LIMITS => state.limits = Limits::decode(&section.bytes)?,
@@ -324,7 +386,7 @@ fn state(sections: &[Opened<'_>]) -> Result<(State, u64), Malformed> {
         && state.first <= state.last.next()
         && state.messages <= state.subjects.messages();
     match sound {
-        true => Ok((state, first_segment)),
+        true => Ok((state, start)),
         false => Err(Malformed("state")),
     }
 }

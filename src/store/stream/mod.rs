@@ -13,8 +13,11 @@
 
 mod checkpoint;
 mod consumers;
+mod count;
+mod gone;
 mod jobs;
 mod orders;
+mod pace;
 mod purge;
 mod read;
 mod removal;
@@ -28,6 +31,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use consumers::{Consumer, ConsumerDamage, ConsumerId};
+pub use gone::Gone;
 pub use jobs::{Job, JobDone};
 pub use orders::{Limits, Purge};
 pub use read::Message;
@@ -37,6 +41,7 @@ pub use search::{Found, Reader};
 pub use state::StreamState;
 
 use self::checkpoint::Checkpoints;
+use self::pace::Pace;
 use self::replica::Unapplied;
 use self::scrub::Scrub;
 use self::state::State;
@@ -45,7 +50,7 @@ use super::disk::Disk;
 use super::error::LogError;
 use super::file::format::Kind;
 use super::file::log::Walk;
-use super::file::{Draft, Known, Log, LogOptions, Progress, ReadBuffer, Recovery, Tail};
+use super::file::{Draft, Known, Log, LogOptions, LostRun, Progress, ReadBuffer, Recovery, Tail};
 use super::types::{LogIndex, StreamId, StreamSeq, Term, Timestamp};
 use crate::base::clock::Mono;
 
@@ -66,6 +71,7 @@ pub struct StreamStore {
     /// Messages that have expired and could not be removed for want of room.
     overdue: Vec<StreamSeq>,
     scrub: Scrub,
+    pace: Pace,
     /// The term of what is appended.
     term: Term,
     /// What is appended and not applied yet, if it is applied later.
@@ -86,7 +92,8 @@ pub struct NewMessage<'a> {
     pub subject: &'a [u8],
     pub headers: &'a [u8],
     pub payload: &'a [u8],
-    /// Not before that of the last message; an earlier one is taken for the same.
+    /// What the clock says, or said elsewhere. Where that is before the last message, the message
+    /// gets a time behind that.
     pub timestamp: Timestamp,
     /// Seconds until it goes; 0 for as long as the limits let it, [`TTL_NEVER`] for longer than
     /// they say.
@@ -137,10 +144,10 @@ impl StreamStore {
         let known = saved.as_ref().map_or_else(Known::default, |s| Known {
             durable: s.applied,
             sequence: s.last,
-            first_segment: checkpoints.first_segment(),
-            trust_upto: None,
+            ..Known::default()
         });
         let known = Known {
+            start: checkpoints.start(),
             trust_upto,
             ..known
         };
@@ -160,6 +167,7 @@ impl StreamStore {
             scratch: vec![],
             overdue: vec![],
             scrub: Scrub::default(),
+            pace: Pace::default(),
             term: Term(0),
             unapplied: None,
         };
@@ -169,6 +177,10 @@ impl StreamStore {
             ..Opened::default()
         };
         store.restore(saved, &mut opened, commit, progress)?;
+        if opened.rebuilt {
+            // What is on the disk is of no use.
+            store.checkpoints.distrust();
+        }
         Ok((store, opened))
     }
 
@@ -188,6 +200,8 @@ impl StreamStore {
             let lost = opened.log.lost.iter().any(|run| run.first <= s.applied);
             s.applied >= basis
                 && s.applied.next() >= first
+                // A copy of before segments went counts what was in them.
+                && s.first > self.log.first_sequence()
                 && s.applied <= self.log.last_index()
                 && !lost
         };
@@ -196,8 +210,8 @@ impl StreamStore {
             Some(saved) if is_useful(&saved) => self.state = saved,
             saved => {
                 opened.rebuilt = had_records;
-                self.state
-                    .start(first.previous(), self.log.first_sequence());
+                let missing = opened.log.lost.first().filter(|run| run.first < first);
+                self.start_anew(first, missing, saved.as_ref());
                 if let Some(saved) = saved {
                     // Records about consumers may be gone with old messages.
                     let last = self.log.last_index();
@@ -273,6 +287,31 @@ impl StreamStore {
         self.log.commit()
     }
 
+    /// Begins a state anew, at the first record. Messages of before that are lost are those that were
+    /// missing already, and those of the checkpoint whose records are `missing`.
+    fn start_anew(&mut self, first: LogIndex, missing: Option<&LostRun>, saved: Option<&State>) {
+        let base = self.log.first_sequence();
+        let state = &mut self.state;
+        if let Some(run) = missing {
+            let begin = saved.map_or(StreamSeq(0), |saved| saved.first.previous());
+            let begin = begin.max(run.after);
+            state.start(first.previous(), begin.min(base));
+            state.lose_between(begin, run.before);
+        } else {
+            state.start(first.previous(), base);
+        }
+        let Some(saved) = saved else {
+            return;
+        };
+        for (from, to) in saved.deleted.ranges(StreamSeq(1)) {
+            state.lost.remove_range(from, to);
+        }
+        let before = |(from, _): &(StreamSeq, StreamSeq)| *from <= base;
+        for (from, to) in saved.lost.ranges(StreamSeq(1)).take_while(before) {
+            state.lost.insert_range(from, to.min(base));
+        }
+    }
+
     /// Stores a message, and gives its sequence and the index whose
     /// [acknowledgement](StreamStore::acknowledged) is that of the message. Nothing is written
     /// before [`StreamStore::commit`].
@@ -282,12 +321,13 @@ impl StreamStore {
     pub fn append(&mut self, message: &NewMessage<'_>) -> Result<(StreamSeq, LogIndex), LogError> {
         let (last, last_time) = self.end();
         let sequence = last.next();
+        let timestamp = self.pace.time(message.timestamp, last_time);
         let previous = self.previous_on(message.subject);
         let draft = Draft {
             kind: Kind::Message,
             term: self.term,
             sequence,
-            timestamp: message.timestamp.max(last_time),
+            timestamp,
             previous,
             ttl_s: message.ttl_s,
             subject: message.subject,
@@ -308,7 +348,11 @@ impl StreamStore {
     }
 
     /// Sets what the stream may hold. What is too much goes in [`StreamStore::work`].
+    ///
+    /// # Errors
+    /// [`LogError::Busy`] if there is much other work to be done first, of which a part is then.
     pub fn set_limits(&mut self, limits: &Limits) -> Result<LogIndex, LogError> {
+        self.make_way()?;
         let mut payload = vec![];
         limits.encode(&mut payload);
         let draft = self.order(Kind::Config, &payload);
@@ -363,6 +407,8 @@ impl StreamStore {
     /// if this fails.
     pub fn close(&mut self) -> Result<(), LogError> {
         self.append_events()?;
+        self.forget_checkpoint();
+        while self.keep_what_goes()? {}
         self.log.sync()?;
         if let Some(job) = self.checkpoint_job() {
             self.handle_done(job.run())?;
@@ -393,6 +439,16 @@ impl StreamStore {
         &mut self.log
     }
 
+    /// The first message there is, or the next one there will be.
+    pub fn first(&self) -> StreamSeq {
+        self.state.first
+    }
+
+    /// The last sequence that was used.
+    pub fn last(&self) -> StreamSeq {
+        self.state.last
+    }
+
     /// What there is to be told of the stream.
     pub fn state(&self) -> StreamState {
         self.state.summary(self.log.file_bytes())
@@ -405,14 +461,18 @@ impl StreamStore {
         if let Some(sync) = self.log.poll_sync(now) {
             return Some(Job::Sync(sync));
         }
-        if self.is_checkpoint_due() {
-            return self.checkpoint_job();
+        if let Some(job) = self.checkpoint_if_due() {
+            return Some(job);
         }
         if let Some(job) = self.upkeep_job(now) {
             return Some(job);
         }
-        if self.is_checkpoint_due() {
-            return self.checkpoint_job();
+        if let Some(job) = self.checkpoint_if_due() {
+            return Some(job);
+        }
+        // What there is to keep of consumers may be waiting for it.
+        if let Some(sync) = self.log.poll_sync(now) {
+            return Some(Job::Sync(sync));
         }
         self.log.subjects_job().map(Job::Subjects)
     }
@@ -431,9 +491,10 @@ impl StreamStore {
             JobDone::Checkpoint(done) => {
                 let done = self.checkpoints.handle_done(done);
                 self.upkeep.handle_checkpoint(done.is_ok());
-                let (first, applied) = done?;
+                let (first, applied, before) = done?;
                 self.set_consumers_saved(applied);
-                self.reclaim(first, applied)
+                // Segments that were complete later are those of the next checkpoint.
+                self.reclaim(first, applied.min(before))
             }
             JobDone::Subjects(done) => {
                 self.log.handle_subjects(done);

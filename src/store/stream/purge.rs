@@ -81,10 +81,15 @@ impl Purging {
 }
 
 impl State {
+    /// Whether a purge leaves nothing.
+    pub(super) fn is_everything(&self, purge: &Purge) -> bool {
+        purge.filter.is_empty() && purge.keep == 0 && purge.upto >= self.last
+    }
+
     /// Begins to remove what is to be purged. Everything at once is a thing of no time.
     pub(super) fn begin_purge(&mut self, mut purge: Purge) {
+        let everything = self.is_everything(&purge);
         purge.upto = purge.upto.min(self.last);
-        let everything = purge.filter.is_empty() && purge.keep == 0 && purge.upto == self.last;
         if !everything {
             if let Some(purging) = Purging::new(purge, self) {
                 self.purges.push_back(purging);
@@ -93,6 +98,9 @@ impl State {
             return;
         }
         self.purges.clear();
+        self.deferring = false;
+        self.sweep = None;
+        self.gone.miss();
         self.first = self.last.next();
         self.messages = 0;
         self.bytes = 0;

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use super::StreamStore;
 use crate::store::error::LogError;
 use crate::store::file::{Log, ReadBuffer, Stored, WarmJob};
-use crate::store::index::{Cursor, Filters, Tally};
+use crate::store::index::{Cursor, Filters};
 use crate::store::types::{StreamSeq, Timestamp};
 
 /// A message that was read.
@@ -43,6 +43,32 @@ impl StreamStore {
             return Err(LogError::Damaged);
         }
         result
+    }
+
+    /// The message with this sequence, for which it waits if it is not in memory.
+    ///
+    /// # Errors
+    /// As those of [`StreamStore::read`], but for [`LogError::Cold`].
+    pub fn read_now<'b>(
+        &mut self,
+        sequence: StreamSeq,
+        buffer: &'b mut ReadBuffer,
+    ) -> Result<Message<'b>, LogError> {
+        if self.state.has(sequence) {
+            // The tables of the segment may be the first that is missing.
+            for _ in 0..2 {
+                match self.cold(|log| log.cold_message(sequence)) {
+                    Some(job) => self.warm_now(job),
+                    None => break,
+                }
+            }
+        }
+        self.read(sequence, buffer)
+    }
+
+    /// Brings something into memory, and waits for it.
+    pub(super) fn warm_now(&mut self, job: WarmJob) {
+        self.log.handle_warm(&job.run());
     }
 
     /// What `ask` says of what is not in memory, if anybody wants to know.
@@ -97,23 +123,6 @@ impl StreamStore {
         }
         sequences.sort_unstable();
         (sequences.len() <= max).then_some(sequences)
-    }
-
-    /// How many messages match from `from` on: for certain, and at most. They differ for subjects
-    /// with messages on both sides of `from`.
-    pub fn count(&self, filters: &Filters, from: StreamSeq) -> Tally {
-        let mut cursor = Cursor::start();
-        let subjects = &self.state.subjects;
-        subjects.tally(filters, from, &mut cursor, usize::MAX)
-    }
-
-    /// How many messages there are from `from` on, whatever their subjects.
-    pub fn count_from(&self, from: StreamSeq) -> u64 {
-        let (from, last) = (from.max(self.state.first), self.state.last);
-        match from <= last {
-            true => last.0 - from.0 + 1 - self.state.deleted.count_range(from, last),
-            false => 0,
-        }
     }
 
     /// The sequence of the first message that is not older than `time`; the next one there will

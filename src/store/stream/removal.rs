@@ -10,6 +10,9 @@ use crate::store::file::{Log, ReadBuffer};
 use crate::store::index::{Cursor, Filters};
 use crate::store::types::{LogIndex, StreamSeq, Timestamp};
 
+/// Messages that an order may have to wait for, about: some milliseconds of work.
+const WAY_MAX: usize = 4096;
+
 /// Messages that one record says to have expired, at most.
 const EXPIRE_MAX: usize = 4096;
 
@@ -25,6 +28,9 @@ pub struct Expired {
 impl StreamStore {
     /// Removes a message, when all other [work](StreamStore::work) is done; gives the index of the
     /// record that says so, or `None` if there is no such message.
+    ///
+    /// # Errors
+    /// As [`StreamStore::set_limits`].
     pub fn delete(&mut self, sequence: StreamSeq) -> Result<Option<LogIndex>, LogError> {
         self.delete_one(KEEP, sequence)
     }
@@ -45,7 +51,28 @@ impl StreamStore {
         if !self.state.has(sequence) {
             return Ok(None);
         }
-        self.delete_all(how, &[sequence]).map(Some)
+        self.make_way()?;
+        match self.state.has(sequence) {
+            true => self.delete_all(how, &[sequence]).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// Orders come into effect when all work is done that was there before. That much is done at once,
+    /// and no more, so that whoever gives one does not wait for long.
+    ///
+    /// # Errors
+    /// [`LogError::Busy`] if there is still some left.
+    pub(super) fn make_way(&mut self) -> Result<(), LogError> {
+        // In a group it is the order of records that counts, and they are applied in parts.
+        if self.is_replica() || !self.state.deferring {
+            return Ok(());
+        }
+        let (log, buffer) = (&mut self.log, &mut self.buffer);
+        match self.state.work(WAY_MAX, log, buffer) {
+            true => Err(LogError::Busy),
+            false => Ok(()),
+        }
     }
 
     /// Records that messages, which are in order and there, are removed.
@@ -61,7 +88,13 @@ impl StreamStore {
     }
 
     /// Orders a purge, which [`StreamStore::work`] does in parts, and gives the index of the order.
+    ///
+    /// # Errors
+    /// As [`StreamStore::set_limits`]; a purge of everything has nothing to wait for.
     pub fn purge(&mut self, purge: &Purge) -> Result<LogIndex, LogError> {
+        if !self.state.is_everything(purge) {
+            self.make_way()?;
+        }
         let mut payload = vec![];
         purge.encode(&mut payload);
         let draft = self.order(Kind::Purge, &payload);
@@ -100,6 +133,8 @@ impl StreamStore {
                 more: true,
             });
         }
+        // A clock that was set back tells less than the messages do.
+        let now = self.pace.time(now, self.state.last_time);
         // Those that could not be removed the last time come first.
         let mut due = std::mem::take(&mut self.overdue);
         let budget = EXPIRE_MAX.saturating_sub(due.len());

@@ -124,7 +124,8 @@ impl StreamStore {
     }
 
     /// Applies records up to `index`, which the group has agreed upon, `budget` at most, and gives
-    /// the last one that is applied now.
+    /// the last one that is applied now. It is the one of before if work takes the budget that is to be
+    /// done first.
     ///
     /// # Errors
     /// [`LogError::Damaged`] if one is not there: this replica cannot go on without a copy of the
@@ -143,6 +144,11 @@ impl StreamStore {
                 error => error,
             })?;
             let record = stored.record;
+            // Work that is to be done before is done in parts, too.
+            let waits = self.is_replica() && self.state.settles(&record);
+            if waits && self.state.work(budget, &mut self.log, &mut self.buffer) {
+                break;
+            }
             self.state.apply(&record, &mut self.log, &mut self.buffer);
             self.state.applied = next;
             if let Some(unapplied) = &mut self.unapplied {

@@ -102,7 +102,7 @@ impl StreamStore {
         if let Some(at) = done.next.or(behind) {
             scrub.at = at;
         }
-        if behind.is_none() {
+        if behind.is_none() || !self.log.is_checked(&done) {
             return;
         }
         if let Some(reason) = done.failed {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::TTL_NEVER;
 use super::consumers::Consumers;
+use super::gone::Gone;
 use super::orders::{Limits, Purge};
 use super::purge::Purging;
 use crate::store::error::LogError;
@@ -65,6 +66,8 @@ pub(super) struct State {
     /// Those that are not done yet.
     pub(super) purges: VecDeque<Purging>,
     pub(super) consumers: Consumers,
+    /// Messages that were removed and not told of; no part of what is kept.
+    pub(super) gone: Gone,
 }
 
 /// What there is to be told of a stream.
@@ -116,6 +119,7 @@ impl State {
             sweep: None,
             purges: VecDeque::new(),
             consumers: Consumers::default(),
+            gone: Gone::default(),
         }
     }
 
@@ -164,7 +168,7 @@ impl State {
     /// Makes the change that a record tells. Records that make no sense change nothing: their
     /// checksum was right, so they were written like that.
     pub(super) fn apply(&mut self, record: &Record<'_>, log: &mut Log, buffer: &mut ReadBuffer) {
-        if !matches!(record.kind, Kind::Message | Kind::Skip | Kind::Consumer) {
+        if self.settles(record) {
             self.settle(log, buffer);
         }
         match record.kind {
@@ -196,6 +200,19 @@ impl State {
             Kind::Skip => self.catch_up(record.sequence),
             Kind::Consumer => self.consumers.apply(record),
             Kind::Noop | Kind::Membership => {}
+        }
+    }
+
+    /// Whether all work is to be done before the change of a record is made.
+    pub(super) fn settles(&self, record: &Record<'_>) -> bool {
+        match record.kind {
+            Kind::Message | Kind::Skip | Kind::Consumer => false,
+            // It makes an end of all work.
+            Kind::Purge => {
+                let purge = Purge::decode(&mut Reader::new(record.payload));
+                !purge.is_ok_and(|purge| self.is_everything(&purge))
+            }
+            _ => self.deferring,
         }
     }
 
@@ -276,6 +293,7 @@ impl State {
             self.lost.insert(sequence);
             self.messages = self.messages.saturating_sub(1);
             self.drop_sequence(sequence);
+            self.gone.miss();
             let has_room = self.found_lost.len() < FOUND_MAX;
             match self.found_lost.last_mut() {
                 Some((_, last)) if last.next() == sequence => *last = sequence,
@@ -295,6 +313,7 @@ impl State {
             Ok(stored) => stored,
             Err(LogError::Io(_)) => {
                 self.unread.insert(sequence);
+                self.gone.miss();
                 self.messages = self.messages.saturating_sub(1);
                 self.drop_sequence(sequence);
                 return;
@@ -306,6 +325,7 @@ impl State {
         };
         let record = &stored.record;
         let _ = self.subjects.remove(record.subject, sequence);
+        self.gone.add(sequence, record.subject);
         self.messages = self.messages.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(size(record));
         self.drop_sequence(sequence);

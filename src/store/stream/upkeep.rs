@@ -55,6 +55,8 @@ pub(super) struct Upkeep {
     ready: VecDeque<(u64, Changes)>,
     /// Segments before this one are packed, or cannot be.
     packed: u64,
+    /// Those before this one cannot be merged with what is behind them.
+    merged: u64,
     /// Changes of consumers up to here are in a checkpoint that is on the disk.
     consumers: LogIndex,
 }
@@ -84,10 +86,22 @@ impl Upkeep {
         self.dead_bytes
     }
 
+    /// Changes of consumers up to here are left out of segments that the next checkpoint is for.
+    pub(super) fn leaves_out_upto(&self, span: impl Fn(u64) -> Option<Span>) -> LogIndex {
+        let spans = self.candidates.iter().filter_map(|number| span(*number));
+        let last = spans.map(|span| span.last_index);
+        let saved = last.filter(|last| *last <= self.consumers);
+        saved.max().unwrap_or_default()
+    }
+
     /// Takes note of the state of a checkpoint which is to be written.
     pub(super) fn plan(&mut self, state: &State, span: impl Fn(u64) -> Option<Span>) {
         self.dead_bytes = 0;
         self.planned.clear();
+        let consumers = self
+            .consumers
+            .min(state.applied)
+            .min(state.consumers.untold());
         for number in self.candidates.drain(..) {
             let Some(span) = span(number).filter(|s| s.number == number) else {
                 continue;
@@ -95,7 +109,7 @@ impl Upkeep {
             let changes = Changes {
                 dead: state.dead_in(&span),
                 basis: state.applied,
-                consumers: self.consumers.min(state.applied),
+                consumers,
                 ..Changes::default()
             };
             self.planned.push((number, changes));
@@ -262,6 +276,7 @@ impl StreamStore {
         self.rewrite_erased()
             .or_else(|| self.rewrite_dead())
             .or_else(|| self.pack())
+            .or_else(|| self.merge())
             .or_else(|| {
                 self.sweep(now);
                 None
@@ -278,7 +293,7 @@ impl StreamStore {
             let is_there = |span: &Span| span.number == number && span.unfit.is_none();
             if let Some(span) = self.log.span(number).filter(is_there) {
                 let is_durable = self.log.durable() >= self.state.applied;
-                return is_durable.then(|| self.rewrite(&span, Changes::default()))?;
+                return is_durable.then(|| self.rewrite(&span, &span, Changes::default()))?;
             }
             if self.log.open_from() <= number {
                 // It is complete when its last records were synced.
@@ -294,7 +309,7 @@ impl StreamStore {
         while let Some((number, changes)) = self.upkeep.ready.pop_front() {
             let span = self.log.span(number).filter(|s| s.number == number);
             if let Some(span) = span.filter(|s| s.last >= self.state.first) {
-                return self.rewrite(&span, changes);
+                return self.rewrite(&span, &span, changes);
             }
         }
         None
@@ -310,8 +325,24 @@ impl StreamStore {
             let is_done = span.layout == Layout::Packed || span.unfit.is_some();
             let waits = self.upkeep.candidates.contains(&span.number);
             if !is_done && !waits && span.last >= self.state.first {
-                return self.rewrite(&span, Changes::default());
+                return self.rewrite(&span, &span, Changes::default());
             }
+        }
+        None
+    }
+
+    /// Has small neighbours written anew as one: of files, too, there may be too many.
+    fn merge(&mut self) -> Option<Job> {
+        for _ in 0..LOOK_MAX {
+            let span = self.log.span(self.upkeep.merged)?;
+            let behind = self.log.span(span.number + 1)?;
+            let is_behind = span.last >= self.state.first;
+            let waits = |number| self.upkeep.candidates.contains(&number);
+            let waits = waits(span.number) || waits(behind.number);
+            if is_behind && !waits && self.log.can_merge(span.number) {
+                return self.rewrite(&span, &behind, Changes::default());
+            }
+            self.upkeep.merged = behind.number;
         }
         None
     }
@@ -324,15 +355,15 @@ impl StreamStore {
         }
     }
 
-    fn rewrite(&mut self, span: &Span, mut changes: Changes) -> Option<Job> {
+    fn rewrite(&mut self, span: &Span, end: &Span, mut changes: Changes) -> Option<Job> {
         changes.layout = self.layout();
         if self.log.durable() >= self.state.applied {
             let erasing = self.state.erasing.ranges(span.base.next());
-            for (first, last) in erasing.take_while(|(first, _)| *first <= span.last) {
-                changes.erased.insert_range(first, last.min(span.last));
+            for (first, last) in erasing.take_while(|(first, _)| *first <= end.last) {
+                changes.erased.insert_range(first, last.min(end.last));
             }
         }
-        match self.log.rewrite(span.number, changes) {
+        match self.log.rewrite(span.number, end.number, changes) {
             Ok(job) => job.map(|job| Job::Rewrite(Box::new(job))),
             Err(_) => {
                 self.upkeep.has_failed = true;
@@ -345,7 +376,16 @@ impl StreamStore {
     pub(super) fn handle_rewritten(&mut self, done: RewriteDone) -> Result<(), LogError> {
         self.upkeep.in_flight = false;
         match self.log.handle_rewritten(done) {
-            Rewritten::Done(number, erased) => {
+            Rewritten::Done(number, erased, lost) => {
+                // What is smaller now may fit to what is before it.
+                self.upkeep.merged = 0;
+                if !lost.is_empty() {
+                    // No record tells of it.
+                    self.checkpoints.distrust();
+                }
+                for sequence in lost {
+                    self.state.lose(sequence);
+                }
                 for (first, last) in erased.ranges(StreamSeq(0)) {
                     self.state.erasing.remove_range(first, last);
                 }

@@ -142,6 +142,34 @@ fn a_stream_is_there_or_not_whatever_the_disk_does() {
     });
 }
 
+/// The sync of a removal fails, and the process ends. The next one sees the name that says so, and what
+/// it removes must not be missing when the power brings the old name back.
+#[test]
+fn a_removal_that_the_disk_refused_takes_no_files_of_a_stream() {
+    for seed in 0..200 {
+        let disk = FaultyDisk::strict(seed);
+        let keys = Keys::none();
+        let open = || StoreDir::open(Arc::new(disk.clone()), root());
+        let store = open().unwrap();
+        let mut only = meta(NAMES[0], 1);
+        let dir = store.create(&mut only, &keys).unwrap();
+        disk.plan(2, Fault::Eio);
+        assert!(store.remove(only.id, &dir).is_err());
+        drop(store);
+        disk.kill();
+        disk.free();
+        let store = open().unwrap();
+        disk.plan(1 + seed % 12, Fault::Crash);
+        let _ = store.streams(&keys);
+        drop(store);
+        disk.restart();
+        let listing = open().unwrap().streams(&keys).unwrap();
+        for one in listing.streams {
+            assert_eq!(one.meta.unwrap().meta.id, only.id, "seed {seed}");
+        }
+    }
+}
+
 #[test]
 fn damage_of_one_copy_costs_nothing_and_of_both_nothing_but_the_stream() {
     let disk = FaultyDisk::new(1);

@@ -555,7 +555,10 @@ fn rewrite_all(log: &mut Log, changes: &Changes) -> usize {
     let (mut from, mut done) = (0, 0);
     while let Some(span) = log.span(from) {
         from = span.number + 1;
-        let job = log.rewrite(span.number, changes.clone()).unwrap().unwrap();
+        let job = log
+            .rewrite(span.number, span.number, changes.clone())
+            .unwrap()
+            .unwrap();
         match log.handle_rewritten(job.run()) {
             Rewritten::Done(..) => done += 1,
             other => panic!("{other:?}"),

@@ -364,3 +364,219 @@ fn a_read_error_while_a_message_goes_costs_nothing() {
     assert_eq!(state.bytes, bytes);
     assert_eq!(store.count_on(b"old"), 45);
 }
+
+/// Files of segments, by their numbers.
+fn segments(disk: &dyn Disk) -> Vec<String> {
+    let entries = disk.list(&dir()).unwrap().into_iter();
+    let mut names: Vec<_> = entries
+        .map(|e| e.name)
+        .filter(|n| n.ends_with(".seg"))
+        .collect();
+    names.sort();
+    names
+}
+
+/// A message that cannot be read does not keep the room of those around it that are dead.
+#[test]
+fn a_segment_with_a_damaged_message_is_written_anew() {
+    let disk = FaultyDisk::new(1);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let options = options(20_000, Compression::None);
+    let (mut store, _) = open(&shared, &options);
+    for n in 1..=300u64 {
+        append(&mut store, "a", &json(n));
+    }
+    store.sync().unwrap();
+    let first = dir().join(&segments(&*shared)[0]);
+    disk.damage(&first, |bytes| {
+        let at = memchr::memmem::find(bytes, &json(5)).unwrap();
+        bytes[at] ^= 1;
+    });
+    // Two stay of the first segment, besides the one that is damaged.
+    for n in (1..200).filter(|n| ![4, 5, 6].contains(n)) {
+        store.delete(StreamSeq(n)).unwrap();
+    }
+    assert!(work(&mut store) > 0);
+    let told: Vec<_> = store
+        .take_damage()
+        .iter()
+        .map(|d| (d.first.0, d.last.0))
+        .collect();
+    assert_eq!(told, [(5, 5)]);
+    for _ in 0..2 {
+        let state = store.state();
+        assert_eq!((state.lost, state.first.0, state.last.0), (1, 4, 300));
+        let mut buffer = ReadBuffer::default();
+        assert!(matches!(
+            store.read(StreamSeq(5), &mut buffer),
+            Err(LogError::Damaged)
+        ));
+        for n in [4, 6, 200, 300] {
+            let stored = store.read(StreamSeq(n), &mut buffer).unwrap();
+            assert_eq!(stored.record.payload, json(n));
+        }
+        store.close().unwrap();
+        drop(store);
+        let opened;
+        (store, opened) = open(&shared, &options);
+        assert!(opened.log.is_sound(), "{opened:?}");
+    }
+    assert_eq!(work(&mut store), 0, "it comes to an end");
+}
+
+/// What a check finds in a file that was written anew meanwhile is true of neither.
+#[test]
+fn a_check_during_a_rewriting_finds_no_damage() {
+    let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(1));
+    let options = options(20_000, Compression::S2);
+    let (mut store, _) = open(&disk, &options);
+    for n in 1..=1000u64 {
+        append(&mut store, &format!("s.{}", n % 10), &json(n));
+    }
+    store.sync().unwrap();
+    let (mut now, mut jobs) = (Mono::ZERO, 0);
+    while let Some(job) = store.poll_job(now) {
+        now = now + Duration::from_secs(1);
+        let scrub = store.scrub_job(now, 1 << 40);
+        let done = job.run();
+        // It reads the new file and knows the old one's place.
+        let scrubbed = scrub.map(Job::run);
+        jobs += usize::from(scrubbed.is_some());
+        match jobs % 2 {
+            0 => {
+                store.handle_done(done).unwrap();
+                if let Some(done) = scrubbed {
+                    store.handle_done(done).unwrap();
+                }
+            }
+            _ => {
+                if let Some(done) = scrubbed {
+                    store.handle_done(done).unwrap();
+                }
+                store.handle_done(done).unwrap();
+            }
+        }
+    }
+    assert!(jobs > 2);
+    assert_eq!((store.state().lost, store.state().messages), (0, 1000));
+    assert_eq!(store.take_damage(), []);
+}
+
+/// Many small segments become few, and a crash at any call leaves all that was in them, once.
+#[test]
+fn small_neighbours_become_one_segment() {
+    for seed in 0..40 {
+        let disk = FaultyDisk::new(seed);
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let compression = [Compression::None, Compression::S2][(seed % 2) as usize];
+        let mut options = options(20_000, compression);
+        options.limits.per_subject = 1;
+        let (mut store, _) = open(&shared, &options);
+        for n in 0..3000u64 {
+            if n.is_multiple_of(150) {
+                append(&mut store, &format!("kept.{n}"), &json(n));
+            }
+            append(&mut store, &format!("same.{}", n % 10), &json(n));
+        }
+        store.sync().unwrap();
+        let before = segments(&*shared).len();
+        if seed > 0 {
+            disk.plan(
+                10 + 7 * seed,
+                [Fault::Crash, Fault::Eio][(seed / 2 % 2) as usize],
+            );
+        }
+        for second in 1..4 {
+            let now = Mono::ZERO + Duration::from_secs(100 * second);
+            while let Some(job) = store.poll_job(now) {
+                let _ = store.handle_done(job.run());
+            }
+        }
+        drop(store);
+        match disk.is_dead() {
+            true => disk.restart(),
+            false => disk.kill(),
+        }
+        disk.free();
+        let opened;
+        (store, opened) = open(&shared, &options);
+        assert!(opened.log.is_sound(), "{seed}: {opened:?}");
+        work(&mut store);
+        let after = segments(&*shared).len();
+        assert!(after * 4 < before, "{seed}: {after} of {before}");
+        let state = store.state();
+        assert_eq!((state.messages, state.lost), (30, 0), "{seed}");
+        let mut buffer = ReadBuffer::default();
+        let there = (state.first.0..=state.last.0)
+            .filter(|n| store.read(StreamSeq(*n), &mut buffer).is_ok());
+        assert_eq!(there.count(), 30, "{seed}");
+    }
+}
+
+/// The first segments are gone altogether. What was in them is lost, and told so: where a checkpoint
+/// knows of it, where there was none yet, and when the stream is opened once more.
+#[test]
+fn messages_of_missing_first_segments_are_lost() {
+    for with_checkpoint in [false, true] {
+        let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(1));
+        let options = options(20_000, Compression::None);
+        let (mut store, _) = open(&disk, &options);
+        for n in 1..=300u64 {
+            append(&mut store, "a", &json(n));
+        }
+        for n in [1, 2, 3, 10] {
+            store.delete(StreamSeq(n)).unwrap();
+        }
+        match with_checkpoint {
+            true => store.close().unwrap(),
+            false => store.sync().unwrap(),
+        }
+        drop(store);
+        for name in &segments(&*disk)[..2] {
+            disk.remove(&dir().join(name)).unwrap();
+        }
+        let (mut store, opened) = open(&disk, &options);
+        assert_eq!(opened.log.lost.len(), 1, "{opened:?}");
+        let run = opened.log.lost[0];
+        assert_eq!((run.first.0, run.after.0), (1, 0));
+        let gone = run.before.0 - 1;
+        // Without a checkpoint, nobody knows that some of them had been deleted.
+        let lost = if with_checkpoint { gone - 4 } else { gone };
+        let is_right = |store: &StreamStore| {
+            let state = store.state();
+            let is = (state.lost, state.messages, state.first.0, state.last.0);
+            assert_eq!(is, (lost, 300 - gone, gone + 1, 300));
+        };
+        is_right(&store);
+        assert_eq!(store.count_on(b"a"), 300 - gone);
+        store.close().unwrap();
+        drop(store);
+        let (store, opened) = open(&disk, &options);
+        assert!(opened.log.is_sound() && !opened.rebuilt, "{opened:?}");
+        is_right(&store);
+    }
+}
+
+/// The disk never gets to the end of what is appended, and yet there are checkpoints.
+#[test]
+fn a_steady_load_does_not_put_checkpoints_off() {
+    let disk = FaultyDisk::new(1);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let options = options(4 << 20, Compression::None);
+    let (mut store, _) = open(&shared, &options);
+    let payload = vec![7; 60_000];
+    let (mut behind, mut checkpoints) = (vec![], 0);
+    for turn in 0..4000 {
+        append(&mut store, "a", &payload);
+        store.commit().unwrap();
+        for job in behind.drain(..) {
+            store.handle_done(Job::run(job)).unwrap();
+        }
+        assert!(store.acknowledged() < store.log().last_index(), "{turn}");
+        while let Some(job) = store.poll_job(Mono::ZERO) {
+            checkpoints += usize::from(matches!(job, Job::Checkpoint(_)));
+            behind.push(job);
+        }
+    }
+    assert!(checkpoints >= 2, "{checkpoints} for 240 MB");
+}

@@ -44,6 +44,10 @@ impl Checked {
     }
 
     fn check_matches(&mut self, subject: &[u8]) {
+        if crate::subject::is_literal(subject) {
+            let expected = self.model.iter().any(|(_, own, _, _)| own == subject);
+            assert_eq!(self.list.has_literal(subject), expected);
+        }
         self.list.matches(subject, &mut self.out);
         self.out.plain.sort_unstable();
         let mut queued: Vec<(&[u8], u32)> = self

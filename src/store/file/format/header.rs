@@ -50,6 +50,8 @@ pub struct Anew {
     /// How often the end of the log was cut off in this segment. It goes on to be appended to, and
     /// what is elsewhere of the records that went is not of it any more.
     pub cuts: u16,
+    /// How many of the segments behind are in this one; their numbers are not used any more.
+    pub merged: u8,
 }
 
 /// How the records of a segment stand in its file.
@@ -88,6 +90,7 @@ impl SegmentHeader {
         put(&mut out, 80, &self.chain.to_le_bytes());
         put(&mut out, 88, &self.key_salt);
         put(&mut out, 104, &[self.anew.layout as u8]);
+        put(&mut out, 105, &[self.anew.merged]);
         put(&mut out, 106, &self.anew.cuts.to_le_bytes());
         put(&mut out, 108, &self.anew.basis.0.to_le_bytes());
         put(&mut out, 116, &self.anew.proven.0.to_le_bytes());
@@ -137,8 +140,14 @@ impl SegmentHeader {
                 basis: LogIndex(u64_at(bytes, 108)?),
                 proven: LogIndex(u64_at(bytes, 116)?),
                 cuts: u16_at(bytes, 106)?,
+                merged: *bytes.get(105)?,
             },
         })
+    }
+
+    /// The highest number that the segment stands for: those that were merged into it are in it.
+    pub fn last_number(&self) -> u64 {
+        self.number.saturating_add(u64::from(self.anew.merged))
     }
 
     /// Whether each record is sealed.
@@ -175,7 +184,7 @@ pub(super) mod tests {
             (any::<([u8; 16], [u8; 16], [u8; 16])>(), 0..3u8),
             (1u64.., 1u64.., any::<u64>(), any::<u64>()),
             any::<(u32, u32)>(),
-            any::<(bool, u64, u64, u16)>(),
+            any::<(bool, u64, u64, u16, u8)>(),
         )
             .prop_map(
                 |(((name, incarnation, mut key_salt), cipher), n, m, anew)| {
@@ -201,6 +210,7 @@ pub(super) mod tests {
                             basis: LogIndex(anew.1),
                             proven: LogIndex(anew.2),
                             cuts: anew.3,
+                            merged: anew.4,
                         },
                     }
                 },

@@ -20,7 +20,8 @@ pub use journal::{
     turn_of,
 };
 pub use record::{
-    ERASURE_AT, Erasure, FIXED_LEN, Kind, RECORD_MAX, Record, RecordFault, front, record_len,
+    CONSUMER_DELETED, ERASURE_AT, Erasure, FIXED_LEN, Kind, RECORD_MAX, Record, RecordFault, front,
+    record_len,
 };
 pub use set::{decode_runs, encode_runs};
 

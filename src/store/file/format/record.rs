@@ -13,6 +13,9 @@ pub const FIXED_LEN: usize = 32;
 /// Bytes of the largest record: what fits in one file with the rest of it.
 pub const RECORD_MAX: usize = 1 << 30;
 
+/// The first byte of a [`Kind::Consumer`] record that says that a consumer is no more.
+pub const CONSUMER_DELETED: u8 = 3;
+
 /// What a record says.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]

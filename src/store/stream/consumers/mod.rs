@@ -27,6 +27,9 @@ use crate::store::types::{LogIndex, StreamSeq};
 /// Bytes of a record of events at which another one is begun.
 const RECORD_BYTES: usize = 32 << 10;
 
+/// Consumers that are told of once more in one go, at most.
+const KEPT_AT_ONCE: usize = 64;
+
 /// What was found to be missing about consumers when a stream was opened.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ConsumerDamage {
@@ -72,6 +75,12 @@ impl StreamStore {
         start: StreamSeq,
     ) -> ConsumerId {
         self.state.consumers.add(name, config, policy, start)
+    }
+
+    /// Gives a consumer a state that somebody else kept, which is recorded as a whole. False if there
+    /// is no such consumer.
+    pub fn restore_consumer_state(&mut self, id: ConsumerId, state: ConsumerState) -> bool {
+        self.state.consumers.set_state(id, state)
     }
 
     /// Gives a consumer another configuration. `None` if there is no such consumer; index 0, which
@@ -169,6 +178,36 @@ impl StreamStore {
             self.state.applied = self.state.applied.max(index);
         }
         Ok(self.state.consumers.recorded())
+    }
+
+    /// Tells all of some consumers once more, of which no record behind `upto` does, so that they are
+    /// still in the log when those up to there are not. Says whether there are more of them.
+    ///
+    /// # Errors
+    /// If there is no room for that, or the log failed.
+    pub(super) fn keep_consumers(&mut self, upto: LogIndex) -> Result<bool, LogError> {
+        // In a group only the leader appends, and members give each other what they have.
+        if self.is_replica() || self.disk.is_volatile() {
+            return Ok(false);
+        }
+        for kept in 0.. {
+            let Some(id) = self.state.consumers.untold_behind(upto) else {
+                return match kept {
+                    0 => Ok(false),
+                    _ => self.log.commit().map(|()| false),
+                };
+            };
+            if kept == KEPT_AT_ONCE {
+                break;
+            }
+            let mut payload = vec![];
+            self.state.consumers.encode_kept(id, &mut payload);
+            let draft = self.order(Kind::Consumer, &payload);
+            let index = self.log.append(&draft)?;
+            self.state.consumers.handle_kept(id, index);
+            self.state.applied = self.state.applied.max(index);
+        }
+        self.log.commit().map(|()| true)
     }
 
     fn append_change(&mut self, change: &Change<'_>) -> Result<LogIndex, LogError> {

@@ -7,12 +7,15 @@
 //! | 3, deleted | number |
 //! | 4, events | for each consumer: number, count, batch |
 //! | 5, state | number, count, state |
+//! | 6, kept | number, count, name, configuration, state |
 //!
 //! Numbers are those of [`varint`]; name, configuration, batch and state have their length in
 //! front. The count is that of all records about the consumer since it was created, this one
-//! included, so that one that is lost is missed by the next.
+//! included, so that one that is lost is missed by the next. The sixth change tells all that there is
+//! to know of a consumer, when the segment is about to go that told of it before.
 
 use crate::store::consumer::AckPolicy;
+use crate::store::file::format::CONSUMER_DELETED;
 use crate::store::index::varint::{self, Malformed, Reader};
 use crate::store::types::StreamSeq;
 
@@ -21,9 +24,10 @@ pub(super) const NAME_MAX: usize = 64 << 10;
 
 const CREATED: u8 = 1;
 const UPDATED: u8 = 2;
-const DELETED: u8 = 3;
+const DELETED: u8 = CONSUMER_DELETED;
 const EVENTS: u8 = 4;
 const STATE: u8 = 5;
+const KEPT: u8 = 6;
 
 /// A change of a consumer, or events of some of them.
 #[derive(Clone, Debug)]
@@ -48,6 +52,14 @@ pub(super) enum Change<'a> {
     State {
         number: u64,
         count: u64,
+        state: &'a [u8],
+    },
+    /// Everything, of a consumer that is there.
+    Kept {
+        number: u64,
+        count: u64,
+        name: &'a str,
+        config: &'a [u8],
         state: &'a [u8],
     },
 }
@@ -107,6 +119,20 @@ impl<'a> Change<'a> {
                 varint::put(out, *count);
                 varint::put_bytes(out, state);
             }
+            Change::Kept {
+                number,
+                count,
+                name,
+                config,
+                state,
+            } => {
+                out.push(KEPT);
+                varint::put(out, *number);
+                varint::put(out, *count);
+                varint::put_bytes(out, name.as_bytes());
+                varint::put_bytes(out, config);
+                varint::put_bytes(out, state);
+            }
         }
     }
 
@@ -124,7 +150,7 @@ impl<'a> Change<'a> {
                 number,
                 policy: policy(reader.byte(bad.0)?)?,
                 start: StreamSeq(reader.number(bad.0)?),
-                name: std::str::from_utf8(reader.bytes(NAME_MAX, bad.0)?).map_err(|_| bad)?,
+                name: name(&mut reader)?,
                 config: reader.bytes(usize::MAX, bad.0)?,
             },
             UPDATED => Change::Updated {
@@ -136,6 +162,13 @@ impl<'a> Change<'a> {
             STATE => Change::State {
                 number,
                 count: reader.number(bad.0)?,
+                state: reader.bytes(usize::MAX, bad.0)?,
+            },
+            KEPT => Change::Kept {
+                number,
+                count: reader.number(bad.0)?,
+                name: name(&mut reader)?,
+                config: reader.bytes(usize::MAX, bad.0)?,
                 state: reader.bytes(usize::MAX, bad.0)?,
             },
             _ => return Err(bad),
@@ -177,6 +210,11 @@ impl<'a> Iterator for Entries<'a> {
         }
         entry.ok()
     }
+}
+
+fn name<'a>(reader: &mut Reader<'a>) -> Result<&'a str, Malformed> {
+    let bad = Malformed("name of a consumer");
+    std::str::from_utf8(reader.bytes(NAME_MAX, bad.0)?).map_err(|_| bad)
 }
 
 fn policy_byte(policy: AckPolicy) -> u8 {

@@ -37,6 +37,8 @@ pub struct Consumer {
     state: ConsumerState,
     /// Records about it.
     count: u64,
+    /// The last record that tells all of it: that it was created, or is kept.
+    told: LogIndex,
     gathered: Option<Box<Gathered>>,
     /// Where everything was acknowledged up to when a record about it was found to be missing.
     missed: Option<StreamSeq>,
@@ -57,6 +59,7 @@ impl Consumer {
             config: config.into(),
             state: ConsumerState::new(policy, start),
             count: 0,
+            told: LogIndex(0),
             gathered: None,
             missed: None,
         }
@@ -228,6 +231,29 @@ impl Consumers {
         Ok(outcome)
     }
 
+    /// Puts a state in the place of what has happened so far, to be recorded later.
+    pub(super) fn set_state(&mut self, id: ConsumerId, mut state: ConsumerState) -> bool {
+        let Some(consumer) = self.all.get_mut(&id).map(Arc::make_mut) else {
+            return false;
+        };
+        state.set_applied(consumer.state.applied());
+        consumer.state = state;
+        if !id.is_recorded() {
+            return true;
+        }
+        match &mut consumer.gathered {
+            Some(gathered) => {
+                self.gathered -= gathered.events();
+                **gathered = Gathered::State;
+            }
+            none => {
+                self.changed.push(id);
+                *none = Some(Box::new(Gathered::State));
+            }
+        }
+        true
+    }
+
     /// What is told of the state from now on has everything that has happened: no event that was
     /// gathered may be applied on top.
     pub(in crate::store::stream) fn gather_states(&mut self) {
@@ -326,7 +352,8 @@ impl Consumers {
                 config,
             }) => {
                 if let Some(id) = self.id(number) {
-                    let consumer = Consumer::new(name, config, policy, start);
+                    let mut consumer = Consumer::new(name, config, policy, start);
+                    consumer.told = index;
                     self.all.insert(id, Arc::new(consumer));
                 }
             }
@@ -371,8 +398,77 @@ impl Consumers {
                     }
                 }
             }
+            Ok(Change::Kept {
+                number,
+                count,
+                name,
+                config,
+                state,
+            }) => {
+                self.recorded = index;
+                if let Some(id) = self.id(number)
+                    && let Ok(mut state) = ConsumerState::decode(&mut Reader::new(state))
+                {
+                    state.set_applied(index);
+                    let consumer = Consumer {
+                        name: name.into(),
+                        config: config.into(),
+                        state,
+                        count,
+                        told: index,
+                        gathered: None,
+                        missed: None,
+                    };
+                    self.all.insert(id, Arc::new(consumer));
+                }
+            }
             Err(_) => {}
         }
+    }
+
+    /// All records that tell all of a consumer which is there are behind this one.
+    pub(in crate::store::stream) fn untold(&self) -> LogIndex {
+        let recorded = self.all.iter().filter(|(id, _)| id.is_recorded());
+        let told = recorded.map(|(_, consumer)| consumer.told).min();
+        told.map_or(LogIndex(u64::MAX), LogIndex::previous)
+    }
+
+    /// A consumer whose last such record is not behind `upto`.
+    pub(super) fn untold_behind(&self, upto: LogIndex) -> Option<ConsumerId> {
+        let mut recorded = self.all.iter().filter(|(id, _)| id.is_recorded());
+        let found = recorded.find(|(_, consumer)| consumer.told <= upto);
+        found.map(|(id, _)| *id)
+    }
+
+    /// Appends the payload of a record that tells all of a consumer, with what is gathered.
+    pub(super) fn encode_kept(&self, id: ConsumerId, out: &mut Vec<u8>) {
+        let Some(consumer) = self.get(id) else {
+            return;
+        };
+        let mut state = vec![];
+        consumer.state.encode(&mut state);
+        Change::Kept {
+            number: id.0,
+            count: consumer.count + 1,
+            name: &consumer.name,
+            config: &consumer.config,
+            state: &state,
+        }
+        .encode(out);
+    }
+
+    /// What was encoded of a consumer is this record.
+    pub(super) fn handle_kept(&mut self, id: ConsumerId, index: LogIndex) {
+        if let Some(consumer) = self.all.get_mut(&id).map(Arc::make_mut) {
+            let gathered = consumer.gathered.take();
+            self.gathered -= gathered.map_or(0, |gathered| gathered.events());
+            consumer.count += 1;
+            consumer.told = index;
+            consumer.state.set_applied(index);
+        }
+        self.changed.retain(|changed| *changed != id);
+        self.applied = self.applied.max(index);
+        self.recorded = index;
     }
 
     /// The id with this number, which counts as used.
@@ -430,6 +526,7 @@ impl Consumers {
         for (id, consumer) in self.all.iter().filter(|(id, _)| id.is_recorded()) {
             varint::put(out, id.0);
             varint::put(out, consumer.count);
+            varint::put(out, consumer.told.0);
             varint::put_bytes(out, consumer.name.as_bytes());
             varint::put_bytes(out, &consumer.config);
             consumer.state.encode(out);
@@ -450,6 +547,7 @@ impl Consumers {
         while !reader.is_empty() {
             let id = ConsumerId(reader.number(bad.0)?);
             let count = reader.number(bad.0)?;
+            let told = LogIndex(reader.number(bad.0)?);
             let name = reader.bytes(NAME_MAX, bad.0)?;
             let name = std::str::from_utf8(name).map_err(|_| bad)?;
             let config = reader.bytes(usize::MAX, bad.0)?;
@@ -458,6 +556,7 @@ impl Consumers {
                 config: config.into(),
                 state: ConsumerState::decode(reader)?,
                 count,
+                told,
                 gathered: None,
                 missed: None,
             };

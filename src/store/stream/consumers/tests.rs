@@ -212,6 +212,62 @@ fn segments_that_a_checkpoint_does_not_know_stay() {
     assert_eq!(state(&store, id), is);
 }
 
+/// The segment in which consumers were created is long gone, and both checkpoints are damaged: what
+/// there is to know of consumers was told once more before.
+#[test]
+fn consumers_survive_their_segments_and_both_checkpoints() {
+    let disk = FaultyDisk::new(1);
+    let (mut store, _) = open(&disk);
+    let ids: Vec<_> = (0..100)
+        .map(|n| explicit(&mut store, &format!("c{n}")))
+        .collect();
+    publish(&mut store, 3);
+    let updated = store.update_consumer(ids[1], b"other").unwrap().unwrap();
+    store.delete_consumer(ids[2]).unwrap().unwrap();
+    record(&mut store, ids[0], delivered(1));
+    record(&mut store, ids[0], delivered(2));
+    record(&mut store, ids[0], acked(1));
+    store.append_events().unwrap();
+    for round in 1..5 {
+        publish(&mut store, 60);
+        let purge = Purge {
+            upto: StreamSeq(60 * round),
+            ..Purge::default()
+        };
+        store.purge(&purge).unwrap();
+        while store.work(100) {}
+        // What happens between is not forgotten, nor told twice.
+        record(&mut store, ids[0], delivered(60 * round + 1));
+        for turn in 0..200 {
+            store.commit().unwrap();
+            let now = crate::base::clock::Mono::ZERO + std::time::Duration::from_secs(100 * turn);
+            let Some(job) = store.poll_job(now) else {
+                break;
+            };
+            store.handle_done(job.run()).unwrap();
+        }
+        store.append_events().unwrap();
+    }
+    store.sync().unwrap();
+    assert!(
+        store.log().first_index() > updated,
+        "those segments are gone"
+    );
+    let before = state(&store, ids[0]);
+    drop(store);
+    for copy in ["checkpoint.a", "checkpoint.b"] {
+        disk.damage(&Path::new(DIR).join(copy), |bytes| bytes[100] ^= 1);
+    }
+    let (store, opened) = open(&disk);
+    assert!(opened.rebuilt);
+    assert_eq!(opened.consumers, ConsumerDamage::default());
+    assert_eq!(state(&store, ids[0]), before);
+    assert_eq!(store.consumer(ids[1]).unwrap().config(), b"other");
+    assert_eq!(store.consumer(ids[1]).unwrap().name(), "c1");
+    assert!(store.consumer(ids[2]).is_none());
+    assert_eq!(store.consumer_count(), 99);
+}
+
 /// What was recorded of consumers is in segments that are gone, and the newest checkpoint that knows
 /// it is damaged: the one before is of no use for messages, but for consumers.
 #[test]

@@ -114,6 +114,19 @@ impl Listener {
         })
     }
 
+    /// The HTTP server that answers what comes in.
+    ///
+    /// # Errors
+    /// The system lacks descriptors or threads.
+    pub fn into_server(self) -> io::Result<tiny_http::Server> {
+        let server = match self {
+            #[cfg(unix)]
+            Listener::Unix(listener) => tiny_http::Server::from_listener(listener, None),
+            Listener::Tcp(listener) => tiny_http::Server::from_listener(listener, None),
+        };
+        server.map_err(io::Error::other)
+    }
+
     /// Ends a wait for connections on this socket, where the system knows how to.
     pub fn interrupt(&self) {
         let socket = match self {
