@@ -10,6 +10,13 @@ const STAMP: &str = "packaging/commit";
 fn main() {
     let target = env::var("TARGET").unwrap_or_default();
     println!("cargo::rustc-env=NATS_SERVER_TARGET={target}");
+    // Where debugging information says the sources are, if that is not where they are.
+    println!("cargo::rerun-if-env-changed=NATS_SERVER_SOURCES");
+    let sources = env::var("NATS_SERVER_SOURCES").or_else(|_| env::var("CARGO_MANIFEST_DIR"));
+    println!(
+        "cargo::rustc-env=NATS_SERVER_SOURCES={}",
+        sources.unwrap_or_default()
+    );
     println!("cargo::rerun-if-env-changed=NATS_SERVER_COMMIT");
     println!("cargo::rerun-if-changed={STAMP}");
     // Other builds would have to compile everything anew after each commit.

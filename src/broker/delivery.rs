@@ -53,6 +53,9 @@ impl Subscription {
 /// The clients and subscriptions of a loop, and what is to be done for them.
 pub(super) struct Delivery {
     pub(super) me: LoopId,
+    /// Whether the loop has no clients: what it publishes to itself comes to it as mail, like what
+    /// others do.
+    serves_itself: bool,
     pub(super) clients: Pages<Client>,
     pub(super) subs: Pages<Subscription>,
     pub(super) pool: ChunkPool,
@@ -123,6 +126,7 @@ impl Delivery {
     pub(super) fn new(facts: &Facts, me: LoopId, loops: usize, seed: u64) -> Delivery {
         let mut delivery = Delivery {
             me,
+            serves_itself: usize::from(me.0) >= loops,
             clients: Pages::new(),
             subs: Pages::new(),
             pool: ChunkPool::default(),
@@ -180,7 +184,7 @@ impl Delivery {
     ) -> Outcome {
         let mut outcome = Outcome::default();
         for span in route.spans() {
-            if span.owner == self.me {
+            if span.owner == self.me && !self.serves_itself {
                 for target in route.plain(*span) {
                     self.hand_over(*target, message, from.skip, turn, &mut outcome);
                 }

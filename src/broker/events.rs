@@ -171,7 +171,7 @@ impl Broker {
     /// Whether anybody would get a message of the server's own.
     pub fn is_heard(&mut self, account: &Account, subject: &[u8]) -> bool {
         let route = self.routes.route(&self.facts.accounts, account, subject);
-        !route.is_empty() || route.beyond().is_some()
+        !route.is_empty() || route.beyond().is_some_and(|beyond| beyond.is_heard())
     }
 
     /// Publishes something that the server itself has to say. Gives the number of deliveries.

@@ -5,6 +5,7 @@ mod backup;
 pub mod consumer;
 mod kept;
 pub mod node;
+pub mod origin;
 pub mod out;
 pub mod report;
 pub mod stream;

@@ -5,7 +5,7 @@ use super::query::Query;
 use super::source::Source;
 use super::{Answer, Refused};
 use crate::broker::Facts;
-use crate::jetstream::api::info::{ClusterInfo, ConsumerInfo, StreamState};
+use crate::jetstream::api::info::{ClusterInfo, ConsumerInfo, SourceInfo, StreamState};
 use crate::jetstream::api::{LEVEL, StreamConfig};
 use crate::jetstream::report::{AccountReport, Question, Sums};
 use crate::json::Time;
@@ -104,6 +104,10 @@ struct Stream {
     state: StreamState,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     consumer_detail: Vec<ConsumerInfo>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mirror: Option<SourceInfo>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sources: Vec<SourceInfo>,
 }
 
 /// Accounts on a page where nothing else is asked for.
@@ -246,6 +250,8 @@ fn account(report: AccountReport, with_config: bool) -> Account {
                 state: stream.info.state,
                 config: with_config.then_some(stream.info.config),
                 consumer_detail: stream.consumers,
+                mirror: stream.info.mirror,
+                sources: stream.info.sources,
             })
             .collect(),
         name: report.name,

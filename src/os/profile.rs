@@ -96,7 +96,7 @@ fn qualified(name: String, file: &str) -> String {
         return name;
     };
     // The directory of a library may have its version behind the name, and ours may have any name.
-    let before = match before == env!("CARGO_MANIFEST_DIR") {
+    let before = match before == env!("NATS_SERVER_SOURCES") {
         true => env!("CARGO_CRATE_NAME"),
         false => before,
     };
@@ -178,7 +178,7 @@ mod tests {
         for (name, file, full) in [
             (
                 "f",
-                concat!(env!("CARGO_MANIFEST_DIR"), "/src/a.rs"),
+                concat!(env!("NATS_SERVER_SOURCES"), "/src/a.rs"),
                 "nats_server::a::f",
             ),
             ("a::b", "/x/src/c.rs", "a::b"),

@@ -22,6 +22,15 @@ pub struct Beyond {
     pub answers: bool,
 }
 
+impl Beyond {
+    /// Whether anybody may get the message.
+    pub fn is_heard(&self) -> bool {
+        self.answers
+            || !self.calls.is_empty()
+            || self.branches.iter().any(|branch| !branch.route.is_empty())
+    }
+}
+
 /// The route in an account that imports the message.
 pub struct Branch {
     /// The subject there.

@@ -86,6 +86,13 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// Bytes of the file.
     fn len(&self) -> io::Result<u64>;
 
+    /// Gives back the room of all that is behind the first `len` bytes, where that can be done. Nobody
+    /// may have read any of it, nor may there be more of it than a write has left that failed.
+    fn shorten(&self, len: u64) -> io::Result<()> {
+        let _ = len;
+        Ok(())
+    }
+
     /// Returns when all that was written before is on the disk for good, the length included.
     /// After an error nothing is known of any of it.
     fn sync(&self) -> io::Result<()>;
@@ -299,6 +306,10 @@ fn created(path: &Path) -> io::Result<File> {
 struct OsFile(File);
 
 impl DiskFile for OsFile {
+    fn shorten(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
     #[cfg(unix)]
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         std::os::unix::fs::FileExt::write_all_at(&self.0, bytes, at)

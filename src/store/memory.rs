@@ -103,8 +103,14 @@ impl Disk for MemoryDisk {
     }
 
     fn remove_dir(&self, dir: &Path) -> io::Result<()> {
-        self.made().remove(dir);
-        Ok(())
+        let is_in = |path: &PathBuf| path.parent() == Some(dir);
+        if self.files().keys().any(is_in) || self.made().iter().any(is_in) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        match self.made().remove(dir) {
+            true => Ok(()),
+            false => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 
     fn sync_dir(&self, _dir: &Path) -> io::Result<()> {

@@ -349,6 +349,9 @@ fn the_samples_are_valid() {
     let mut paths = entries.map(|e| e.unwrap().path()).collect::<Vec<_>>();
     paths.retain(|path| path.extension().is_some_and(|e| e == "conf"));
     assert!(paths.len() > 5, "{paths:?}");
+    // Those that packages and images begin with.
+    let packaging = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging");
+    paths.extend(["", "container/"].map(|dir| format!("{packaging}/{dir}nats-server.conf").into()));
     // The files that samples name.
     let dir = Dir::new("samples");
     let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();

@@ -27,6 +27,7 @@ mod monitor_http;
 #[cfg(unix)]
 mod msg_trace;
 mod official;
+mod origins;
 #[cfg(target_os = "linux")]
 mod pressure;
 #[cfg(unix)]

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Runs nats-server.exe under wine: check.py EXE
 
-At a console: publish and subscribe, streams that are there after a restart, Ctrl-C.
+At a console: publish and subscribe, streams that are there after a restart, Ctrl-C; TLS; the event log.
 As a service: start, reload, reopen, stop and lame duck mode by --signal, and what is wrong told.
-What wine cannot show, the event log above all, is not looked at. Needs wine64 and mingw-w64.
+Needs wine64, mingw-w64 and openssl.
 """
 
 import json
@@ -13,6 +13,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,8 @@ def main(exe):
         try:
             machine.boot()
             console(machine)
+            tls(machine)
+            events(machine)
             service(machine)
         except BaseException:
             for log in sorted(machine.dir.glob("*.log")):
@@ -201,6 +204,72 @@ def console(machine):
         expect(server.wait(PATIENCE), 0)
         machine.wait_for(log, 'Trapped "interrupt" signal')
         machine.wait_for(log, "Server Exiting")
+
+
+def tls(machine):
+    print("with TLS")
+    subprocess.check_call(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+         "-days", "2", "-subj", "/CN=localhost", "-addext", "basicConstraints=critical,CA:FALSE",
+         "-keyout", machine.dir / "key.pem", "-out", machine.dir / "cert.pem"],
+        stderr=subprocess.DEVNULL)
+    words = ["--tls", "--tlscert", "cert.pem", "--tlskey", "key.pem"]
+    server = machine.start("nats-server.exe", "-a", "127.0.0.1", "-p", "-1", "-l", "tls.log", *words)
+    port = int(machine.wait_for("tls.log", r"client connections on 127\.0\.0\.1:(\d+)")[1])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    come, go = ssl.MemoryBIO(), ssl.MemoryBIO()
+    peer = context.wrap_bio(come, go)
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as plain:
+        while not plain.recv(65536).endswith(b"\n"):
+            pass
+
+        def exchange(act):
+            while True:
+                try:
+                    done = act()
+                except ssl.SSLWantReadError:
+                    done = None
+                plain.sendall(go.read())
+                if done is not None:
+                    return done
+                come.write(plain.recv(65536))
+
+        try:
+            peer.do_handshake()
+        except ssl.SSLWantReadError:
+            # The first message in pieces: the server has to look more than once.
+            for byte in go.read(4):
+                plain.sendall(bytes([byte]))
+                time.sleep(0.05)
+        exchange(lambda: peer.do_handshake() or True)
+        body = b"x" * 1_000_000
+        exchange(lambda: peer.write(b'CONNECT {"verbose":false}\r\nSUB foo 1\r\nPING\r\n'))
+        got = b""
+        while b"PONG" not in got:
+            got += exchange(lambda: peer.read(65536))
+        rest = b"PUB foo %d\r\n%s\r\n" % (len(body), body)
+        while rest:
+            rest = rest[exchange(lambda: peer.write(rest[:16384])):]
+        got = b""
+        while not got.endswith(body + b"\r\n"):
+            got += exchange(lambda: peer.read(65536))
+    server.send_signal(signal.SIGINT)
+    expect(server.wait(PATIENCE), 0)
+
+
+def events(machine):
+    print("to the event log")
+    # Wine shows the events, and keeps none.
+    machine.env["WINEDEBUG"] = "-all,trace+eventlog"
+    with open(machine.dir / "events.log", "w") as output:
+        server = machine.start("nats-server.exe", "-a", "127.0.0.1", "-p", "-1", "-s", stderr=output)
+    machine.env["WINEDEBUG"] = "-all"
+    machine.wait_for("events.log", r'ReportEventW L"pid\[\d+\]\[NOTICE\]: Server is ready"')
+    server.send_signal(signal.SIGINT)
+    expect(server.wait(PATIENCE), 0)
+    key = r"HKLM\SYSTEM\CurrentControlSet\Services\EventLog\Application\NATS-Server"
+    expect("EventCreate.exe" in machine.run("reg", "query", key)[0], True)
 
 
 def free_port():

@@ -641,6 +641,67 @@ mod tests {
         assert_eq!(beside, Err(ApiError::StreamSubjectOverlap));
     }
 
+    /// Each code that the configuration of a mirror or of sources can lead to, in the order of the
+    /// reference. `JSMirrorWithStartSeqAndTimeErr` and `JSMirrorWithSubjectFiltersErr` (10032, 10033)
+    /// are in its table, but nothing leads to them any more.
+    #[test]
+    fn rules_for_origins_are_told_of() {
+        let mut there = There::default();
+        for (name, max_msg_size, subject) in [("O", 100, "o.>"), ("W", -1, ">")] {
+            let origin = StreamConfig {
+                name: name.into(),
+                max_msg_size,
+                subjects: vec![subject.into()],
+                ..StreamConfig::default()
+            };
+            there.0.insert(name.into(), origin);
+        }
+        let consumer = r#""consumer":{"name":"c","deliver_subject":"d"}"#;
+        for (rest, code) in [
+            (r#""mirror":{"name":"O"},"first_seq":5"#.to_owned(), 10143),
+            (r#""mirror":{"name":"O"},"subjects":["s"]"#.into(), 10034),
+            (r#""mirror":{"name":"O"},"sources":[{"name":"P"}]"#.into(), 10031),
+            (r#""mirror":{"name":"O"},"allow_msg_counter":true"#.into(), 10173),
+            (r#""mirror":{"name":"O"},"allow_atomic":true"#.into(), 10198),
+            (r#""mirror":{"name":"O"},"allow_batched":true"#.into(), 10209),
+            (r#""mirror":{"name":"O"},"allow_msg_schedules":true"#.into(), 10186),
+            (r#""mirror":{"name":"O","consumer":{"name":"a.b","deliver_subject":"d"}}"#.into(), 10213),
+            (r#""mirror":{"name":"O","consumer":{"name":"c","deliver_subject":"d.*"}}"#.into(), 10213),
+            (format!(r#""mirror":{{"name":"O","opt_start_seq":1,{consumer}}}"#), 10213),
+            (format!(r#""mirror":{{"name":"O","filter_subject":"a",{consumer}}}"#), 10213),
+            (r#""mirror":{"name":"O","filter_subject":"a","subject_transforms":[{"src":"b","dest":""}]}"#.into(), 10150),
+            (r#""mirror":{"name":"O"},"subject_delete_marker_ttl":1000000000"#.into(), 10052),
+            (r#""mirror":{"name":"O","subject_transforms":[{"src":"a..b","dest":""}]}"#.into(), 10151),
+            (r#""mirror":{"name":"O","subject_transforms":[{"src":"a.*","dest":"b.$2"}]}"#.into(), 10154),
+            (r#""mirror":{"name":"O","subject_transforms":[{"src":"a.*","dest":""},{"src":"*.b","dest":""}]}"#.into(), 10152),
+            (r#""mirror":{"name":"a.b"}"#.into(), 10142),
+            (r#""mirror":{"name":"O"},"max_msg_size":99"#.into(), 10030),
+            (r#""mirror":{"name":"X","external":{"api":"a.*","deliver":"d"}}"#.into(), 10052),
+            (r#""mirror":{"name":"X","external":{"api":"$JS.API","deliver":"d"}}"#.into(), 10021),
+            (r#""mirror":{"name":"X","external":{"api":"a","deliver":"d.*"}}"#.into(), 10024),
+            (r#""sources":[{"name":"W"},{"name":"X","external":{"api":"a","deliver":"d"}}]"#.into(), 10022),
+            (r#""sources":[{"name":"O"}],"allow_msg_schedules":true"#.into(), 10187),
+            (r#""sources":[{"name":"a.b"}]"#.into(), 10141),
+            (r#""sources":[{"name":"O"},{"name":"O"}]"#.into(), 10140),
+            (r#""sources":[{"name":"O","filter_subject":"a","subject_transforms":[{"src":"b","dest":""}]}]"#.into(), 10144),
+            (r#""sources":[{"name":"O","subject_transforms":[{"src":"a..b","dest":""}]}]"#.into(), 10145),
+            (r#""sources":[{"name":"O","subject_transforms":[{"src":"a.*","dest":"b.$2"}]}]"#.into(), 10146),
+            (r#""sources":[{"name":"O","subject_transforms":[{"src":"a.*","dest":""},{"src":"a.b","dest":""}]}]"#.into(), 10147),
+            (format!(r#""sources":[{{"name":"O","opt_start_seq":1,{consumer}}}]"#), 10215),
+            (format!(r#""sources":[{{"name":"O",{consumer}}},{{"name":"O","subject_transforms":[{{"src":"a","dest":""}}],{consumer}}}]"#), 10216),
+            (r#""sources":[{"name":"O"}],"max_msg_size":99"#.into(), 10046),
+            (r#""sources":[{"name":"S"}]"#.into(), 10052),
+        ] {
+            let text = format!(r#"{{"name":"S",{rest}}}"#);
+            let error = asked(&text, &there).expect_err(&text);
+            assert_eq!(error.err_code(), code, "{rest}: {error}");
+        }
+        // What overlaps only in part is fine for sources, as in the reference.
+        let text = r#"{"name":"S","sources":[{"name":"O","subject_transforms":[
+            {"src":"a.*","dest":""},{"src":"*.b","dest":""}]}]}"#;
+        assert!(asked(text, &there).is_ok());
+    }
+
     #[test]
     fn mirrors_follow_their_origin() {
         let mut there = There::default();

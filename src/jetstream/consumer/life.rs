@@ -72,6 +72,7 @@ impl Consumer {
         if deliver_subject(&old.mode) != deliver_subject(&self.settings.mode) {
             // Whoever listens there has not seen what the others have not acknowledged.
             self.enqueue_all(turn)?;
+            self.restart_flow();
         }
         Ok(())
     }
@@ -109,6 +110,7 @@ impl Consumer {
         };
         turn.stream.record(event)?;
         self.redelivery.clear();
+        self.restart_flow();
         self.skip = None;
         self.exhausted = None;
         self.next = to;
@@ -122,6 +124,12 @@ impl Consumer {
         }
         self.recount(turn.stream);
         Ok(to)
+    }
+
+    fn restart_flow(&mut self) {
+        if let Way::Push(push) = &mut self.way {
+            push.restart();
+        }
     }
 
     /// Lets no client be the pinned one, on request.

@@ -55,6 +55,18 @@ impl Push {
         }
     }
 
+    /// Forgets what was sent and not confirmed: whoever listens now has not got it.
+    pub(super) fn restart(&mut self) {
+        if let Some(flow) = &mut self.flow {
+            *flow = Flow {
+                sent: 0,
+                window: WINDOW_FIRST,
+                asked: vec![],
+                asked_bytes: 0,
+            };
+        }
+    }
+
     pub(super) fn is_active(&self) -> bool {
         self.active
     }

@@ -6,7 +6,7 @@ use super::{Node, decode};
 use crate::accounts::Account;
 use crate::jetstream::api::advisory::Action;
 use crate::jetstream::api::consumer_change::{self, Change, Consumers};
-use crate::jetstream::api::consumer_check::{ServerLimits, Surroundings};
+use crate::jetstream::api::consumer_check::{ServerLimits, Surroundings, adapt_sourcing};
 use crate::jetstream::api::info::ClusterInfo;
 use crate::jetstream::api::request::{
     ConsumerCreateRequest, ConsumerListRequest, ConsumerPauseRequest, ConsumerResetRequest,
@@ -17,7 +17,9 @@ use crate::jetstream::api::response::{
     ConsumerPauseBody, ConsumerResetBody, ConsumerUnpinBody, Paging,
 };
 use crate::jetstream::api::subjects::ConsumerTarget;
-use crate::jetstream::api::{ApiError, ConsumerConfig, Response, ack, metadata, names, pull};
+use crate::jetstream::api::{
+    ApiError, ConsumerConfig, Response, ack, headers, metadata, names, pull,
+};
 use crate::jetstream::out::{Out, Outgoing};
 use crate::jetstream::stream::{ConsumerSlot, Incoming, Stream};
 use crate::json::{Nanos, Time};
@@ -46,7 +48,8 @@ impl<O: Out> Consumers for Others<'_, O> {
 
     fn count(&self) -> usize {
         let all = self.stream.consumer_configs();
-        all.filter(|(_, config)| !config.direct).count()
+        all.filter(|(_, config)| !config.direct && !config.sourcing)
+            .count()
     }
 
     fn is_taken(&self, filter: &str, except: &str) -> bool {
@@ -57,6 +60,7 @@ impl<O: Out> Consumers for Others<'_, O> {
             };
             name != except
                 && !config.direct
+                && !config.sourcing
                 && match config.filter_subjects.is_empty() {
                     true => overlaps(&config.filter_subject),
                     false => config.filter_subjects.iter().any(|own| overlaps(own)),
@@ -68,6 +72,43 @@ impl<O: Out> Consumers for Others<'_, O> {
         let mut out = self.out.borrow_mut();
         out.is_heard(&self.stream.account, subject.as_bytes())
     }
+}
+
+/// Makes a request for a consumer that takes messages for another stream fit this one. Gives the
+/// headers of the answer, if there are to be any.
+fn sourcing(
+    asked: &mut ConsumerCreateRequest,
+    stream: &Stream,
+    block: &[u8],
+    fresh: &str,
+) -> Result<Option<Vec<u8>>, ApiError> {
+    let config = &mut asked.config;
+    adapt_sourcing(config, &stream.config, fresh);
+    if !config.direct && !config.sourcing {
+        return Ok(None);
+    }
+    let identity = stream.identity();
+    let expected = headers::value(block, headers::STREAM_IDENTITY);
+    let expected = expected.map(<[u8]>::trim_ascii).unwrap_or_default();
+    if !expected.is_empty() && expected != identity.as_bytes() {
+        return Err(ApiError::ConsumerStreamIdentityMismatch { msg: identity });
+    }
+    if config.sourcing
+        && config.is_durable()
+        && let Some(place) = stream.find_consumer(&config.durable)
+        && let Some(there) = stream.consumer_config(place)
+    {
+        // It goes on where it is, wherever one would begin that is new.
+        config.deliver_policy = there.deliver_policy;
+        config.opt_start_seq = there.opt_start_seq;
+        config.opt_start_time = there.opt_start_time;
+    }
+    Ok(Some(identity_block(&identity)))
+}
+
+fn identity_block(identity: &str) -> Vec<u8> {
+    let name = headers::STREAM_IDENTITY;
+    format!("NATS/1.0\r\n{name}: {identity}\r\n\r\n").into_bytes()
 }
 
 impl Node {
@@ -102,6 +143,8 @@ impl Node {
         let fresh = self.consumer_name();
         let leader = self.info_leader();
         let (at, stream) = self.named(account, target.stream())?;
+        let identity = sourcing(&mut asked, stream, &request.headers, &fresh)?;
+        let sourcing = asked.config.sourcing;
         let change = consumer_change::plan(
             asked,
             &Others {
@@ -146,6 +189,10 @@ impl Node {
                 place
             }
         };
+        if sourcing {
+            // Who takes messages for another stream begins behind what it has acknowledged.
+            stream.reset_consumer(place, None, now, out);
+        }
         stream.check_interest(now, out);
         let mut info = stream.told(place, now, out);
         if let Some(info) = &mut info {
@@ -155,8 +202,11 @@ impl Node {
             .consumer_config(place)
             .filter(|_| created)
             .map(|config| (stream.account.clone(), target.stream(), config.name.clone()));
-        let body = ConsumerCreateBody { info };
-        stream.answer_when_stored(&request.reply, &Response::ok(body).encode());
+        let body = Response::ok(ConsumerCreateBody { info }).encode();
+        match identity {
+            Some(block) => stream.tell_when_stored(&request.reply, &block, &body),
+            None => stream.answer_when_stored(&request.reply, &body),
+        }
         self.dirty.push(at);
         self.serving.insert(at);
         if let Some((account, stream, consumer)) = created {
@@ -445,7 +495,10 @@ impl Node {
             reset_seq: sequence.0,
         });
         let body = Response::from(body).encode();
-        stream.answer_when_kept(reply, &body);
+        match headers::value(message.headers, headers::STREAM_IDENTITY) {
+            Some(_) => stream.tell_when_kept(reply, &identity_block(&stream.identity()), &body),
+            None => stream.answer_when_kept(reply, &body),
+        }
         self.dirty.push(at);
         self.serving.insert(at);
     }

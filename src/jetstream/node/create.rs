@@ -208,6 +208,11 @@ impl Node {
             now,
         });
         let listening = self.listen(at, &account, &stream.config);
+        if stream.has_origins() {
+            self.copying.insert(at);
+        }
+        let name = stream.config.name.clone();
+        let number = account.number;
         self.streams[at].phase = Phase::Open {
             stream: Box::new(stream),
             meta: Box::new(meta),
@@ -216,6 +221,7 @@ impl Node {
             change: Change::None,
         };
         self.note_deadline(at);
+        self.poke_origins(number, &name, now);
     }
 
     fn listen(&mut self, at: usize, account: &Arc<Account>, config: &StreamConfig) -> Vec<u32> {
@@ -350,6 +356,13 @@ impl Node {
         });
         match result {
             Ok(()) => {
+                let mut steps = Vec::new();
+                let own_domain = self.identity.options.domain.as_deref();
+                stream.renew_origins(own_domain, now, &mut steps);
+                match stream.has_origins() {
+                    true => self.copying.insert(at),
+                    false => self.copying.remove(&at),
+                };
                 let config = stream.config.clone();
                 let domain = self.identity.options.domain.clone().unwrap_or_default();
                 let info = shown_info(stream, now, &domain);
@@ -365,6 +378,8 @@ impl Node {
                     }
                 }
                 self.dirty.push(at);
+                self.do_steps(at, steps, now, out);
+                self.note_deadline(at);
                 self.tell_of_stream((&account, &config.name), Action::Modify, now, out);
             }
             Err(error) => {
@@ -422,6 +437,7 @@ impl Node {
             return;
         };
         self.names.remove(&(slot.account.number, slot.name.clone()));
+        self.copying.remove(&at);
         let Phase::Removing(request) = slot.phase else {
             return;
         };

@@ -16,8 +16,6 @@ pub(super) fn read<T: Decode>(body: &[u8], strict: bool) -> Result<T, ApiError> 
 /// Refuses what this server has not learnt yet.
 pub(super) fn check_built(config: &StreamConfig) -> Result<(), ApiError> {
     let missing = [
-        (config.mirror.is_some(), "mirror"),
-        (!config.sources.is_empty(), "sources"),
         (config.allow_msg_counter, "allow_msg_counter"),
         (config.allow_atomic, "allow_atomic"),
         (config.allow_msg_schedules, "allow_msg_schedules"),

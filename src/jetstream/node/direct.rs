@@ -63,11 +63,12 @@ impl Node {
             None => (rest, None),
         };
         let strict = self.identity.options.strict;
-        let stream = match self.find(account, name) {
-            Some(at) => self.open_stream(at),
-            None => None,
-        };
-        let Some(stream) = stream.filter(|stream| stream.config.allow_direct) else {
+        let own = self.find(account, name).filter(|at| {
+            let stream = self.streams[*at].stream();
+            stream.is_some_and(|stream| stream.config.allow_direct)
+        });
+        let at = own.or_else(|| self.mirror_of(account, name));
+        let Some(stream) = at.and_then(|at| self.open_stream(at)) else {
             if let Some(tenant) = self.tenants.get(account) {
                 let headers = format!("NATS/1.0 503\r\nNats-Subject: {subject}\r\n\r\n");
                 let message = Outgoing::status(reply, headers.as_bytes());

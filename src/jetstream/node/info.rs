@@ -235,13 +235,17 @@ pub(super) fn stream_info(stream: &mut Stream, now: Timestamp, domain: &str) -> 
         Timestamp(0) => Time::ZERO,
         Timestamp(nanos) => Time::from_unix_nanos(nanos),
     };
+    let (mirror, sources) = stream.origin_infos(now);
     StreamInfo {
+        mirror,
+        sources,
         config: stream.config.clone(),
         created: stream.created,
         state: StreamState {
             messages: state.messages,
             bytes: state.bytes,
-            first_seq: state.first.0,
+            // That of a stream that never had a message is none, as in the reference.
+            first_seq: if state.last.0 == 0 { 0 } else { state.first.0 },
             first_ts,
             last_seq: state.last.0,
             last_ts,

@@ -2,6 +2,7 @@
 
 use crate::accounts::Account;
 use crate::accounts::interest::{Held, LoopId, Target};
+use crate::jetstream::origin::link::Ear;
 use slab::Slab;
 use std::sync::Arc;
 
@@ -20,6 +21,12 @@ pub(super) enum Listener {
     Flow(u32),
     /// Messages for the stream in this slot.
     Stream(usize),
+    /// What comes for a link of a stream.
+    Link {
+        at: usize,
+        link: u32,
+        ear: Ear,
+    },
     /// Answers to the chunks of this backup, and chunks for this restore.
     Backup(usize),
     Restore(usize),

@@ -19,6 +19,7 @@ mod faults;
 mod info;
 mod listeners;
 mod old_backup;
+mod origins;
 mod report;
 mod requests;
 mod restore;
@@ -107,6 +108,10 @@ pub struct Node {
     syncing: BTreeSet<usize>,
     /// Streams with consumers that are to get a turn.
     serving: BTreeSet<usize>,
+    /// Streams with links to others that are to do something.
+    linking: BTreeSet<usize>,
+    /// Streams that take messages from others.
+    copying: BTreeSet<usize>,
     /// When it is to be looked who listens to what is sent without being asked for.
     interest_at: Timestamp,
     /// Streams with consumers that are sent messages without asking.
@@ -210,6 +215,8 @@ impl Node {
             working: BTreeSet::new(),
             syncing: BTreeSet::new(),
             serving: BTreeSet::new(),
+            linking: BTreeSet::new(),
+            copying: BTreeSet::new(),
             interest_at: Timestamp(0),
             pushing: BTreeSet::new(),
             deadlines: Deadlines::default(),
@@ -257,6 +264,7 @@ impl Node {
                     self.dirty.push(at);
                 }
             }
+            Listener::Link { at, link, ear } => self.hear((at, link, ear), message, now, out),
             Listener::Api => self.take_request(message),
             Listener::Direct(account) => self.direct_get(account, message, out),
             Listener::Next(account) => self.next_messages(account, message, now, out),
@@ -279,6 +287,7 @@ impl Node {
         }
         self.check_interest(now, out);
         self.look_at_deadlines(now);
+        self.drive_origins(now, out);
         let working: Vec<usize> = self.working.iter().copied().collect();
         for at in working {
             let Some(stream) = self.open_stream(at) else {
@@ -380,9 +389,13 @@ impl Node {
             }
             let is_dirty = stream.is_dirty();
             // Its deadline is known when it had its turn.
+            let links = stream.origins_at().is_some_and(|due| due <= now);
             let serves = stream.consumers_at().is_some_and(|due| due <= now);
             if is_dirty {
                 self.dirty.push(at);
+            }
+            if links {
+                self.linking.insert(at);
             }
             match serves {
                 true => drop(self.serving.insert(at)),
@@ -396,7 +409,11 @@ impl Node {
         let Some(stream) = self.open_stream(at) else {
             return;
         };
-        let all = [stream.expires_at(), stream.consumers_at()];
+        let all = [
+            stream.expires_at(),
+            stream.consumers_at(),
+            stream.origins_at(),
+        ];
         let pushes = stream.has_push_consumers();
         if let Some(due) = all.into_iter().flatten().min() {
             self.deadlines.note(at, due);

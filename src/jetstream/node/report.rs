@@ -93,7 +93,12 @@ impl Node {
             consumers: Vec::new(),
         };
         if consumers {
-            let places: Vec<_> = stream.consumer_names().map(|(_, place)| place).collect();
+            // Those that are there for mirrors and sources are not shown.
+            let places: Vec<_> = stream
+                .consumer_names()
+                .map(|(_, place)| place)
+                .filter(|at| stream.consumer_config(*at).is_some_and(|c| !c.direct))
+                .collect();
             for place in places {
                 report.consumers.extend(stream.told(place, now, out));
             }

@@ -158,7 +158,7 @@ impl Node {
             ["STREAM", "NAMES"] => self.stream_names(account, &request),
             ["STREAM", "LIST"] => self.stream_list(account, &request, now),
             ["STREAM", "INFO", name] => self.stream_info(account, name, &request, now),
-            ["STREAM", "DELETE", name] => self.stream_delete(account, name, request),
+            ["STREAM", "DELETE", name] => self.stream_delete(account, name, request, (now, out)),
             ["STREAM", "PURGE", name] => self.stream_purge(account, name, request),
             ["STREAM", "MSG", "GET", name] => self.msg_get(account, name, &request),
             ["STREAM", "MSG", "DELETE", name] => self.msg_delete(account, name, request),

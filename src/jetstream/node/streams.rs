@@ -8,6 +8,7 @@ use crate::jetstream::api::request::{MsgDeleteRequest, MsgGetRequest, StreamPurg
 use crate::jetstream::api::response::{
     MsgDeleteBody, MsgGetBody, StoredMsg, StreamDeleteBody, StreamPurgeBody,
 };
+use crate::jetstream::out::Out;
 use crate::jetstream::stream::{GetError, Locator, Stream};
 use crate::json::Time;
 use crate::store::file::ReadBuffer;
@@ -44,11 +45,12 @@ impl Node {
         at.is_some_and(|at| matches!(self.streams[at].phase, Phase::Restoring(_)))
     }
 
-    pub(super) fn stream_delete(
+    pub(super) fn stream_delete<O: Out>(
         &mut self,
         account: &Arc<Account>,
         name: &str,
         request: Request,
+        (now, out): (Timestamp, &mut O),
     ) -> Reaction {
         if !request.is_empty() {
             return self.reply::<StreamDeleteBody>(Err(ApiError::NotEmptyRequest));
@@ -60,15 +62,21 @@ impl Node {
         let Some(at) = at.filter(|_| !self.is_restoring(account, name)) else {
             return self.reply::<StreamDeleteBody>(Err(ApiError::StreamNotFound));
         };
+        let mut steps = Vec::new();
         if let Phase::Open {
-            listening, change, ..
+            stream,
+            listening,
+            change,
+            ..
         } = &mut self.streams[at].phase
         {
             for slot in listening.drain(..) {
                 self.listeners.leave(slot);
             }
+            stream.end_origins(&mut steps);
             *change = Change::Removal(request);
         }
+        self.do_steps(at, steps, now, out);
         self.go_on_removing(at);
         Reaction::None
     }

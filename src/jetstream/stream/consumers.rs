@@ -29,6 +29,8 @@ use std::ops::RangeInclusive;
 pub(super) struct Consumers {
     pub(super) roster: Roster<Entry>,
     names: BTreeMap<Box<str>, Slot>,
+    /// How many of them are there for mirrors and sources only.
+    direct: usize,
     /// Those that are sent messages without asking.
     pub(super) pushed: BTreeSet<Slot>,
     /// Those with messages that wait for acknowledgements, by one that is not behind the first of
@@ -99,6 +101,7 @@ impl Consumers {
         Consumers {
             roster: Roster::new(seed),
             names: BTreeMap::new(),
+            direct: 0,
             pushed: BTreeSet::new(),
             floors: BTreeSet::new(),
             cold: Vec::new(),
@@ -140,6 +143,7 @@ impl Consumers {
         self.set_floor(at, None);
         if let Some((_, entry)) = self.roster.remove(at) {
             self.names.remove(&*entry.config.name);
+            self.direct -= usize::from(entry.config.direct);
             self.pushed.remove(&at);
         }
     }
@@ -161,14 +165,14 @@ impl Stream {
         self.consumers.names.get(name).copied()
     }
 
-    /// How many consumers there are.
-    pub fn consumer_count(&self) -> usize {
-        self.consumers.names.len()
-    }
-
     /// The names of all consumers and their places, in order.
     pub fn consumer_names(&self) -> impl Iterator<Item = (&str, Slot)> {
         self.consumers.names.iter().map(|(name, at)| (&**name, *at))
+    }
+
+    /// How many consumers there are, without those that are there for mirrors and sources only.
+    pub fn consumer_count(&self) -> usize {
+        self.consumers.names.len() - self.consumers.direct
     }
 
     /// The configurations of all consumers.
@@ -284,7 +288,8 @@ impl Stream {
         let start = Start::find(&settings, &mut view, one_per_subject)?;
         let kept = crate::jetstream::kept::encode(&config, created);
         let policy = settings.ack.stored();
-        let id = match config.mem_storage {
+        // Who is there for a mirror or source asks for another one after a start.
+        let id = match config.mem_storage || config.direct {
             true => {
                 let store = &mut self.store;
                 store.create_unrecorded_consumer(&config.name, &kept, policy, start.after)
@@ -317,7 +322,7 @@ impl Stream {
         engine: Consumer,
     ) -> Slot {
         let name = config.name.as_str().into();
-        let is_pushed = config.is_push();
+        let (is_pushed, is_direct) = (config.is_push(), config.direct);
         let filters = filters(&config).map(str::to_owned).collect::<Vec<_>>();
         let entry = Entry {
             id,
@@ -330,6 +335,7 @@ impl Stream {
         let consumers = &mut self.consumers;
         let at = consumers.roster.insert(engine, filters, entry);
         consumers.names.insert(name, at);
+        consumers.direct += usize::from(is_direct);
         if is_pushed {
             consumers.pushed.insert(at);
         }
@@ -346,6 +352,7 @@ impl Stream {
         let found: Vec<_> = self
             .store
             .consumers()
+            .filter(|(_, consumer)| !super::origins::is_cell(consumer.name()))
             .map(|(id, consumer)| (id, consumer.config().to_vec()))
             .collect();
         for (id, kept) in found {

@@ -6,9 +6,11 @@
 
 mod advisory;
 mod consumers;
+mod copied;
 mod dedupe;
 mod headers;
 mod health;
+mod origins;
 mod publish;
 mod read;
 mod saved;
@@ -22,6 +24,7 @@ mod tests;
 
 use self::consumers::Consumers;
 use self::dedupe::Dedupe;
+use self::origins::Origins;
 use self::waiting::{Answer, Waiting};
 use crate::accounts::Account;
 use crate::base::clock::Mono;
@@ -79,6 +82,8 @@ pub struct Stream {
     /// When messages are to be looked for whose time is over.
     expire_at: Option<Timestamp>,
     consumers: Consumers,
+    /// The links to streams that messages come from.
+    origins: Option<Box<Origins>>,
     /// Whether messages were purged that consumers do not know of.
     purged: bool,
     /// What is to be brought into memory.
@@ -159,9 +164,9 @@ impl Stream {
         ack_head.extend_from_slice(b"{\"stream\":");
         ack_head.extend(crate::json::compact(&config.name));
         ack_head.push(b',');
-        if let Some(domain) = domain {
+        if let Some(domain) = &domain {
             ack_head.extend_from_slice(b"\"domain\":");
-            ack_head.extend(crate::json::compact(&domain));
+            ack_head.extend(crate::json::compact(domain));
             ack_head.push(b',');
         }
         let visible = store.visible();
@@ -183,6 +188,7 @@ impl Stream {
             purging: Vec::new(),
             expire_at: None,
             consumers: Consumers::new(seed.rotate_left(7)),
+            origins: None,
             purged: false,
             warm: Vec::new(),
             scrubbing: false,
@@ -197,6 +203,7 @@ impl Stream {
         };
         stream.adapt();
         stream.open_consumers(now);
+        stream.open_origins(domain, now);
         stream
     }
 
@@ -263,6 +270,7 @@ impl Stream {
     pub fn commit<O: Out>(&mut self, now: Timestamp, out: &mut O) {
         self.tell_gone(now, out);
         self.keep_events();
+        self.keep_positions(false);
         self.dirty = false;
         if let Err(error) = self.store.commit() {
             self.fail(&error);
@@ -325,6 +333,23 @@ impl Stream {
                     &body[..]
                 }
                 Answer::Body => due.body,
+                Answer::Status => {
+                    out.send(&self.account, &Outgoing::status(due.to, due.body));
+                    continue;
+                }
+                Answer::Told { headers, by_api } => {
+                    let (headers, payload) = due.body.split_at(headers as usize);
+                    let account = match by_api {
+                        true => system.unwrap_or(account),
+                        false => account,
+                    };
+                    let message = Outgoing {
+                        headers,
+                        ..Outgoing::plain(due.to, payload)
+                    };
+                    out.send(account, &message);
+                    continue;
+                }
                 Answer::Api => {
                     account = system.unwrap_or(account);
                     due.body
@@ -343,6 +368,32 @@ impl Stream {
     pub fn answer_when_stored(&mut self, to: &[u8], body: &[u8]) {
         let after = self.store.log().last_index();
         self.waiting.push(after, to, body, Answer::Api);
+    }
+
+    /// Answers a request of the API with headers when all that was done so far is stored.
+    pub fn tell_when_stored(&mut self, to: &[u8], headers: &[u8], body: &[u8]) {
+        self.answer_with(to, headers, body, true);
+    }
+
+    /// Answers with headers, in the account of the stream, when all that consumers have recorded is
+    /// stored.
+    pub fn tell_when_kept(&mut self, to: &[u8], headers: &[u8], body: &[u8]) {
+        self.keep_events();
+        self.dirty = true;
+        self.answer_with(to, headers, body, false);
+    }
+
+    fn answer_with(&mut self, to: &[u8], headers: &[u8], body: &[u8], by_api: bool) {
+        let after = self.store.log().last_index();
+        let all = [headers, body].concat();
+        let headers = u32::try_from(headers.len()).expect("these headers are short");
+        self.waiting
+            .push(after, to, &all, Answer::Told { headers, by_api });
+    }
+
+    /// What tells this stream from others that have had its name.
+    pub fn identity(&self) -> String {
+        crate::jetstream::api::stream_check::short_hash(&self.created.to_string())
     }
 
     /// The same for somebody who asks in the account of the stream.
@@ -370,7 +421,7 @@ impl Stream {
                     out.send(&self.account, &Outgoing::plain(due.to, &refusal));
                 }
                 // It asks again.
-                Answer::Body => {}
+                Answer::Body | Answer::Status | Answer::Told { .. } => {}
                 Answer::Api => {
                     let error = ApiError::store_failed(text);
                     let body = crate::jetstream::api::response::refusal_like(due.body, error);
@@ -401,6 +452,7 @@ impl Stream {
     /// What the store has to say.
     pub fn purge(&mut self, purge: &Purge, to: &[u8]) -> Result<(), LogError> {
         let messages = self.store.state().messages;
+        self.keep_positions(true);
         self.store.purge(purge)?;
         self.dirty = true;
         self.purging.push(PurgeAnswer {
@@ -433,6 +485,7 @@ impl Stream {
     /// What the store has to say.
     pub fn delete(&mut self, sequence: StreamSeq) -> Result<bool, LogError> {
         self.dirty = true;
+        self.keep_positions(true);
         Ok(self.store.delete(sequence)?.is_some())
     }
 
@@ -477,6 +530,7 @@ impl Stream {
     /// # Errors
     /// If the disk fails.
     pub fn close(&mut self) -> Result<(), LogError> {
+        self.keep_positions(true);
         self.store.close()
     }
 }

@@ -31,7 +31,7 @@ pub struct Incoming<'m> {
 }
 
 /// What became of a message that is not refused.
-enum Taken {
+pub(super) enum Taken {
     New(StreamSeq),
     Duplicate(StreamSeq),
 }
@@ -78,6 +78,78 @@ impl Stream {
                 }
             }
         }
+    }
+
+    /// Takes a message that was checked by the stream it is from. Its subject is the one that it is
+    /// to be stored on, unless this stream changes it.
+    ///
+    /// # Errors
+    /// Why it is not stored.
+    pub(super) fn publish_sourced(
+        &mut self,
+        message: &Incoming<'_>,
+        now: Timestamp,
+    ) -> Result<Taken, ApiError> {
+        let mut changed = Vec::new();
+        let transform = self.transform.as_ref();
+        let applied =
+            transform.is_some_and(|t| t.apply(message.subject, &mut self.rng, &mut changed));
+        let subject = match applied {
+            true => &changed[..],
+            false => message.subject,
+        };
+        let size = message.headers.len() + message.payload.len();
+        if size > RECORD_MAX && self.config.storage == StorageType::File {
+            return Err(ApiError::store_failed("message too large"));
+        }
+        if self.config.sealed {
+            return Err(ApiError::StreamSealed);
+        }
+        let max = usize::try_from(self.config.max_msg_size).unwrap_or(usize::MAX);
+        if self.config.max_msg_size >= 0 && size > max {
+            return Err(ApiError::StreamMessageExceedsMaximum);
+        }
+        if message.headers.len() > HEADERS_MAX {
+            return Err(ApiError::StreamHeaderExceedsMaximum);
+        }
+        let asked = PublishHeaders::read(message.headers);
+        let id = asked.msg_id.filter(|id| !id.is_empty());
+        if let Some(id) = id.filter(|_| self.config.mirror.is_none()) {
+            self.read_ids(now);
+            if let Some(sequence) = self.dedupe.find(id, now) {
+                return Ok(Taken::Duplicate(sequence));
+            }
+        }
+        let may_roll = self.config.allow_rollup_hdrs && !self.config.deny_purge;
+        let rollup = asked.rollup.map(rollup).transpose()?;
+        let rollup = rollup.filter(|_| may_roll);
+        self.check_room(message, subject, rollup)?;
+        if rollup.is_some() && self.store.has_work() && self.store.work(super::WORK) {
+            return Err(ApiError::InsufficientResources);
+        }
+        let ttl_s = match self.config.allow_msg_ttl {
+            true => asked.ttl.map(ttl).transpose()?.unwrap_or(0),
+            false => 0,
+        };
+        if self.config.retention == RetentionPolicy::Interest && !self.is_wanted(subject) {
+            let sequence = self.store.state().last.next();
+            self.store.skip_to(sequence).map_err(|e| store_failed(&e))?;
+            self.dirty = true;
+            return Ok(Taken::New(sequence));
+        }
+        let mut block = std::mem::take(&mut self.block);
+        let stored = self.append(message, subject, ttl_s, now, &mut block);
+        self.block = block;
+        let sequence = stored?;
+        if let Some(id) = id {
+            self.dedupe.insert(id, sequence, now);
+        }
+        self.last_msg_id.clear();
+        self.last_msg_id.extend_from_slice(id.unwrap_or_default());
+        if let Some(rollup) = rollup {
+            self.roll_up(rollup, subject, sequence)?;
+        }
+        Ok(Taken::New(sequence))
     }
 
     /// What is answered to a message that is not taken.
@@ -427,7 +499,7 @@ fn stored_headers<'h>(block: &'h [u8], scratch: &'h mut Vec<u8>) -> &'h [u8] {
 }
 
 /// What publishers are told of a store that does not take a message.
-fn store_failed(error: &LogError) -> ApiError {
+pub(super) fn store_failed(error: &LogError) -> ApiError {
     match error {
         LogError::Full => ApiError::InsufficientResources,
         LogError::TooLarge { .. } => ApiError::store_failed("message too large"),

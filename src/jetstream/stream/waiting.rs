@@ -36,6 +36,12 @@ pub(super) enum Answer {
     Body,
     /// The body, as an answer of the API.
     Api,
+    /// The body, which is headers or nothing, in the account of the stream; to be left out if nothing
+    /// is stored any more.
+    Status,
+    /// The body, which begins with so many bytes of headers, as an answer of the API or to who asked
+    /// in the account of the stream.
+    Told { headers: u32, by_api: bool },
 }
 
 /// An answer whose time has come.

@@ -215,8 +215,7 @@ impl Log {
         if active.header.number != number || active.contents.offsets.is_empty() {
             return Ok(());
         }
-        let term = active.contents.last_term;
-        self.roll(term, 0)
+        self.roll(0)
     }
 }
 

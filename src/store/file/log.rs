@@ -23,10 +23,10 @@ use std::sync::Arc;
 
 use super::failure::SegmentFailure;
 use super::format::{Anew, FIRST_RECORD, FOOTER_LEN, Kind, RECORD_MAX, Record, SegmentHeader};
+use super::known::LogStart;
 use super::open_segment::{DIRECT_MIN, OpenSegment};
 use super::options::{LogOptions, Marks, SyncMode};
 use super::read::{ReadBuffer, ReadFault, SHARE_MIN, SegmentFile, Stored};
-use super::recover::LogStart;
 use super::sealed::Sealed;
 use super::subjects::Wanted;
 use super::sync::{SyncDone, SyncJob};
@@ -183,7 +183,7 @@ impl Log {
             return Err(LogError::TooLarge { bytes: len, max });
         }
         if !self.active().fits(&record) {
-            self.roll(record.term, len)?;
+            self.roll(len)?;
         }
         let needs_zeros = self.likes_zeros;
         let active = self.active_mut();
@@ -192,7 +192,14 @@ impl Log {
         let reserved = match (direct, needs_zeros) {
             (false, true) => {
                 let end = active.end() as usize + len;
-                active.reserve(u32::try_from(end).unwrap_or(u32::MAX))
+                let end = u32::try_from(end).unwrap_or(u32::MAX);
+                match active.reserve(end) {
+                    // Orders make room: they get what there is.
+                    Err(e) if is_full(&e) && draft.kind != Kind::Message => {
+                        active.reserve_little(end)
+                    }
+                    reserved => reserved,
+                }
             }
             // What was taken before has its room, and is written before the room is tried that
             // this record needs.
@@ -467,7 +474,19 @@ impl Log {
         last.expect("there is always an open segment")
     }
 
-    pub(super) fn check(&self) -> Result<(), LogError> {
+    /// Takes nothing from now on, until it is opened again.
+    pub(in crate::store) fn fail(&mut self, error: &LogError) {
+        let reason = match error {
+            LogError::Io(reason) | LogError::ReadOnly(reason) => reason.clone(),
+            error => Reason {
+                kind: io::ErrorKind::Other,
+                text: error.to_string(),
+            },
+        };
+        self.failed.get_or_insert(reason);
+    }
+
+    pub(in crate::store) fn check(&self) -> Result<(), LogError> {
         match &self.failed {
             None => Ok(()),
             Some(reason) => Err(LogError::ReadOnly(reason.clone())),
@@ -516,8 +535,9 @@ impl Log {
         }
     }
 
-    /// Begins a new segment, for a record of `len` bytes among others.
-    pub(super) fn roll(&mut self, term: Term, len: usize) -> Result<(), LogError> {
+    /// Begins a new segment, for a record of `len` bytes among others. Its term is that of the last
+    /// record, whatever that of the next one is: there may be no room for that.
+    pub(super) fn roll(&mut self, len: usize) -> Result<(), LogError> {
         self.commit()?;
         let active = self.active();
         let header = self.options.encrypted(SegmentHeader {
@@ -525,7 +545,7 @@ impl Log {
             number: active.header.last_number() + 1,
             first_index: active.last_index().next(),
             base_sequence: active.last_sequence(),
-            term,
+            term: active.contents.last_term,
             generation: 0,
             chain: active.contents.chain,
             key_salt: [0; 16],

@@ -1,9 +1,11 @@
 //! The log of a stream as files: how its bytes are laid out, written, synced, read and recovered.
 
+mod beside;
 pub(super) mod copies;
 mod erase;
 mod failure;
 pub mod format;
+mod known;
 pub mod log;
 pub mod map;
 mod open_segment;
@@ -26,12 +28,12 @@ mod warm;
 
 pub(in crate::store) use erase::Erasable;
 pub use erase::{EraseDone, EraseJob};
+pub use known::{Known, LogStart, LostRun, Progress, Recovery};
 pub(in crate::store) use log::segment_path;
 pub use log::{Draft, Log};
 pub use options::{Compression, Handles, LogOptions, SyncMode};
 pub(in crate::store) use pass::{Glance, Look, Pass};
 pub use read::{Payload, ReadBuffer, SHARE_MIN, Stored};
-pub use recover::{Known, LogStart, LostRun, Progress, Recovery};
 pub use regions::{cover, faults};
 pub(in crate::store) use rewrite::{Changes, Rewritten, Span};
 pub use rewrite::{RewriteDone, RewriteJob};

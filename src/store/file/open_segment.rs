@@ -9,6 +9,7 @@ use super::pack::{Block, encode_table};
 use super::read::{ReadBuffer, ReadFault, SegmentFile, Stored};
 use crate::store::crypt::Sealer;
 use crate::store::disk::DiskFile;
+use crate::store::error::is_full;
 use crate::store::types::{LogIndex, StreamSeq, Term, Timestamp};
 
 /// Stands in the table of offsets for a record that was damaged.
@@ -207,18 +208,35 @@ impl OpenSegment {
         end <= self.capacity as usize && u32::try_from(distance).is_ok()
     }
 
-    /// Makes sure that bytes up to `to` exist in the file.
+    /// Makes sure that bytes up to `to` exist in the file, and some behind. What there was room for is
+    /// given back if that is not all: others need it to make room.
     pub(super) fn reserve(&mut self, to: u32) -> io::Result<()> {
         if to <= self.reserved {
             return Ok(());
         }
         let ahead = self.end().clamp(AHEAD_MIN, AHEAD_MAX);
         let goal = (to + ahead).next_multiple_of(AHEAD_MIN);
-        let goal = goal.min(self.capacity).max(to);
+        self.reserve_upto(goal.min(self.capacity).max(to))
+    }
+
+    /// The same with as little behind as can be.
+    pub(super) fn reserve_little(&mut self, to: u32) -> io::Result<()> {
+        let goal = to.next_multiple_of(AHEAD_MIN).min(self.capacity).max(to);
+        self.reserve_upto(goal)
+    }
+
+    fn reserve_upto(&mut self, goal: u32) -> io::Result<()> {
         while self.reserved < goal {
             let len = (goal - self.reserved).min(AHEAD_MAX);
             let zeros = &ZEROS[..len as usize];
-            self.file.file.write_at(zeros, self.reserved.into())?;
+            let file = &self.file.file;
+            if let Err(error) = file.write_at(zeros, self.reserved.into()) {
+                if is_full(&error) {
+                    // Nobody has seen anything of what is behind.
+                    let _ = file.shorten(self.reserved.into());
+                }
+                return Err(error);
+            }
             self.reserved += len;
         }
         Ok(())

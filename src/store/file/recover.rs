@@ -19,9 +19,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::beside::marked;
 use super::format::{
     Anew, FIRST_RECORD, FOOTER_LEN, Footer, FormatError, HEADER_LEN, SegmentHeader,
 };
+use super::known::{Known, LostRun, Progress, Recovery};
 use super::log::{Log, segment_number};
 use super::open_segment::{LOST, OpenSegment};
 use super::options::{LogOptions, Marks};
@@ -35,72 +37,6 @@ use crate::store::crypt::{KeyFault, Sealer};
 use crate::store::disk::{Disk, Entry};
 use crate::store::error::{LogError, Reason, is_full};
 use crate::store::types::{LogIndex, StreamId, StreamSeq, Term};
-
-/// What is known of a log from other files.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Known {
-    /// A record that was on the disk for good, and its sequence.
-    pub durable: LogIndex,
-    pub sequence: StreamSeq,
-    pub start: LogStart,
-    /// Nothing behind this record is to be trusted, because a sync failed: what looks like it is
-    /// only in the memory of the system.
-    pub trust_upto: Option<LogIndex>,
-}
-
-/// Where a log began.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct LogStart {
-    /// Segments before this number were given up, those from it on are to be there. 0 if that is
-    /// not known. Those before are no part of the log, but stay until
-    /// [`Log::drop_segments_before`]: who says that they are of no use may be in the memory of the
-    /// system only, after a sync that failed, and be gone when the power is.
-    pub segment: u64,
-    /// The first record of that segment, 0 if that is not known. If it is missing, it is lost.
-    pub index: LogIndex,
-    /// The last sequence that was used before it.
-    pub sequence: StreamSeq,
-}
-
-/// What was found and done when a log was opened.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Recovery {
-    /// Records that are lost, in order.
-    pub lost: Vec<LostRun>,
-    /// Bytes behind the last whole record, none of which was acknowledged.
-    pub torn_bytes: u64,
-    /// Segments that held nothing but records that were not acknowledged.
-    pub dropped: Vec<String>,
-    /// Segments that do not belong here, by their new names.
-    pub foreign: Vec<String>,
-    /// Segments whose records had to be read, because they had no footer or a damaged one.
-    pub scanned: u64,
-}
-
-/// Records in a row that are lost.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct LostRun {
-    pub first: LogIndex,
-    pub last: LogIndex,
-    /// Lost messages have sequences between these two, of which neither is lost.
-    pub after: StreamSeq,
-    pub before: StreamSeq,
-}
-
-/// How far opening has come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Progress {
-    pub done: u64,
-    /// Segments, or records where they are read once more.
-    pub of: u64,
-}
-
-impl Recovery {
-    /// Whether nothing was missing, damaged or out of place. A torn end is what a crash leaves.
-    pub fn is_sound(&self) -> bool {
-        self.lost.is_empty() && self.foreign.is_empty()
-    }
-}
 
 impl Log {
     /// Opens the log in `dir`, or begins one there.
@@ -134,6 +70,7 @@ impl Log {
             known,
             options: &options,
             leftovers: vec![],
+            resets: vec![],
             report: Recovery::default(),
         };
         let found = opening.find(progress)?;
@@ -190,6 +127,9 @@ struct Opening<'a> {
     options: &'a LogOptions,
     /// Segments that were being written anew.
     leftovers: Vec<String>,
+    /// Files that say from which number on segments are of no use, or were until the checkpoint said
+    /// that the log begins there.
+    resets: Vec<(String, bool)>,
     report: Recovery,
 }
 
@@ -309,8 +249,24 @@ impl Opening<'_> {
         };
         let leftovers = entries.iter().filter(is_leftover);
         self.leftovers = leftovers.map(|entry| entry.name.clone()).collect();
+        let mut unused = u64::MAX;
+        for entry in &entries {
+            let Some(number) = marked(&entry.name) else {
+                continue;
+            };
+            let is_done = number <= self.known.start.segment;
+            self.resets.push((entry.name.clone(), is_done));
+            if !is_done {
+                unused = unused.min(number);
+            }
+        }
+        let is_unused = |name: &str| segment_number(name).is_some_and(|n| n >= unused);
+        let of_no_use = entries.iter().filter(|entry| is_unused(&entry.name));
+        let of_no_use: Vec<_> = of_no_use.map(|entry| entry.name.clone()).collect();
+        let entries = entries.into_iter().filter(|entry| !is_unused(&entry.name));
+        self.leftovers.extend(of_no_use);
         let numbered = |entry: Entry| Some((segment_number(&entry.name)?, entry));
-        let mut files: Vec<_> = entries.into_iter().filter_map(numbered).collect();
+        let mut files: Vec<_> = entries.filter_map(numbered).collect();
         files.sort_by_key(|(number, _)| *number);
         let of = files.len() as u64;
         let mut found: Vec<Found> = Vec::with_capacity(files.len());
@@ -448,6 +404,13 @@ impl Opening<'_> {
     fn judge(&mut self, found: Vec<Found>) -> Plan {
         let evidence = self.evidence(&found);
         let mut plan = Plan::default();
+        // They go with the segments of before, the first of all.
+        let done = self.resets.iter().filter(|(_, is_done)| *is_done);
+        let done = done.map(|(name, _)| Entry {
+            name: name.clone(),
+            len: 0,
+        });
+        plan.given_up.extend(done);
         let mut course: Option<Course> = None;
         let mut found = found.into_iter().peekable();
         while let Some(mut one) = found.next() {
@@ -589,7 +552,9 @@ impl Opening<'_> {
             FoundKind::Open { scan, .. } => scan.durable,
             _ => LogIndex(0),
         };
-        let files = found.iter().map(of).max().unwrap_or_default();
+        // A log that was given up may have been longer than the one that took its place.
+        let own = |one: &&Found| one.last_number() >= self.known.start.segment;
+        let files = found.iter().filter(own).map(of).max().unwrap_or_default();
         files.max(self.known.durable)
     }
 
@@ -725,6 +690,14 @@ impl Opening<'_> {
 
     fn set_aside(&mut self, plan: &Plan) -> io::Result<()> {
         for name in &self.leftovers {
+            self.disk.remove(&self.dir.join(name))?;
+        }
+        let undone = self.resets.iter().filter(|(_, is_done)| !is_done);
+        for (n, (name, _)) in undone.enumerate() {
+            if n == 0 {
+                // The segments go before what says that they are of no use.
+                self.disk.sync_dir(self.dir)?;
+            }
             self.disk.remove(&self.dir.join(name))?;
         }
         for one in plan.merged.iter() {

@@ -451,8 +451,9 @@ impl Log {
     /// The record up to which nothing that is left out may still be needed: a state of before is of
     /// no use.
     pub fn basis(&self) -> LogIndex {
-        let basis = self.sealed.iter().map(|s| s.footer.header.anew.basis);
-        basis.max().unwrap_or_default()
+        let sealed = self.sealed.iter().map(|s| s.footer.header.anew.basis);
+        let open = self.open.iter().map(|s| s.header.anew.basis);
+        sealed.chain(open).max().unwrap_or_default()
     }
 
     /// Whether a segment is one of those that are being written anew.

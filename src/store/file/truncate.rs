@@ -104,6 +104,7 @@ impl Log {
             anew: Anew {
                 cuts: header.anew.cuts.wrapping_add(1),
                 merged: header.anew.merged,
+                basis: header.anew.basis,
                 ..Anew::default()
             },
             ..header

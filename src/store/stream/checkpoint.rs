@@ -126,6 +126,11 @@ impl Checkpoints {
         self.start
     }
 
+    /// Whether one is being written.
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
     /// Has the next checkpoint written even if nothing happened since the newest copy: that may be
     /// in the memory of the system only, and nothing is removed on its word.
     pub(super) fn distrust(&mut self) {
@@ -194,6 +199,34 @@ impl StreamStore {
             self.checkpoints.in_flight = None;
             self.upkeep.handle_checkpoint(false);
         }
+    }
+
+    /// Writes a checkpoint of another state than the stream's, here and now, for a log that begins
+    /// there and has so many bytes.
+    pub(super) fn keep_checkpoint(
+        &mut self,
+        state: &State,
+        (start, bytes): (LogStart, u64),
+    ) -> Result<(), LogError> {
+        let saved = &mut self.checkpoints;
+        let generation = saved.generation + 1;
+        let container = Container {
+            kind: ContainerKind::Checkpoint,
+            stream: saved.stream,
+            generation,
+        };
+        saved.in_flight = Some((generation, start, bytes));
+        let job = CheckpointJob {
+            disk: self.disk.clone(),
+            dir: self.dir.clone(),
+            content: Content {
+                state: state.clone(),
+                container,
+                start,
+                key: saved.key.clone(),
+            },
+        };
+        saved.handle_done(job.run()).map(|_| ())
     }
 
     /// Has the log keep, further on, what there is of consumers in segments that are about to go or to

@@ -7,7 +7,7 @@ use super::checkpoint::Content;
 use crate::store::disk::Disk;
 #[cfg(doc)]
 use crate::store::error::LogError;
-use crate::store::error::Reason;
+use crate::store::error::{Reason, is_full};
 use crate::store::file::copies::CHECKPOINT;
 use crate::store::file::{
     EraseDone, EraseJob, RewriteDone, RewriteJob, ScrubDone, ScrubJob, SubjectsDone, SubjectsJob,
@@ -75,7 +75,7 @@ pub struct CheckpointDone {
 }
 
 impl CheckpointJob {
-    fn run(self) -> CheckpointDone {
+    pub(super) fn run(self) -> CheckpointDone {
         // It takes the place of the older copy.
         let copy = CHECKPOINT.turn(self.content.container.generation);
         let path = CHECKPOINT.path(&self.dir, copy);
@@ -85,7 +85,12 @@ impl CheckpointJob {
         // What it shares with the stream is copied there as long as it is shared.
         drop(self.content);
         let written = || CHECKPOINT.replace(&*self.disk, &self.dir, copy, &bytes);
-        let result = encoded.and_then(|()| written());
+        let mut result = encoded.and_then(|()| written());
+        if result.as_ref().is_err_and(is_full) {
+            // The older copy makes room: without a checkpoint nothing does.
+            let _ = self.disk.remove(&path);
+            result = written();
+        }
         CheckpointDone {
             applied,
             first,

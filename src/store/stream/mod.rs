@@ -22,6 +22,7 @@ mod purge;
 mod read;
 mod removal;
 mod replica;
+mod reset;
 mod scrub;
 mod search;
 mod state;
@@ -36,6 +37,7 @@ pub use jobs::{Job, JobDone};
 pub use orders::{Limits, Purge};
 pub use read::Message;
 pub use removal::Expired;
+pub use reset::{Reset, Snapshot};
 pub use scrub::{Damage, DamageKind, ScrubProgress};
 pub use search::{Found, Reader};
 pub use state::StreamState;
@@ -68,8 +70,6 @@ pub struct StreamStore {
     dir: PathBuf,
     buffer: ReadBuffer,
     scratch: Vec<u8>,
-    /// Messages that have expired and could not be removed for want of room.
-    overdue: Vec<StreamSeq>,
     scrub: Scrub,
     pace: Pace,
     /// The term of what is appended.
@@ -165,7 +165,6 @@ impl StreamStore {
             dir: dir.to_owned(),
             buffer: ReadBuffer::default(),
             scratch: vec![],
-            overdue: vec![],
             scrub: Scrub::default(),
             pace: Pace::default(),
             term: Term(0),
@@ -357,6 +356,11 @@ impl StreamStore {
         limits.encode(&mut payload);
         let draft = self.order(Kind::Config, &payload);
         self.append_record(&draft)
+    }
+
+    /// What the stream may hold.
+    pub fn limits(&self) -> Limits {
+        self.state.limits
     }
 
     /// What is no message, at the end of the log.

@@ -135,10 +135,8 @@ impl StreamStore {
         }
         // A clock that was set back tells less than the messages do.
         let now = self.pace.time(now, self.state.last_time);
-        // Those that could not be removed the last time come first.
-        let mut due = std::mem::take(&mut self.overdue);
-        let budget = EXPIRE_MAX.saturating_sub(due.len());
-        let all = self.state.expiry.expire(now, budget, &mut due);
+        let mut due = vec![];
+        let all = self.state.expiry.expire(now, EXPIRE_MAX, &mut due);
         let own_time = due.clone();
         let aged = self.aged(now, EXPIRE_MAX.saturating_sub(due.len()), &mut due);
         due.retain(|sequence| self.state.has(*sequence));
@@ -147,8 +145,11 @@ impl StreamStore {
         if !due.is_empty()
             && let Err(error) = self.delete_all(KEEP, &due)
         {
-            // The others are found again, if the limit is still the same then.
-            self.overdue = own_time;
+            // The others are found again, if the limit is still the same then. A checkpoint may be
+            // written before these come again.
+            for sequence in own_time {
+                self.state.expiry.insert(sequence, Timestamp(0));
+            }
             return Err(error);
         }
         Ok(Expired {
@@ -204,11 +205,13 @@ impl StreamStore {
 }
 
 impl State {
-    /// Does a part of what is under way, and says whether there is more.
+    /// Does a part of what is under way, and says whether there is more. What is too much altogether goes
+    /// with the record that ends the work, if subjects have a limit of their own: how much that is depends
+    /// on what their limit has removed by then, and is to be the same in a replay.
     pub(super) fn work(&mut self, budget: usize, log: &mut Log, buffer: &mut ReadBuffer) -> bool {
         self.purge(budget, log, buffer)
             || self.sweep_subjects(budget, log, buffer)
-            || self.trim(budget, log, buffer)
+            || self.limits.per_subject == 0 && self.trim(budget, log, buffer)
     }
 
     /// Goes on looking for subjects that have too many messages, and removes the oldest of them.

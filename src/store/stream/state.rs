@@ -258,6 +258,9 @@ impl State {
     /// Does all that is under way.
     pub(super) fn settle(&mut self, log: &mut Log, buffer: &mut ReadBuffer) {
         while self.work(usize::MAX, log, buffer) {}
+        if self.deferring {
+            self.trim(usize::MAX, log, buffer);
+        }
         self.deferring = false;
     }
 

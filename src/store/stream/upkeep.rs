@@ -81,6 +81,11 @@ struct Erasures {
 }
 
 impl Upkeep {
+    /// Whether a job is under way.
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.in_flight
+    }
+
     /// Bytes that a checkpoint would free.
     pub(super) fn dead_bytes(&self) -> u64 {
         self.dead_bytes

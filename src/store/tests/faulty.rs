@@ -526,6 +526,18 @@ impl DiskFile for FaultyFile {
         })
     }
 
+    fn shorten(&self, len: u64) -> io::Result<()> {
+        let len = usize::try_from(len).unwrap();
+        self.with(Call::Change, |file, _, result| {
+            result?;
+            file.cached.truncate(len);
+            for (at, bytes) in &mut file.pending {
+                bytes.truncate(len.saturating_sub(*at));
+            }
+            Ok(())
+        })
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.with(Call::Read, |file, _, result| {
             result?;

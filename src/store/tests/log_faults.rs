@@ -516,6 +516,9 @@ fn want_of_room_is_an_error_of_the_call_and_passes() {
     let mut run = Run::new(6);
     run.options.segment_bytes = 100_000;
     run.recover(None);
+    for _ in 0..20 {
+        run.append();
+    }
     run.disk.plan(1, Fault::Full);
     let mut refused = 0;
     for _ in 0..200 {
@@ -523,7 +526,7 @@ fn want_of_room_is_an_error_of_the_call_and_passes() {
         run.append();
         refused += usize::from(run.given.len() == before);
     }
-    assert!(refused > 0 && run.given.len() > 10, "room is used up first");
+    assert!(refused > 0 && run.given.len() > 20, "room is used up first");
     run.log.as_mut().unwrap().sync().unwrap();
     run.check();
     run.disk.free();

@@ -2,14 +2,18 @@
 
 mod check;
 mod consumer_model;
+mod contract;
 mod crypt;
 mod directory;
 pub(crate) mod faulty;
+mod formats;
+mod full_disk;
 mod journal_faults;
 mod kill;
 mod log_faults;
 mod reading;
 mod replica;
+mod replica_faults;
 mod seeds;
 mod stream_model;
 mod upkeep;

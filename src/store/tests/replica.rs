@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::faulty::{Fault, FaultyDisk};
 use super::seeds::for_seeds;
 use crate::base::rng::Rng;
 use crate::store::LogError;
@@ -14,7 +15,7 @@ use crate::store::memory::MemoryDisk;
 use crate::store::stream::{Limits, NewMessage, Purge, StoreOptions, StreamStore};
 use crate::store::types::{LogIndex, StreamId, StreamSeq, Term, Timestamp};
 
-fn options() -> StoreOptions {
+pub(super) fn options() -> StoreOptions {
     let mut log = LogOptions::new(Arc::new(Handles::new(3)));
     log.segment_bytes = 2000;
     let limits = Limits {
@@ -25,12 +26,16 @@ fn options() -> StoreOptions {
     StoreOptions { log, limits }
 }
 
+pub(super) fn stream() -> StreamId {
+    StreamId::new("A", "S", [7; 16])
+}
+
 fn dir(n: usize) -> PathBuf {
     PathBuf::from(format!("/streams/{n}"))
 }
 
-fn open(disk: &Arc<dyn Disk>, dir: &Path, commit: LogIndex) -> StreamStore {
-    let id = StreamId::new("A", "S", [7; 16]);
+pub(super) fn open(disk: &Arc<dyn Disk>, dir: &Path, commit: LogIndex) -> StreamStore {
+    let id = stream();
     let place = (disk.clone(), dir);
     let opened = StreamStore::open_replica(place, id, &options(), None, commit, &mut |_| {});
     opened.unwrap().0
@@ -56,7 +61,7 @@ fn send(from: &mut StreamStore, to: &mut StreamStore) {
     }
 }
 
-fn draft<'a>(record: &Record<'a>) -> Draft<'a> {
+pub(super) fn draft<'a>(record: &Record<'a>) -> Draft<'a> {
     Draft {
         kind: record.kind,
         term: record.term,
@@ -70,7 +75,7 @@ fn draft<'a>(record: &Record<'a>) -> Draft<'a> {
     }
 }
 
-fn propose(store: &mut StreamStore, rng: &mut Rng) {
+pub(super) fn propose(store: &mut StreamStore, rng: &mut Rng) {
     let subject = format!("s.{}", rng.below(5));
     let message = NewMessage {
         subject: subject.as_bytes(),
@@ -98,7 +103,7 @@ fn propose(store: &mut StreamStore, rng: &mut Rng) {
 }
 
 /// What a replica shows, its messages included.
-fn seen(store: &mut StreamStore) -> Vec<String> {
+pub(super) fn seen(store: &mut StreamStore) -> Vec<String> {
     let mut buffer = ReadBuffer::default();
     let state = store.state();
     let mut seen = vec![format!("{} {} {}", state.messages, state.first, state.last)];
@@ -253,4 +258,47 @@ fn what_is_not_applied_does_not_show_and_can_be_taken_back() {
         payload: b"",
     };
     assert!(matches!(store.append_entry(&old), Err(LogError::Disorder)));
+}
+
+/// There was room for a new segment and none for the record that it was for: that has left its term behind,
+/// and what was sent next did not follow any more.
+#[test]
+fn a_record_that_found_no_room_leaves_no_term() {
+    let mut refused = 0;
+    for call in 1..12 {
+        let faulty = FaultyDisk::new(call);
+        let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
+        let mut store = open(&disk, &dir(0), LogIndex(0));
+        let entry = |sequence: u64, term: u32| Draft {
+            kind: Kind::Message,
+            term: Term(term),
+            sequence: StreamSeq(sequence),
+            timestamp: Timestamp(1),
+            previous: StreamSeq(0),
+            ttl_s: 0,
+            subject: b"a",
+            headers: b"",
+            payload: &[7; 400],
+        };
+        for sequence in 1..=3 {
+            store.append_entry(&entry(sequence, 1)).unwrap();
+        }
+        store.sync().unwrap();
+        faulty.plan(call, Fault::Full);
+        let appended = store.append_entry(&entry(4, 7));
+        faulty.free();
+        let Err(error) = appended else {
+            continue;
+        };
+        assert!(matches!(error, LogError::Full), "{error}");
+        refused += 1;
+        assert_eq!(store.term_of(LogIndex(3)).unwrap(), Term(1));
+        assert_eq!(store.log().last_term(), Term(1));
+        assert_eq!(store.append_entry(&entry(4, 2)).unwrap(), LogIndex(4));
+        store.sync().unwrap();
+        drop(store);
+        let mut store = open(&disk, &dir(0), LogIndex(0));
+        assert_eq!(store.term_of(LogIndex(4)).unwrap(), Term(2));
+    }
+    assert!(refused > 1, "{refused}");
 }

@@ -433,6 +433,12 @@ impl Consumers {
         told.map_or(LogIndex(u64::MAX), LogIndex::previous)
     }
 
+    /// All that are recorded.
+    pub(in crate::store::stream) fn recorded_ids(&self) -> Vec<ConsumerId> {
+        let ids = self.all.keys().copied();
+        ids.filter(|id| id.is_recorded()).collect()
+    }
+
     /// A consumer whose last such record is not behind `upto`.
     pub(super) fn untold_behind(&self, upto: LogIndex) -> Option<ConsumerId> {
         let mut recorded = self.all.iter().filter(|(id, _)| id.is_recorded());
@@ -441,7 +447,7 @@ impl Consumers {
     }
 
     /// Appends the payload of a record that tells all of a consumer, with what is gathered.
-    pub(super) fn encode_kept(&self, id: ConsumerId, out: &mut Vec<u8>) {
+    pub(in crate::store::stream) fn encode_kept(&self, id: ConsumerId, out: &mut Vec<u8>) {
         let Some(consumer) = self.get(id) else {
             return;
         };
