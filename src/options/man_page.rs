@@ -30,6 +30,7 @@ const BLOCKS: &[(&str, &[Key])] = &[
     ("JetStream limits", blocks::JETSTREAM_LIMITS),
     ("Cluster", blocks::CLUSTER),
     ("Cluster authorization", blocks::CLUSTER_AUTHORIZATION),
+    ("JetStream batches", blocks::JETSTREAM_BATCH),
     ("Exports", blocks::EXPORT),
     ("Imports", blocks::IMPORT),
     ("Mappings", blocks::DESTINATION),

@@ -2,7 +2,7 @@
 //! blocks of features to come, where they are checked like the rest of those.
 
 use super::Takes::{
-    Block, Blocks, Bool, Credential, Each, Either, Free, Int, Listen, Subjects, Text, Texts, Time,
+    Block, Blocks, Bool, Credential, Each, Either, Int, Listen, Subjects, Text, Texts, Time,
     TimeOrAlways,
 };
 use super::{
@@ -169,7 +169,15 @@ pub(in crate::options) const JETSTREAM_LIMITS: &[Key] = &[
     part(&["max_request_batch"], Int),
     part(&["default_max_consumers"], Int),
     part(&["duplicate_window"], Time),
-    later(&["batch"], Free),
+    part(&["batch"], Block(JETSTREAM_BATCH)),
+];
+
+#[rustfmt::skip]
+pub(in crate::options) const JETSTREAM_BATCH: &[Key] = &[
+    part(&["max_inflight_per_stream"], Int),
+    part(&["max_inflight_total"], Int),
+    part(&["max_msgs"], Int),
+    part(&["timeout"], Time),
 ];
 
 #[rustfmt::skip]
