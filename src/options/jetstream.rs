@@ -38,11 +38,37 @@ pub struct JetStreamOptions {
     pub default_max_consumers: Option<u32>,
     /// The longest window for duplicates that a stream may have; `None` for any.
     pub duplicate_window_max: Option<Duration>,
+    pub batches: BatchLimits,
     /// What is on the disk is encrypted with this key, if there is one.
     pub key: Option<Secret>,
     /// The one before, with which what is there may be encrypted.
     pub previous_key: Option<Secret>,
     pub cipher: Cipher,
+}
+
+/// How many batches there may be, and how large they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BatchLimits {
+    /// Batches of each kind that may be open in a stream, and in all streams; `None` for 50 and 1000
+    /// of those of which all or nothing is stored, and 1000 and 50,000 of those that are fast.
+    pub per_stream: Option<usize>,
+    pub total: Option<usize>,
+    /// Messages of a batch of which all or nothing is stored.
+    pub messages: usize,
+    /// How long a batch stays open without another message.
+    pub timeout: Duration,
+}
+
+impl Default for BatchLimits {
+    /// Those of the reference (`stream.go`, 2.15).
+    fn default() -> BatchLimits {
+        BatchLimits {
+            per_stream: None,
+            total: None,
+            messages: 1000,
+            timeout: Duration::from_secs(10),
+        }
+    }
 }
 
 /// How what is on the disk is encrypted.
@@ -82,6 +108,7 @@ impl Default for JetStreamOptions {
             max_request_batch: None,
             default_max_consumers: Some(DEFAULT_MAX_CONSUMERS),
             duplicate_window_max: None,
+            batches: BatchLimits::default(),
             key: None,
             previous_key: None,
             cipher: Cipher::default(),

@@ -28,6 +28,7 @@ const BLOCKS: &[(&str, &[Key])] = &[
     ("Account JetStream", blocks::ACCOUNT_JETSTREAM),
     ("JetStream", blocks::JETSTREAM),
     ("JetStream limits", blocks::JETSTREAM_LIMITS),
+    ("JetStream batches", blocks::JETSTREAM_BATCH),
     ("Exports", blocks::EXPORT),
     ("Imports", blocks::IMPORT),
     ("Mappings", blocks::DESTINATION),

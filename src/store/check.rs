@@ -132,6 +132,8 @@ pub fn kind_name(kind: Kind) -> &'static str {
         Kind::Consumer => "consumer",
         Kind::Noop => "nothing",
         Kind::Membership => "membership",
+        Kind::Abandon => "abandon",
+        Kind::Timer => "timer",
     }
 }
 

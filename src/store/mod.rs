@@ -35,7 +35,7 @@ pub mod sync_pool;
 pub mod types;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use error::{LogError, Reason};
 pub use types::{LogIndex, StreamId, StreamSeq, Term, Timestamp};

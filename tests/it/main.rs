@@ -37,6 +37,7 @@ mod process;
 ))]
 mod profiling;
 mod protocol;
+mod publishing;
 mod routing;
 #[cfg(unix)]
 mod seeds;

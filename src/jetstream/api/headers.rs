@@ -272,6 +272,24 @@ impl<'a> PublishHeaders<'a> {
         }
     }
 
+    /// What another stream's message added to its counter. The rest is as that stream took it.
+    ///
+    /// # Errors
+    /// 10171 if it is no number.
+    pub fn sourced_increment(&self) -> Result<Option<Counter>, ApiError> {
+        match self.increment.is_empty() {
+            true => Ok(None),
+            false => Counter::parse(self.increment)
+                .map(Some)
+                .ok_or(ApiError::MessageIncrInvalid),
+        }
+    }
+
+    /// Whether the message belongs to a batch of which all or nothing is stored.
+    pub fn is_in_batch(&self) -> bool {
+        self.batch_id.is_some_and(|id| !id.is_empty())
+    }
+
     /// The batch that a message belongs to, of which all or nothing is stored.
     ///
     /// # Errors
@@ -367,6 +385,12 @@ impl<'a> PublishHeaders<'a> {
         }))
     }
 
+    /// The subject of the schedule that another stream's message ended there.
+    pub fn ended_in_origin(&self) -> Option<&'a [u8]> {
+        let purges = self.schedule_next == SCHEDULE_NEXT_PURGE.as_bytes();
+        Some(self.scheduler).filter(|scheduler| purges && !scheduler.is_empty())
+    }
+
     /// The subject of the schedule that a message on `subject` ends, if it does.
     ///
     /// # Errors
@@ -418,7 +442,7 @@ impl Ttl {
             let seconds = duration.as_secs();
             return (seconds > 0).then_some(Ttl::Seconds(seconds));
         }
-        match number(text)? {
+        match number(text).filter(|seconds| i64::try_from(*seconds).is_ok())? {
             0 => Some(Ttl::None),
             seconds => Some(Ttl::Seconds(seconds)),
         }
@@ -583,6 +607,7 @@ mod tests {
             ("-1", None),
             ("2d", None),
             ("5 ", None),
+            ("9223372036854775808", None),
         ] {
             assert_eq!(Ttl::parse(text.as_bytes()), want, "{text}");
         }

@@ -82,6 +82,14 @@ impl Schedule {
         }
     }
 
+    /// A time as it is written, by the clocks of the schedule's zone.
+    pub fn written(&self, time: Time) -> String {
+        match self {
+            Schedule::Cron(of) => of.1.written(time),
+            Schedule::At(_) | Schedule::Every(_) => time.to_string(),
+        }
+    }
+
     /// Whether it makes more than one message.
     pub fn repeats(&self) -> bool {
         !matches!(self, Schedule::At(_))

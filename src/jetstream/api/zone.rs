@@ -4,6 +4,7 @@
 //! system's own is not read.
 
 use crate::base::calendar::Date;
+use crate::json::Time;
 use jiff::Timestamp;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
@@ -67,6 +68,19 @@ impl Zone {
         }
     }
 
+    /// A time in RFC 3339, as clocks show it and how far they are ahead of UTC.
+    pub fn written(&self, time: Time) -> String {
+        let offset = self.offset(time.unix_seconds());
+        let shown = Time::from_unix(time.unix_seconds() + offset, time.subsec_nanos()).to_string();
+        if offset == 0 {
+            return shown;
+        }
+        let sign = if offset < 0 { '-' } else { '+' };
+        let minutes = offset.abs() / 60;
+        let front = shown.trim_end_matches('Z');
+        format!("{front}{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+    }
+
     /// Seconds that clocks are ahead of UTC.
     fn offset(&self, seconds: i64) -> i64 {
         match self {
@@ -88,6 +102,15 @@ mod tests {
         for name in ["", "utc", "europe/berlin", "Bogus/Zone", "../etc/passwd"] {
             assert_eq!(Zone::find(name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn times_are_written_by_the_clocks_of_the_zone() {
+        let time = Time::from_unix(1_719_792_000, 500_000_000);
+        let of = |name| Zone::find(name).unwrap().written(time);
+        assert_eq!(of("UTC"), "2024-07-01T00:00:00.5Z");
+        assert_eq!(of("Europe/Berlin"), "2024-07-01T02:00:00.5+02:00");
+        assert_eq!(of("America/St_Johns"), "2024-06-30T21:30:00.5-02:30");
     }
 
     #[test]

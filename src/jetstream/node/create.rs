@@ -52,7 +52,6 @@ impl Node {
         now: Timestamp,
     ) -> Result<Option<StreamCreateBody>, ApiError> {
         let asked: StreamConfigRequest = decode::read(&request.body, self.identity.options.strict)?;
-        decode::check_built(&asked.config)?;
         if self.is_restoring(account, name) {
             return Err(ApiError::StreamNameExist);
         }
@@ -82,12 +81,13 @@ impl Node {
         });
         self.names.insert((account.number, name.to_owned()), slot);
         self.count(account.number, &config, true);
+        let log = self.log_options(config.persist_mode);
         self.tasks.push(Task::Create {
             slot,
             meta,
             config: Box::new(config),
             place: self.place.clone(),
-            log: self.log_options(),
+            log,
         });
         Ok(None)
     }
@@ -203,6 +203,7 @@ impl Node {
             created,
             store,
             bounds: self.bounds(),
+            batches: self.batches.clone(),
             domain: self.identity.options.domain.clone(),
             seed: self.rng.next_u64(),
             now,
@@ -283,7 +284,6 @@ impl Node {
         let new = self.with_surroundings(account, |around| {
             stream_change::check_update_request(&asked, name, around)
         })?;
-        decode::check_built(&new)?;
         let at = self.find(account.number, name);
         let at = at.ok_or(ApiError::StreamNotFound)?;
         let stream = self.streams[at].stream();

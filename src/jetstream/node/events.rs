@@ -2,7 +2,9 @@
 
 use super::Node;
 use crate::accounts::Account;
-use crate::jetstream::api::advisory::{Action, ConsumerAction, Event, Kind, StreamAction};
+use crate::jetstream::api::advisory::{
+    AbandonReason, Action, BatchAbandoned, ConsumerAction, Event, Kind, StreamAction,
+};
 use crate::jetstream::out::{Out, Outgoing};
 use crate::json::Time;
 use crate::store::types::Timestamp;
@@ -42,6 +44,38 @@ impl Node {
             domain: self.identity.options.domain.clone().unwrap_or_default(),
         };
         self.tell(account, kind, now, out);
+    }
+
+    /// Tells that batches were given up: in the account of the stream, and in the system account.
+    pub(super) fn tell_of_batches<O: Out>(
+        &mut self,
+        stream: usize,
+        batches: Vec<(String, AbandonReason)>,
+        now: Timestamp,
+        out: &mut O,
+    ) {
+        let Some(slot) = self.streams.get(stream) else {
+            return;
+        };
+        let (account, name) = (slot.account.clone(), slot.name.clone());
+        let system = self.system.clone();
+        for (batch, reason) in batches {
+            let kind = BatchAbandoned {
+                account: String::new(),
+                stream: name.clone(),
+                domain: self.identity.options.domain.clone().unwrap_or_default(),
+                batch,
+                reason,
+            };
+            let is_system = system.as_ref().is_some_and(|s| s.number == account.number);
+            if !is_system {
+                self.tell(&account, kind.clone(), now, out);
+            }
+            if let Some(system) = &system {
+                let account = account.name.to_string();
+                self.tell(system, BatchAbandoned { account, ..kind }, now, out);
+            }
+        }
     }
 
     /// An id that nothing else has.

@@ -159,7 +159,7 @@ impl Node {
             trouble.at = None;
             trouble.tries = trouble.tries.saturating_add(1);
         }
-        let log = self.log_options();
+        let log = self.log_options(reopening.config.persist_mode);
         self.tasks.push(Task::Reopen {
             slot: at,
             store,
@@ -209,6 +209,7 @@ impl Node {
             created: reopening.created,
             store: opening.store,
             bounds: self.bounds(),
+            batches: self.batches.clone(),
             domain: self.identity.options.domain.clone(),
             seed: self.rng.next_u64(),
             now,

@@ -36,8 +36,9 @@ use self::requests::Request;
 use self::scrub::Scrubbing;
 use self::tenants::Tenants;
 use super::api::limits::ServerStorage;
+use super::api::policy::PersistMode;
 use super::out::Out;
-use super::stream::{Bounds, Incoming, Stream};
+use super::stream::{Bounds, Incoming, OpenBatches, Stream};
 use crate::accounts::interest::LoopId;
 use crate::accounts::{Account, Accounts};
 use crate::base::clock::Mono;
@@ -53,6 +54,7 @@ use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use tasks::{Opening, Recovered, Task, TaskDone, is_unfinished, recover};
 
@@ -61,6 +63,10 @@ const INTEREST_CHECK: u64 = 100_000_000;
 
 /// No time at all.
 const NEVER: Timestamp = Timestamp(u64::MAX);
+
+/// How long a stream whose messages need not be on the disk when they are acknowledged may take to
+/// bring them there, where the server's own interval is no time.
+const LAZY_INTERVAL: Duration = Duration::from_secs(120);
 
 /// Requests that are answered a turn.
 const REQUESTS: usize = 64;
@@ -128,6 +134,8 @@ pub struct Node {
     figures: Figures,
     /// What all streams take.
     storage: ServerStorage,
+    /// Batches that are open in them.
+    batches: Arc<OpenBatches>,
     rng: Rng,
 }
 
@@ -199,6 +207,7 @@ impl Node {
         };
         let mut node = Node {
             storage,
+            batches: Arc::default(),
             identity,
             place,
             listeners: Listeners::new(me),
@@ -364,12 +373,13 @@ impl Node {
         let due = all.chain(self.reopens_at()).min();
         let wall = due.map(|due| {
             let left = due.0.saturating_sub(now.0);
-            mono + std::time::Duration::from_nanos(left)
+            mono + Duration::from_nanos(left)
         });
-        let lazy = match self.identity.options.sync {
-            Sync::Interval(interval) if !self.syncing.is_empty() => Some(mono + interval),
-            _ => None,
+        let interval = match self.identity.options.sync {
+            Sync::Interval(interval) => interval,
+            Sync::Always => LAZY_INTERVAL,
         };
+        let lazy = (!self.syncing.is_empty()).then(|| mono + interval);
         [wall, lazy, self.scrubs_at()].into_iter().flatten().min()
     }
 
@@ -434,6 +444,13 @@ impl Node {
             };
             stream.commit(now, out);
             stream.settle(system.as_ref(), out);
+            let abandoned = stream.take_abandoned();
+            if !abandoned.is_empty() {
+                self.tell_of_batches(at, abandoned, now, out);
+            }
+            let Some(stream) = self.open_stream(at) else {
+                continue;
+            };
             let (works, serves) = (stream.has_work(), stream.has_ready_consumers());
             if works {
                 self.working.insert(at);
@@ -464,6 +481,7 @@ impl Node {
             while let Some(job) = stream.poll_job(mono) {
                 tasks.push(Task::Job { slot: *at, job });
             }
+            let lazy = lazy || stream.config.persist_mode == PersistMode::Async;
             lazy && stream.store().log().durable() < stream.store().log().last_index()
         });
     }
@@ -528,11 +546,12 @@ impl Node {
         Bounds {
             waiting_messages: self.identity.options.max_buffered_messages,
             waiting_bytes: self.identity.options.max_buffered_bytes,
+            batches: self.identity.options.batches,
         }
     }
 
-    fn log_options(&self) -> LogOptions {
-        log_options(&self.identity, &self.place)
+    fn log_options(&self, persist: PersistMode) -> LogOptions {
+        log_options(&self.identity, &self.place, persist)
     }
 
     /// Syncs and closes all streams.
@@ -548,10 +567,11 @@ impl Node {
 }
 
 /// How logs are kept.
-fn log_options(identity: &Identity, place: &Place) -> LogOptions {
-    let sync = match identity.options.sync {
-        Sync::Always => SyncMode::Always,
-        Sync::Interval(interval) => SyncMode::Interval(interval),
+fn log_options(identity: &Identity, place: &Place, persist: PersistMode) -> LogOptions {
+    let sync = match (identity.options.sync, persist) {
+        (Sync::Interval(interval), _) => SyncMode::Interval(interval),
+        (Sync::Always, PersistMode::Async) => SyncMode::Interval(LAZY_INTERVAL),
+        (Sync::Always, PersistMode::Default) => SyncMode::Always,
     };
     LogOptions {
         sync,

@@ -85,7 +85,6 @@ impl Node {
         }
         let strict = self.identity.options.strict;
         let asked: StreamRestoreRequest = decode::read(&request.body, strict)?;
-        decode::check_built(&asked.config)?;
         let config = self.with_surroundings(account, |around| {
             stream_change::restore(asked.config, name, around)
         })?;
@@ -162,7 +161,7 @@ impl Node {
             config: config.clone(),
             created: Time::from_unix_nanos(now.0),
             place: self.place.clone(),
-            log: self.log_options(),
+            log: self.log_options(config.persist_mode),
             bytes_max: self.bytes_left(account, config.storage),
             consumers_max: all.min().unwrap_or(u64::MAX),
         }

@@ -14,12 +14,12 @@ use crate::jetstream::backup::archive::{CONSUMERS, Entry, MAGIC, Reader, STATE};
 use crate::jetstream::backup::consumers::{self, SavedConsumer};
 use crate::jetstream::backup::frames::Unpacker;
 use crate::jetstream::kept;
-use crate::jetstream::stream::ttl_of;
+use crate::jetstream::stream::{due_of, ttl_of};
 use crate::json::Time;
 use crate::store::error::LogError;
 use crate::store::file::LogOptions;
 use crate::store::meta::Meta;
-use crate::store::stream::{NewMessage, StreamStore, TTL_NEVER};
+use crate::store::stream::{NewMessage, Step, StreamStore, TTL_NEVER};
 use crate::store::types::{StreamSeq, Timestamp};
 use serde::Deserialize;
 
@@ -418,6 +418,8 @@ impl Restorer {
         // What is stored now is not of the future.
         let timestamp = Timestamp(u64::try_from(entry.timestamp).unwrap_or(0)).min(now);
         let bytes_max = self.plan.bytes_max;
+        let schedules = self.plan.config.allow_msg_schedules;
+        let due = due_of(entry.headers, timestamp, now).filter(|_| schedules);
         let store = self.store()?;
         let lives = u64::from(ttl_s) * 1_000_000_000;
         let is_over = !matches!(ttl_s, 0 | TTL_NEVER) && timestamp.0.saturating_add(lives) < now.0;
@@ -431,13 +433,20 @@ impl Restorer {
         if is_over {
             return Ok(());
         }
-        store.append(&NewMessage {
+        let message = NewMessage {
             subject: entry.name,
             headers: entry.headers,
             payload: entry.payload,
             timestamp,
             ttl_s,
-        })?;
+        };
+        match due {
+            None => store.append(&message).map(drop)?,
+            Some(_) => {
+                let steps = [Step::Message(message), Step::Timer(sequence, due)];
+                store.append_group(&steps).map(drop)?;
+            }
+        }
         match store.state().bytes > bytes_max {
             true => Err(Failure::Api(self.no_room())),
             false => Ok(()),

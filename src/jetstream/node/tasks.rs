@@ -275,7 +275,7 @@ pub fn recover(
     place: &Place,
 ) -> Result<Recovered, String> {
     let (config, created) = crate::jetstream::kept::decode::<StreamConfig>(&meta.config)?;
-    let log = log_options(identity, place);
+    let log = log_options(identity, place, config.persist_mode);
     let opened = open((place.disk.clone(), dir), &meta, &config, log, None);
     let (store, opened) = opened.map_err(|e| e.to_string())?;
     Ok(Recovered {

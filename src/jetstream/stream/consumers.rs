@@ -117,6 +117,11 @@ impl Consumers {
         }
     }
 
+    /// Whether some consumer is to have messages on a subject.
+    pub(super) fn want(&mut self, subject: &[u8]) -> bool {
+        self.roster.is_wanted(subject)
+    }
+
     /// Takes note of the first message that waits for its acknowledgement.
     fn set_floor(&mut self, at: Slot, floor: Option<StreamSeq>) {
         let Some((_, entry)) = self.roster.get(at) else {

@@ -5,15 +5,21 @@
 //! [`Stream::commit`] and every job that was done.
 
 mod advisory;
+mod batches;
+mod check;
 mod consumers;
 mod copied;
+mod counter;
 mod dedupe;
+mod fast;
 mod headers;
 mod health;
 mod origins;
 mod publish;
 mod read;
+mod republish;
 mod saved;
+mod schedules;
 mod settings;
 mod turns;
 mod view;
@@ -22,30 +28,40 @@ mod waiting;
 #[cfg(test)]
 mod tests;
 
+use self::batches::Batches;
 use self::consumers::Consumers;
 use self::dedupe::Dedupe;
+use self::fast::FastBatches;
 use self::origins::Origins;
 use self::waiting::{Answer, Waiting};
 use crate::accounts::Account;
 use crate::base::clock::Mono;
 use crate::base::rng::Rng;
-use crate::jetstream::api::{ApiError, DiscardPolicy, StreamConfig};
+use crate::jetstream::api::advisory::AbandonReason;
+use crate::jetstream::api::headers::{MARKER_REASON, ROLLUP, TTL, value};
+use crate::jetstream::api::{ApiError, DiscardPolicy, RetentionPolicy, StreamConfig};
 use crate::jetstream::out::{Out, Outgoing};
 use crate::json::Time;
+use crate::options::jetstream::BatchLimits;
 use crate::store::error::LogError;
 use crate::store::file::ReadBuffer;
-use crate::store::stream::{Job, JobDone, Limits, Purge, StreamState, StreamStore};
+use crate::store::stream::{
+    Expired, Job, JobDone, Limits, Marker, Purge, StreamState, StreamStore,
+};
 use crate::store::types::{LogIndex, StreamSeq, Timestamp};
 use crate::subject::transform::Transform;
+use std::cell::RefCell;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::batches::OpenBatches;
 pub use self::consumers::ConsumerFault;
 pub(in crate::jetstream) use self::headers::ttl_of;
 pub use self::health::{Remains, Unrecorded};
 pub use self::publish::Incoming;
 pub use self::read::{GetError, Got, Locator};
+pub(in crate::jetstream) use self::schedules::due_of;
 pub use crate::jetstream::consumer::Slot as ConsumerSlot;
 
 /// Messages that are looked at in one turn where there is much to do.
@@ -94,7 +110,10 @@ pub struct Stream {
     rng: Rng,
     body: Vec<u8>,
     subject: Vec<u8>,
-    block: Vec<u8>,
+    batches: Batches,
+    fast: FastBatches,
+    /// Schedules make nothing before this time, since something could not be stored.
+    schedules_wait: Timestamp,
     buffer: ReadBuffer,
 }
 
@@ -104,6 +123,7 @@ pub struct Bounds {
     /// Messages, and bytes of them, that may wait to be stored.
     pub waiting_messages: usize,
     pub waiting_bytes: usize,
+    pub batches: BatchLimits,
 }
 
 struct PurgeAnswer {
@@ -119,6 +139,8 @@ pub struct Parts {
     pub created: Time,
     pub store: StreamStore,
     pub bounds: Bounds,
+    /// The batches of all streams.
+    pub batches: Arc<OpenBatches>,
     pub domain: Option<String>,
     pub seed: u64,
     pub now: Timestamp,
@@ -154,6 +176,7 @@ impl Stream {
             created,
             store,
             bounds,
+            batches,
             domain,
             seed,
             now,
@@ -196,7 +219,9 @@ impl Stream {
             rng: Rng::new(seed),
             body: Vec::new(),
             subject: Vec::new(),
-            block: Vec::new(),
+            batches: Batches::new(batches.clone()),
+            fast: FastBatches::new(batches),
+            schedules_wait: Timestamp(0),
             buffer: ReadBuffer::default(),
             store,
             config,
@@ -237,6 +262,12 @@ impl Stream {
             self.dirty = true;
         }
         self.config = config;
+        if !self.config.allow_atomic {
+            self.batches.clear();
+        }
+        if !self.config.allow_batched {
+            self.fast.clear();
+        }
         self.adapt();
         Ok(())
     }
@@ -324,11 +355,11 @@ impl Stream {
                     body.extend_from_slice(&self.ack_head);
                     body.extend_from_slice(b"\"seq\":");
                     push_decimal(&mut body, sequence.0);
-                    match due.kind {
+                    if let Answer::Duplicate(_) = due.kind {
                         // The blank is the reference's.
-                        Answer::Duplicate(_) => body.extend_from_slice(b",\"duplicate\": true"),
-                        _ => body.extend_from_slice(due.body),
+                        body.extend_from_slice(b",\"duplicate\": true");
                     }
+                    body.extend_from_slice(due.body);
                     body.push(b'}');
                     &body[..]
                 }
@@ -491,13 +522,35 @@ impl Stream {
 
     /// When [`Stream::expire`] is to be called.
     pub fn expires_at(&self) -> Option<Timestamp> {
-        self.expire_at
+        let all = [
+            self.expire_at,
+            self.batches.expires_at(),
+            self.fast.expires_at(),
+            self.schedules_at(),
+        ];
+        all.into_iter().flatten().min()
+    }
+
+    /// Does what is due as time has passed: removes messages, gives up batches, and makes what
+    /// schedules make.
+    pub fn expire(&mut self, now: Timestamp) {
+        self.batches.expire(now);
+        self.fast.expire(now);
+        if self.expire_at.is_some_and(|at| at <= now) {
+            self.expire_messages(now);
+        }
+        self.run_schedules(now);
+    }
+
+    /// Batches that were given up since this was asked last, and why.
+    pub fn take_abandoned(&mut self) -> Vec<(String, AbandonReason)> {
+        self.batches.take_abandoned()
     }
 
     /// Removes messages whose time is over.
-    pub fn expire(&mut self, now: Timestamp) {
+    fn expire_messages(&mut self, now: Timestamp) {
         self.dedupe.expire(now);
-        let more = match self.store.expire(now) {
+        let more = match self.expire_marking(now) {
             Ok(expired) => {
                 self.dirty |= !expired.messages.is_empty();
                 expired.more
@@ -518,6 +571,30 @@ impl Stream {
         };
     }
 
+    /// Removes messages, and puts markers where a subject has none left, if the stream has markers.
+    fn expire_marking(&mut self, now: Timestamp) -> Result<Expired, LogError> {
+        let ttl_s = self.marker_ttl_s();
+        if ttl_s == 0 {
+            return self.store.expire(now);
+        }
+        let time = crate::base::text::GoDuration(Duration::from_secs(ttl_s.into()));
+        let headers = format!(
+            "NATS/1.0\r\n{MARKER_REASON}: MaxAge\r\n{TTL}: {time}\r\n{ROLLUP}: sub\r\n\r\n"
+        );
+        let interest = self.config.retention == RetentionPolicy::Interest;
+        let consumers = RefCell::new(&mut self.consumers);
+        let is_for = |subject: &[u8], block: &[u8]| {
+            let is_kept = !interest || consumers.borrow_mut().want(subject);
+            is_kept && !is_marker(block)
+        };
+        let marker = Marker {
+            headers: headers.as_bytes(),
+            ttl_s,
+            is_for: &is_for,
+        };
+        self.store.expire_marking(now, Some(&marker))
+    }
+
     /// When the first message was stored.
     pub fn first_time(&mut self) -> Option<Timestamp> {
         let first = self.store.state().first;
@@ -533,6 +610,12 @@ impl Stream {
         self.keep_positions(true);
         self.store.close()
     }
+}
+
+/// Whether a message stands for others that are gone, or for a key that was purged.
+fn is_marker(block: &[u8]) -> bool {
+    value(block, MARKER_REASON).is_some_and(|reason| !reason.is_empty())
+        || value(block, "KV-Operation") == Some(b"PURGE")
 }
 
 /// The source of a transform; none is everything.

@@ -1,5 +1,7 @@
 //! A stream with consumers, beside a list of messages that is counted by hand.
 
+mod publishing;
+
 use super::*;
 use crate::base::rng::Rng;
 use crate::jetstream::api::{AckPolicy, ConsumerConfig, ack};
@@ -66,7 +68,9 @@ fn open(disk: &Arc<dyn Disk>, config: &StreamConfig, now: Timestamp) -> Stream {
         bounds: Bounds {
             waiting_messages: 10_000,
             waiting_bytes: 1 << 20,
+            batches: BatchLimits::default(),
         },
+        batches: Arc::default(),
         domain: None,
         seed: 5,
         now,

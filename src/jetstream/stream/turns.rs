@@ -229,7 +229,7 @@ impl Stream {
 
     /// Whether some consumer is to have messages on a subject.
     pub(super) fn is_wanted(&mut self, subject: &[u8]) -> bool {
-        self.consumers.roster.is_wanted(subject)
+        self.consumers.want(subject)
     }
 
     /// Appends what consumers have recorded, and removes what no consumer needs.

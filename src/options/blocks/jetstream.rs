@@ -5,8 +5,10 @@ use crate::base::text::quoted;
 use crate::config::{Kind, Value};
 use crate::options::Options;
 use crate::options::file::{Check, time};
-use crate::options::jetstream::{AccountJetStream, Cipher, JetStreamOptions, Sync};
-use crate::options::keys::blocks::{ACCOUNT_JETSTREAM, JETSTREAM, JETSTREAM_LIMITS};
+use crate::options::jetstream::{AccountJetStream, BatchLimits, Cipher, JetStreamOptions, Sync};
+use crate::options::keys::blocks::{
+    ACCOUNT_JETSTREAM, JETSTREAM, JETSTREAM_BATCH, JETSTREAM_LIMITS,
+};
 
 /// The block of the server, or whether there is JetStream at all.
 pub(in crate::options) fn jetstream(options: &mut Options, value: &Value, check: &mut Check<'_>) {
@@ -74,6 +76,7 @@ fn set(own: &mut JetStreamOptions, name: &str, value: &Value) -> Result<(), Stri
                 match name {
                     "max_ack_pending" => own.max_ack_pending = above_zero(value),
                     "max_request_batch" => own.max_request_batch = above_zero(value),
+                    "batch" => batch(&mut own.batches, value)?,
                     "default_max_consumers" if int(value) != 0 => {
                         own.default_max_consumers = above_zero(value);
                     }
@@ -86,6 +89,28 @@ fn set(own: &mut JetStreamOptions, name: &str, value: &Value) -> Result<(), Stri
             }
         }
         _ => {}
+    }
+    Ok(())
+}
+
+fn batch(own: &mut BatchLimits, value: &Value) -> Result<(), String> {
+    let size = |many: u32| usize::try_from(many).unwrap_or(usize::MAX);
+    for (name, entry) in entries(value, JETSTREAM_BATCH) {
+        let value = &entry.value;
+        match name {
+            "max_inflight_per_stream" => own.per_stream = above_zero(value).map(size),
+            "max_inflight_total" => own.total = above_zero(value).map(size),
+            "max_msgs" => {
+                own.messages = above_zero(value).map_or(own.messages, size);
+            }
+            "timeout" => {
+                let timeout = time(name, value)?;
+                if !timeout.is_zero() {
+                    own.timeout = timeout;
+                }
+            }
+            _ => {}
+        }
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
 use crate::config::{Nothing, parse};
-use crate::options::jetstream::{AccountJetStream, Cipher, JetStreamOptions, Sync};
+use crate::options::jetstream::{AccountJetStream, BatchLimits, Cipher, JetStreamOptions, Sync};
 use crate::options::security::*;
 use crate::options::tls::*;
 use crate::options::{Findings, Options, Secret};
@@ -467,7 +467,8 @@ fn the_block_of_jetstream_is_read() {
     }
     let all = "jetstream {store: '/s', sync: '5s', max_mem: 1KB, max_file: '2GB', domain: hub
         strict: false, max_buffered_size: 1MB, max_buffered_msgs: 7, request_queue_limit: 8
-        limits {max_ack_pending: 9, max_request_batch: 10, default_max_consumers: -1, duplicate_window: '11s'}
+        limits {max_ack_pending: 9, max_request_batch: 10, default_max_consumers: -1, duplicate_window: '11s',
+            batch {max_inflight_per_stream: 3, max_inflight_total: 4, max_msgs: 5, timeout: '6s'}}
         ek: 's3cret', prev_key: 'old', cipher: AES}";
     let expected = JetStreamOptions {
         enabled: true,
@@ -484,6 +485,12 @@ fn the_block_of_jetstream_is_read() {
         max_request_batch: Some(10),
         default_max_consumers: None,
         duplicate_window_max: Some(Duration::from_secs(11)),
+        batches: BatchLimits {
+            per_stream: Some(3),
+            total: Some(4),
+            messages: 5,
+            timeout: Duration::from_secs(6),
+        },
         key: Some("s3cret".into()),
         previous_key: Some("old".into()),
         cipher: Cipher::Aes256Gcm,

@@ -2,8 +2,7 @@
 //! blocks of features to come, where they are checked like the rest of those.
 
 use super::Takes::{
-    Block, Blocks, Bool, Credential, Each, Either, Free, Int, Subjects, Text, Texts, Time,
-    TimeOrAlways,
+    Block, Blocks, Bool, Credential, Each, Either, Int, Subjects, Text, Texts, Time, TimeOrAlways,
 };
 use super::{Key, Takes, What, later::later};
 
@@ -131,7 +130,15 @@ pub(in crate::options) const JETSTREAM_LIMITS: &[Key] = &[
     part(&["max_request_batch"], Int),
     part(&["default_max_consumers"], Int),
     part(&["duplicate_window"], Time),
-    later(&["batch"], Free),
+    part(&["batch"], Block(JETSTREAM_BATCH)),
+];
+
+#[rustfmt::skip]
+pub(in crate::options) const JETSTREAM_BATCH: &[Key] = &[
+    part(&["max_inflight_per_stream"], Int),
+    part(&["max_inflight_total"], Int),
+    part(&["max_msgs"], Int),
+    part(&["timeout"], Time),
 ];
 
 #[rustfmt::skip]

@@ -21,6 +21,7 @@ use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::draft::Draft;
 use super::failure::SegmentFailure;
 use super::format::{Anew, FIRST_RECORD, FOOTER_LEN, Kind, RECORD_MAX, Record, SegmentHeader};
 use super::known::LogStart;
@@ -34,7 +35,7 @@ use super::tail::Journaled;
 use crate::base::clock::Mono;
 use crate::store::disk::{Disk, Entry, LockGuard};
 use crate::store::error::{LogError, Reason, is_full};
-use crate::store::types::{LogIndex, StreamId, StreamSeq, Term, Timestamp};
+use crate::store::types::{LogIndex, StreamId, StreamSeq, Term};
 
 /// A stream's log.
 #[derive(Debug)]
@@ -70,23 +71,6 @@ pub struct Log {
     pub(super) rewriting: Option<RangeInclusive<u64>>,
     /// Shared with jobs that change files, so that nobody opens the log before they are done.
     pub(super) lock: Arc<LockGuard>,
-}
-
-/// A record that is to be appended; its index follows from the log.
-#[derive(Clone, Copy, Debug)]
-pub struct Draft<'a> {
-    pub kind: Kind,
-    pub term: Term,
-    /// A message's sequence is behind all before; of what is no message it is the last one.
-    pub sequence: StreamSeq,
-    pub timestamp: Timestamp,
-    /// The message before on the same subject, or 0.
-    pub previous: StreamSeq,
-    /// Seconds until the message goes; 0 for never.
-    pub ttl_s: u32,
-    pub subject: &'a [u8],
-    pub headers: &'a [u8],
-    pub payload: &'a [u8],
 }
 
 /// Where a segment is in the log.
@@ -175,8 +159,17 @@ impl Log {
     /// Nothing is appended then. After [`LogError::Full`] and [`LogError::TooLarge`] the log is as
     /// it was before.
     pub fn append(&mut self, draft: &Draft<'_>) -> Result<LogIndex, LogError> {
+        self.append_in_group(draft, 0)
+    }
+
+    /// The same for a record behind which `left` others of a group follow.
+    pub(in crate::store) fn append_in_group(
+        &mut self,
+        draft: &Draft<'_>,
+        left: u32,
+    ) -> Result<LogIndex, LogError> {
         self.check()?;
-        let record = self.record_of(draft)?;
+        let record = self.record_of(draft, left)?;
         let len = record.len(&self.active().header);
         if len > RECORD_MAX || draft.subject.len() > usize::from(u16::MAX) {
             let max = RECORD_MAX;
@@ -493,7 +486,7 @@ impl Log {
         }
     }
 
-    fn record_of<'a>(&self, draft: &Draft<'a>) -> Result<Record<'a>, LogError> {
+    fn record_of<'a>(&self, draft: &Draft<'a>, left: u32) -> Result<Record<'a>, LogError> {
         let last = self.last_sequence();
         let follows = match draft.kind {
             Kind::Message | Kind::Skip => draft.sequence > last,
@@ -512,6 +505,7 @@ impl Log {
             previous: draft.previous,
             ttl_s: draft.ttl_s,
             erased: false,
+            group_left: left,
             subject: draft.subject,
             headers: draft.headers,
             payload: draft.payload,
@@ -874,26 +868,6 @@ impl Log {
                 Err(LogError::Io(Reason::new("remove", path, &error)))
             }
             _ => Ok(()),
-        }
-    }
-}
-
-impl<'a> Draft<'a> {
-    /// The record that this becomes under an index.
-    pub(in crate::store) fn at(&self, index: LogIndex) -> Record<'a> {
-        Record {
-            kind: self.kind,
-            index,
-            term: self.term,
-            sequence: self.sequence,
-            timestamp: self.timestamp,
-            durable: LogIndex(0),
-            previous: self.previous,
-            ttl_s: self.ttl_s,
-            erased: false,
-            subject: self.subject,
-            headers: self.headers,
-            payload: self.payload,
         }
     }
 }

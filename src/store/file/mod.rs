@@ -2,6 +2,7 @@
 
 mod beside;
 pub(super) mod copies;
+mod draft;
 mod erase;
 mod failure;
 pub mod format;
@@ -26,11 +27,12 @@ mod tail;
 mod truncate;
 mod warm;
 
+pub use draft::Draft;
 pub(in crate::store) use erase::Erasable;
 pub use erase::{EraseDone, EraseJob};
 pub use known::{Known, LogStart, LostRun, Progress, Recovery};
+pub use log::Log;
 pub(in crate::store) use log::segment_path;
-pub use log::{Draft, Log};
 pub use options::{Compression, Handles, LogOptions, SyncMode};
 pub(in crate::store) use pass::{Glance, Look, Pass};
 pub use read::{Payload, ReadBuffer, SHARE_MIN, Stored};

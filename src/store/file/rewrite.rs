@@ -313,6 +313,13 @@ impl RewriteJob {
                 record.index <= self.changes.consumers
                     && record.payload.first() != Some(&CONSUMER_DELETED)
             }
+            // One whose time was over when this segment was full has run, or was set anew.
+            Kind::Timer if is_done => {
+                let mut reader = Reader::new(record.payload);
+                let read = (reader.number("timer"), reader.number("timer"));
+                let full = self.sources.first().map_or(0, |s| s.footer.last_time.0);
+                matches!(read, (Ok(_), Ok(at)) if at < full)
+            }
             _ => false,
         }
     }
@@ -359,6 +366,7 @@ fn stand_in(
         previous: StreamSeq(0),
         ttl_s: 0,
         erased: is_message,
+        group_left: 0,
         subject: b"",
         headers: b"",
         payload: b"",

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::StreamStore;
 use super::consumers::Consumers;
@@ -10,6 +11,7 @@ use super::jobs::{CheckpointDone, CheckpointJob, Job};
 use super::orders::Limits;
 use super::purge::Purging;
 use super::state::State;
+use super::timers::Timers;
 use crate::store::crypt::{KeyFault, StreamKey};
 use crate::store::disk::Disk;
 use crate::store::error::LogError;
@@ -39,6 +41,7 @@ const PURGES: u32 = 7;
 const ERASING: u32 = 8;
 const UNREAD: u32 = 9;
 const CONSUMERS: u32 = 10;
+const TIMERS: u32 = 11;
 
 /// What is known of the two copies.
 #[derive(Debug)]
@@ -329,6 +332,9 @@ fn encode(content: &Content, out: &mut Vec<u8>) -> io::Result<()> {
         state.purges.iter().for_each(|p| p.encode(out));
     })?;
     sections.add_with(key, CONSUMERS, |out| state.consumers.encode(out))?;
+    if !state.timers.is_empty() {
+        sections.add_with(key, TIMERS, |out| state.timers.encode(out))?;
+    }
     sections.finish();
     Ok(())
 }
@@ -402,6 +408,7 @@ fn state(sections: &[Opened<'_>]) -> Result<(State, LogStart), Malformed> {
                     state.purges.push_back(Purging::decode(&mut reader)?);
                 }
             }
+            TIMERS => state.timers = Arc::new(Timers::decode(&mut reader)?),
             CONSUMERS => consumers = Some(&section.bytes),
             // Of a later version that this one can read.
             _ => {}

@@ -15,6 +15,7 @@ mod checkpoint;
 mod consumers;
 mod count;
 mod gone;
+mod group;
 mod jobs;
 mod orders;
 mod pace;
@@ -26,23 +27,27 @@ mod reset;
 mod scrub;
 mod search;
 mod state;
+mod timers;
 mod upkeep;
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use consumers::{Consumer, ConsumerDamage, ConsumerId};
 pub use gone::Gone;
+pub use group::Step;
 pub use jobs::{Job, JobDone};
 pub use orders::{Limits, Purge};
 pub use read::Message;
-pub use removal::Expired;
+pub use removal::{Expired, Marker};
 pub use reset::{Reset, Snapshot};
 pub use scrub::{Damage, DamageKind, ScrubProgress};
 pub use search::{Found, Reader};
 pub use state::StreamState;
 
 use self::checkpoint::Checkpoints;
+use self::group::{Held, Unstored};
 use self::pace::Pace;
 use self::replica::Unapplied;
 use self::scrub::Scrub;
@@ -76,6 +81,9 @@ pub struct StreamStore {
     term: Term,
     /// What is appended and not applied yet, if it is applied later.
     unapplied: Option<Unapplied>,
+    groups: VecDeque<Unstored>,
+    /// Whether the log ends in a group without an end, of which nothing was applied.
+    is_abandoned: bool,
 }
 
 /// How a stream is kept.
@@ -169,6 +177,8 @@ impl StreamStore {
             pace: Pace::default(),
             term: Term(0),
             unapplied: None,
+            groups: VecDeque::new(),
+            is_abandoned: false,
         };
         store.term = store.log.last_term();
         let mut opened = Opened {
@@ -225,6 +235,8 @@ impl StreamStore {
         let mut lost = std::mem::take(&mut opened.log.lost).into_iter().peekable();
         let mut runs = vec![];
         let mut buffer = ReadBuffer::default();
+        // In a group of replicas, records count when that has agreed upon them.
+        let mut held = Held::default();
         loop {
             let mut budget = 1 << 16;
             let walk = self.log.walk(from, &mut budget, |_| true, &mut buffer)?;
@@ -232,6 +244,9 @@ impl StreamStore {
                 Walk::Found(stored) => (stored.record.index, Some(stored.record)),
                 Walk::Damaged(index, _) if index > upto => break,
                 Walk::Damaged(index, sequence) => {
+                    if let Some(range) = held.give_up(index) {
+                        self.apply_range(range)?;
+                    }
                     // One that repeats the sequence before is no message.
                     if sequence > self.state.last {
                         let (after, before) = (sequence.previous(), sequence.next());
@@ -249,13 +264,28 @@ impl StreamStore {
                 break;
             }
             while let Some(run) = lost.next_if(|run| run.first < index) {
+                if let Some(range) = held.give_up(run.first) {
+                    self.apply_range(range)?;
+                }
                 self.state.lose_between(run.after, run.before);
                 runs.push(run);
             }
+            let mut waits = false;
             if let Some(record) = record {
-                self.state.apply(&record, &mut self.log, &mut self.buffer);
+                if commit.is_none() {
+                    let fate = held.take_in(&record);
+                    if let Some(range) = fate.before {
+                        self.apply_range(range)?;
+                    }
+                    waits = fate.waits;
+                }
+                if !waits {
+                    self.state.apply(&record, &mut self.log, &mut self.buffer);
+                }
             }
-            self.state.applied = index;
+            if !waits {
+                self.state.applied = index;
+            }
             opened.replayed += 1;
             if opened.replayed.is_multiple_of(1 << 16) {
                 let done = opened.replayed;
@@ -277,6 +307,10 @@ impl StreamStore {
         }
         if commit.is_some() {
             self.defer_applying()?;
+        }
+        self.is_abandoned = held.is_open();
+        if let Err(error) = self.end_abandoned() {
+            log::debug!("A group of records is abandoned later: {error}");
         }
         while self.work(usize::MAX) {}
         // It is told by what opening gives.
@@ -380,6 +414,7 @@ impl StreamStore {
     }
 
     fn append_record(&mut self, draft: &Draft<'_>) -> Result<LogIndex, LogError> {
+        self.end_abandoned()?;
         let index = self.log.append(draft)?;
         if let Some(unapplied) = &mut self.unapplied {
             unapplied.add(draft.kind, draft.subject, draft.sequence, draft.timestamp);
@@ -393,6 +428,7 @@ impl StreamStore {
 
     /// Writes what was appended.
     pub fn commit(&mut self) -> Result<(), LogError> {
+        self.forget_groups();
         self.log.commit()
     }
 
@@ -430,7 +466,7 @@ impl StreamStore {
         if self.unapplied.is_some() {
             return self.state.last;
         }
-        self.log.sequence_at(self.log.acknowledged())
+        self.whole_upto(self.log.acknowledged())
     }
 
     /// The log, to be looked at.

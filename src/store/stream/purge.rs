@@ -1,6 +1,7 @@
 //! Purges, done in parts.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::orders::{Limits, Purge};
 use super::state::State;
@@ -108,6 +109,7 @@ impl State {
         self.subjects.clear();
         self.unread.clear();
         self.expiry = ExpiryWheel::new(Timestamp(0));
+        self.timers = Arc::default();
     }
 
     /// Goes on with the first purge; about `budget` messages at most are looked at. Says whether

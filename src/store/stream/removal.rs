@@ -1,9 +1,10 @@
 //! What makes messages go: deletes, purges, age, limits; and what makes their bytes go.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use super::state::{ERASE, KEEP, State};
-use super::{Purge, StreamStore, TTL_NEVER};
+use super::{NewMessage, Purge, Step, StreamStore, TTL_NEVER};
 use crate::store::error::LogError;
 use crate::store::file::format::{Kind, encode_runs};
 use crate::store::file::{Log, ReadBuffer};
@@ -23,6 +24,15 @@ pub struct Expired {
     pub messages: Vec<StreamSeq>,
     /// Whether there may be more.
     pub more: bool,
+}
+
+/// What is put in the place of the last message of a subject that expires.
+pub struct Marker<'a> {
+    pub headers: &'a [u8],
+    /// Seconds after which it goes itself.
+    pub ttl_s: u32,
+    /// Whether there is to be one for a message with this subject and these headers.
+    pub is_for: &'a dyn Fn(&[u8], &[u8]) -> bool,
 }
 
 impl StreamStore {
@@ -127,6 +137,19 @@ impl StreamStore {
     /// they are gone for good when its record is acknowledged.
     /// Nothing goes while there is [work](StreamStore::work) to do, which comes first.
     pub fn expire(&mut self, now: Timestamp) -> Result<Expired, LogError> {
+        self.expire_marking(now, None)
+    }
+
+    /// The same, and where a subject has no message any more, and `marker` is for the last one that
+    /// it had, puts a marker there, in one with the removal.
+    ///
+    /// # Errors
+    /// As [`StreamStore::expire`].
+    pub fn expire_marking(
+        &mut self,
+        now: Timestamp,
+        marker: Option<&Marker<'_>>,
+    ) -> Result<Expired, LogError> {
         if self.has_work() {
             return Ok(Expired {
                 messages: vec![],
@@ -142,9 +165,16 @@ impl StreamStore {
         due.retain(|sequence| self.state.has(*sequence));
         due.sort_unstable();
         due.dedup();
-        if !due.is_empty()
-            && let Err(error) = self.delete_all(KEEP, &due)
-        {
+        let marked = match marker {
+            Some(marker) => self.bereft_subjects(&due, marker),
+            None => vec![],
+        };
+        let removed = match marker.filter(|_| !marked.is_empty()) {
+            Some(marker) => self.replace(&due, &marked, marker, now),
+            None if due.is_empty() => Ok(LogIndex(0)),
+            None => self.delete_all(KEEP, &due),
+        };
+        if let Err(error) = removed {
             // The others are found again, if the limit is still the same then. A checkpoint may be
             // written before these come again.
             for sequence in own_time {
@@ -156,6 +186,57 @@ impl StreamStore {
             messages: due,
             more: !(all && aged),
         })
+    }
+
+    /// Subjects of which all messages are among these, if a marker is for the last one of them.
+    fn bereft_subjects(&mut self, due: &[StreamSeq], marker: &Marker<'_>) -> Vec<Vec<u8>> {
+        let mut on_subject: HashMap<Vec<u8>, (u64, StreamSeq, bool)> = HashMap::new();
+        for sequence in due {
+            // What cannot be read is removed, and nobody knows of what subject it is.
+            let Ok(stored) = self.log.read_message(*sequence, &mut self.buffer) else {
+                continue;
+            };
+            let record = &stored.record;
+            let is_for = (marker.is_for)(record.subject, record.headers);
+            match on_subject.get_mut(record.subject) {
+                Some((count, last, wanted)) => {
+                    (*count, *last, *wanted) = (*count + 1, *sequence, is_for);
+                }
+                None => {
+                    on_subject.insert(record.subject.to_vec(), (1, *sequence, is_for));
+                }
+            }
+        }
+        let mut bereft: Vec<_> = on_subject
+            .into_iter()
+            .filter(|(subject, (count, _, wanted))| *wanted && self.count_on(subject) == *count)
+            .map(|(subject, (_, last, _))| (last, subject))
+            .collect();
+        bereft.sort_unstable();
+        bereft.into_iter().map(|(_, subject)| subject).collect()
+    }
+
+    fn replace(
+        &mut self,
+        due: &[StreamSeq],
+        subjects: &[Vec<u8>],
+        marker: &Marker<'_>,
+        now: Timestamp,
+    ) -> Result<LogIndex, LogError> {
+        let markers = subjects.iter().map(|subject| {
+            Step::Message(NewMessage {
+                subject,
+                headers: marker.headers,
+                payload: b"",
+                timestamp: now,
+                ttl_s: marker.ttl_s,
+            })
+        });
+        let steps: Vec<_> = [Step::Delete(due.to_vec())]
+            .into_iter()
+            .chain(markers)
+            .collect();
+        self.append_group(&steps)
     }
 
     /// Finds messages that are older than the limit allows; they are the first ones, save those
@@ -266,7 +347,7 @@ impl State {
 }
 
 /// Sequences in order, as runs.
-fn runs(sequences: &[StreamSeq]) -> impl Iterator<Item = (u64, u64)> {
+pub(super) fn runs(sequences: &[StreamSeq]) -> impl Iterator<Item = (u64, u64)> {
     sequences
         .chunk_by(|a, b| a.next() == *b)
         .filter_map(|run| Some((run.first()?.0, run.last()?.0)))

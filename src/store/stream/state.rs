@@ -1,12 +1,14 @@
 //! What follows from the records of a stream.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::TTL_NEVER;
 use super::consumers::Consumers;
 use super::gone::Gone;
 use super::orders::{Limits, Purge};
 use super::purge::Purging;
+use super::timers::Timers;
 use crate::store::error::LogError;
 use crate::store::file::format::{Kind, Record, decode_runs};
 use crate::store::file::{Log, ReadBuffer};
@@ -66,6 +68,8 @@ pub(super) struct State {
     /// Those that are not done yet.
     pub(super) purges: VecDeque<Purging>,
     pub(super) consumers: Consumers,
+    /// Messages about which something is to be done at a time.
+    pub(super) timers: Arc<Timers>,
     /// Messages that were removed and not told of; no part of what is kept.
     pub(super) gone: Gone,
 }
@@ -119,6 +123,7 @@ impl State {
             sweep: None,
             purges: VecDeque::new(),
             consumers: Consumers::default(),
+            timers: Arc::default(),
             gone: Gone::default(),
         }
     }
@@ -197,16 +202,37 @@ impl State {
                     self.aged = StreamSeq(0);
                 }
             }
-            Kind::Skip => self.catch_up(record.sequence),
+            Kind::Skip | Kind::Abandon => self.catch_up(record.sequence),
+            Kind::Timer => self.set_timer(record.payload),
             Kind::Consumer => self.consumers.apply(record),
             Kind::Noop | Kind::Membership => {}
+        }
+    }
+
+    fn set_timer(&mut self, payload: &[u8]) {
+        let mut reader = Reader::new(payload);
+        let read = (reader.number("timer"), reader.number("timer"));
+        let (Ok(sequence), Ok(at)) = read else {
+            return;
+        };
+        let sequence = StreamSeq(sequence);
+        if at > 0 && self.has(sequence) {
+            Arc::make_mut(&mut self.timers).set(sequence, Timestamp(at));
+        } else {
+            self.drop_timer(sequence);
+        }
+    }
+
+    fn drop_timer(&mut self, sequence: StreamSeq) {
+        if self.timers.has(sequence) {
+            Arc::make_mut(&mut self.timers).remove(sequence);
         }
     }
 
     /// Whether all work is to be done before the change of a record is made.
     pub(super) fn settles(&self, record: &Record<'_>) -> bool {
         match record.kind {
-            Kind::Message | Kind::Skip | Kind::Consumer => false,
+            Kind::Message | Kind::Skip | Kind::Consumer | Kind::Abandon | Kind::Timer => false,
             // It makes an end of all work.
             Kind::Purge => {
                 let purge = Purge::decode(&mut Reader::new(record.payload));
@@ -359,6 +385,9 @@ impl State {
 
     /// A sequence is no message any more.
     fn drop_sequence(&mut self, sequence: StreamSeq) {
+        if !self.timers.is_empty() {
+            self.drop_timer(sequence);
+        }
         if sequence > self.first {
             self.deleted.insert(sequence);
             return;

@@ -8,6 +8,7 @@ mod directory;
 pub(crate) mod faulty;
 mod formats;
 mod full_disk;
+mod groups;
 mod journal_faults;
 mod kill;
 mod log_faults;

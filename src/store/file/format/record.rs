@@ -36,11 +36,15 @@ pub enum Kind {
     Noop = 7,
     /// A change of the group of replicas, in the form of the consensus library.
     Membership = 8,
+    /// The records of a group that stand before it, and lack its end, are none.
+    Abandon = 9,
+    /// When something is to be done about a message; the payload says of which.
+    Timer = 10,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Kind> {
-        const KINDS: [Kind; 8] = [
+        const KINDS: [Kind; 10] = [
             Kind::Message,
             Kind::Delete,
             Kind::Purge,
@@ -49,6 +53,8 @@ impl Kind {
             Kind::Consumer,
             Kind::Noop,
             Kind::Membership,
+            Kind::Abandon,
+            Kind::Timer,
         ];
         KINDS.get(usize::from(byte).checked_sub(1)?).copied()
     }
@@ -59,7 +65,10 @@ const PREVIOUS: u8 = 2;
 const HEADERS: u8 = 4;
 const TTL: u8 = 8;
 const ERASED: u8 = 16;
-const FLAGS: u8 = TERM | PREVIOUS | HEADERS | TTL | ERASED;
+const GROUP: u8 = 32;
+/// Those that have a field.
+const FIELDS: u8 = TERM | PREVIOUS | HEADERS | TTL | GROUP;
+const FLAGS: u8 = FIELDS | ERASED;
 
 /// A record, with its variable parts borrowed from where it stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,6 +90,9 @@ pub struct Record<'a> {
     /// sequence, subject and size stay, so that a replay comes to the same end. Without a subject it
     /// is what is left of a message that was taken out.
     pub erased: bool,
+    /// How many records follow in the same group, of which all count or none; 0 for the last one of
+    /// a group, and for those that are of none.
+    pub group_left: u32,
     pub subject: &'a [u8],
     pub headers: &'a [u8],
     pub payload: &'a [u8],
@@ -106,7 +118,7 @@ pub enum RecordFault {
 #[inline]
 pub fn front(bytes: &[u8]) -> Option<(Kind, &[u8])> {
     let fixed = bytes.first_chunk::<FIXED_LEN>()?;
-    let options = (fixed[29] & (TERM | PREVIOUS | HEADERS | TTL)).count_ones() as usize;
+    let options = (fixed[29] & FIELDS).count_ones() as usize;
     let start = FIXED_LEN + 4 * options;
     let len = usize::from(u16_at(fixed, 30)?);
     Some((Kind::of(fixed[28])?, bytes.get(start..start + len)?))
@@ -119,7 +131,8 @@ impl<'a> Record<'a> {
             * (usize::from(self.term != header.term)
                 + usize::from(self.previous_delta().is_some())
                 + usize::from(!self.headers.is_empty())
-                + usize::from(self.ttl_s != 0));
+                + usize::from(self.ttl_s != 0)
+                + usize::from(self.group_left != 0));
         let seal = if header.seals_records() { SEAL_LEN } else { 0 };
         let parts = self.subject.len() + self.headers.len() + self.payload.len();
         FIXED_LEN + options + seal + parts
@@ -171,6 +184,7 @@ impl<'a> Record<'a> {
         option(HEADERS, headers_len > 0);
         option(TTL, self.ttl_s != 0);
         option(ERASED, self.erased);
+        option(GROUP, self.group_left != 0);
 
         let mut fixed = [0; FIXED_LEN];
         fixed[0..4].copy_from_slice(&len.to_le_bytes());
@@ -194,6 +208,9 @@ impl<'a> Record<'a> {
         }
         if self.ttl_s != 0 {
             out.extend_from_slice(&self.ttl_s.to_le_bytes());
+        }
+        if self.group_left != 0 {
+            out.extend_from_slice(&self.group_left.to_le_bytes());
         }
         let at = out.len();
         if sealer.is_some() {
@@ -257,7 +274,7 @@ impl<'a> Record<'a> {
     /// Opens a whole record of an encrypted segment where it stands, so that
     /// [`Record::fields`] gives what was sealed. `None` if it was sealed with another key.
     pub(in crate::store) fn unseal(bytes: &mut [u8], key: &SealKey) -> Option<()> {
-        let flags = *bytes.get(29)? & (TERM | PREVIOUS | HEADERS | TTL);
+        let flags = *bytes.get(29)? & FIELDS;
         let at = FIXED_LEN + 4 * flags.count_ones() as usize;
         let (before, sealed) = bytes.split_at_mut_checked(at)?;
         key.open(&before[8..], sealed).map(drop)
@@ -290,6 +307,7 @@ impl<'a> Record<'a> {
         let previous = option(PREVIOUS)?.unwrap_or(0);
         let headers_len = option(HEADERS)?.unwrap_or(0) as usize;
         let ttl_s = option(TTL)?.unwrap_or(0);
+        let group_left = option(GROUP)?.unwrap_or(0);
         let (subject, headers, payload) = {
             let (at, end) = match header.seals_records() {
                 true => (at + NONCE_LEN, bytes.len().checked_sub(TAG_LEN)?),
@@ -316,6 +334,7 @@ impl<'a> Record<'a> {
             previous: StreamSeq(previous),
             ttl_s,
             erased: flags & ERASED != 0,
+            group_left,
             subject,
             headers,
             payload,
@@ -431,7 +450,7 @@ mod tests {
     fn any_record() -> impl Strategy<Value = Owned> {
         let part = |max| prop::collection::vec(any::<u8>(), 0..max);
         (
-            1..=8u8,
+            1..=10u8,
             any::<(u32, u32, u32, u32, u32)>(),
             any::<u64>(),
             any::<bool>(),
@@ -460,6 +479,7 @@ mod tests {
             previous: StreamSeq(sequence.saturating_sub(previous.into()) * u64::from(small % 3)),
             ttl_s: small % 5,
             erased: owned.erased,
+            group_left: small % 7,
             subject: &owned.parts.0,
             headers: &owned.parts.1,
             payload: &owned.parts.2,
@@ -579,6 +599,7 @@ mod tests {
                 previous: StreamSeq(4),
                 ttl_s: 5,
                 erased: false,
+                group_left: 3,
                 subject: b"orders.new",
                 headers: b"Head",
                 payload: b"the payload",
@@ -644,6 +665,7 @@ mod tests {
             previous: StreamSeq(0),
             ttl_s: 0,
             erased: false,
+            group_left: 0,
             subject: b"orders",
             headers: b"",
             payload: b"abc",
