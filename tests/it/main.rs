@@ -14,6 +14,7 @@ mod access;
 mod advisories;
 mod backup;
 mod client;
+mod cluster;
 #[cfg(unix)]
 mod config;
 mod differential;
