@@ -128,6 +128,13 @@ const FIELDS: &[Field] = &[
         |a, b| apart_from_store(a) != apart_from_store(b),
         Some(|o| if o.jetstream.enabled { "enabled".into() } else { "disabled".into() }),
     )),
+    field("cluster", Some("Cluster"), Compare::Apart(
+        |a, b| a.cluster != b.cluster,
+        Some(|o| match &o.cluster {
+            Some(own) => format!("{} {}:{}", text(own.name.as_ref()), own.host, own.port),
+            None => "disabled".into(),
+        }),
+    )),
     fixed("store_dir", "StoreDir", |o| {
         text(o.jetstream.store_dir.as_ref().map(|p| p.display()))
     }),
@@ -262,6 +269,7 @@ pub(super) fn is_live(key: &str) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::super::LogOptions;
+    use super::super::cluster::ClusterOptions;
     use super::super::security::{AccountOptions, Authorization, Login, Mapping};
     use super::super::tls::TlsOptions;
     use super::*;
@@ -342,6 +350,7 @@ mod tests {
                 store_dir: Some("s".into()),
                 ..JetStreamOptions::default()
             },
+            cluster: Some(ClusterOptions::default()),
         }
     }
 

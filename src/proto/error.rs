@@ -115,11 +115,20 @@ pub enum CloseReason {
     NoRespondersRequiresHeaders,
     /// By an operator.
     Kicked,
+    /// There is another route to the same server, or it is this server itself.
+    DuplicateRoute,
+    /// The peer is part of a cluster of another name.
+    ClusterNameConflict,
+    DuplicateServerName,
+    /// A gateway came to the port for routes.
+    WrongGateway,
+    /// A client came to the port for routes.
+    WrongPort,
 }
 
 impl CloseReason {
     /// All there are.
-    pub const ALL: [CloseReason; 21] = {
+    pub const ALL: [CloseReason; 26] = {
         use CloseReason::*;
         [
             ClientClosed,
@@ -143,6 +152,11 @@ impl CloseReason {
             ServerShutdown,
             NoRespondersRequiresHeaders,
             Kicked,
+            DuplicateRoute,
+            ClusterNameConflict,
+            DuplicateServerName,
+            WrongGateway,
+            WrongPort,
         ]
     };
 
@@ -192,6 +206,11 @@ impl CloseReason {
             ServerShutdown => "Server Shutdown",
             NoRespondersRequiresHeaders => "No Responders Requires Headers",
             Kicked => "Kicked",
+            DuplicateRoute => "Duplicate Route",
+            ClusterNameConflict => "Cluster Name Conflict",
+            DuplicateServerName => "Duplicate Server Name",
+            WrongGateway => "Wrong Gateway",
+            WrongPort => "Incorrect Port",
         }
     }
 }

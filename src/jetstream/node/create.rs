@@ -199,6 +199,7 @@ impl Node {
         now: Timestamp,
     ) {
         let Opening { store, meta, dir } = opening;
+        let meter = self.meter(account.number, &config);
         let stream = Stream::new(Parts {
             account: account.clone(),
             config,
@@ -207,6 +208,7 @@ impl Node {
             bounds: self.bounds(),
             batches: self.batches.clone(),
             domain: self.identity.options.domain.clone(),
+            meter,
             seed: self.rng.next_u64(),
             now,
         });
