@@ -20,6 +20,12 @@ mod config;
 mod differential;
 mod errors;
 mod jetstream;
+#[cfg(target_os = "linux")]
+mod js_disks;
+#[cfg(unix)]
+mod js_faults;
+#[cfg(unix)]
+mod js_kills;
 mod login;
 mod mkpasswd;
 mod monitor;
