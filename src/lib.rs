@@ -37,6 +37,7 @@ pub mod auth;
 pub mod base;
 pub mod broker;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod conn;
 pub mod jetstream;

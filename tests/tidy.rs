@@ -29,6 +29,7 @@ const MODULES: &[Module] = &[
     ("jetstream", 2, &["options", "accounts"]),
     ("conn", 2, &["options", "accounts", "auth"]),
     ("routing", 2, &["options", "accounts", "auth", "conn"]),
+    ("cluster", 2, &["options", "accounts"]),
     ("broker", 2, &["options", "accounts", "auth", "conn", "routing"]),
     ("monitor", 2, &["options", "accounts", "auth", "conn", "routing", "broker", "jetstream"]),
     ("system", 2, &["options", "accounts", "auth", "conn", "routing", "broker", "monitor", "jetstream"]),

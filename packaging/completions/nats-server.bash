@@ -32,7 +32,7 @@ _nats_server() {
                 mapfile -t COMPREPLY < <(compgen -W 'ldm stop quit term reopen reload' -P "$prefix" -- "$word")
                 return
                 ;;
-            a | addr | net | p | port | n | name | server_name | loops | m | http_port | ms | https_port | client_advertise | r | remote_syslog | log_size_limit | max_traced_msg_len | log_format | user | pass | auth | profile)
+            a | addr | net | p | port | n | name | server_name | loops | m | http_port | ms | https_port | client_advertise | r | remote_syslog | log_size_limit | max_traced_msg_len | log_format | user | pass | auth | routes | cluster | cluster_name | cluster_advertise | connect_retries | cluster_listen | profile)
                 return
                 ;;
         esac
@@ -46,7 +46,7 @@ _nats_server() {
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return
     fi
-    mapfile -t COMPREPLY < <(compgen -W '-a --addr --net -p --port -n --name --server_name -P --pid --loops -m --http_port -ms --https_port -c --config -t -sl --signal --client_advertise --ports_file_dir -l --log -T --logtime --logtime_utc -s --syslog -r --remote_syslog -D --debug -V --trace -VV -DV -DVV --log_size_limit --max_traced_msg_len --log_format --store-check --store-dump -js --jetstream -sd --store_dir --user --pass --auth --tls --tlscert --tlskey --tlsverify --tlscacert --profile -h --help -v --version --build-info --help_config --help_tls' -- "$word")
+    mapfile -t COMPREPLY < <(compgen -W '-a --addr --net -p --port -n --name --server_name -P --pid --loops -m --http_port -ms --https_port -c --config -t -sl --signal --client_advertise --ports_file_dir -l --log -T --logtime --logtime_utc -s --syslog -r --remote_syslog -D --debug -V --trace -VV -DV -DVV --log_size_limit --max_traced_msg_len --log_format --store-check --store-dump -js --jetstream -sd --store_dir --user --pass --auth --tls --tlscert --tlskey --tlsverify --tlscacert --routes --cluster --cluster_name --no_advertise --cluster_advertise --connect_retries --cluster_listen --profile -h --help -v --version --build-info --help_config --help_tls' -- "$word")
 }
 
 complete -F _nats_server nats-server

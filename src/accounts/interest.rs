@@ -2,10 +2,12 @@
 //! changes and cache misses take, and generations by which a cached route knows whether it still
 //! holds.
 
+use super::journal::{Journal, Writer};
 use crate::base::hash::HashSeed;
 use crate::base::limits::GENERATIONS;
 use crate::subject;
-use crate::subject::{InvalidSubject, Matches, SubId, Sublist};
+use crate::subject::{InvalidSubject, Matches, QueueId, SubId, Sublist};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -18,11 +20,18 @@ pub struct Interest {
     /// Subscriptions that were ever made. Written under the lock.
     inserted: AtomicU64,
     hashes: HashSeed,
+    /// Where it is noted what this server's own subscribers listen to, if other servers are told.
+    journal: Option<Writer>,
 }
 
-/// Names a loop that owns client connections.
+/// Names a loop that owns client connections, or that otherwise has subscriptions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct LoopId(pub u16);
+
+impl LoopId {
+    /// The loop of the cluster, whose subscriptions are those of other servers.
+    pub const CLUSTER: LoopId = LoopId(u16::MAX);
+}
 
 /// Names a subscription in the loop that owns its connection. The generation tells a reused slot
 /// from the one that was meant.
@@ -52,10 +61,20 @@ impl Interest {
     /// An account without subscriptions. `seed` keeps peers from choosing subjects that collide.
     pub fn new(seed: u64) -> Interest {
         Interest {
+            journal: None,
             list: RwLock::new(Sublist::new(seed)),
             generations: (0..=GENERATIONS).map(|_| AtomicU64::new(0)).collect(),
             inserted: AtomicU64::new(0),
             hashes: HashSeed::new(seed),
+        }
+    }
+
+    /// The same, with what the account's own subscribers listen to noted in a journal, under the
+    /// account's number.
+    pub fn journaled(seed: u64, journal: &Arc<Journal>, account: u32) -> Interest {
+        Interest {
+            journal: Some(Writer::new(journal, account)),
+            ..Interest::new(seed)
         }
     }
 
@@ -77,6 +96,11 @@ impl Interest {
         };
         let mut list = self.write();
         let id = list.insert(subject, queue, target)?;
+        if let Some(journal) = &self.journal
+            && target.owner != LoopId::CLUSTER
+        {
+            journal.note(subject, queue, true);
+        }
         self.changed(bucket, &list);
         let inserted = self.inserted.load(Ordering::Relaxed).wrapping_add(1);
         self.inserted.store(inserted, Ordering::Relaxed);
@@ -86,6 +110,15 @@ impl Interest {
     /// Takes a subscription out again.
     pub fn remove(&self, held: Held) {
         let mut list = self.write();
+        if let Some(journal) = &self.journal
+            && list
+                .value(held.id)
+                .is_some_and(|t| t.owner != LoopId::CLUSTER)
+        {
+            let mut subject = Vec::new();
+            list.subject(held.id, &mut subject);
+            journal.note(&subject, list.queue(held.id), false);
+        }
         if list.remove(held.id).is_some() {
             self.changed(held.bucket, &list);
         }
@@ -101,6 +134,25 @@ impl Interest {
     /// The targets of a published subject.
     pub fn matches(&self, subject: &[u8], matches: &mut Matches<Target>) {
         self.read().matches(subject, matches);
+    }
+
+    /// The same, and the names of the queue groups among them, each once.
+    pub fn matches_named(
+        &self,
+        subject: &[u8],
+        matches: &mut Matches<Target>,
+        names: &mut Vec<(QueueId, Box<[u8]>)>,
+    ) {
+        names.clear();
+        let list = self.read();
+        list.matches(subject, matches);
+        for (queue, _) in &matches.queued {
+            if names.iter().all(|(id, _)| id != queue)
+                && let Some(name) = list.queue_name(*queue)
+            {
+                names.push((*queue, name.into()));
+            }
+        }
     }
 
     /// Whether somebody subscribed to just this subject, without wildcards.

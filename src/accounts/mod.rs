@@ -6,6 +6,7 @@
 
 pub mod exchange;
 pub mod interest;
+pub mod journal;
 pub mod mappings;
 pub mod permissions;
 pub mod replies;
@@ -18,6 +19,7 @@ use crate::options::security::{
 };
 use exchange::Exchange;
 use interest::Interest;
+use journal::Journal;
 use mappings::Mappings;
 use replies::Replies;
 use std::collections::HashMap;
@@ -46,10 +48,14 @@ pub struct Account {
 impl Account {
     /// An account without subscriptions; `seed` is for its hash tables.
     pub fn new(number: u32, name: &str, seed: u64) -> Account {
+        Account::with(number, name, seed, Interest::new(seed))
+    }
+
+    fn with(number: u32, name: &str, seed: u64, interest: Interest) -> Account {
         Account {
             number,
             name: name.into(),
-            interest: Interest::new(seed),
+            interest,
             replies: Replies::new(seed),
             connections: AtomicUsize::new(0),
         }
@@ -105,6 +111,8 @@ pub struct Accounts {
     /// The number of the account that the server itself uses.
     system: Option<u32>,
     seed: u64,
+    /// Where accounts note what their subscribers listen to, if other servers are told.
+    journal: Option<Arc<Journal>>,
 }
 
 impl Accounts {
@@ -123,6 +131,10 @@ impl Accounts {
             numbers: HashMap::new(),
             system: None,
             seed: old.map_or(seed, |old| old.seed),
+            journal: match old {
+                Some(old) => old.journal.clone(),
+                None => options.is_clustered().then(Arc::default),
+            },
         };
         let system = options.system_account.as_deref().unwrap_or(SYSTEM);
         let system = (!options.no_system_account).then_some(system);
@@ -195,7 +207,12 @@ impl Accounts {
             || {
                 let number = u32::try_from(self.tenants.len()).expect("accounts are few");
                 let spread = u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                Arc::new(Account::new(number, name, self.seed ^ spread))
+                let seed = self.seed ^ spread;
+                let interest = match &self.journal {
+                    Some(journal) => Interest::journaled(seed, journal, number),
+                    None => Interest::new(seed),
+                };
+                Arc::new(Account::with(number, name, seed, interest))
             },
             |tenant| tenant.account.clone(),
         );
@@ -244,6 +261,11 @@ impl Accounts {
     /// The account that the server itself uses, if there is one.
     pub fn system(&self) -> Option<&Arc<Tenant>> {
         self.tenant(self.system?)
+    }
+
+    /// Where accounts note what their subscribers listen to, if other servers are told.
+    pub fn journal(&self) -> Option<&Arc<Journal>> {
+        self.journal.as_ref()
     }
 
     /// All accounts.

@@ -215,6 +215,43 @@ pub const MONITOR_RETRY: Duration = Duration::from_secs(1);
 /// How long requests that are being answered may take when the server shuts down.
 pub const MONITOR_LAST_ANSWERS: Duration = Duration::from_secs(1);
 
+/// How long connecting to another server may take, and how long until that is tried again; the
+/// second doubles up to the third where that is asked for. And up to how many milliseconds more, by
+/// chance.
+pub const ROUTE_DIAL: Duration = Duration::from_secs(1);
+pub const ROUTE_RETRY: Duration = Duration::from_secs(1);
+pub const ROUTE_BACKOFF_MAX: Duration = Duration::from_secs(30);
+pub const ROUTE_JITTER_MS: usize = 100;
+
+/// How long after a second connection with a server it is decided which one stays; and how long the
+/// server waits for that whose part it is not to decide.
+pub const ROUTE_DECIDE: Duration = Duration::from_millis(500);
+pub const ROUTE_DECIDE_LATE: Duration = Duration::from_secs(5);
+
+/// Servers that this one may want to connect to, and connections to servers at a time, among them
+/// those of which it is not known yet who they are.
+pub const ROUTE_TARGETS: usize = 4096;
+pub const ROUTE_LINKS: usize = 8192;
+pub const ROUTE_STRANGERS: usize = 256;
+
+/// Attempts to connect to other servers that are under way at a time.
+pub const ROUTE_DIALS: usize = 16;
+
+/// How long a server has to say who it is, unless the options say so.
+pub const ROUTE_HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// Bytes read from a server a turn, and subjects that a new server is told of a turn; and those of
+/// servers that are gone that are forgotten.
+pub const ROUTE_READ_BUDGET: usize = 1 << 20;
+pub const ROUTE_TELL_BUDGET: u32 = 4096;
+pub const ROUTE_BURY_BUDGET: usize = 4096;
+
+/// Subjects of one server that monitoring lists.
+pub const ROUTE_LISTED: usize = 100_000;
+
+/// Control lines of routes may be so many times as long as those of clients.
+pub const ROUTE_LINE_FACTOR: usize = 16;
+
 /// Bytes that what is told of one traced message may take, about, and those of its headers that are
 /// told with it. What does not fit is left out.
 pub const TRACE_BYTES: usize = 1 << 20;

@@ -1,7 +1,8 @@
 //! What each operation of a client does.
 
-use super::delivery::{NOBODY, Origin, trace_payload};
+use super::delivery::{NOBODY, Origin};
 use super::message::Message;
+use super::traces::trace_payload;
 use super::{Broker, Source, Turn, Wire, reserved};
 use crate::accounts::mappings::Mapped;
 use crate::accounts::{Account, Tenant};
@@ -498,7 +499,9 @@ impl Broker {
             nonce: directory
                 .challenges()
                 .then(|| str::from_utf8(&nonce).unwrap_or_default()),
+            cluster: Some(&*self.view.name).filter(|name| !name.is_empty()),
             domain: facts.options.jetstream.domain.as_deref(),
+            connect_urls: &self.view.urls,
             ldm: lame_duck,
             connect_info: answers_connect,
             remote_account: answers_connect.then_some(&client.account.name),
@@ -554,7 +557,7 @@ impl Broker {
 
 /// Whether a payload is referenced rather than copied: copies of small ones are cheaper, and a
 /// small slice must not keep a large buffer alive.
-fn shares<S: Source>(publish: &Publish<'_>, fan_out: usize, source: &S) -> bool {
+pub(super) fn shares<S: Source>(publish: &Publish<'_>, fan_out: usize, source: &S) -> bool {
     if fan_out > 1 {
         publish.size() >= SHARE_MANY
     } else {

@@ -5,6 +5,7 @@ use super::batch::{Batch, Destination, Member};
 use super::closed::{Closed, ClosedClient};
 use super::events::Event;
 use super::message::Message;
+use super::traces::{Tracing, trace_delivery};
 use super::{Facts, Flushed, Turn, Wire};
 use crate::accounts::Account;
 use crate::accounts::interest::{Held, LoopId, Target};
@@ -14,14 +15,13 @@ use crate::base::limits::{
 };
 use crate::base::pages::Pages;
 use crate::base::rng::Rng;
-use crate::base::text::quoted;
 use crate::conn::client::{Client, Phase, Traffic};
 use crate::conn::outbound::{ChunkPool, Outbound};
 use crate::conn::sids::{Drain, Sid};
 use crate::options::{Options, WriteTimeout};
 use crate::proto::error::{ClientError, CloseReason};
-use crate::routing::route::Route;
-use log::{debug, info, log_enabled, trace};
+use crate::routing::route::{Far, Route};
+use log::{debug, info, trace};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -65,6 +65,8 @@ pub(super) struct Delivery {
     pub(super) closing: Vec<(u32, CloseReason)>,
     pub(super) held_back: Vec<(LoopId, u32)>,
     pub(super) outboxes: Vec<Batch>,
+    /// Messages for other servers.
+    pub(super) far: Batch,
     /// Clients whose messages went to other loops.
     pub(super) crossing: Vec<u32>,
     /// Whether the protocol is traced.
@@ -135,6 +137,7 @@ impl Delivery {
             outboxes: std::iter::repeat_with(Batch::default)
                 .take(loops + SERVICE_LOOPS)
                 .collect(),
+            far: Batch::default(),
             crossing: Vec::new(),
             trace: false,
             tracing: Tracing::default(),
@@ -160,13 +163,7 @@ impl Delivery {
     /// Takes over those options that may change while clients are connected.
     pub(super) fn adapt(&mut self, options: &Options) {
         self.trace = options.log.trace;
-        self.tracing = Tracing {
-            headers_only: options.log.trace_headers,
-            bytes_max: match options.log.max_traced_msg_len {
-                0 => usize::MAX,
-                len => len,
-            },
-        };
+        self.tracing = Tracing::new(&options.log);
         let loops = self.outboxes.len() - SERVICE_LOOPS;
         self.closed
             .set_max(options.max_closed_clients.div_ceil(loops.max(1)));
@@ -205,6 +202,9 @@ impl Delivery {
             };
             self.deliver_to_member(route, member, message, from, turn, &mut outcome);
         }
+        if route.far().is_some_and(Far::is_certain) {
+            self.deliver_far(route, message, from, turn, &mut outcome);
+        }
         self.hold_if_all_are_behind(from, &outcome);
         outcome
     }
@@ -232,6 +232,13 @@ impl Delivery {
                 outcome.crosses = true;
             }
         }
+        if route.far().is_some() {
+            for message in run {
+                self.push_far(turn, |b| b.push(message, route, from.slot));
+            }
+            outcome.delivered += 1;
+            outcome.crosses = true;
+        }
         self.hold_if_all_are_behind(from, &outcome);
         outcome
     }
@@ -245,7 +252,7 @@ impl Delivery {
     /// Delivers to a member of a queue group; if that one is gone, to the next that is there. If
     /// no member of this loop is, passes the message on to another loop that has some, unless
     /// all have looked already. Says whether it is delivered or on its way.
-    fn deliver_to_member<W: Wire>(
+    pub(super) fn deliver_to_member<W: Wire>(
         &mut self,
         route: &Arc<Route>,
         pick: Member,
@@ -269,7 +276,7 @@ impl Delivery {
             }
         }
         let Some((owner, pick)) = self.next_loop(members, pick) else {
-            return false;
+            return self.fail_over(route, pick, message, from, turn, outcome);
         };
         self.pass_to_member(owner, route, pick, message, from, turn);
         outcome.delivered += 1;
@@ -327,7 +334,7 @@ impl Delivery {
                     for target in route.plain_of(self.me) {
                         self.hand_over(*target, message, NOBODY, turn, &mut outcome);
                     }
-                    route.spans().len() == 1 && route.groups() == 0
+                    route.spans().len() == 1 && route.groups() == 0 && route.far().is_none()
                 }
                 Destination::Member(route, pick) => {
                     let origin = Origin {
@@ -840,61 +847,4 @@ fn write(client: &mut Client, pool: &mut ChunkPool, sid: &[u8], message: &Messag
     if let Some(shared) = message.shared {
         client.out.share(shared.clone(), pool);
     }
-}
-
-/// How much of a message is traced beside its command.
-#[derive(Default)]
-pub(super) struct Tracing {
-    headers_only: bool,
-    bytes_max: usize,
-}
-
-fn trace_delivery(client: &Client, sid: &[u8], message: &Message<'_>, tracing: &Tracing) {
-    if !log_enabled!(log::Level::Trace) {
-        return;
-    }
-    let plain = message.header_len.is_some() && !client.flags.headers;
-    let mut scratch = Vec::new();
-    let message = if plain {
-        message.without_headers(&mut scratch)
-    } else {
-        *message
-    };
-    let verb = if message.header_len.is_some() {
-        "HMSG"
-    } else {
-        "MSG"
-    };
-    let args = message.arguments(sid);
-    trace!(
-        "{} - ->> [{verb} {}]",
-        client.label,
-        String::from_utf8_lossy(&args)
-    );
-    let header_len = message.header_len.unwrap_or(0);
-    trace_payload(client, "->>", (message.payload, header_len), tracing);
-}
-
-/// Traces the headers and body of a message, if it has any and they are asked for. The payload
-/// has its line end behind it; so have the headers, and a blank line.
-pub(super) fn trace_payload(
-    client: &Client,
-    direction: &str,
-    (payload, header_len): (&[u8], usize),
-    tracing: &Tracing,
-) {
-    let shown = if tracing.headers_only {
-        payload[..header_len].strip_suffix(b"\r\n\r\n")
-    } else {
-        payload.strip_suffix(b"\r\n")
-    };
-    let Some(shown) = shown.filter(|shown| !shown.is_empty()) else {
-        return;
-    };
-    let cut = &shown[..shown.len().min(tracing.bytes_max)];
-    let mut quoted = quoted(cut).to_string();
-    if cut.len() < shown.len() {
-        quoted.insert_str(quoted.len() - 1, "...");
-    }
-    trace!("{} - {direction} MSG_PAYLOAD: [{quoted}]", client.label);
 }

@@ -37,7 +37,7 @@ impl Facts {
             name: &self.name,
             host: &self.host,
             id: &self.id,
-            cluster: "",
+            cluster: self.cluster.get(),
             domain: options.jetstream.domain.as_deref().unwrap_or_default(),
             version: crate::options::VERSION,
             tags: &options.tags,

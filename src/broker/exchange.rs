@@ -312,7 +312,7 @@ impl Broker {
     }
 
     /// Takes an answer to the account that asked. Gives the number of deliveries.
-    fn answer<W: Wire>(
+    pub(super) fn answer<W: Wire>(
         &mut self,
         account: &Arc<Account>,
         publish: &Publish<'_>,
@@ -627,7 +627,11 @@ fn is_awaited(asker: &Tenant, reply: &[u8]) -> bool {
 }
 
 /// A message as it is in another account.
-fn renamed<'a>(publish: &Publish<'a>, subject: &'a [u8], reply: Option<&'a [u8]>) -> Publish<'a> {
+pub(super) fn renamed<'a>(
+    publish: &Publish<'a>,
+    subject: &'a [u8],
+    reply: Option<&'a [u8]>,
+) -> Publish<'a> {
     Publish {
         args: b"",
         subject,

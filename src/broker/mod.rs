@@ -15,19 +15,22 @@ mod commands;
 mod delivery;
 pub mod events;
 mod exchange;
+mod far;
 mod login;
 #[cfg(test)]
 mod login_tests;
-mod message;
+pub mod message;
 mod permits;
 #[cfg(test)]
 mod permits_tests;
 mod renew;
 mod reserved;
+mod routed;
 pub mod survey;
 mod surveyor;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod tracing;
 
 use crate::accounts::Accounts;
@@ -55,8 +58,8 @@ use log::{debug, info};
 use sha2::{Digest, Sha256};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 /// What all loops of a server know.
@@ -74,6 +77,8 @@ pub struct Facts {
     pub nonce_key: [u8; 32],
     /// Counts what the server tells of itself in events.
     pub event_seq: Arc<AtomicU64>,
+    /// The name of the cluster, which may have been made up and may give way to another.
+    pub cluster: Arc<ClusterName>,
     /// Bytes that a loop may hold for all of its connections.
     pub loop_bytes_max: usize,
 }
@@ -134,6 +139,8 @@ pub struct Broker {
     leaving: Vec<u32>,
     /// Clients that have still to be told what has changed.
     uninformed: Vec<u32>,
+    /// What clients are told of the cluster.
+    view: Arc<ClusterView>,
     /// Passwords to be compared with their hashes.
     checks: Vec<PasswordCheck>,
     next_ticket: u64,
@@ -141,6 +148,32 @@ pub struct Broker {
     surveyor: surveyor::Surveyor,
     /// Accounts in which clients came or went, of which somebody wants to be told.
     changed: Vec<u32>,
+}
+
+/// The name of the cluster that the server is part of at present; empty if it is in none.
+#[derive(Default)]
+pub struct ClusterName(RwLock<String>);
+
+impl ClusterName {
+    pub fn get(&self) -> String {
+        self.0
+            .read()
+            .expect("no holder of this lock panics")
+            .clone()
+    }
+
+    pub fn set(&self, name: &str) {
+        *self.0.write().expect("no holder of this lock panics") = name.into();
+    }
+}
+
+/// What clients are told of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterView {
+    /// The cluster's name.
+    pub name: String,
+    /// Where clients can connect, this server included; empty as long as there is no other.
+    pub urls: Vec<String>,
 }
 
 /// A password that is to be compared with a bcrypt hash, off the loop. The answer goes to
@@ -218,6 +251,10 @@ impl Broker {
             lame_duck: false,
             leaving: Vec::new(),
             uninformed: Vec::new(),
+            view: Arc::new(ClusterView {
+                name: facts.cluster.get(),
+                urls: Vec::new(),
+            }),
             checks: Vec::new(),
             next_ticket: 0,
             waiting: exchange::Waiting::default(),
@@ -617,6 +654,9 @@ impl Broker {
                 let to = LoopId(u16::try_from(to).expect("there are few loops"));
                 turn.wire.pass(to, batch);
             }
+        }
+        if !self.delivery.far.is_empty() {
+            turn.wire.pass(LoopId::CLUSTER, &mut self.delivery.far);
         }
     }
 

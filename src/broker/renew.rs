@@ -1,7 +1,7 @@
 //! What changes for clients while they are connected: options that were reloaded, and lame duck
 //! mode.
 
-use super::{Broker, Facts};
+use super::{Broker, ClusterView, Facts};
 use crate::base::clock::Mono;
 use crate::base::limits::INFORM_BUDGET;
 use crate::conn::client::Client;
@@ -31,6 +31,15 @@ impl Broker {
         }
         let info = |facts: &Facts| (facts.host.clone(), facts.port, facts.options.max_payload);
         if info(&self.facts) != info(&old) && !self.lame_duck {
+            self.uninformed = self.delivery.open_slots();
+        }
+    }
+
+    /// The servers of the cluster are others, or its name is; [`Broker::inform`] tells the clients.
+    pub fn show_cluster(&mut self, view: Arc<ClusterView>) {
+        let told = view.urls != self.view.urls;
+        self.view = view;
+        if told && !self.lame_duck {
             self.uninformed = self.delivery.open_slots();
         }
     }

@@ -61,6 +61,7 @@ impl Bench {
             directory: Directory::new(&options, &accounts).unwrap(),
             nonce_key: [7; 32],
             event_seq: Arc::default(),
+            cluster: Arc::default(),
             accounts,
             options,
             id: "NX".into(),
@@ -531,6 +532,7 @@ impl Bench {
             let accounts = Accounts::new(&options, Some(&old.accounts), 0).unwrap();
             let facts = Facts {
                 event_seq: Arc::default(),
+                cluster: Arc::default(),
                 directory: Directory::new(&options, &accounts).unwrap(),
                 nonce_key: old.nonce_key,
                 accounts,

@@ -408,12 +408,16 @@ mod tests {
             ("extra help", "nats-server: unrecognized command: \"extra\""),
             ("-D false", "nats-server: unrecognized command: \"false\""),
             (
-                "-D --cluster_name c",
-                "nats-server: flag --cluster_name is not supported yet",
+                "--routes nats://a:1",
+                "nats-server: Solicited routes require cluster capabilities, e.g. --cluster.",
             ),
             (
-                "-n a --no_advertise -c x",
-                "nats-server: flag --no_advertise is not supported yet",
+                "--cluster nats://u@a:1",
+                "invalid value \"...\" for flag -cluster: expected cluster password to be set",
+            ),
+            (
+                "-js --cluster nats://127.0.0.1:-1",
+                "nats-server: jetstream: not supported yet in a cluster",
             ),
             (
                 "-p 4294967296",

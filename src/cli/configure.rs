@@ -9,6 +9,7 @@ use super::args::Args;
 use super::normalise::UsageError;
 use crate::base::text::PlainError;
 use crate::config::{self, Environment};
+use crate::options::cluster::RouteUrl;
 use crate::options::tls::{CertificateFiles, TlsOptions};
 use crate::options::{Findings, LogFormat, OptionError, Options, Secret};
 
@@ -95,6 +96,7 @@ pub(super) fn configure(args: Args, env: &dyn Environment) -> Result<Setup, Conf
     override_with(&mut options, &args)?;
     override_authorization(&mut options, &args);
     override_tls(&mut options, &args)?;
+    override_cluster(&mut options, &args)?;
     Ok(Setup {
         options,
         args,
@@ -246,6 +248,65 @@ fn override_tls(options: &mut Options, args: &Args) -> Result<(), ConfigureError
         handshake_first: file.handshake_first,
         ..TlsOptions::default()
     });
+    Ok(())
+}
+
+/// Sets what was typed of the cluster. As in the reference, an empty address turns it off.
+fn override_cluster(options: &mut Options, args: &Args) -> Result<(), UsageError> {
+    let bad = |name: &str, reason: &'static str| UsageError::BadValue {
+        name: name.into(),
+        // The URL may hold a secret.
+        value: "...".into(),
+        reason,
+    };
+    let typed = args.routes.is_some()
+        || args.cluster.is_some()
+        || args.cluster_name.is_some()
+        || args.cluster_advertise.is_some()
+        || args.connect_retries.is_some()
+        || args.no_advertise.is_some();
+    if !typed {
+        return Ok(());
+    }
+    let own = options.cluster.get_or_insert_default();
+    match args.cluster.as_deref() {
+        None => {}
+        Some("") => own.port = 0,
+        Some(text) => {
+            let wrong = "it must be like nats://[user:password@]host:port";
+            // A random port is no port of a URL.
+            let (front, random) = match text.trim_end_matches('/').strip_suffix(":-1") {
+                Some(front) => (format!("{front}:1"), true),
+                None => (text.to_owned(), false),
+            };
+            let url = RouteUrl::parse(&front).map_err(|_| bad("cluster", wrong))?;
+            own.host = url.host;
+            own.port = if random { -1 } else { i32::from(url.port) };
+            if url.user.is_some() && url.password.is_none() {
+                return Err(bad("cluster", "expected cluster password to be set"));
+            }
+            (own.user, own.password) = (url.user, url.password);
+        }
+    }
+    if let Some(routes) = &args.routes {
+        let urls = routes
+            .split(',')
+            .map(str::trim)
+            .filter(|url| !url.is_empty());
+        let urls: Result<Vec<RouteUrl>, String> = urls.map(RouteUrl::parse).collect();
+        let wrong = "it must be a list of URLs like nats-route://host:port";
+        own.routes = urls.map_err(|_| bad("routes", wrong))?;
+    }
+    if let Some(name) = &args.cluster_name {
+        own.name = Some(name.clone()).filter(|name| !name.is_empty());
+    }
+    if let Some(address) = &args.cluster_advertise {
+        own.advertise = Some(address.clone()).filter(|address| !address.is_empty());
+    }
+    if let Some(retries) = narrow("connect_retries", args.connect_retries)? {
+        own.connect_retries = retries;
+    }
+    own.no_advertise = args.no_advertise.unwrap_or(own.no_advertise);
     Ok(())
 }
 

@@ -294,12 +294,14 @@ mod tests {
     }
 
     #[test]
-    fn flags_to_come_are_read_and_remembered() {
-        let read = normal(&["-D", "--connect_retries", "5", "--cluster", "x", "help"]).unwrap();
-        assert_eq!(read.args, own(&[key::DEBUG, "true", "help"]));
-        assert_eq!(read.not_yet.as_deref(), Some("--connect_retries"));
-        let read = normal(&["--no_advertise"]).unwrap();
-        assert_eq!(read.not_yet.as_deref(), Some("--no_advertise"));
+    fn flags_of_clusters_are_read() {
+        let read = normal(&["-D", "--connect_retries", "5", "-cluster_listen", "x"]).unwrap();
+        let retries = [key::CONNECT_RETRIES, "5", key::CLUSTER, "x"];
+        assert_eq!(
+            read.args,
+            own(&[&[key::DEBUG, "true"][..], &retries].concat())
+        );
+        assert_eq!(read.not_yet, None);
         let text = "invalid value \"x\" for flag -connect_retries: parse error";
         fails(&["-connect_retries", "x"], text);
     }

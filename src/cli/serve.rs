@@ -298,6 +298,12 @@ impl Running {
                 *new = old;
             }
         }
+        if let (Some(old), Some(new)) = (&old.cluster, &mut new.cluster) {
+            let picked = self.server.cluster_addr().map(|at| i32::from(at.port()));
+            if old.port != 0 && [Some(-1), picked].contains(&Some(new.port)) {
+                new.port = old.port;
+            }
+        }
         let changes = old.changes(&new).map_err(|refused| {
             let texts = refused.iter().map(ToString::to_string);
             texts.collect::<Vec<_>>().join("\n")
@@ -408,6 +414,9 @@ fn write_ports(dir: &Path, server: &Server) -> Result<PortsFile, PortsFileError>
     let ports = Ports {
         nats: urls("nats", server.addr(), &interfaces),
         monitoring: http(server.monitor_addr()),
+        cluster: server
+            .cluster_addr()
+            .map_or_else(Vec::new, |at| urls("nats", at, &interfaces)),
         profile: http(server.profile_addr()),
         ..Ports::default()
     };

@@ -1,14 +1,17 @@
 //! Where a loop gets what other threads have for it: filled many times, woken once.
 
+use super::cluster::Dialled;
 use super::system::LateAnswer;
 use crate::accounts::interest::LoopId;
 use crate::base::limits::INBOX_BYTES;
+use crate::broker::ClusterView;
 use crate::broker::Facts;
 use crate::broker::batch::Batch;
 use crate::broker::survey::Survey;
 use crate::conn::client::ClientId;
 use crate::jetstream::node::TaskDone;
 use crate::jetstream::report::{Question, Report};
+use crate::monitor::links::Links;
 use crate::net::tls::ServerTls;
 use mio::Waker;
 use mio::net::TcpStream;
@@ -27,6 +30,8 @@ pub struct Inbox {
     sleeping: AtomicBool,
     /// Bytes of the batches that wait.
     weight: AtomicUsize,
+    /// Whether those who bring messages should slow down, however few wait.
+    congested: AtomicBool,
 }
 
 #[derive(Default)]
@@ -67,6 +72,13 @@ pub enum Mail {
     Task(Box<TaskDone>),
     /// Something that monitoring wants to know of the loop's clients.
     Survey(Survey),
+    /// An attempt to connect to another server is over.
+    Dialled(Box<Dialled>),
+    /// What clients are told of the cluster.
+    Cluster(Arc<ClusterView>),
+    /// What monitoring wants to know of other servers, with or without what they listen to, and where
+    /// it is to be told.
+    Links(bool, Sender<Links>),
     /// There are so many more connections than may be.
     Shed(usize),
     /// Accept no more, tell the clients, and after `grace` disconnect them one after the other
@@ -86,7 +98,24 @@ impl Inbox {
             waker,
             sleeping: AtomicBool::new(false),
             weight: AtomicUsize::new(0),
+            congested: AtomicBool::new(false),
         }
+    }
+
+    /// Wakes the loop if it sleeps, as there is work for it elsewhere.
+    ///
+    /// # Errors
+    /// The loop could not be woken.
+    pub fn ring(&self) -> io::Result<()> {
+        match self.sleeping.swap(false, Ordering::SeqCst) {
+            true => self.waker.wake(),
+            false => Ok(()),
+        }
+    }
+
+    /// Says whether the loop cannot get rid of what it has taken.
+    pub fn set_congested(&self, congested: bool) {
+        self.congested.store(congested, Ordering::Relaxed);
     }
 
     /// Puts something in and wakes the loop if it sleeps.
@@ -112,7 +141,7 @@ impl Inbox {
 
     /// Whether so much waits that those who bring more should slow down.
     pub fn is_overloaded(&self) -> bool {
-        self.weight.load(Ordering::Relaxed) > INBOX_BYTES
+        self.weight.load(Ordering::Relaxed) > INBOX_BYTES || self.congested.load(Ordering::Relaxed)
     }
 
     /// How much mail waits.

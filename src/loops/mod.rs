@@ -1,6 +1,7 @@
 //! The poll loops. They do the I/O, keep the budgets and call what decides.
 
 pub mod client;
+pub mod cluster;
 pub mod inbox;
 pub mod jetstream;
 mod link;

@@ -245,6 +245,9 @@ impl SystemLoop {
                 | Mail::Survey(_)
                 | Mail::Task(_)
                 | Mail::Report(..)
+                | Mail::Dialled(_)
+                | Mail::Links(..)
+                | Mail::Cluster(_)
                 | Mail::Shed(_) => {}
             }
         }

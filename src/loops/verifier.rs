@@ -127,7 +127,13 @@ fn answer(peers: &Peers, owner: LoopId, check: &PasswordCheck, right: bool) {
         ticket: check.ticket,
         right,
     };
-    if let Err(e) = peers.inboxes[usize::from(owner.0)].send(mail) {
-        error!("Error waking a client loop: {e}");
+    let inbox = match owner {
+        LoopId::CLUSTER => peers.cluster.as_ref(),
+        LoopId(number) => peers.inboxes.get(usize::from(number)),
+    };
+    if let Some(inbox) = inbox
+        && let Err(e) = inbox.send(mail)
+    {
+        error!("Error waking a loop: {e}");
     }
 }

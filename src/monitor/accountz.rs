@@ -138,7 +138,7 @@ pub fn detail(source: &dyn Source, account: &str) -> Result<Detail, Refused> {
     let Some(tenant) = facts.accounts.named(account) else {
         return Err(Refused(format!("Account {account} does not exist")));
     };
-    let links = source.links();
+    let links = source.links(false);
     let leafs = links.leafs.iter().filter(|leaf| leaf.account == account);
     let figures = Figures::of(source).account(tenant.account.number);
     let subscriptions = tenant.account.interest.len();

@@ -101,7 +101,7 @@ pub fn of_account(source: &dyn Source, account: &str) -> Option<AccountStat> {
 
 fn stat(source: &dyn Source, tenant: &Tenant, figures: &Figures) -> AccountStat {
     let name = tenant.account.name.to_string();
-    let links = source.links();
+    let links = source.links(false);
     let leafs = links.leafs.iter().filter(|leaf| leaf.account == name);
     let leafs = leafs.count();
     let figures = figures.account(tenant.account.number);

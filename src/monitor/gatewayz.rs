@@ -50,7 +50,7 @@ pub(super) fn answer(source: &dyn Source, query: Query<'_>) -> Result<Answer, Re
 
 /// The document.
 pub(super) fn document(source: &dyn Source, options: &Options) -> Gatewayz {
-    let mut gateways = source.links().gateways;
+    let mut gateways = source.links(false).gateways;
     let wanted = |name: &String| options.name.is_empty() || *name == options.name;
     gateways.outbound.retain(|name, _| wanted(name));
     gateways.inbound.retain(|name, _| wanted(name));

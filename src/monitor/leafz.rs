@@ -34,7 +34,7 @@ pub(super) fn answer(source: &dyn Source, query: Query<'_>) -> Result<Answer, Re
 
 /// The document.
 pub(super) fn document(source: &dyn Source, options: &Options) -> Leafz {
-    let mut leafs = source.links().leafs;
+    let mut leafs = source.links(false).leafs;
     leafs.retain(|leaf| options.account.is_empty() || leaf.account == options.account);
     if !options.subscriptions {
         leafs

@@ -11,6 +11,8 @@ use std::net::IpAddr;
 #[derive(Clone, Debug, Default)]
 pub struct Links {
     pub routes: Vec<RouteRow>,
+    /// The cluster, if there is one.
+    pub cluster: Option<ClusterState>,
     /// Route URLs that are configured.
     pub remotes: usize,
     pub gateways: Gateways,
@@ -18,6 +20,14 @@ pub struct Links {
     /// Messages that ever came over links, and went over them; those that are gone included.
     pub received: Traffic,
     pub sent: Traffic,
+}
+
+/// What has become of what is configured of a cluster.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterState {
+    pub name: String,
+    /// The port that it listens on for other servers.
+    pub port: u16,
 }
 
 /// A connection to another server of the cluster. Servers may have several with each other.

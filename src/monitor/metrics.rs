@@ -219,7 +219,7 @@ impl Page {
             BYTES,
             [(&["in"][..], received.bytes), (&["out"], sent.bytes)],
         );
-        let links = source.links();
+        let links = source.links(false);
         let connections = [
             (&["client"][..], figures.connections),
             (&["route"], links.routes.len()),

@@ -149,10 +149,10 @@ pub fn applies(filter: &Filter, facts: &Facts) -> bool {
         let mut own = facts.options.tags.iter();
         own.any(|own| own.eq_ignore_ascii_case(tag))
     };
-    // The server is in no cluster, and has no domain.
+    // The server has no domain.
     named(&filter.server_name, &facts.name)
         && named(&filter.host, &facts.host)
-        && filter.cluster.is_empty()
+        && named(&filter.cluster, &facts.cluster.get())
         && filter.domain.is_empty()
         && filter.tags.iter().all(tagged)
 }

@@ -36,7 +36,7 @@ pub(super) fn answer(source: &dyn Source, query: Query<'_>) -> Result<Answer, Re
 /// The document.
 pub(super) fn document(source: &dyn Source, options: &Options) -> Routez {
     let facts = source.facts();
-    let mut routes = source.links().routes;
+    let mut routes = source.links(options.subscriptions || options.detail).routes;
     for route in &mut routes {
         if !options.detail {
             route.subscriptions_list_detail.clear();

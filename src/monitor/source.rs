@@ -32,8 +32,8 @@ pub trait Source {
         None
     }
 
-    /// Links to other servers.
-    fn links(&self) -> Links {
+    /// Links to other servers, with the subjects that these listen to if `subscriptions` says so.
+    fn links(&self, _subscriptions: bool) -> Links {
         Links::default()
     }
 }

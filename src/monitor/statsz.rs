@@ -38,7 +38,7 @@ pub struct Statsz {
 
 /// The document; `servers` are those known to be there, this one included.
 pub fn document(source: &dyn Source, servers: usize) -> Statsz {
-    let (facts, vitals, links) = (source.facts(), source.vitals(), source.links());
+    let (facts, vitals, links) = (source.facts(), source.vitals(), source.links(false));
     let figures = Figures::of(source);
     let active = figures.accounts.values().filter(|a| a.connections > 0);
     Statsz {

@@ -82,6 +82,7 @@ pub(super) fn facts(config: &str) -> Facts {
         directory,
         nonce_key: [0; 32],
         event_seq: Arc::default(),
+        cluster: Arc::default(),
         loop_bytes_max: 1 << 20,
         options,
     }
@@ -252,7 +253,7 @@ impl Source for Fake {
         }]
     }
 
-    fn links(&self) -> Links {
+    fn links(&self, _subscriptions: bool) -> Links {
         self.links.clone()
     }
 }

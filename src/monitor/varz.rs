@@ -3,11 +3,13 @@
 use super::figures::Figures;
 use super::go_json::{Age, Nanos, Stamp, is_none};
 use super::jsz;
+use super::links::Links;
 use super::source::Source;
 use crate::broker::Facts;
 use crate::jetstream::report::Question;
+use crate::options::cluster::RouteUrl;
 use crate::options::tls::TLS_TIMEOUT;
-use crate::options::{COMMIT, VERSION, WriteTimeout};
+use crate::options::{COMMIT, Options, VERSION, WriteTimeout};
 use crate::proto::info::TOOLCHAIN;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -44,7 +46,7 @@ pub(super) struct Varz {
     max_control_line: usize,
     max_payload: usize,
     max_pending: usize,
-    cluster: Unconfigured,
+    cluster: Cluster,
     gateway: Unconfigured,
     leaf: Unconfigured,
     mqtt: Unconfigured,
@@ -93,6 +95,50 @@ pub(super) struct Varz {
     proxies: Option<Proxies>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tls_cert_not_after: Option<Stamp>,
+}
+
+/// The cluster; `{}` without one.
+#[derive(Debug, Default, Serialize)]
+struct Cluster {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    addr: String,
+    #[serde(skip_serializing_if = "is_none")]
+    cluster_port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_timeout: Option<f64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    urls: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_timeout: Option<f64>,
+    #[serde(skip_serializing_if = "is_none")]
+    tls_required: bool,
+    #[serde(skip_serializing_if = "is_none")]
+    tls_verify: bool,
+    #[serde(skip_serializing_if = "is_none")]
+    pool_size: i64,
+}
+
+impl Cluster {
+    fn of(options: &Options, links: &Links) -> Cluster {
+        let (Some(own), Some(state)) = (&options.cluster, &links.cluster) else {
+            return Cluster::default();
+        };
+        Cluster {
+            name: state.name.clone(),
+            addr: own.host.clone(),
+            cluster_port: state.port,
+            auth_timeout: own.auth_timeout.map(seconds).or(Some(2.0)),
+            urls: own.routes.iter().map(RouteUrl::address).collect(),
+            tls_timeout: Some(seconds(
+                own.tls.as_ref().map_or(TLS_TIMEOUT, |tls| tls.timeout),
+            )),
+            tls_required: own.tls.is_some(),
+            tls_verify: own.tls.is_some(),
+            pool_size: 1,
+        }
+    }
 }
 
 /// What is not configured, or not there yet: `{}`.
@@ -158,7 +204,7 @@ struct Proxy {
 
 /// The document.
 pub(super) fn document(source: &dyn Source) -> Varz {
-    let (facts, vitals, links) = (source.facts(), source.vitals(), source.links());
+    let (facts, vitals, links) = (source.facts(), source.vitals(), source.links(false));
     let figures = Figures::of(source);
     let options = &facts.options;
     let tls = options.tls.as_ref();
@@ -189,7 +235,7 @@ pub(super) fn document(source: &dyn Source) -> Varz {
         max_control_line: options.max_control_line,
         max_payload: options.max_payload,
         max_pending: options.max_pending,
-        cluster: Unconfigured {},
+        cluster: Cluster::of(options, &links),
         gateway: Unconfigured {},
         leaf: Unconfigured {},
         mqtt: Unconfigured {},

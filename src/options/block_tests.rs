@@ -115,13 +115,17 @@ fn errors(text: &str) -> Vec<String> {
 /// The blocks that are applied, and the keys in them that are refused.
 #[rustfmt::skip]
 const APPLIED: &[&str] = &[
-    "authorization", "accounts", "mappings", "proxies", "tls", "jetstream",
+    "authorization", "accounts", "mappings", "proxies", "tls", "jetstream", "cluster",
 ];
 #[rustfmt::skip]
 const REFUSED: &[&str] = &[
     "auth_callout", "auth_hook", "cluster_traffic",
     "ocsp_peer", "cert_store", "cert_match_by", "cert_match", "ca_certs_match",
     "cert_match_skip_invalid",
+];
+#[rustfmt::skip]
+const REFUSED_OF_CLUSTER: &[&str] = &[
+    "accounts", "compression", "write_timeout",
 ];
 #[rustfmt::skip]
 const REFUSED_OF_JETSTREAM: &[&str] = &[
@@ -150,6 +154,7 @@ fn every_key_of_every_block_is_known_and_what_is_to_come_refused() {
                 continue;
             } else if REFUSED.contains(&key)
                 || block == "jetstream" && REFUSED_OF_JETSTREAM.contains(&key)
+                || block == "cluster" && REFUSED_OF_CLUSTER.contains(&key)
             {
                 vec![format!("not supported yet: {key} at ")]
             } else {

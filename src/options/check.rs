@@ -64,6 +64,16 @@ pub enum OptionError {
     MonitorPort(&'static str, i32),
     /// There is nothing that clients could know the server by.
     NoCertificate,
+    /// The cluster's name contains white space.
+    ClusterNameSpaces,
+    /// The address to be told to other servers is none.
+    ClusterAdvertise(String, AddressError),
+    /// There are routes to connect to, and no cluster that listens.
+    RoutesWithoutCluster,
+    /// Streams in a cluster have to be agreed on by its servers.
+    JetStreamInCluster,
+    /// The cluster is to listen where clients connect.
+    ClusterPort(i32),
 }
 
 impl Display for OptionError {
@@ -139,6 +149,21 @@ impl Display for OptionError {
                 f,
                 "{name} {port} must be between 1 and 65535, -1 for a random port, or 0 for none"
             ),
+            OptionError::ClusterNameSpaces => {
+                f.write_str("cluster name cannot contain spaces or new lines")
+            }
+            OptionError::ClusterAdvertise(text, error) => {
+                write!(f, "cluster_advertise {text:?}: {error}")
+            }
+            OptionError::RoutesWithoutCluster => {
+                f.write_str("Solicited routes require cluster capabilities, e.g. --cluster.")
+            }
+            OptionError::JetStreamInCluster => {
+                f.write_str("jetstream: not supported yet in a cluster")
+            }
+            OptionError::ClusterPort(port) => {
+                write!(f, "cluster: port {port} is the port for clients")
+            }
             OptionError::NoCertificate => {
                 f.write_str("tls: 'cert_file' and 'key_file', or 'certs', must be set")
             }
@@ -166,6 +191,31 @@ impl Options {
             (-1..=65535).contains(&self.port),
             OptionError::Port(self.port),
         );
+        if let Some(own) = &self.cluster {
+            let listens = own.port != 0;
+            rule(
+                listens || own.routes.is_empty(),
+                OptionError::RoutesWithoutCluster,
+            );
+            rule(
+                !(listens && self.jetstream.enabled),
+                OptionError::JetStreamInCluster,
+            );
+            let name = own.name.as_deref().unwrap_or_default();
+            rule(
+                !name.contains(char::is_whitespace),
+                OptionError::ClusterNameSpaces,
+            );
+            if let Some(text) = &own.advertise
+                && let Err(error) = address::advertised(text, 0)
+            {
+                rule(false, OptionError::ClusterAdvertise(text.clone(), error));
+            }
+            rule(
+                own.port <= 0 || own.port != self.port || own.host != self.host,
+                OptionError::ClusterPort(own.port),
+            );
+        }
         let loops = self.loops.unwrap_or(1);
         rule((1..=LOOPS_MAX).contains(&loops), OptionError::Loops(loops));
 

@@ -519,6 +519,7 @@ mod tests {
         ("tls", "{verify: true}"),
         ("allow_non_tls", "true"),
         ("jetstream", "enabled"),
+        ("cluster", "{port: 6222}"),
         ("store_dir storedir", "/s"),
         ("debug", "yes"),
         ("trace", "on"),
@@ -594,7 +595,7 @@ mod tests {
         operator=x operators=x root=x roots=x root_operator=x root_operators=x trusted_keys=x \
         trusted=x resolver=MEMORY account_resolver=MEM accounts_resolver=MEM resolver_tls={} \
         resolver_preload={} resolver_pinned_accounts=x proxy_protocol=true ocsp=true \
-        ocsp_cache=true cluster={} gateway={} leafnodes={} leaf={} connect_error_reports=1 \
+        ocsp_cache=true gateway={} leafnodes={} leaf={} connect_error_reports=1 \
         reconnect_error_reports=1 websocket={} ws={} mqtt={} default_js_domain={} feature_flags={}";
 
     #[test]
@@ -625,16 +626,16 @@ mod tests {
 
     #[test]
     fn what_is_inside_of_a_refused_block_is_checked() {
-        let text = "cluster {\n listen: 'x'\n routes: [a, 5]\n autorization {}\n}\n\
+        let text = "gateway {\n listen: 'x'\n gateways: [5]\n autorization {}\n}\n\
             websocket {\n TLS = {cert_file: a}\n tls: $TLS\n authorization: {usr: c}\n \
             handshake_timeout: never\n}\nleafnodes { tls { ocsp_peer: true } }\n\
             jetstream: {max_mem: 1G, sync: always, store: 5}";
         assert_eq!(
             errors(text),
             [
-                "not supported yet: cluster at t.conf:1:1",
+                "not supported yet: gateway at t.conf:1:1",
                 "t.conf:2:10: could not parse address string \"x\": missing port",
-                "t.conf:3:14: routes: expected text in the list, but got the number 5",
+                "t.conf:3:13: gateways: expected a map in the list, but got the number 5",
                 "t.conf:4:2: unknown field \"autorization\", did you mean \"authorization\"?",
                 "not supported yet: websocket at t.conf:6:1",
                 "t.conf:9:18: unknown field \"usr\", did you mean \"user\"?",

@@ -9,6 +9,7 @@ mod block_tests;
 mod blocks;
 mod check;
 mod check_security;
+pub mod cluster;
 mod file;
 pub mod jetstream;
 mod keys;
@@ -26,6 +27,7 @@ pub use keys::{Documented, documented};
 pub use log::{LogFormat, LogOptions};
 pub use reload::{Change, Refused};
 
+use cluster::ClusterOptions;
 use jetstream::JetStreamOptions;
 use security::{AccountOptions, Authorization, Mapping};
 use std::collections::BTreeMap;
@@ -148,6 +150,8 @@ pub struct Options {
     /// `max_pending`; half of the machine's memory if `None`. Not in the reference.
     pub pending_total_max: Option<usize>,
     pub jetstream: JetStreamOptions,
+    /// The cluster that the server is part of, if it is.
+    pub cluster: Option<ClusterOptions>,
 }
 
 /// What happens to a connection that takes too long to be written to.
@@ -206,6 +210,7 @@ impl Default for Options {
             connect_deadline: Duration::from_secs(30),
             pending_total_max: None,
             jetstream: JetStreamOptions::default(),
+            cluster: None,
         }
     }
 }
@@ -218,6 +223,11 @@ impl Options {
             None => Duration::from_secs(2),
         };
         self.authorization.timeout.unwrap_or(usual)
+    }
+
+    /// Whether the server is part of a cluster.
+    pub fn is_clustered(&self) -> bool {
+        self.cluster.as_ref().is_some_and(|own| own.port != 0)
     }
 
     /// The host to listen on for monitoring.

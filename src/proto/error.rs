@@ -115,11 +115,22 @@ pub enum CloseReason {
     NoRespondersRequiresHeaders,
     /// By an operator.
     Kicked,
+    /// There is another route to the same server, or it is this server itself.
+    DuplicateRoute,
+    /// The peer is part of a cluster of another name.
+    ClusterNameConflict,
+    DuplicateServerName,
+    /// It is not configured any more.
+    RouteRemoved,
+    /// A gateway came to the port for routes.
+    WrongGateway,
+    /// A client came to the port for routes.
+    WrongPort,
 }
 
 impl CloseReason {
     /// All there are.
-    pub const ALL: [CloseReason; 21] = {
+    pub const ALL: [CloseReason; 27] = {
         use CloseReason::*;
         [
             ClientClosed,
@@ -143,6 +154,12 @@ impl CloseReason {
             ServerShutdown,
             NoRespondersRequiresHeaders,
             Kicked,
+            DuplicateRoute,
+            ClusterNameConflict,
+            DuplicateServerName,
+            RouteRemoved,
+            WrongGateway,
+            WrongPort,
         ]
     };
 
@@ -192,6 +209,12 @@ impl CloseReason {
             ServerShutdown => "Server Shutdown",
             NoRespondersRequiresHeaders => "No Responders Requires Headers",
             Kicked => "Kicked",
+            DuplicateRoute => "Duplicate Route",
+            ClusterNameConflict => "Cluster Name Conflict",
+            DuplicateServerName => "Duplicate Server Name",
+            RouteRemoved => "Route Removed",
+            WrongGateway => "Wrong Gateway",
+            WrongPort => "Incorrect Port",
         }
     }
 }

@@ -44,9 +44,15 @@ pub struct Info<'a> {
     /// What a client that is known by its key has to sign.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nonce: Option<&'a str>,
+    /// The name of the cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<&'a str>,
     /// The domain of the streams.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub domain: Option<&'a str>,
+    /// Where else clients can connect, `host:port` each, this server included.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub connect_urls: &'a [String],
     /// The server is about to disconnect its clients, who should go elsewhere.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ldm: bool,
@@ -99,7 +105,9 @@ mod tests {
             client_id: 5,
             client_ip: "127.0.0.1".parse().unwrap(),
             nonce: None,
+            cluster: None,
             domain: None,
+            connect_urls: &[],
             ldm: false,
             connect_info: false,
             remote_account: None,

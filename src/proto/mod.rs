@@ -10,6 +10,8 @@ pub mod headers;
 pub mod info;
 pub mod latency;
 pub mod msg_trace;
+pub mod route;
+pub mod route_info;
 pub mod scan;
 pub mod server_info;
 pub mod trace;

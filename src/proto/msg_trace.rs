@@ -498,7 +498,7 @@ mod tests {
             name: "n",
             host: "h",
             id: "NX",
-            cluster: "",
+            cluster: String::new(),
             domain: "",
             version: "v",
             tags: &[],

@@ -14,8 +14,8 @@ pub struct ServerInfo<'a> {
     pub host: &'a str,
     /// The server's public key (`N...`).
     pub id: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub cluster: &'a str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub cluster: String,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub domain: &'a str,
     #[serde(rename = "ver")]
@@ -50,7 +50,7 @@ mod tests {
             name: "a",
             host: "0.0.0.0",
             id: "NX",
-            cluster: "",
+            cluster: String::new(),
             domain: "",
             version: "2.15.0",
             tags: &[],

@@ -5,6 +5,7 @@
 //! does not export it. A service leads to whatever the exporting account does with a request, which
 //! is found out when there is one.
 
+use super::cache::Names;
 use super::route::Route;
 use crate::accounts::exchange::{Exchange, ServiceImport, StreamShare};
 use crate::accounts::interest::{Bucket, Target};
@@ -59,7 +60,7 @@ impl Beyond {
     pub(super) fn resolve(
         exchange: Option<&Exchange>,
         subject: &[u8],
-        matches: &mut Matches<Target>,
+        (matches, mut named): (&mut Matches<Target>, Option<&mut Names>),
     ) -> Option<Box<Beyond>> {
         let answers = replies::is_reply(subject);
         let exchange = exchange.filter(|exchange| exchange.may_concern(subject));
@@ -74,7 +75,8 @@ impl Beyond {
         for share in exchange.iter().flat_map(|e| e.streams(subject)) {
             there.clear();
             share.mapper.apply(subject, &mut there);
-            beyond.branches.push(Branch::new(share, &there, matches));
+            let aids = (&mut *matches, named.as_deref_mut());
+            beyond.branches.push(Branch::new(share, &there, aids));
         }
         for import in exchange.iter().flat_map(|e| e.services(subject)) {
             there.clear();
@@ -104,13 +106,26 @@ impl Beyond {
 }
 
 impl Branch {
-    fn new(share: &Arc<StreamShare>, subject: &[u8], matches: &mut Matches<Target>) -> Branch {
+    fn new(
+        share: &Arc<StreamShare>,
+        subject: &[u8],
+        (matches, named): (&mut Matches<Target>, Option<&mut Names>),
+    ) -> Branch {
         let interest = &share.importer.interest;
         let bucket = interest.bucket(subject);
         let generation = interest.generation(bucket);
         let mut route = Route::default();
-        interest.matches(subject, matches);
-        route.refill(matches);
+        // Other servers are told that the exporting account has this interest.
+        match named {
+            None => {
+                interest.matches(subject, matches);
+                route.refill_near(matches);
+            }
+            Some(names) => {
+                interest.matches_named(subject, matches, names);
+                route.refill_named(matches, names);
+            }
+        }
         Branch {
             subject: subject.into(),
             route: Arc::new(route),

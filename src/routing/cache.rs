@@ -9,12 +9,14 @@ use super::route::Route;
 use crate::accounts::interest::{Bucket, Target};
 use crate::accounts::{Account, Accounts};
 use crate::base::limits::{DOORKEEPER, ROUTE_CACHE};
-use crate::subject::Matches;
+use crate::subject::{Matches, QueueId};
 use std::sync::Arc;
 
 /// Routes by subject, for the account or accounts of one loop's clients.
 pub struct RouteCache {
     remembers: bool,
+    /// Whether routes name their queue groups and lead to this server's own subscribers only.
+    named: Option<Names>,
     sets: Vec<[Option<Box<Entry>>; 2]>,
     /// The tag of the last subject that knocked here and was not let in.
     doorkeeper: Vec<u16>,
@@ -26,6 +28,9 @@ pub struct RouteCache {
     hits: u64,
     misses: u64,
 }
+
+/// Names of queue groups, by what the account calls them.
+pub(super) type Names = Vec<(QueueId, Box<[u8]>)>;
 
 /// How a cache does.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,6 +69,7 @@ impl RouteCache {
     pub fn new(remembers: bool) -> RouteCache {
         RouteCache {
             remembers,
+            named: None,
             sets: std::iter::repeat_with(|| [None, None]).take(SETS).collect(),
             doorkeeper: vec![0; DOORKEEPER],
             held: 0,
@@ -71,6 +77,15 @@ impl RouteCache {
             matches: Matches::default(),
             hits: 0,
             misses: 0,
+        }
+    }
+
+    /// A cache of routes for what comes from other servers: they lead to subscribers of this one only,
+    /// and their queue groups can be found by name.
+    pub fn of_own_subscribers(remembers: bool) -> RouteCache {
+        RouteCache {
+            named: Some(Names::new()),
+            ..RouteCache::new(remembers)
         }
     }
 
@@ -121,7 +136,8 @@ impl RouteCache {
                     entry.generation = generation;
                     self.held -= entry.route.held();
                     let resolver = (accounts, account);
-                    refill(&mut entry.route, resolver, subject, &mut self.matches);
+                    let aids = (&mut self.matches, self.named.as_mut());
+                    refill(&mut entry.route, resolver, subject, aids);
                     self.held += entry.route.held();
                 }
                 &entry.route
@@ -151,7 +167,8 @@ impl RouteCache {
                 self.scratch = Arc::default();
             }
             let resolver = (accounts, account);
-            refill(&mut self.scratch, resolver, subject, &mut self.matches);
+            let aids = (&mut self.matches, self.named.as_mut());
+            refill(&mut self.scratch, resolver, subject, aids);
             return &self.scratch;
         }
         let set = &mut self.sets[set];
@@ -165,7 +182,8 @@ impl RouteCache {
         let mut route = set[way].take().map(|e| e.route).unwrap_or_default();
         self.held -= route.held();
         let resolver = (accounts, account);
-        refill(&mut route, resolver, subject, &mut self.matches);
+        let aids = (&mut self.matches, self.named.as_mut());
+        refill(&mut route, resolver, subject, aids);
         self.held += route.held();
         let subject = subject.into();
         let entry = Entry {
@@ -187,6 +205,7 @@ impl RouteCache {
         *self = RouteCache {
             hits,
             misses,
+            named: self.named.take(),
             ..RouteCache::new(self.remembers)
         };
     }
@@ -210,17 +229,25 @@ fn refill(
     route: &mut Arc<Route>,
     (accounts, account): (&Accounts, &Account),
     subject: &[u8],
-    matches: &mut Matches<Target>,
+    (matches, mut named): (&mut Matches<Target>, Option<&mut Names>),
 ) {
     if Arc::get_mut(route).is_none() {
         *route = Arc::default();
     }
     let own = Arc::get_mut(route).expect("a new route has one holder");
-    account.interest.matches(subject, matches);
-    own.refill(matches);
+    match named.as_deref_mut() {
+        None => {
+            account.interest.matches(subject, matches);
+            own.refill(matches);
+        }
+        Some(names) => {
+            account.interest.matches_named(subject, matches, names);
+            own.refill_named(matches, names);
+        }
+    }
     let tenant = accounts.tenant(account.number);
     let exchange = tenant.map(|tenant| &tenant.exchange);
-    own.lead_beyond(Beyond::resolve(exchange, subject, matches));
+    own.lead_beyond(Beyond::resolve(exchange, subject, (&mut *matches, named)));
     if own.held() > SCRATCH_BYTES {
         *matches = Matches::default();
     }

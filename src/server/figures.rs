@@ -9,6 +9,7 @@ use crate::jetstream;
 use crate::loops::client::Peers;
 use crate::loops::inbox::Mail;
 use crate::monitor::Source;
+use crate::monitor::links::Links;
 use crate::monitor::source::{ConfigVitals, HttpVitals, ThreadVitals, Vitals};
 use crate::net::tls::ServerTls;
 use crate::os::vitals;
@@ -228,6 +229,17 @@ impl Source for Figures {
             log::error!("Error waking the loop of JetStream: {e}");
         }
         receiver.recv_timeout(SURVEY_PATIENCE).ok()
+    }
+
+    fn links(&self, subscriptions: bool) -> Links {
+        let Some(inbox) = &self.peers.cluster else {
+            return Links::default();
+        };
+        let (answer, receiver) = channel();
+        if let Err(e) = inbox.send(Mail::Links(subscriptions, answer)) {
+            log::error!("Error waking the loop of the cluster: {e}");
+        }
+        receiver.recv_timeout(SURVEY_PATIENCE).unwrap_or_default()
     }
 
     fn threads(&self) -> Vec<ThreadVitals> {

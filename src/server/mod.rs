@@ -1,5 +1,6 @@
 //! Puts a server together: key, account, loops and listeners; and takes it apart again.
 
+mod cluster;
 mod figures;
 mod jetstream;
 mod monitoring;
@@ -18,6 +19,7 @@ use crate::base::address::{self, join};
 use crate::base::text::PlainError;
 use crate::broker::{Broker, Facts};
 use crate::loops::client::{ClientLoop, Peers};
+use crate::loops::cluster::ClusterLoop;
 use crate::loops::inbox::{Inbox, Mail};
 use crate::loops::jetstream::{JetStreamLoop, StoreError};
 use crate::loops::monitor::Monitor;
@@ -52,6 +54,8 @@ pub struct Server {
     system: Option<JoinHandle<()>>,
     /// The loop of JetStream, if there is one.
     jetstream: Option<JoinHandle<()>>,
+    cluster: Option<JoinHandle<()>>,
+    cluster_addr: Option<SocketAddr>,
     monitor: Option<Monitor>,
     monitor_addr: Option<HttpAddr>,
     profile_addr: Option<HttpAddr>,
@@ -112,6 +116,8 @@ pub enum StartError {
     Monitor(String, io::Error),
     /// The address for profiling, and the system's reason.
     Profiling(String, io::Error),
+    /// The address for routes, and the system's reason.
+    Routes(String, io::Error),
     /// A thread or a poll could not be had.
     Loop(io::Error),
     /// The store of JetStream cannot be used.
@@ -128,6 +134,13 @@ impl fmt::Display for StartError {
             StartError::Listen(at, e) => {
                 let e = PlainError(e);
                 write!(f, "Error listening on port: {at}, \"listen tcp {at}: {e}\"")
+            }
+            StartError::Routes(at, e) => {
+                let e = PlainError(e);
+                write!(
+                    f,
+                    "Error listening on router port: {at} - listen tcp {at}: {e}"
+                )
             }
             StartError::Monitor(at, e) => {
                 let e = PlainError(e);
@@ -154,6 +167,7 @@ impl std::error::Error for StartError {
         match self {
             StartError::Listen(_, e)
             | StartError::Monitor(_, e)
+            | StartError::Routes(_, e)
             | StartError::Profiling(_, e)
             | StartError::Loop(e) => Some(e),
             StartError::Tls(e) => Some(e),
@@ -238,6 +252,7 @@ impl Server {
             directory: tenancy.directory,
             nonce_key,
             event_seq: Arc::default(),
+            cluster: Arc::default(),
             loop_bytes_max: bytes_max / loops,
             options,
         });
@@ -256,11 +271,20 @@ impl Server {
             jetstream = Some((poll, place));
             jetstream_inbox = Some(Inbox::new(waker));
         }
+        let bound = cluster::bind(&facts.options)?;
+        let (mut cluster, mut cluster_inbox) = (None, None);
+        let cluster_addr = bound.as_ref().map(|bound| bound.at);
+        if let Some(bound) = bound {
+            let (poll, waker) = ClusterLoop::poll().map_err(StartError::Loop)?;
+            cluster = Some((poll, bound));
+            cluster_inbox = Some(Inbox::new(waker));
+        }
         let connections = (0..loops).map(|_| AtomicUsize::new(0)).collect();
         let peers = Arc::new(Peers {
             inboxes,
             system: Inbox::new(waker),
             jetstream: jetstream_inbox,
+            cluster: cluster_inbox,
             accepted: AtomicU64::new(0),
             connections,
             connections_max,
@@ -292,6 +316,8 @@ impl Server {
             threads: Vec::new(),
             system: None,
             jetstream: None,
+            cluster: None,
+            cluster_addr,
             monitor: None,
             monitor_addr: sites.monitoring.as_ref().map(|bound| bound.at),
             profile_addr: sites.profiling.as_ref().map(|bound| bound.at),
@@ -305,6 +331,9 @@ impl Server {
         server.monitor = monitor.map_err(StartError::Loop)?;
         if let Some(own) = jetstream {
             server.start_jetstream(own, loops, number(pick_seed).rotate_left(17))?;
+        }
+        if let Some(own) = cluster {
+            server.start_cluster(own, loops, number(pick_seed).rotate_left(31))?;
         }
         for (me, poll) in polls.into_iter().enumerate() {
             let owner = LoopId(u16::try_from(me).expect("there are few loops"));
@@ -367,6 +396,11 @@ impl Server {
         self.monitor_addr
     }
 
+    /// Where other servers can connect, if this one is part of a cluster.
+    pub fn cluster_addr(&self) -> Option<SocketAddr> {
+        self.cluster_addr
+    }
+
     /// Where profiles can be had, if that is configured.
     pub fn profile_addr(&self) -> Option<HttpAddr> {
         self.profile_addr
@@ -426,6 +460,7 @@ impl Server {
             directory: tenancy.directory,
             nonce_key: self.facts.nonce_key,
             event_seq: self.facts.event_seq.clone(),
+            cluster: self.facts.cluster.clone(),
             loop_bytes_max: self.facts.loop_bytes_max,
         });
         self.figures.renew(self.facts.clone());
@@ -481,6 +516,15 @@ impl Server {
         }
         for inbox in &self.peers.inboxes {
             send(inbox, Mail::Shutdown);
+        }
+        // Before the client loops, so that no server sends to one that is gone.
+        if let Some(cluster) = self.cluster.take() {
+            if let Some(inbox) = &self.peers.cluster {
+                send(inbox, Mail::Shutdown);
+            }
+            if cluster.join().is_err() {
+                log::error!("The loop of the cluster ended with a panic");
+            }
         }
         self.peers.verifier.close();
         for thread in self.threads.drain(..) {

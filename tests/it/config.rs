@@ -80,12 +80,12 @@ fn faults_are_shown_where_they_are() {
     let dir = Dir::new("faults");
     let path = dir.write(
         "bad.conf",
-        "port: 4222\n  max_payloda: 5\ncluster {\n  nmae: x\n}\nmax_conn: many\n",
+        "port: 4222\n  max_payloda: 5\ngateway {\n  nmae: x\n}\nmax_conn: many\n",
     );
     let want = format!(
         "nats-server: {path}:2:3: unknown field \"max_payloda\", did you mean \"max_payload\"?\n   \
          2 |   max_payloda: 5\n     |   ^\n\
-         not supported yet: cluster at {path}:3:1\n   3 | cluster {{\n     | ^\n\
+         not supported yet: gateway at {path}:3:1\n   3 | gateway {{\n     | ^\n\
          {path}:4:3: unknown field \"nmae\", did you mean \"name\"?\n   4 |   nmae: x\n     |   ^\n\
          {path}:6:1: max_conn: expected a whole number, but got text\n   \
          6 | max_conn: many\n     | ^\n"

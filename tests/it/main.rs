@@ -14,11 +14,18 @@ mod access;
 mod advisories;
 mod backup;
 mod client;
+mod cluster;
 #[cfg(unix)]
 mod config;
 mod differential;
 mod errors;
 mod jetstream;
+#[cfg(target_os = "linux")]
+mod js_disks;
+#[cfg(unix)]
+mod js_faults;
+#[cfg(unix)]
+mod js_kills;
 mod login;
 mod mkpasswd;
 mod monitor;

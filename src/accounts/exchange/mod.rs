@@ -154,6 +154,16 @@ impl Exchange {
         self.streams.matches(subject)
     }
 
+    /// All accounts that import messages of this one, each as often as it does.
+    pub fn all_streams(&self) -> impl Iterator<Item = &Arc<StreamShare>> {
+        self.streams.values.iter()
+    }
+
+    /// All services of other accounts that this one uses.
+    pub fn all_services(&self) -> impl Iterator<Item = &Arc<ServiceImport>> {
+        self.services.values.iter()
+    }
+
     /// The services of other accounts that are asked on this subject.
     pub fn services(&self, subject: &[u8]) -> impl Iterator<Item = &Arc<ServiceImport>> {
         self.services.matches(subject)

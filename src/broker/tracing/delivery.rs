@@ -8,7 +8,7 @@ use super::Tap;
 use crate::accounts::interest::Target;
 use crate::base::clock::Mono;
 use crate::proto::msg_trace::{Kind, Refusal, Step, text};
-use crate::routing::route::Route;
+use crate::routing::route::{Far, Route};
 use std::sync::Arc;
 
 impl Delivery {
@@ -43,6 +43,10 @@ impl Delivery {
                 attempts: 0,
             };
             self.trace_to_member((route, member), message, from, tap, turn, &mut outcome);
+        }
+        // Other servers are not asked yet what would become of it there.
+        if route.far().is_some_and(Far::is_certain) && !tap.tracer.only {
+            self.deliver_far(route, message, from, turn, &mut outcome);
         }
         self.hold_if_all_are_behind(from, &outcome);
         outcome
@@ -99,6 +103,9 @@ impl Delivery {
             }
         }
         let Some((owner, pick)) = next.or_else(|| self.next_loop(members, pick)) else {
+            if !tap.tracer.only {
+                self.fail_over(route, pick, message, from, turn, outcome);
+            }
             return;
         };
         let traced = traced(route, Some(pick), tap);

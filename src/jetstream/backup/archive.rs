@@ -170,7 +170,10 @@ fn signed(n: u64) -> i64 {
 mod tests {
     use super::*;
 
-    fn all(bytes: &[u8], piece: usize) -> Result<Vec<(Vec<u8>, i64, u64, Vec<u8>)>, Fault> {
+    /// Name, time, sequence, and headers and payload.
+    type Read = (Vec<u8>, i64, u64, Vec<u8>);
+
+    fn all(bytes: &[u8], piece: usize) -> Result<Vec<Read>, Fault> {
         let mut reader = Reader::new(1000);
         let mut entries = Vec::new();
         for piece in bytes.chunks(piece) {

@@ -197,6 +197,7 @@ impl Node {
         now: Timestamp,
     ) {
         let Opening { store, meta, dir } = opening;
+        let meter = self.meter(account.number, &config);
         let stream = Stream::new(Parts {
             account: account.clone(),
             config,
@@ -205,6 +206,7 @@ impl Node {
             bounds: self.bounds(),
             batches: self.batches.clone(),
             domain: self.identity.options.domain.clone(),
+            meter,
             seed: self.rng.next_u64(),
             now,
         });

@@ -20,7 +20,7 @@ use crate::jetstream::stream::{Incoming, Parts, Stream, Unrecorded};
 use crate::json::Time;
 use crate::store::error::LogError;
 use crate::store::meta::Meta;
-use crate::store::types::{LogIndex, Timestamp};
+use crate::store::types::{LogIndex, StreamSeq, Timestamp};
 use std::path::PathBuf;
 
 /// How long it takes until a stream is opened again: the first time, and at most; twice as long each
@@ -49,6 +49,8 @@ pub(super) struct Reopening {
     listening: Vec<u32>,
     unrecorded: Vec<Unrecorded>,
     durable: LogIndex,
+    /// The last sequence that anybody may have been told.
+    last: StreamSeq,
     /// Why it has to be.
     pub(super) reason: String,
 }
@@ -142,6 +144,7 @@ impl Node {
                     listening,
                     unrecorded: remains.unrecorded,
                     durable: remains.durable,
+                    last: remains.last,
                     reason: remains.reason,
                 };
                 (Some(Box::new(remains.store)), Box::new(reopening))
@@ -168,6 +171,7 @@ impl Node {
             place: self.place.clone(),
             dir: reopening.dir.clone(),
             durable: reopening.durable,
+            last: reopening.last,
             log,
         });
         self.streams[at].phase = Phase::Reopening(reopening);
@@ -203,6 +207,7 @@ impl Node {
             return;
         };
         let account = slot.account.clone();
+        let meter = self.meter(account.number, &reopening.config);
         let mut stream = Stream::new(Parts {
             account,
             config: *reopening.config,
@@ -211,10 +216,14 @@ impl Node {
             bounds: self.bounds(),
             batches: self.batches.clone(),
             domain: self.identity.options.domain.clone(),
+            meter,
             seed: self.rng.next_u64(),
             now,
         });
         stream.restore_unrecorded(reopening.unrecorded, now, out);
+        if stream.has_origins() {
+            self.copying.insert(at);
+        }
         log::info!("Stream {name} was opened again, and takes messages");
         self.streams[at].phase = Phase::Open {
             stream: Box::new(stream),

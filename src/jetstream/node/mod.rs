@@ -38,7 +38,7 @@ use self::tenants::Tenants;
 use super::api::limits::ServerStorage;
 use super::api::policy::PersistMode;
 use super::out::Out;
-use super::stream::{Bounds, Incoming, OpenBatches, Stream};
+use super::stream::{Bounds, Gauge, Incoming, Meter, OpenBatches, Stream};
 use crate::accounts::interest::LoopId;
 use crate::accounts::{Account, Accounts};
 use crate::base::clock::Mono;
@@ -132,6 +132,8 @@ pub struct Node {
     /// Tasks to be run, in their order.
     tasks: Vec<Task>,
     figures: Figures,
+    /// Bytes that all streams have in memory and in files.
+    gauges: [Arc<Gauge>; 2],
     /// What all streams take.
     storage: ServerStorage,
     /// Batches that are open in them.
@@ -205,8 +207,11 @@ impl Node {
             reserved_memory: 0,
             reserved_storage: 0,
         };
+        let gauges = [identity.max_memory, identity.max_storage];
+        let gauges = gauges.map(|max| Arc::new(Gauge::new(Some(max))));
         let mut node = Node {
             storage,
+            gauges,
             batches: Arc::default(),
             identity,
             place,
@@ -268,13 +273,17 @@ impl Node {
                     return self.refuse_offline(at, message, out);
                 };
                 let was_dirty = stream.is_dirty();
+                if stream.refuses_for_room(message, out) {
+                    return;
+                }
                 stream.publish(message, now, out);
+                stream.measure();
                 if stream.is_dirty() && !was_dirty {
                     self.dirty.push(at);
                 }
             }
             Listener::Link { at, link, ear } => self.hear((at, link, ear), message, now, out),
-            Listener::Api => self.take_request(message),
+            Listener::Api => self.take_request(message, now, out),
             Listener::Direct(account) => self.direct_get(account, message, out),
             Listener::Next(account) => self.next_messages(account, message, now, out),
             Listener::Reset(account) => self.consumer_reset(account, message, now, out),
@@ -548,6 +557,15 @@ impl Node {
             waiting_bytes: self.identity.options.max_buffered_bytes,
             batches: self.identity.options.batches,
         }
+    }
+
+    /// What measures a stream of an account.
+    fn meter(&self, account: u32, config: &super::api::StreamConfig) -> Meter {
+        let at = usize::from(config.storage == super::api::StorageType::File);
+        let tenant = self.tenants.get(account);
+        let own = tenant.map(|tenant| tenant.gauges[at].clone());
+        let own = own.unwrap_or_else(|| Arc::new(Gauge::new(None)));
+        Meter::new(own, self.gauges[at].clone())
     }
 
     fn log_options(&self, persist: PersistMode) -> LogOptions {

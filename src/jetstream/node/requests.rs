@@ -5,6 +5,7 @@
 
 use super::Node;
 use crate::accounts::Account;
+use crate::jetstream::api::advisory::ApiLimitReached;
 use crate::jetstream::api::response::{
     Body, ConsumerCreateBody, ConsumerLeaderStepDownBody, SystemBody,
 };
@@ -83,14 +84,19 @@ pub(super) fn needs_more(block: &[u8]) -> bool {
 
 impl Node {
     /// Takes a request, to be answered in one of the next turns.
-    pub(super) fn take_request(&mut self, message: &Incoming<'_>) {
+    pub(super) fn take_request<O: Out>(
+        &mut self,
+        message: &Incoming<'_>,
+        now: Timestamp,
+        out: &mut O,
+    ) {
         let Some(reply) = message.reply else { return };
         let subject = std::str::from_utf8(message.subject).ok();
         let Some(subject) = subject.and_then(|s| s.strip_prefix(PREFIX)) else {
             return;
         };
         if self.requests.len() >= self.identity.options.request_queue_limit {
-            self.drop_requests();
+            self.drop_requests(now, out);
         }
         self.requests.push_back(Request {
             subject: subject.to_owned(),
@@ -101,10 +107,18 @@ impl Node {
     }
 
     /// Too many requests wait: all of them are dropped, as in the reference.
-    fn drop_requests(&mut self) {
+    fn drop_requests<O: Out>(&mut self, now: Timestamp, out: &mut O) {
         let dropped = self.requests.len();
         log::warn!("JetStream API queue limit reached, dropping {dropped} requests");
         self.requests.clear();
+        if let Some(system) = self.system.clone() {
+            let kind = ApiLimitReached {
+                server: self.identity.server.clone(),
+                domain: self.identity.options.domain.clone().unwrap_or_default(),
+                dropped: dropped as u64,
+            };
+            self.tell(&system, kind, now, out);
+        }
     }
 
     /// Answers a request.

@@ -46,6 +46,8 @@ pub enum Task {
         dir: PathBuf,
         /// The last record that is surely on the disk.
         durable: LogIndex,
+        /// The last sequence that is not to be used again.
+        last: StreamSeq,
         log: LogOptions,
     },
     /// A part of a backup is to be taken in.
@@ -147,13 +149,20 @@ impl Task {
                 place,
                 dir,
                 durable,
+                last,
                 log,
             } => {
                 // Its files are locked as long as it is there.
                 drop(store);
                 let (disk, durable) = (place.disk.clone(), Some(durable));
                 let opened = open((disk, &dir), &meta, &config, log, durable);
-                let opened = opened.and_then(|(mut store, _)| store.sync().map(|()| store));
+                let opened = opened.and_then(|(mut store, _)| {
+                    // What was acknowledged and is gone, as somebody cut a file, has had its number.
+                    if store.last() < last {
+                        store.skip_to(last)?;
+                    }
+                    store.sync().map(|()| store)
+                });
                 let result = opened.map(|store| {
                     let meta = *meta;
                     Box::new(Opening { store, meta, dir })

@@ -4,6 +4,7 @@ use super::listeners::{Listener, Listeners};
 use crate::accounts::{Account, Accounts};
 use crate::jetstream::api::info::AccountLimits;
 use crate::jetstream::api::limits::{Ledger, Tiers};
+use crate::jetstream::stream::Gauge;
 use crate::options::jetstream::AccountJetStream;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,6 +36,8 @@ pub(super) struct Tenant {
     pub(super) requests: super::Figures,
     /// What its streams take.
     pub(super) ledger: Ledger,
+    /// Bytes that its streams have in memory and in files.
+    pub(super) gauges: [Arc<Gauge>; 2],
 }
 
 impl Tenants {
@@ -58,6 +61,12 @@ impl Tenants {
                     SUBJECTS.iter().filter_map(listen).collect()
                 }
             };
+            let gauges = match &own {
+                Some(own) => own.gauges.clone(),
+                None => [(); 2].map(|()| Arc::new(Gauge::new(None))),
+            };
+            gauges[0].set_max(limits.max_memory);
+            gauges[1].set_max(limits.max_storage);
             self.numbers.insert(account.name.clone(), account.number);
             self.by_number.insert(
                 account.number,
@@ -65,6 +74,7 @@ impl Tenants {
                     account: account.clone(),
                     limits,
                     listening,
+                    gauges,
                     requests: own.as_ref().map(|own| own.requests).unwrap_or_default(),
                     ledger: match own {
                         Some(own) => {

@@ -231,7 +231,6 @@ impl Stream {
             id: Some(entry.id),
             visible: self.visible,
             recorded: &mut consumers.recorded,
-            waits,
         };
         let first = view.store.first();
         // What is behind its next message counts until it was told of all that is gone.
@@ -254,7 +253,9 @@ impl Stream {
             scratch: &mut consumers.scratch,
             now,
         };
+        turn.stream.store.set_hurried(!waits);
         let result = act(engine, &mut turn);
+        self.store.set_hurried(false);
         let floor = floor(self.store.consumer_state(entry.id));
         if consumers.recorded || !consumers.confirms.is_empty() {
             self.dirty = true;
@@ -288,7 +289,6 @@ impl Stream {
             id: None,
             visible: self.visible,
             recorded: &mut recorded,
-            waits: true,
         };
         let start = Start::find(&settings, &mut view, one_per_subject)?;
         let kept = crate::jetstream::kept::encode(&config, created);
@@ -312,7 +312,6 @@ impl Stream {
             id: Some(id),
             visible: self.visible,
             recorded: &mut recorded,
-            waits: true,
         };
         let scratch = &mut self.consumers.scratch;
         let engine = Consumer::create(settings, start, &mut view, scratch, now);
@@ -372,7 +371,6 @@ impl Stream {
                 id: Some(id),
                 visible: self.visible,
                 recorded: &mut self.consumers.recorded,
-                waits: true,
             };
             let scratch = &mut self.consumers.scratch;
             let engine = Consumer::open(settings, &mut view, scratch, now);

@@ -21,6 +21,8 @@ pub struct Remains {
     pub store: StreamStore,
     /// The last record that is surely on the disk.
     pub durable: LogIndex,
+    /// The last message that may have been acknowledged or seen.
+    pub last: StreamSeq,
     /// What has failed.
     pub reason: String,
     pub unrecorded: Vec<Unrecorded>,
@@ -99,6 +101,7 @@ impl Stream {
         let unrecorded = unrecorded.collect();
         Remains {
             durable: self.store.log().durable(),
+            last: self.visible,
             reason: self.failure().map(ToString::to_string).unwrap_or_default(),
             config: self.config,
             created: self.created,

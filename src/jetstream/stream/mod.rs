@@ -14,6 +14,7 @@ mod dedupe;
 mod fast;
 mod headers;
 mod health;
+mod meter;
 mod origins;
 mod publish;
 mod read;
@@ -59,6 +60,7 @@ pub use self::batches::OpenBatches;
 pub use self::consumers::ConsumerFault;
 pub(in crate::jetstream) use self::headers::ttl_of;
 pub use self::health::{Remains, Unrecorded};
+pub use self::meter::{Gauge, Meter};
 pub use self::publish::Incoming;
 pub use self::read::{GetError, Got, Locator};
 pub(in crate::jetstream) use self::schedules::due_of;
@@ -69,6 +71,18 @@ const WORK: usize = 2048;
 
 /// How often messages are looked for that have lived as long as they said.
 const TTL_CHECK: u64 = 250_000_000;
+
+/// How long jobs that failed are left alone.
+const JOB_REST: Duration = Duration::from_secs(5);
+
+/// Whether jobs are left alone for a while.
+#[derive(Clone, Copy, Debug)]
+enum Rest {
+    None,
+    /// From the next turn on.
+    Wanted,
+    Until(Mono),
+}
 
 /// One stream.
 pub struct Stream {
@@ -105,6 +119,8 @@ pub struct Stream {
     /// What is to be brought into memory.
     warm: Vec<Job>,
     scrubbing: bool,
+    rest: Rest,
+    meter: Meter,
     /// Why what waits will not be stored, if so.
     refuses: Option<String>,
     rng: Rng,
@@ -142,6 +158,7 @@ pub struct Parts {
     /// The batches of all streams.
     pub batches: Arc<OpenBatches>,
     pub domain: Option<String>,
+    pub meter: Meter,
     pub seed: u64,
     pub now: Timestamp,
 }
@@ -178,6 +195,7 @@ impl Stream {
             bounds,
             batches,
             domain,
+            meter,
             seed,
             now,
         } = parts;
@@ -215,7 +233,9 @@ impl Stream {
             purged: false,
             warm: Vec::new(),
             scrubbing: false,
+            rest: Rest::None,
             refuses: None,
+            meter,
             rng: Rng::new(seed),
             body: Vec::new(),
             subject: Vec::new(),
@@ -226,8 +246,11 @@ impl Stream {
             store,
             config,
         };
+        // Only consumers that are served have something else to do meanwhile.
+        stream.store.set_hurried(false);
         stream.adapt();
         stream.open_consumers(now);
+        stream.measure();
         stream.open_origins(domain, now);
         stream
     }
@@ -303,15 +326,25 @@ impl Stream {
         self.keep_events();
         self.keep_positions(false);
         self.dirty = false;
+        self.measure();
         if let Err(error) = self.store.commit() {
             self.fail(&error);
         }
+    }
+
+    /// Whether a job has failed a moment ago, so that those are left which nobody waits for.
+    fn rests(&mut self, now: Mono) -> bool {
+        if matches!(self.rest, Rest::Wanted) {
+            self.rest = Rest::Until(now + JOB_REST);
+        }
+        matches!(self.rest, Rest::Until(until) if now < until)
     }
 
     /// A job that is to be run, if there is one.
     pub fn poll_job(&mut self, now: Mono) -> Option<Job> {
         let job = match self.warm.pop() {
             Some(job) => job,
+            None if self.rests(now) => self.store.poll_sync(now)?,
             None => self.store.poll_job(now)?,
         };
         self.jobs += 1;
@@ -325,6 +358,7 @@ impl Stream {
         self.scrubbing &= !matches!(done, JobDone::Scrub(_));
         if let Err(error) = self.store.handle_done(done) {
             log::error!("Stream {}: {error}", self.label());
+            self.rest = Rest::Wanted;
         }
         if is_warm {
             self.wake_cold();

@@ -602,7 +602,13 @@ impl Stream {
                     origins.caught_up |= entry.link.is_caught_up();
                 }
                 Err(error) => {
-                    log::warn!(
+                    // A stream that discards new messages may well be full for long.
+                    let level = match error.to_string().starts_with("maximum ") {
+                        true => log::Level::Debug,
+                        false => log::Level::Warn,
+                    };
+                    log::log!(
+                        level,
                         "Stream {}: a message of stream {} is not taken: {error}",
                         self.config.name,
                         entry.link.source().name

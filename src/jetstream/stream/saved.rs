@@ -65,7 +65,6 @@ impl Stream {
             id: Some(id),
             visible: self.visible,
             recorded: &mut self.consumers.recorded,
-            waits: true,
         };
         let engine = Consumer::open(settings, &mut view, &mut self.consumers.scratch, now);
         Ok(self.add_consumer(id, config, created, engine))

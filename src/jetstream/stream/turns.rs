@@ -65,7 +65,7 @@ impl Stream {
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut at = from;
         while at <= self.visible {
-            if let Ok(stored) = self.store.read_now(at, &mut buffer) {
+            if let Ok(stored) = self.store.read(at, &mut buffer) {
                 roster.note_visible(at, stored.record.subject);
             }
             at = at.next();
@@ -288,7 +288,7 @@ impl Stream {
             return false;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
-        let subject = match self.store.read_now(sequence, &mut buffer) {
+        let subject = match self.store.read(sequence, &mut buffer) {
             Ok(stored) => stored.record.subject.to_vec(),
             Err(_) => Vec::new(),
         };
@@ -303,7 +303,6 @@ impl Stream {
                 id: Some(entry.id),
                 visible,
                 recorded: &mut recorded,
-                waits: true,
             };
             engine.settings().filters.matches(&subject) && engine.needs(&view, sequence)
         });

@@ -21,8 +21,6 @@ pub(super) struct View<'v> {
     pub(super) id: Option<ConsumerId>,
     pub(super) visible: StreamSeq,
     pub(super) recorded: &'v mut bool,
-    /// Whether it waits for messages that are not in memory, instead of going on later.
-    pub(super) waits: bool,
 }
 
 impl engine::Stream for View<'_> {
@@ -58,10 +56,7 @@ impl engine::Stream for View<'_> {
         sequence: StreamSeq,
         buffer: &'b mut ReadBuffer,
     ) -> Result<engine::Message<'b>, LogError> {
-        let stored = match self.waits {
-            true => self.store.read_now(sequence, buffer),
-            false => self.store.read(sequence, buffer),
-        };
+        let stored = self.store.read(sequence, buffer);
         stored.map(|stored| message(&stored))
     }
 

@@ -52,6 +52,8 @@ pub struct Peers {
     pub system: Inbox,
     /// The mailbox of the loop with the streams, if there is one, which comes after that.
     pub jetstream: Option<Inbox>,
+    /// The mailbox of the loop of the cluster, if the server is part of one.
+    pub cluster: Option<Inbox>,
     /// Connections that were ever accepted.
     pub accepted: AtomicU64,
     pub connections: Vec<AtomicUsize>,
@@ -65,7 +67,7 @@ impl Peers {
     /// The mailboxes of all loops.
     pub fn all(&self) -> impl Iterator<Item = &Inbox> {
         let own = self.inboxes.iter().chain([&self.system]);
-        own.chain(&self.jetstream)
+        own.chain(&self.jetstream).chain(&self.cluster)
     }
 
     /// Connections of all loops.
@@ -79,6 +81,10 @@ impl Peers {
     /// Passes a batch on to another loop, and leaves an empty one.
     pub(super) fn pass(&self, from: LoopId, to: LoopId, batch: &mut Batch) {
         let inbox = match usize::from(to.0).checked_sub(self.inboxes.len()) {
+            Some(_) if to == LoopId::CLUSTER => match &self.cluster {
+                Some(inbox) => inbox,
+                None => return batch.clear(),
+            },
             None => &self.inboxes[usize::from(to.0)],
             Some(0) => &self.system,
             Some(_) => match &self.jetstream {
@@ -444,7 +450,16 @@ impl ClientLoop {
                     self.surveying = true;
                 }
                 // These are for the loop of the system account.
-                Mail::Changed(_) | Mail::Late(_) | Mail::Task(_) | Mail::Report(..) => {}
+                Mail::Changed(_)
+                | Mail::Late(_)
+                | Mail::Task(_)
+                | Mail::Report(..)
+                | Mail::Links(..)
+                | Mail::Dialled(_) => {}
+                Mail::Cluster(view) => {
+                    self.broker.show_cluster(view);
+                    self.informing = true;
+                }
                 Mail::Shed(count) => self.broker.shed(count),
                 Mail::LameDuck { grace, duration } => self.enter_lame_duck(grace, duration, now),
                 Mail::Shutdown => self.ending = true,

@@ -249,6 +249,9 @@ impl JetStreamLoop {
                 | Mail::Late(_)
                 | Mail::LameDuck { .. }
                 | Mail::Survey(_)
+                | Mail::Dialled(_)
+                | Mail::Links(..)
+                | Mail::Cluster(_)
                 | Mail::Shed(_) => {}
             }
         }

@@ -8,8 +8,8 @@
 
 use super::names;
 use crate::os::host;
-use rustls::{ServerConfig, ServerConnection};
-use rustls_pki_types::CertificateDer;
+use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
+use rustls_pki_types::{CertificateDer, ServerName};
 use std::io::{self, IoSlice, Read, Write};
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub const PLAIN_MARGIN: usize = (16 << 10) + 2048 + 5;
 
 /// A connection that speaks TLS.
 pub struct Channel {
-    connection: ServerConnection,
+    connection: Connection,
     /// Plain bytes at the front of the user's queue that are encrypted but do not count as written.
     taken: usize,
     /// Whether the peer has said that nothing more comes.
@@ -40,10 +40,10 @@ struct Written {
 /// Where a handshake stands.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Handshake {
-    /// The client has to go on.
+    /// The peer has to go on.
     Waiting,
     Complete,
-    /// The client is gone.
+    /// The peer is gone.
     Ended,
 }
 
@@ -64,20 +64,31 @@ pub fn looks_like_hello(bytes: &[u8]) -> Option<bool> {
 
 impl Channel {
     pub(super) fn new(config: Arc<ServerConfig>) -> Result<Channel, rustls::Error> {
-        let mut connection = ServerConnection::new(config)?;
+        Ok(Channel::of(ServerConnection::new(config)?.into()))
+    }
+
+    /// A connection of which this side begins the handshake, with a server of that name.
+    pub(super) fn to(
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<Channel, rustls::Error> {
+        Ok(Channel::of(ClientConnection::new(config, name)?.into()))
+    }
+
+    fn of(mut connection: Connection) -> Channel {
         connection.set_buffer_limit(Some(ENCRYPT_MAX));
-        Ok(Channel {
+        Channel {
             connection,
             taken: 0,
             ended: false,
             fault: None,
-        })
+        }
     }
 
     /// Goes on with the handshake as far as the socket lets it.
     ///
     /// # Errors
-    /// The client's fault, after it was sent the alert that says so; or the socket's.
+    /// The peer's fault, after it was sent the alert that says so; or the socket's.
     pub fn shake_hands(&mut self, socket: &mut (impl Read + Write)) -> io::Result<Handshake> {
         loop {
             self.write_records(socket)?;
@@ -103,7 +114,7 @@ impl Channel {
     /// there may be more. No bytes without an error are the end of the stream.
     ///
     /// # Errors
-    /// `WouldBlock`: nothing is there. The client's fault, or the socket's.
+    /// `WouldBlock`: nothing is there. The peer's fault, or the socket's.
     pub fn read(
         &mut self,
         socket: &mut (impl Read + Write),

@@ -3,22 +3,24 @@
 mod channel;
 mod files;
 mod names;
+mod peer;
 mod rate;
 mod resolve;
 #[cfg(test)]
 mod tests;
 
 pub use channel::{Channel, Handshake, PLAIN_MARGIN, looks_like_hello};
+pub use peer::PeerTls;
 
 use crate::base::clock::{self, Mono};
 use crate::base::text::PlainError;
 use crate::options::tls::{HandshakeFirst, TlsOptions, TlsVersion};
 use rate::RateLimit;
 use resolve::Certificates;
-use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
+use rustls::{ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -133,17 +135,9 @@ impl ServerTls {
     /// sides could agree on.
     pub fn load(options: &TlsOptions) -> Result<ServerTls, TlsError> {
         let mut warnings = Vec::new();
-        let provider = Arc::new(CryptoProvider {
-            cipher_suites: names::suites(&options.cipher_suites).map_err(TlsError::UnknownName)?,
-            kx_groups: names::curves(&options.curve_preferences).map_err(TlsError::UnknownName)?,
-            ..ring::default_provider()
-        });
+        let provider = provider(options)?;
         let certificates = load_certificates(options, &provider, &mut warnings)?;
-
-        let versions: &[_] = match options.min_version {
-            TlsVersion::V12 => &[&TLS12, &TLS13],
-            TlsVersion::V13 => &[&TLS13],
-        };
+        let versions = versions(options);
         let settings = |e: rustls::Error| TlsError::Settings(e.to_string());
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(versions)
@@ -249,6 +243,23 @@ impl ServerTls {
     /// Whether both accept the same keys of clients.
     pub fn has_same_pins(&self, other: &ServerTls) -> bool {
         self.pins == other.pins
+    }
+}
+
+/// What the options leave of the ways to encrypt.
+fn provider(options: &TlsOptions) -> Result<Arc<CryptoProvider>, TlsError> {
+    Ok(Arc::new(CryptoProvider {
+        cipher_suites: names::suites(&options.cipher_suites).map_err(TlsError::UnknownName)?,
+        kx_groups: names::curves(&options.curve_preferences).map_err(TlsError::UnknownName)?,
+        ..ring::default_provider()
+    }))
+}
+
+fn versions(options: &TlsOptions) -> &'static [&'static SupportedProtocolVersion] {
+    static BOTH: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
+    match options.min_version {
+        TlsVersion::V12 => &BOTH,
+        TlsVersion::V13 => &BOTH[1..],
     }
 }
 

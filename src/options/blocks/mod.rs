@@ -4,6 +4,7 @@
 //! kind that the table says and no key is unknown; what is wrong with what values say is told here.
 
 mod accounts;
+mod cluster;
 mod exchange;
 mod jetstream;
 mod mappings;
@@ -16,6 +17,7 @@ mod trace;
 mod users;
 
 pub(super) use accounts::accounts;
+pub(super) use cluster::cluster;
 pub(super) use jetstream::jetstream;
 pub(super) use mappings::mappings;
 pub(super) use proxies::proxies;

@@ -49,7 +49,7 @@ pub(in crate::options) fn tls(options: &mut Options, value: &Value, check: &mut 
     options.tls = Some(read(value, check));
 }
 
-fn read(value: &Value, check: &mut Check<'_>) -> TlsOptions {
+pub(super) fn read(value: &Value, check: &mut Check<'_>) -> TlsOptions {
     let mut block = TlsOptions::default();
     let (mut cert_file, mut key_file, mut certs) = (None, None, None);
     for (name, entry) in entries(value, TLS) {

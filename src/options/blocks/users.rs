@@ -65,7 +65,7 @@ pub(super) fn apply_defaults(users: &mut [User], default: Option<&Arc<Permission
     }
 }
 
-fn timeout(entry: &Entry, check: &mut Check<'_>) -> Option<Duration> {
+pub(super) fn timeout(entry: &Entry, check: &mut Check<'_>) -> Option<Duration> {
     let key = &*entry.key;
     let timeout = match time(key, &entry.value) {
         Ok(timeout) => timeout,

@@ -2,9 +2,13 @@
 //! blocks of features to come, where they are checked like the rest of those.
 
 use super::Takes::{
-    Block, Blocks, Bool, Credential, Each, Either, Int, Subjects, Text, Texts, Time, TimeOrAlways,
+    Block, Blocks, Bool, Credential, Each, Either, Int, Listen, Subjects, Text, Texts, Time,
+    TimeOrAlways,
 };
-use super::{Key, Takes, What, later::later};
+use super::{
+    Key, Takes, What,
+    later::{COMPRESSION, later},
+};
 
 /// A key that is applied with the block that it stands in.
 const fn part(names: &'static [&'static str], takes: Takes) -> Key {
@@ -121,6 +125,41 @@ pub(in crate::options) const JETSTREAM: &[Key] = &[
     later(&["meta_compact_size"], Either(&[Int, Text])),
     later(&["meta_compact_sync"], Bool),
     later(&["max_concurrent_io"], Int),
+];
+
+#[rustfmt::skip]
+pub(in crate::options) const CLUSTER: &[Key] = &[
+    part(&["name"], Text),
+    part(&["listen"], Listen),
+    part(&["host", "net"], Text),
+    part(&["port"], Int),
+    part(&["routes"], Texts),
+    part(&["authorization"], Block(CLUSTER_AUTHORIZATION)),
+    part(&["tls"], Block(TLS)),
+    part(&["permissions"], Block(PERMISSIONS)),
+    part(&["advertise", "cluster_advertise"], Text),
+    part(&["no_advertise"], Bool),
+    part(&["connect_retries"], Int),
+    part(&["connect_backoff"], Bool),
+    part(&["pool_size"], Int),
+    part(&["ping_interval"], Time),
+    part(&["ping_max"], Int),
+    part(&["write_deadline"], Time),
+    later(&["accounts"], Texts),
+    COMPRESSION,
+    later(&["write_timeout"], Text),
+];
+
+#[rustfmt::skip]
+pub(in crate::options) const CLUSTER_AUTHORIZATION: &[Key] = &[
+    part(&["user", "username"], Credential),
+    part(&["pass", "password"], Credential),
+    part(&["timeout"], Time),
+    later(&["token"], Credential),
+    later(&["users"], Blocks(USER)),
+    later(&["default_permissions", "default_permission", "permissions"], Block(PERMISSIONS)),
+    later(&["auth_callout", "auth_hook"], Block(AUTH_CALLOUT)),
+    later(&["proxy_required"], Bool),
 ];
 
 #[rustfmt::skip]

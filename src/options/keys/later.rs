@@ -4,7 +4,7 @@
 use super::Takes::{
     self, Block, Blocks, Bool, Credential, Either, Free, Int, Listen, Text, Texts, Time,
 };
-use super::blocks::{AUTHORIZATION, PERMISSIONS, TLS};
+use super::blocks::{AUTHORIZATION, TLS};
 use super::{Key, What};
 
 pub(super) const fn later(names: &'static [&'static str], takes: Takes) -> Key {
@@ -34,7 +34,6 @@ pub(super) const KEYS: &[Key] = &[
     later(&["ocsp"], Either(&[Bool, Block(OCSP)])),
     later(&["ocsp_cache"], Either(&[Bool, Block(OCSP_CACHE)])),
 
-    later(&["cluster"], Block(CLUSTER)),
     later(&["gateway"], Block(GATEWAY)),
     later(&["leafnodes", "leaf"], Block(LEAFNODES)),
     later(&["connect_error_reports"], Int),
@@ -77,7 +76,7 @@ const RESOLVER: &[Key] = &[
 const HOST: Key = later(&["host", "net"], Text);
 const PORT: Key = later(&["port"], Int);
 const LISTEN: Key = later(&["listen"], Listen);
-const COMPRESSION: Key = later(
+pub(super) const COMPRESSION: Key = later(
     &["compression"],
     Either(&[Bool, Text, Block(COMPRESSION_MODE)]),
 );
@@ -88,24 +87,6 @@ const WRITE_TIMEOUT: Key = later(&["write_timeout"], Text);
 const COMPRESSION_MODE: &[Key] = &[
     later(&["mode"], Either(&[Bool, Text])),
     later(&["rtt_thresholds", "thresholds", "rtts", "rtt"], Texts),
-];
-
-#[rustfmt::skip]
-const CLUSTER: &[Key] = &[
-    LISTEN, HOST, PORT, COMPRESSION, WRITE_DEADLINE, WRITE_TIMEOUT,
-    later(&["name"], Text),
-    later(&["routes"], Texts),
-    later(&["authorization"], Block(AUTHORIZATION)),
-    later(&["permissions"], Block(PERMISSIONS)),
-    later(&["tls"], Block(TLS)),
-    later(&["advertise", "cluster_advertise"], Text),
-    later(&["no_advertise"], Bool),
-    later(&["connect_retries"], Int),
-    later(&["connect_backoff"], Bool),
-    later(&["pool_size"], Int),
-    later(&["accounts"], Texts),
-    later(&["ping_interval"], Time),
-    later(&["ping_max"], Int),
 ];
 
 #[rustfmt::skip]

@@ -76,6 +76,8 @@ pub struct StreamStore {
     buffer: ReadBuffer,
     scratch: Vec<u8>,
     scrub: Scrub,
+    /// Whether reads do not wait for the disk.
+    hurried: bool,
     pace: Pace,
     /// The term of what is appended.
     term: Term,
@@ -174,6 +176,7 @@ impl StreamStore {
             buffer: ReadBuffer::default(),
             scratch: vec![],
             scrub: Scrub::default(),
+            hurried: true,
             pace: Pace::default(),
             term: Term(0),
             unapplied: None,
@@ -484,6 +487,11 @@ impl StreamStore {
         self.state.first
     }
 
+    /// Bytes of the messages, as [`StreamState::message_bytes`] counts them.
+    pub fn bytes(&self) -> u64 {
+        self.state.bytes
+    }
+
     /// The last sequence that was used.
     pub fn last(&self) -> StreamSeq {
         self.state.last
@@ -492,6 +500,12 @@ impl StreamStore {
     /// What there is to be told of the stream.
     pub fn state(&self) -> StreamState {
         self.state.summary(self.log.file_bytes())
+    }
+
+    /// The next sync, if one is due, and nothing else.
+    pub fn poll_sync(&mut self, now: Mono) -> Option<Job> {
+        self.log.handle_turn(now);
+        self.log.poll_sync(now).map(Job::Sync)
     }
 
     /// What is to be done where it may take its time, if something is due. Ask again until there is

@@ -45,25 +45,10 @@ impl StreamStore {
         result
     }
 
-    /// The message with this sequence, for which it waits if it is not in memory.
-    ///
-    /// # Errors
-    /// As those of [`StreamStore::read`], but for [`LogError::Cold`].
-    pub fn read_now<'b>(
-        &mut self,
-        sequence: StreamSeq,
-        buffer: &'b mut ReadBuffer,
-    ) -> Result<Message<'b>, LogError> {
-        if self.state.has(sequence) {
-            // The tables of the segment may be the first that is missing.
-            for _ in 0..2 {
-                match self.cold(|log| log.cold_message(sequence)) {
-                    Some(job) => self.warm_now(job),
-                    None => break,
-                }
-            }
-        }
-        self.read(sequence, buffer)
+    /// Sets whether reads answer that something is [cold](LogError::Cold), as at first, or wait for the
+    /// disk, in a store that was [told so](crate::store::file::Cold::Tell).
+    pub fn set_hurried(&mut self, hurried: bool) {
+        self.hurried = hurried;
     }
 
     /// Brings something into memory, and waits for it.
@@ -76,7 +61,7 @@ impl StreamStore {
         &mut self,
         ask: impl FnOnce(&mut Log) -> Option<WarmJob>,
     ) -> Option<WarmJob> {
-        match self.log.tells_cold() {
+        match self.hurried && self.log.tells_cold() {
             true => ask(&mut self.log),
             false => None,
         }

@@ -80,7 +80,7 @@ fn given(n: u64) -> (String, Vec<u8>, Vec<u8>, u32) {
 fn left() -> BTreeMap<u64, u64> {
     let is_gone = |n: &u64| {
         let by_purge = *n <= 40 && n % 7 == 3;
-        let mostly = (20..70).contains(n) && n % 10 != 0;
+        let mostly = (20..70).contains(n) && !n.is_multiple_of(10);
         *n <= 5 || by_purge || mostly || [90, 91].contains(n)
     };
     let all = (1..=MESSAGES).filter(|n| !is_gone(n)).map(|n| (n, n));
@@ -158,7 +158,7 @@ fn write(root: &Path) {
         work(&mut store);
         store.close().unwrap();
         // Most of some segments is dead, and they are written anew.
-        for n in (20..70).filter(|n| n % 10 != 0) {
+        for n in (20..70).filter(|n| *n % 10 != 0) {
             store.delete(StreamSeq(n)).unwrap();
         }
         work(&mut store);

@@ -145,6 +145,7 @@ impl World {
             directory: Directory::new(&Options::default(), &accounts).expect("nobody is named"),
             nonce_key: [7; 32],
             event_seq: Arc::default(),
+            cluster: Arc::default(),
             accounts,
             loop_bytes_max: 128 << 10,
         });

@@ -6,6 +6,8 @@ mod peer;
 mod process;
 pub mod schema;
 pub mod tls;
+#[cfg(unix)]
+pub mod wire;
 
 pub use dir::Dir;
 pub use login::{Key, connect, log_in, nonce, refusal, try_log_in};

@@ -6,7 +6,7 @@ mod fast;
 mod markers;
 mod schedules;
 
-use super::super::{Bounds, Incoming, OpenBatches, Parts, Stream, limits};
+use super::super::{Bounds, Gauge, Incoming, Meter, OpenBatches, Parts, Stream, limits};
 use crate::accounts::Account;
 use crate::base::clock::Mono;
 use crate::jetstream::api::StreamConfig;
@@ -200,6 +200,7 @@ fn open(
         store: opened.unwrap().0,
         bounds,
         batches: batches.clone(),
+        meter: Meter::new(Arc::new(Gauge::new(None)), Arc::new(Gauge::new(None))),
         domain: None,
         seed: 9,
         now: Timestamp(now),

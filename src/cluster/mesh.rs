@@ -1,0 +1,633 @@
+//! Which servers to connect to, and which connections to keep.
+//!
+//! Routes are configured (explicit), or other servers tell of them (implicit). A server connects to
+//! every explicit route until it has it, and again when it has lost it; to implicit ones as often as
+//! `connect_retries` allows.
+//!
+//! Two servers may connect to each other at the same time, or by two names of one of them. Either
+//! side may hold a connection that the other thinks superfluous. Whoever closes one must not do so
+//! while the other side closes the other one. So the server with the lower id decides, a moment
+//! later; the other one waits for that. The reference's servers decide at once, whatever their id,
+//! and never both sides do then. Until it is decided, this server tells its interest on the first
+//! connection and takes what comes on either.
+//!
+//! Events go in with [`Mesh::opened`], [`Mesh::handle_connect`], [`Mesh::handle_info`],
+//! [`Mesh::dial_failed`], [`Mesh::closed`] and [`Mesh::handle_timer`]; after each, what is to be done
+//! comes out of [`Mesh::take_actions`].
+
+use super::LinkId;
+use crate::base::address;
+use crate::base::clock::Mono;
+use crate::base::limits::{
+    ROUTE_BACKOFF_MAX, ROUTE_DECIDE, ROUTE_DECIDE_LATE, ROUTE_JITTER_MS, ROUTE_RETRY, ROUTE_TARGETS,
+};
+use crate::base::rng::Rng;
+use crate::options::cluster::{ClusterOptions, RouteUrl};
+use crate::proto::error::CloseReason;
+use crate::proto::route_info::{RouteConnect, RouteInfo, gossip};
+use log::{debug, info};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Names a server to connect to; no two ever have the same.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct TargetId(u64);
+
+/// What is to be done.
+#[derive(Debug, PartialEq)]
+pub enum Action {
+    /// Connect to a server; the outcome goes to [`Mesh::opened`] or [`Mesh::dial_failed`].
+    Dial(TargetId, RouteUrl),
+    /// From now on, tell this connection what this server's subscribers listen to.
+    Register(LinkId),
+    /// Close a connection, and report that to [`Mesh::closed`].
+    Close(LinkId, CloseReason),
+    /// Send an INFO about another server.
+    Forward(LinkId, Box<RouteInfo>),
+    /// The cluster's name is another one.
+    Renamed,
+    /// Servers came or went, or the addresses of their clients changed.
+    Changed,
+}
+
+/// Why a connection cannot become a route: the text for the peer, and the reason for the log.
+#[derive(Debug, PartialEq)]
+pub struct Refusal {
+    pub text: Option<String>,
+    pub reason: CloseReason,
+}
+
+/// The servers of a cluster, as one of them sees it.
+pub struct Mesh {
+    id: String,
+    server_name: String,
+    cluster: String,
+    /// Whether the cluster's name was made up.
+    is_dynamic: bool,
+    options: ClusterOptions,
+    targets: BTreeMap<TargetId, Target>,
+    next_target: u64,
+    links: BTreeMap<LinkId, Link>,
+    /// By their ids.
+    peers: BTreeMap<String, Peer>,
+    actions: Vec<Action>,
+    rng: Rng,
+}
+
+struct Target {
+    url: RouteUrl,
+    kind: Kind,
+    state: State,
+    attempts: u32,
+}
+
+#[derive(Clone, PartialEq)]
+enum Kind {
+    Explicit,
+    /// The id of the server, and the gossip mode with which it was told of.
+    Implicit(String, i64),
+}
+
+#[derive(Clone, PartialEq)]
+enum State {
+    /// To be dialled at this time.
+    Due(Mono),
+    Dialling,
+    Open(LinkId),
+    /// There is a connection with the server that was found there.
+    Covered(String),
+    /// It was this server itself.
+    Own,
+}
+
+struct Link {
+    target: Option<TargetId>,
+    ip: IpAddr,
+    /// The id of the server; none before its INFO.
+    peer: Option<String>,
+}
+
+struct Peer {
+    /// The connections with it. Interest is told on the first one.
+    links: Vec<LinkId>,
+    info: RouteInfo,
+    /// When it is to be decided which of its connections stays.
+    decide_at: Option<Mono>,
+}
+
+impl Mesh {
+    /// A server without connections yet, with this id and name. `made_up` is the cluster's name if
+    /// none is configured.
+    pub fn new(
+        (id, server_name): (&str, &str),
+        options: ClusterOptions,
+        made_up: String,
+        seed: u64,
+        now: Mono,
+    ) -> Mesh {
+        let mut mesh = Mesh {
+            id: id.into(),
+            server_name: server_name.into(),
+            is_dynamic: options.name.is_none(),
+            cluster: options.name.clone().unwrap_or(made_up),
+            options: ClusterOptions::default(),
+            targets: BTreeMap::new(),
+            next_target: 0,
+            links: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            actions: Vec::new(),
+            rng: Rng::new(seed),
+        };
+        mesh.renew(options, now);
+        mesh
+    }
+
+    /// Goes on with other options, of which the routes may be others; the name does not change.
+    pub fn renew(&mut self, options: ClusterOptions, now: Mono) {
+        let is_kept = |target: &Target| options.routes.contains(&target.url);
+        let is_gone = |target: &Target| target.kind == Kind::Explicit && !is_kept(target);
+        let gone = self.targets.iter().filter(|(_, target)| is_gone(target));
+        let gone: Vec<TargetId> = gone.map(|(id, _)| *id).collect();
+        for id in gone {
+            if let Some(Target {
+                state: State::Open(link),
+                ..
+            }) = self.targets.remove(&id)
+            {
+                let close = Action::Close(link, CloseReason::RouteRemoved);
+                self.actions.push(close);
+            }
+        }
+        for url in &options.routes {
+            let is = |target: &Target| target.kind == Kind::Explicit && target.url == *url;
+            if !self.targets.values().any(is) {
+                self.add(url.clone(), Kind::Explicit, now);
+            }
+        }
+        self.options = options;
+    }
+
+    fn add(&mut self, url: RouteUrl, kind: Kind, now: Mono) {
+        let id = TargetId(self.next_target);
+        self.next_target += 1;
+        let state = State::Due(now);
+        let attempts = 0;
+        self.targets.insert(
+            id,
+            Target {
+                url,
+                kind,
+                state,
+                attempts,
+            },
+        );
+    }
+
+    /// The name of the cluster.
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// Whether it was made up.
+    pub fn is_dynamic(&self) -> bool {
+        self.is_dynamic
+    }
+
+    /// What is to be done since the last call, in order.
+    pub fn take_actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// The servers that this one is connected with, by id, each with the connection on which
+    /// interest is told.
+    pub fn peers(&self) -> impl Iterator<Item = (LinkId, &RouteInfo)> {
+        self.peers
+            .values()
+            .filter_map(|peer| Some((*peer.links.first()?, &peer.info)))
+    }
+
+    /// Whether a connection is one on which this server tells its interest.
+    pub fn is_first(&self, link: LinkId) -> bool {
+        self.peer_of(link)
+            .is_some_and(|peer| peer.links.first() == Some(&link))
+    }
+
+    /// What the server at the other end said of itself.
+    pub fn info(&self, link: LinkId) -> Option<&RouteInfo> {
+        self.peer_of(link).map(|peer| &peer.info)
+    }
+
+    /// Whether the connection's server is configured as a route.
+    pub fn is_configured(&self, link: LinkId) -> bool {
+        let peer = self.links.get(&link).and_then(|link| link.peer.as_ref());
+        peer.is_some_and(|id| self.is_explicit(id))
+    }
+
+    /// Whether this server made the connection.
+    pub fn is_solicited(&self, link: LinkId) -> bool {
+        self.links.get(&link).is_some_and(|l| l.target.is_some())
+    }
+
+    /// The gossip mode for the first INFO on a connection.
+    pub fn gossip_mode(&self, link: LinkId) -> i64 {
+        let target = self.links.get(&link).and_then(|link| link.target);
+        match target.and_then(|id| self.targets.get(&id)) {
+            Some(Target {
+                kind: Kind::Implicit(_, mode),
+                ..
+            }) => *mode,
+            _ => gossip::DEFAULT,
+        }
+    }
+
+    /// The credentials for a connection that this server made.
+    pub fn url(&self, link: LinkId) -> Option<&RouteUrl> {
+        let target = self.links.get(&link)?.target?;
+        Some(&self.targets.get(&target)?.url)
+    }
+
+    /// A connection is open: one that this server made (`target`), or that it accepted. Says whether it
+    /// is still wanted; if not, nothing is known of it.
+    pub fn opened(&mut self, link: LinkId, target: Option<TargetId>, ip: IpAddr) -> bool {
+        if target.is_some_and(|id| !self.targets.contains_key(&id)) {
+            return false;
+        }
+        if let Some(target) = target.and_then(|id| self.targets.get_mut(&id)) {
+            target.state = State::Open(link);
+        }
+        let peer = None;
+        self.links.insert(link, Link { target, ip, peer });
+        true
+    }
+
+    /// A server could not be connected to. Gives which attempt that was.
+    pub fn dial_failed(&mut self, id: TargetId, now: Mono) -> u32 {
+        let Some(target) = self.targets.get_mut(&id) else {
+            return 0;
+        };
+        target.attempts = target.attempts.saturating_add(1);
+        let attempts = target.attempts;
+        let gives_up = target.kind != Kind::Explicit && attempts > self.options.connect_retries;
+        if gives_up {
+            self.targets.remove(&id);
+            return attempts;
+        }
+        let mut delay = ROUTE_RETRY;
+        if self.options.connect_backoff {
+            let doubled = attempts.saturating_sub(1).min(10);
+            delay = (ROUTE_RETRY * (1 << doubled)).min(ROUTE_BACKOFF_MAX);
+        }
+        self.schedule(id, now, delay);
+        attempts
+    }
+
+    /// What a server that connected to this one says of itself.
+    ///
+    /// # Errors
+    /// It cannot be part of this cluster.
+    pub fn handle_connect(&mut self, link: LinkId, connect: &RouteConnect) -> Result<(), Refusal> {
+        if !connect.gateway.is_empty() {
+            return Err(Refusal {
+                text: Some(format!(
+                    "Rejecting connection from gateway {:?} on the Route port",
+                    connect.gateway
+                )),
+                reason: CloseReason::WrongGateway,
+            });
+        }
+        if !self.takes_name(&connect.cluster, connect.dynamic, link) {
+            return Err(Refusal {
+                text: Some(format!(
+                    "Rejecting connection, cluster name {:?} does not match {:?}",
+                    connect.cluster, self.cluster
+                )),
+                reason: CloseReason::ClusterNameConflict,
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether a server of a cluster of that name can be connected with. A name that was made up
+    /// gives way to one that was not, and to a greater one; then the connections with servers of the
+    /// former are closed.
+    fn takes_name(&mut self, name: &str, is_dynamic: bool, link: LinkId) -> bool {
+        if name.is_empty() || name == self.cluster {
+            return true;
+        }
+        let gives_way = self.is_dynamic && (!is_dynamic || *self.cluster < *name);
+        if !gives_way {
+            return false;
+        }
+        info!("Cluster name updated to {name}");
+        self.cluster = name.into();
+        self.is_dynamic = is_dynamic;
+        self.actions.push(Action::Renamed);
+        let others = self.links.keys().filter(|other| **other != link);
+        let close = |other: &LinkId| Action::Close(*other, CloseReason::ClusterNameConflict);
+        self.actions.extend(others.map(close));
+        true
+    }
+
+    /// INFO has come on a connection: about the server there, or about another one.
+    ///
+    /// # Errors
+    /// The connection is to be closed for that reason.
+    pub fn handle_info(
+        &mut self,
+        link: LinkId,
+        mut info: RouteInfo,
+        now: Mono,
+    ) -> Result<(), Refusal> {
+        let refuse = |reason| Err(Refusal { text: None, reason });
+        let Some(known) = self.links.get(&link) else {
+            return Ok(());
+        };
+        let (target, ip) = (known.target, known.ip);
+        if info.server_id == self.id {
+            if let Some(target) = target.and_then(|id| self.targets.get_mut(&id)) {
+                debug!("Detected route to self, ignoring {}", target.url.address());
+                target.state = State::Own;
+            }
+            return refuse(CloseReason::DuplicateRoute);
+        }
+        if !self.takes_name(&info.cluster, info.cluster_dynamic, link) {
+            return refuse(CloseReason::ClusterNameConflict);
+        }
+        if let Some(peer) = &known_peer(&self.links, link) {
+            if *peer == info.server_id {
+                self.update(&info);
+            } else if info.gateway.is_empty() && info.route_acc_add_reqid.is_empty() {
+                self.hear_of(info, now);
+            }
+            return Ok(());
+        }
+        if info.server_id.is_empty() {
+            return refuse(CloseReason::ProtocolViolation);
+        }
+        if target.is_none() && info.server_name == self.server_name {
+            log::error!("Remote server has a duplicate name: {:?}", info.server_name);
+            return refuse(CloseReason::DuplicateServerName);
+        }
+        if !info.route_account.is_empty() {
+            let text = format!("No route for account {:?}", info.route_account);
+            let (text, reason) = (Some(text), CloseReason::ProtocolViolation);
+            return Err(Refusal { text, reason });
+        }
+        if info.ip.is_empty() {
+            let at = address::join(&ip.to_string(), info.port);
+            info.ip = format!("nats-route://{at}/");
+        }
+        info.nonce.clear();
+        self.introduce(link, info, now);
+        Ok(())
+    }
+
+    /// It is known now who is at the other end of a connection.
+    fn introduce(&mut self, link: LinkId, info: RouteInfo, now: Mono) {
+        let id = info.server_id.clone();
+        if let Some(known) = self.links.get_mut(&link) {
+            known.peer = Some(id.clone());
+        }
+        if let Some(target) = self.links.get(&link).and_then(|known| known.target)
+            && let Some(target) = self.targets.get_mut(&target)
+        {
+            target.attempts = 0;
+        }
+        let decides = *self.id < *id;
+        if let Some(peer) = self.peers.get_mut(&id) {
+            debug!("Detected duplicate remote route {id:?}");
+            peer.links.push(link);
+            let delay = if decides {
+                ROUTE_DECIDE
+            } else {
+                ROUTE_DECIDE_LATE
+            };
+            peer.decide_at.get_or_insert(now + delay);
+            return;
+        }
+        debug!("Registering remote route {id:?}");
+        self.forward(link, &info);
+        let peer = Peer {
+            links: vec![link],
+            info,
+            decide_at: None,
+        };
+        self.peers.insert(id, peer);
+        self.actions.push(Action::Register(link));
+        self.actions.push(Action::Changed);
+    }
+
+    /// A server has something new to say of itself.
+    fn update(&mut self, info: &RouteInfo) {
+        let Some(peer) = self.peers.get_mut(&info.server_id) else {
+            return;
+        };
+        if info.ldm {
+            peer.info.connect_urls.clear();
+        } else {
+            peer.info.connect_urls.clone_from(&info.connect_urls);
+        }
+        self.actions.push(Action::Changed);
+    }
+
+    /// Tells the other servers of one that is new.
+    fn forward(&mut self, link: LinkId, info: &RouteInfo) {
+        let target = self.links.get(&link).and_then(|known| known.target);
+        let kind = target.and_then(|id| self.targets.get(&id)).map(|t| &t.kind);
+        let (is_solicited, is_explicit) = (kind.is_some(), kind == Some(&Kind::Explicit));
+        if let Some(Kind::Implicit(_, mode)) = kind
+            && *mode != gossip::OVERRIDE
+        {
+            return;
+        }
+        if info.gossip_mode == gossip::DISABLED {
+            return;
+        }
+        for (id, peer) in &self.peers {
+            let Some(first) = peer.links.first() else {
+                continue;
+            };
+            let overrides = match is_solicited {
+                true => is_explicit,
+                false => self.is_explicit(id),
+            };
+            let gossip_mode = match (overrides, is_solicited) {
+                (true, _) => gossip::OVERRIDE,
+                (false, false) => gossip::DISABLED,
+                (false, true) => gossip::DEFAULT,
+            };
+            let info = RouteInfo {
+                gossip_mode,
+                ..info.clone()
+            };
+            self.actions.push(Action::Forward(*first, Box::new(info)));
+        }
+    }
+
+    /// Another server told of one.
+    fn hear_of(&mut self, info: RouteInfo, now: Mono) {
+        let id = info.server_id;
+        if self.peers.contains_key(&id) || self.targets.len() >= ROUTE_TARGETS {
+            return;
+        }
+        let is_known =
+            |target: &Target| matches!(&target.kind, Kind::Implicit(own, _) if *own == id);
+        if self.targets.values().any(is_known) {
+            return;
+        }
+        let Ok(mut url) = RouteUrl::parse(&info.ip) else {
+            log::error!("Error parsing URL from INFO: {:?}", info.ip);
+            return;
+        };
+        let routes = &self.options.routes;
+        let configured = |route: &RouteUrl| {
+            route.is_at(&info.host, info.port) || route.is_at(&url.host, info.port)
+        };
+        if routes.iter().any(configured) {
+            return;
+        }
+        (url.user, url.password) = match info.auth_required {
+            true => (self.options.user.clone(), self.options.password.clone()),
+            false => (None, None),
+        };
+        self.add(url, Kind::Implicit(id, info.gossip_mode), now);
+    }
+
+    /// A connection is gone.
+    pub fn closed(&mut self, link: LinkId, now: Mono) {
+        let Some(gone) = self.links.remove(&link) else {
+            return;
+        };
+        let mut lost = None;
+        if let Some(id) = gone.peer.as_ref()
+            && let Some(peer) = self.peers.get_mut(id)
+        {
+            let was_first = peer.links.first() == Some(&link);
+            peer.links.retain(|other| *other != link);
+            match peer.links.first() {
+                None => lost = Some(id.clone()),
+                Some(next) if was_first => self.actions.push(Action::Register(*next)),
+                Some(_) => {}
+            }
+            if peer.links.len() < 2 {
+                peer.decide_at = None;
+            }
+        }
+        if let Some(id) = gone.target {
+            self.release(id, link, gone.peer.as_deref(), now);
+        }
+        let Some(lost) = lost else {
+            return;
+        };
+        self.peers.remove(&lost);
+        self.actions.push(Action::Changed);
+        let covered = State::Covered(lost);
+        let targets = self.targets.iter().filter(|(_, t)| t.state == covered);
+        let again: Vec<TargetId> = targets.map(|(id, _)| *id).collect();
+        for id in again {
+            self.try_again(id, now);
+        }
+    }
+
+    /// The connection that this server made to a target is gone.
+    fn release(&mut self, id: TargetId, link: LinkId, peer: Option<&str>, now: Mono) {
+        let Some(target) = self.targets.get_mut(&id) else {
+            return;
+        };
+        if target.state != State::Open(link) {
+            return;
+        }
+        match peer.filter(|peer| self.peers.get(*peer).is_some_and(|p| !p.links.is_empty())) {
+            Some(peer) if target.kind == Kind::Explicit => {
+                target.state = State::Covered(peer.into());
+            }
+            // The server has its own reasons to connect to this one.
+            Some(_) => {
+                self.targets.remove(&id);
+            }
+            None => self.try_again(id, now),
+        }
+    }
+
+    fn try_again(&mut self, id: TargetId, now: Mono) {
+        let Some(target) = self.targets.get(&id) else {
+            return;
+        };
+        match target.kind {
+            Kind::Explicit => self.schedule(id, now, ROUTE_RETRY),
+            Kind::Implicit(..) => self.schedule(id, now, Duration::ZERO),
+        }
+    }
+
+    fn schedule(&mut self, id: TargetId, now: Mono, delay: Duration) {
+        // Two servers that lost each other are not to meet half-way again and again.
+        let jitter = Duration::from_millis(self.rng.below(ROUTE_JITTER_MS) as u64);
+        if let Some(target) = self.targets.get_mut(&id) {
+            target.state = State::Due(now + delay + jitter);
+        }
+    }
+
+    /// When [`Mesh::handle_timer`] is to be called.
+    pub fn deadline(&self) -> Option<Mono> {
+        let due = self
+            .targets
+            .values()
+            .filter_map(|target| match target.state {
+                State::Due(at) => Some(at),
+                _ => None,
+            });
+        let decide = self.peers.values().filter_map(|peer| peer.decide_at);
+        due.chain(decide).min()
+    }
+
+    /// Dials what is due, and decides between connections.
+    pub fn handle_timer(&mut self, now: Mono) {
+        let mut superfluous = Vec::new();
+        for (id, target) in &mut self.targets {
+            match target.state {
+                State::Due(at) if at <= now => {}
+                _ => continue,
+            }
+            if let Kind::Implicit(server, _) = &target.kind
+                && self.peers.contains_key(server)
+            {
+                superfluous.push(*id);
+                continue;
+            }
+            target.state = State::Dialling;
+            let dial = Action::Dial(*id, target.url.clone());
+            self.actions.push(dial);
+        }
+        for id in superfluous {
+            self.targets.remove(&id);
+        }
+        for peer in self.peers.values_mut() {
+            if peer.decide_at.is_some_and(|at| at <= now) {
+                peer.decide_at = None;
+                let rest = peer.links.iter().skip(1);
+                let close = |link: &LinkId| Action::Close(*link, CloseReason::DuplicateRoute);
+                self.actions.extend(rest.map(close));
+            }
+        }
+    }
+
+    fn peer_of(&self, link: LinkId) -> Option<&Peer> {
+        self.peers.get(self.links.get(&link)?.peer.as_ref()?)
+    }
+
+    /// Whether one of the configured routes led to this server.
+    fn is_explicit(&self, id: &str) -> bool {
+        let leads = |target: &Target| match &target.state {
+            State::Covered(peer) => peer == id,
+            State::Open(link) => known_peer(&self.links, *link).as_deref() == Some(id),
+            _ => false,
+        };
+        let mut targets = self.targets.values();
+        targets.any(|target| target.kind == Kind::Explicit && leads(target))
+    }
+}
+
+fn known_peer(links: &BTreeMap<LinkId, Link>, link: LinkId) -> Option<String> {
+    links.get(&link)?.peer.clone()
+}

@@ -1,0 +1,185 @@
+//! Messages of this server's clients on their way to other servers.
+
+use super::ClusterLoop;
+use super::conn::Phase;
+use crate::accounts::interest::Target;
+use crate::base::clock::Mono;
+use crate::base::limits::FLUSH_EARLY;
+use crate::base::rng::Rng;
+use crate::broker::batch::{Batch, Destination};
+use crate::broker::message::Message;
+use crate::cluster::LinkId;
+use crate::cluster::remote::{RemoteInterest, RemoteSub};
+use crate::proto::route::{Subject, write_message};
+use crate::routing::route::Route;
+use log::trace;
+
+/// A server that gets a message, the subscription that says so, and the queue groups of which a
+/// member there gets it.
+pub(super) struct Hit {
+    link: LinkId,
+    sub: Target,
+    groups: Vec<Target>,
+}
+
+impl ClusterLoop {
+    /// Passes on what clients published, each message once to each server.
+    pub(super) fn pass_on(&mut self, batch: &Batch, now: Mono) {
+        let mut hits = std::mem::take(&mut self.hits);
+        batch.for_each(|message, to, _| {
+            hits.clear();
+            match to {
+                Destination::Member(route, pick) => {
+                    self.find_other(route, pick.group, &mut hits);
+                }
+                to => {
+                    if let Some(route) = to.plain() {
+                        self.find_all(route, &mut hits);
+                    }
+                }
+            }
+            for hit in &hits {
+                self.send_message(message, hit, now);
+            }
+        });
+        self.hits = hits;
+    }
+
+    /// All servers that get a message on a route.
+    fn find_all(&mut self, route: &Route, hits: &mut Vec<Hit>) {
+        let Some(far) = route.far() else {
+            return;
+        };
+        for target in &far.plain {
+            if let Some(sub) = self.remote.get(*target)
+                && hits.iter().all(|hit| hit.link != sub.link)
+            {
+                hits.push(Hit {
+                    link: sub.link,
+                    sub: *target,
+                    groups: Vec::new(),
+                });
+            }
+        }
+        for group in &far.groups {
+            let Some((member, link)) = pick(&self.remote, group, &mut self.rng, |_| true) else {
+                continue;
+            };
+            match hits.iter_mut().find(|hit| hit.link == link) {
+                Some(hit) => hit.groups.push(member),
+                None => hits.push(Hit {
+                    link,
+                    sub: member,
+                    groups: vec![member],
+                }),
+            }
+        }
+    }
+
+    /// A server with members of a queue group of which nobody here could take the message. Those with
+    /// other subscriptions have got it already, and would deliver it to them a second time.
+    fn find_other(&mut self, route: &Route, group: usize, hits: &mut Vec<Hit>) {
+        let Some(far) = route.far() else {
+            return;
+        };
+        let Some(members) = far.also(group) else {
+            return;
+        };
+        let remote = &self.remote;
+        let has_it = |link: LinkId| {
+            let mut plain = far.plain.iter().filter_map(|target| remote.get(*target));
+            plain.any(|sub| sub.link == link)
+        };
+        if let Some((member, link)) = pick(remote, members, &mut self.rng, |l| !has_it(l)) {
+            hits.push(Hit {
+                link,
+                sub: member,
+                groups: vec![member],
+            });
+        }
+    }
+
+    fn send_message(&mut self, message: &Message<'_>, hit: &Hit, now: Mono) {
+        let Some(token) = self.by_link.get(&hit.link).copied() else {
+            return;
+        };
+        let Some(conn) = self
+            .conns
+            .get_mut(token)
+            .filter(|c| c.phase != Phase::Closed)
+        else {
+            return;
+        };
+        let Some(account) = self.remote.get(hit.sub).map(RemoteSub::account_name) else {
+            return;
+        };
+        let mut plain = Vec::new();
+        let stripped;
+        let message = match message.header_len.is_some() && !conn.headers {
+            true => {
+                stripped = message.without_headers(&mut plain);
+                &stripped
+            }
+            false => message,
+        };
+        let to = Subject {
+            account,
+            subject: message.subject(),
+        };
+        let subs = hit
+            .groups
+            .iter()
+            .filter_map(|target| self.remote.get(*target));
+        let queues = subs.filter_map(RemoteSub::queue);
+        let sizes = (message.header_len, message.size());
+        self.scratch.clear();
+        write_message(&mut self.scratch, &to, message.reply, queues, sizes);
+        if self.facts.options.log.trace {
+            let line = String::from_utf8_lossy(&self.scratch);
+            trace!("{} - ->> [{}]", conn.label(), line.trim_end());
+        }
+        let pool = &mut self.pool;
+        match message.shared {
+            Some(shared) => {
+                conn.out.push(&self.scratch, pool);
+                conn.out.share(shared.clone(), pool);
+            }
+            None => {
+                let line = self.scratch.len();
+                let room = conn.out.room(line + message.payload.len(), pool);
+                room[..line].copy_from_slice(&self.scratch);
+                room[line..].copy_from_slice(message.payload);
+            }
+        }
+        conn.sent.count(message.size());
+        if !conn.dirty {
+            conn.dirty = true;
+            self.dirty.push(token);
+        }
+        if conn.blocked.is_none() && conn.out.pending() >= FLUSH_EARLY {
+            self.flush_one(token, now);
+        }
+    }
+}
+
+/// One of the members of a queue group, by their servers' weights.
+fn pick(
+    remote: &RemoteInterest,
+    members: &[Target],
+    rng: &mut Rng,
+    may: impl Fn(LinkId) -> bool,
+) -> Option<(Target, LinkId)> {
+    let there = || {
+        let subs = members.iter().filter_map(|t| Some((*t, remote.get(*t)?)));
+        subs.filter(|(_, sub)| may(sub.link))
+    };
+    let total: usize = there().map(|(_, sub)| sub.weight as usize).sum();
+    let mut at = rng.below(total);
+    for (target, sub) in there() {
+        match at.checked_sub(sub.weight as usize) {
+            Some(rest) => at = rest,
+            None => return Some((target, sub.link)),
+        }
+    }
+    None
+}

@@ -1,0 +1,386 @@
+//! Disks that fail, are full, or lose what was not synced. These need root, for file systems of their
+//! own, and say so where they cannot run.
+
+use crate::support::wire::Wire;
+use crate::support::{Dir, Process, eventually};
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+fn run(program: &str, args: &[&str]) -> bool {
+    let output = Command::new(program).args(args).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+/// A file system that is mounted, and is no more when this goes.
+struct Mount(String);
+
+impl Mount {
+    fn new(args: &[&str], at: &str) -> Option<Mount> {
+        fs::create_dir_all(at).unwrap();
+        let all: Vec<&str> = args.iter().copied().chain([at]).collect();
+        match run("mount", &all) {
+            true => Some(Mount(at.to_owned())),
+            false => {
+                println!(
+                    "SKIPPED: nothing can be mounted here (mount {})",
+                    all.join(" ")
+                );
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let until = Instant::now() + Duration::from_secs(5);
+        while !run("umount", &[&self.0]) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+fn start(store: &str) -> Process {
+    Process::start(&["-js", "-sd", store, "-m", "-1"])
+}
+
+fn stop(mut server: Process, signal: i32) {
+    server.signal(signal);
+    server.wait(Duration::from_secs(20));
+}
+
+/// The status and the body of healthz.
+fn healthz(server: &Process) -> (u16, String) {
+    let line = server.wait_for("Starting http monitor on ");
+    let addr: SocketAddr = line.rsplit(' ').next().unwrap().parse().unwrap();
+    let mut http = TcpStream::connect(addr).unwrap();
+    let request = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    http.write_all(request.as_bytes()).unwrap();
+    let mut text = String::new();
+    http.read_to_string(&mut text).unwrap();
+    (text.split(' ').nth(1).unwrap().parse().unwrap(), text)
+}
+
+fn create(wire: &mut Wire, stream: &str) {
+    let asked =
+        format!("{{\"name\":\"{stream}\",\"subjects\":[\"{stream}\"],\"allow_direct\":true}}");
+    wire.api(&format!("STREAM.CREATE.{stream}"), &asked);
+}
+
+/// Publishes many at a time; gives the sequences and payloads of those that were stored, and how many
+/// were refused.
+fn publish(wire: &mut Wire, stream: &str, many: usize, size: usize) -> (Vec<(u64, String)>, usize) {
+    let payloads: Vec<String> = (0..many)
+        .map(|n| format!("{n:06} {}", "x".repeat(size)))
+        .collect();
+    let (mut stored, mut refused) = (Vec::new(), 0);
+    for (part, chunk) in payloads.chunks(100).enumerate() {
+        for (n, payload) in chunk.iter().enumerate() {
+            wire.publish(stream, &format!("in.{}", part * 100 + n), payload);
+        }
+        for _ in chunk {
+            // Each has an answer, and has it soon.
+            let message = wire.next().expect("there is an answer");
+            let n: usize = message.subject[3..].parse().unwrap();
+            let answer = message.json();
+            match answer["error"].is_null() {
+                true => stored.push((answer["seq"].as_u64().unwrap(), payloads[n].clone())),
+                false => refused += 1,
+            }
+        }
+    }
+    (stored, refused)
+}
+
+fn check(wire: &mut Wire, stream: &str, stored: &[(u64, String)]) {
+    for (sequence, payload) in stored {
+        let subject = format!("$JS.API.DIRECT.GET.{stream}");
+        let got = wire.ask(&subject, &format!("{{\"seq\":{sequence}}}"));
+        assert_eq!(
+            String::from_utf8_lossy(&got.payload),
+            *payload,
+            "{stream} {sequence}"
+        );
+    }
+}
+
+/// B21: publishers are told at once, everything else goes on, and so do they when there is room.
+#[test]
+fn a_full_disk_is_told_and_gone_when_there_is_room() {
+    let dir = Dir::new("js-full");
+    let at = dir.path("mount");
+    let Some(_mount) = Mount::new(&["-t", "tmpfs", "-o", "size=40m", "tmpfs"], &at) else {
+        return;
+    };
+    // The limit of the options is not to be the one that is met.
+    let config = format!(
+        "listen: \"127.0.0.1:-1\"\njetstream {{store_dir: \"{at}/store\", max_file_store: 1GB}}\n"
+    );
+    let file = dir.write("server.conf", &config);
+    let server = Process::start(&["-c", &file]);
+    let mut wire = Wire::connect(server.addr);
+    create(&mut wire, "S");
+    create(&mut wire, "T");
+    let (other, _) = publish(&mut wire, "T", 10, 10);
+    let (mut stored, refused) = publish(&mut wire, "S", 50_000, 1000);
+    assert!(
+        refused > 5000 && stored.len() > 5000,
+        "{refused} {}",
+        stored.len()
+    );
+    // Another stream may have room left in its segment, or is told so.
+    check(&mut wire, "T", &other);
+    check(&mut wire, "S", &stored[..200]);
+    let info = wire.api("STREAM.INFO.S", "");
+    assert!(info["state"]["messages"].as_u64().unwrap() >= stored.len() as u64);
+    // Room comes back: first by more of it.
+    assert!(run("mount", &["-o", "remount,size=80m", &at]));
+    eventually("messages are taken again", || {
+        wire.ask("S", "more").json()["error"].is_null()
+    });
+    let (more, refused) = publish(&mut wire, "S", 1000, 100);
+    assert_eq!(refused, 0);
+    stored.extend(more);
+    check(&mut wire, "S", &stored);
+    stop(server, libc::SIGKILL);
+    let server = Process::start(&["-c", &file]);
+    let mut wire = Wire::connect(server.addr);
+    check(&mut wire, "S", &stored);
+    check(&mut wire, "T", &other);
+    let (_, refused) = publish(&mut wire, "S", 60_000, 1000);
+    assert!(refused > 0);
+    eventually("a purge is taken", || {
+        wire.ask("$JS.API.STREAM.PURGE.S", "").json()["error"].is_null()
+    });
+    // There is no room yet for the checkpoint that lets the files go.
+    assert!(run("mount", &["-o", "remount,size=160m", &at]));
+    eventually("messages are taken again", || {
+        let (_, refused) = publish(&mut wire, "S", 100, 100);
+        refused == 0
+    });
+    check(&mut wire, "T", &other);
+    stop(server, libc::SIGTERM);
+}
+
+/// A tracer that lets calls of a server fail, until it goes.
+struct Injection(Child);
+
+impl Injection {
+    fn new(server: &Process, what: &str) -> Option<Injection> {
+        let id = server.id().to_string();
+        let inject = format!("inject={what}");
+        let mut command = Command::new("strace");
+        command.args(["-f", "-p", &id, "-e", &inject, "-o", "/dev/null"]);
+        let child = command.stderr(Stdio::piped()).stdin(Stdio::null()).spawn();
+        let Ok(mut child) = child else {
+            println!("SKIPPED: there is no strace");
+            return None;
+        };
+        let mut line = String::new();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        stderr.read_line(&mut line).unwrap();
+        if !line.contains("attached") {
+            println!("SKIPPED: nothing can be traced here: {line}");
+            let _ = child.wait();
+            return None;
+        }
+        std::thread::spawn(move || {
+            let mut rest = String::new();
+            let _ = stderr.read_to_string(&mut rest);
+        });
+        Some(Injection(child))
+    }
+}
+
+impl Drop for Injection {
+    fn drop(&mut self) {
+        run("kill", &[&self.0.id().to_string()]);
+        let _ = self.0.wait();
+    }
+}
+
+/// B11: what could not be synced is refused at once, the stream says so, is opened again when the disk
+/// is well, and what was refused does not come back.
+#[test]
+fn a_sync_that_fails_is_told_and_does_not_end_the_stream() {
+    let dir = Dir::new("js-eio");
+    let store = dir.path("store");
+    let server = start(&store);
+    let mut wire = Wire::connect(server.addr);
+    create(&mut wire, "S");
+    create(&mut wire, "T");
+    let asked = r#"{"stream_name":"S","config":{"durable_name":"C","ack_policy":"explicit"}}"#;
+    wire.api("CONSUMER.DURABLE.CREATE.S.C", asked);
+    let (mut stored, refused) = publish(&mut wire, "S", 500, 20);
+    assert_eq!(refused, 0);
+    let Some(injection) = Injection::new(&server, "fdatasync,fsync:error=EIO") else {
+        return;
+    };
+    let begun = Instant::now();
+    let answer = wire.ask("S", "refused").json();
+    assert_eq!(answer["error"]["err_code"], 10077, "{answer}");
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    let (none, _) = publish(&mut wire, "S", 50, 20);
+    assert!(none.is_empty());
+    let (status, body) = healthz(&server);
+    assert_eq!(status, 503, "{body}");
+    assert!(
+        body.contains("JetStream stream '$G \\u003e S' write error"),
+        "{body}"
+    );
+    drop(injection);
+    eventually("messages are taken again", || {
+        wire.ask("S", "taken").json()["error"].is_null()
+    });
+    eventually("the server is well", || healthz(&server).0 == 200);
+    let (more, refused) = publish(&mut wire, "S", 100, 20);
+    assert_eq!(refused, 0);
+    stored.extend(more);
+    check(&mut wire, "S", &stored);
+    wire.api("CONSUMER.INFO.S.C", "");
+    let (other, refused) = publish(&mut wire, "T", 100, 20);
+    assert_eq!(refused, 0);
+    stop(server, libc::SIGKILL);
+    let server = start(&store);
+    let mut wire = Wire::connect(server.addr);
+    check(&mut wire, "S", &stored);
+    check(&mut wire, "T", &other);
+    let info = wire.api("STREAM.INFO.S", "");
+    let last = info["state"]["last_seq"].as_u64().unwrap();
+    for sequence in 1..=last {
+        let got = wire.ask("$JS.API.DIRECT.GET.S", &format!("{{\"seq\":{sequence}}}"));
+        assert_ne!(&*got.payload, b"refused");
+    }
+}
+
+/// Stops a server in the middle of everything, and gives what the disk has at that moment.
+fn cut(server: Process, image: &str, copy: &str) {
+    server.signal(libc::SIGSTOP);
+    assert!(run("cp", &["--sparse=always", image, copy]));
+    stop(server, libc::SIGKILL);
+}
+
+fn image(dir: &Dir) -> Option<String> {
+    let image = dir.path("image");
+    let file = fs::File::create(&image).unwrap();
+    file.set_len(256 << 20).unwrap();
+    drop(file);
+    if !run("mkfs.ext4", &["-q", "-F", &image]) {
+        println!("SKIPPED: there is no mkfs.ext4");
+        return None;
+    }
+    Some(image)
+}
+
+/// B4, B5: the power fails right behind an answer. Everything that was answered is there: messages,
+/// acknowledgements, and what was made, changed, purged and removed.
+#[test]
+fn what_was_answered_is_there_when_the_power_has_failed() {
+    let dir = Dir::new("js-power");
+    let Some(image) = image(&dir) else { return };
+    let (at, copy) = (dir.path("mount"), dir.path("copy"));
+    for round in 0..6u64 {
+        let Some(mount) = Mount::new(&["-o", "loop", &image], &at) else {
+            return;
+        };
+        let server = start(&format!("{at}/store"));
+        let mut wire = Wire::connect(server.addr);
+        let (kept, gone) = (format!("K{round}"), format!("G{round}"));
+        create(&mut wire, &gone);
+        create(&mut wire, &kept);
+        let asked = r#"{"config":{"durable_name":"C","ack_policy":"explicit"},"stream_name":"#;
+        let asked = format!("{asked}\"{kept}\"}}");
+        let (stored, refused) = publish(&mut wire, &kept, 300 + 100 * round as usize, 100);
+        assert_eq!(refused, 0);
+        let mut acked = 0;
+        match round {
+            0 => drop(wire.api(&format!("STREAM.DELETE.{gone}"), "")),
+            1 => drop(wire.api(&format!("CONSUMER.DURABLE.CREATE.{kept}.C"), &asked)),
+            2 => drop(wire.api(&format!("STREAM.PURGE.{kept}"), "{\"keep\":10}")),
+            3 => {
+                let update = format!(
+                    "{{\"name\":\"{kept}\",\"subjects\":[\"{kept}\"],\"allow_direct\":true,\
+                     \"description\":\"changed\"}}"
+                );
+                wire.api(&format!("STREAM.UPDATE.{kept}"), &update);
+            }
+            4 => {
+                wire.api(&format!("CONSUMER.DURABLE.CREATE.{kept}.C"), &asked);
+                for _ in 0..20 {
+                    let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{kept}.C");
+                    wire.publish(&subject, "in.m", "1");
+                    let message = wire.next().unwrap();
+                    wire.ask(&message.reply, "+ACK");
+                    acked += 1;
+                }
+            }
+            _ => drop(wire.api(
+                &format!("STREAM.CREATE.N{round}"),
+                &format!("{{\"name\":\"N{round}\"}}"),
+            )),
+        }
+        cut(server, &image, &copy);
+        drop(mount);
+        let Some(mount) = Mount::new(&["-o", "loop", &copy], &at) else {
+            return;
+        };
+        let server = start(&format!("{at}/store"));
+        let mut wire = Wire::connect(server.addr);
+        let from = if round == 2 { stored.len() - 10 } else { 0 };
+        check(&mut wire, &kept, &stored[from..]);
+        let info = wire.api(&format!("STREAM.INFO.{kept}"), "");
+        let gone = wire.ask(&format!("$JS.API.STREAM.INFO.{gone}"), "").json();
+        match round {
+            0 => assert_eq!(gone["error"]["err_code"], 10059, "{gone}"),
+            2 => assert_eq!(info["state"]["messages"], 10, "{info}"),
+            3 => assert_eq!(info["config"]["description"], "changed", "{info}"),
+            1 | 4 => {
+                let consumer = wire.api(&format!("CONSUMER.INFO.{kept}.C"), "");
+                assert_eq!(consumer["ack_floor"]["stream_seq"], acked, "{consumer}");
+                assert_eq!(consumer["num_pending"], stored.len() - acked, "{consumer}");
+            }
+            _ => drop(wire.api(&format!("STREAM.INFO.N{round}"), "")),
+        }
+        stop(server, libc::SIGTERM);
+        drop(mount);
+        fs::rename(&copy, &image).unwrap();
+    }
+}
+
+/// B6: where a sync is done every so often, what is older than that is there, and what was made is
+/// there at once.
+#[test]
+fn an_interval_is_the_longest_time_that_is_lost_with_the_power() {
+    let dir = Dir::new("js-interval");
+    let Some(image) = image(&dir) else { return };
+    let (at, copy) = (dir.path("mount"), dir.path("copy"));
+    let config = format!(
+        "listen: \"127.0.0.1:-1\"\njetstream {{store_dir: \"{at}/store\", sync_interval: \"200ms\"}}\n"
+    );
+    let Some(mount) = Mount::new(&["-o", "loop", &image], &at) else {
+        return;
+    };
+    let file = dir.write("server.conf", &config);
+    let server = Process::start(&["-c", &file]);
+    let mut wire = Wire::connect(server.addr);
+    create(&mut wire, "S");
+    let (old, refused) = publish(&mut wire, "S", 1000, 100);
+    assert_eq!(refused, 0);
+    // Ten times the interval, as other things use the disk, too.
+    std::thread::sleep(Duration::from_secs(2));
+    publish(&mut wire, "S", 100, 100);
+    create(&mut wire, "N");
+    cut(server, &image, &copy);
+    drop(mount);
+    let Some(_mount) = Mount::new(&["-o", "loop", &copy], &at) else {
+        return;
+    };
+    let server = Process::start(&["-c", &file]);
+    let mut wire = Wire::connect(server.addr);
+    check(&mut wire, "S", &old);
+    wire.api("STREAM.INFO.N", "");
+    stop(server, libc::SIGTERM);
+}
