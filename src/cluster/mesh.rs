@@ -26,14 +26,13 @@ use crate::options::cluster::{ClusterOptions, RouteUrl};
 use crate::proto::error::CloseReason;
 use crate::proto::route_info::{RouteConnect, RouteInfo, gossip};
 use log::{debug, info};
-use slab::Slab;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Names a server to connect to. Other than those of connections, these are used again.
+/// Names a server to connect to; no two ever have the same.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct TargetId(usize);
+pub struct TargetId(u64);
 
 /// What is to be done.
 #[derive(Debug, PartialEq)]
@@ -67,7 +66,8 @@ pub struct Mesh {
     /// Whether the cluster's name was made up.
     is_dynamic: bool,
     options: ClusterOptions,
-    targets: Slab<Target>,
+    targets: BTreeMap<TargetId, Target>,
+    next_target: u64,
     links: BTreeMap<LinkId, Link>,
     /// By their ids.
     peers: BTreeMap<String, Peer>,
@@ -126,27 +126,62 @@ impl Mesh {
         seed: u64,
         now: Mono,
     ) -> Mesh {
-        let mut targets = Slab::new();
-        for url in &options.routes {
-            targets.insert(Target {
-                url: url.clone(),
-                kind: Kind::Explicit,
-                state: State::Due(now),
-                attempts: 0,
-            });
-        }
-        Mesh {
+        let mut mesh = Mesh {
             id: id.into(),
             server_name: server_name.into(),
             is_dynamic: options.name.is_none(),
             cluster: options.name.clone().unwrap_or(made_up),
-            options,
-            targets,
+            options: ClusterOptions::default(),
+            targets: BTreeMap::new(),
+            next_target: 0,
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
             actions: Vec::new(),
             rng: Rng::new(seed),
+        };
+        mesh.renew(options, now);
+        mesh
+    }
+
+    /// Goes on with other options, of which the routes may be others; the name does not change.
+    pub fn renew(&mut self, options: ClusterOptions, now: Mono) {
+        let is_kept = |target: &Target| options.routes.contains(&target.url);
+        let is_gone = |target: &Target| target.kind == Kind::Explicit && !is_kept(target);
+        let gone = self.targets.iter().filter(|(_, target)| is_gone(target));
+        let gone: Vec<TargetId> = gone.map(|(id, _)| *id).collect();
+        for id in gone {
+            if let Some(Target {
+                state: State::Open(link),
+                ..
+            }) = self.targets.remove(&id)
+            {
+                let close = Action::Close(link, CloseReason::RouteRemoved);
+                self.actions.push(close);
+            }
         }
+        for url in &options.routes {
+            let is = |target: &Target| target.kind == Kind::Explicit && target.url == *url;
+            if !self.targets.values().any(is) {
+                self.add(url.clone(), Kind::Explicit, now);
+            }
+        }
+        self.options = options;
+    }
+
+    fn add(&mut self, url: RouteUrl, kind: Kind, now: Mono) {
+        let id = TargetId(self.next_target);
+        self.next_target += 1;
+        let state = State::Due(now);
+        let attempts = 0;
+        self.targets.insert(
+            id,
+            Target {
+                url,
+                kind,
+                state,
+                attempts,
+            },
+        );
     }
 
     /// The name of the cluster.
@@ -197,7 +232,7 @@ impl Mesh {
     /// The gossip mode for the first INFO on a connection.
     pub fn gossip_mode(&self, link: LinkId) -> i64 {
         let target = self.links.get(&link).and_then(|link| link.target);
-        match target.and_then(|id| self.targets.get(id.0)) {
+        match target.and_then(|id| self.targets.get(&id)) {
             Some(Target {
                 kind: Kind::Implicit(_, mode),
                 ..
@@ -209,28 +244,33 @@ impl Mesh {
     /// The credentials for a connection that this server made.
     pub fn url(&self, link: LinkId) -> Option<&RouteUrl> {
         let target = self.links.get(&link)?.target?;
-        Some(&self.targets.get(target.0)?.url)
+        Some(&self.targets.get(&target)?.url)
     }
 
-    /// A connection is open: one that this server made (`target`), or that it accepted.
-    pub fn opened(&mut self, link: LinkId, target: Option<TargetId>, ip: IpAddr) {
-        if let Some(target) = target.and_then(|id| self.targets.get_mut(id.0)) {
+    /// A connection is open: one that this server made (`target`), or that it accepted. Says whether it
+    /// is still wanted; if not, nothing is known of it.
+    pub fn opened(&mut self, link: LinkId, target: Option<TargetId>, ip: IpAddr) -> bool {
+        if target.is_some_and(|id| !self.targets.contains_key(&id)) {
+            return false;
+        }
+        if let Some(target) = target.and_then(|id| self.targets.get_mut(&id)) {
             target.state = State::Open(link);
         }
         let peer = None;
         self.links.insert(link, Link { target, ip, peer });
+        true
     }
 
     /// A server could not be connected to. Gives which attempt that was.
     pub fn dial_failed(&mut self, id: TargetId, now: Mono) -> u32 {
-        let Some(target) = self.targets.get_mut(id.0) else {
+        let Some(target) = self.targets.get_mut(&id) else {
             return 0;
         };
         target.attempts = target.attempts.saturating_add(1);
         let attempts = target.attempts;
         let gives_up = target.kind != Kind::Explicit && attempts > self.options.connect_retries;
         if gives_up {
-            self.targets.remove(id.0);
+            self.targets.remove(&id);
             return attempts;
         }
         let mut delay = ROUTE_RETRY;
@@ -305,7 +345,7 @@ impl Mesh {
         };
         let (target, ip) = (known.target, known.ip);
         if info.server_id == self.id {
-            if let Some(target) = target.and_then(|id| self.targets.get_mut(id.0)) {
+            if let Some(target) = target.and_then(|id| self.targets.get_mut(&id)) {
                 debug!("Detected route to self, ignoring {}", target.url.address());
                 target.state = State::Own;
             }
@@ -350,7 +390,7 @@ impl Mesh {
             known.peer = Some(id.clone());
         }
         if let Some(target) = self.links.get(&link).and_then(|known| known.target)
-            && let Some(target) = self.targets.get_mut(target.0)
+            && let Some(target) = self.targets.get_mut(&target)
         {
             target.attempts = 0;
         }
@@ -394,9 +434,7 @@ impl Mesh {
     /// Tells the other servers of one that is new.
     fn forward(&mut self, link: LinkId, info: &RouteInfo) {
         let target = self.links.get(&link).and_then(|known| known.target);
-        let kind = target
-            .and_then(|id| self.targets.get(id.0))
-            .map(|t| &t.kind);
+        let kind = target.and_then(|id| self.targets.get(&id)).map(|t| &t.kind);
         let (is_solicited, is_explicit) = (kind.is_some(), kind == Some(&Kind::Explicit));
         if let Some(Kind::Implicit(_, mode)) = kind
             && *mode != gossip::OVERRIDE
@@ -435,7 +473,7 @@ impl Mesh {
         }
         let is_known =
             |target: &Target| matches!(&target.kind, Kind::Implicit(own, _) if *own == id);
-        if self.targets.iter().any(|(_, target)| is_known(target)) {
+        if self.targets.values().any(is_known) {
             return;
         }
         let Ok(mut url) = RouteUrl::parse(&info.ip) else {
@@ -453,12 +491,7 @@ impl Mesh {
             true => (self.options.user.clone(), self.options.password.clone()),
             false => (None, None),
         };
-        self.targets.insert(Target {
-            url,
-            kind: Kind::Implicit(id, info.gossip_mode),
-            state: State::Due(now),
-            attempts: 0,
-        });
+        self.add(url, Kind::Implicit(id, info.gossip_mode), now);
     }
 
     /// A connection is gone.
@@ -491,7 +524,7 @@ impl Mesh {
         self.actions.push(Action::Changed);
         let covered = State::Covered(lost);
         let targets = self.targets.iter().filter(|(_, t)| t.state == covered);
-        let again: Vec<TargetId> = targets.map(|(id, _)| TargetId(id)).collect();
+        let again: Vec<TargetId> = targets.map(|(id, _)| *id).collect();
         for id in again {
             self.try_again(id, now);
         }
@@ -499,7 +532,7 @@ impl Mesh {
 
     /// The connection that this server made to a target is gone.
     fn release(&mut self, id: TargetId, link: LinkId, peer: Option<&str>, now: Mono) {
-        let Some(target) = self.targets.get_mut(id.0) else {
+        let Some(target) = self.targets.get_mut(&id) else {
             return;
         };
         if target.state != State::Open(link) {
@@ -511,14 +544,14 @@ impl Mesh {
             }
             // The server has its own reasons to connect to this one.
             Some(_) => {
-                self.targets.remove(id.0);
+                self.targets.remove(&id);
             }
             None => self.try_again(id, now),
         }
     }
 
     fn try_again(&mut self, id: TargetId, now: Mono) {
-        let Some(target) = self.targets.get(id.0) else {
+        let Some(target) = self.targets.get(&id) else {
             return;
         };
         match target.kind {
@@ -530,7 +563,7 @@ impl Mesh {
     fn schedule(&mut self, id: TargetId, now: Mono, delay: Duration) {
         // Two servers that lost each other are not to meet half-way again and again.
         let jitter = Duration::from_millis(self.rng.below(ROUTE_JITTER_MS) as u64);
-        if let Some(target) = self.targets.get_mut(id.0) {
+        if let Some(target) = self.targets.get_mut(&id) {
             target.state = State::Due(now + delay + jitter);
         }
     }
@@ -539,8 +572,8 @@ impl Mesh {
     pub fn deadline(&self) -> Option<Mono> {
         let due = self
             .targets
-            .iter()
-            .filter_map(|(_, target)| match target.state {
+            .values()
+            .filter_map(|target| match target.state {
                 State::Due(at) => Some(at),
                 _ => None,
             });
@@ -559,15 +592,15 @@ impl Mesh {
             if let Kind::Implicit(server, _) = &target.kind
                 && self.peers.contains_key(server)
             {
-                superfluous.push(id);
+                superfluous.push(*id);
                 continue;
             }
             target.state = State::Dialling;
-            let dial = Action::Dial(TargetId(id), target.url.clone());
+            let dial = Action::Dial(*id, target.url.clone());
             self.actions.push(dial);
         }
         for id in superfluous {
-            self.targets.remove(id);
+            self.targets.remove(&id);
         }
         for peer in self.peers.values_mut() {
             if peer.decide_at.is_some_and(|at| at <= now) {
@@ -590,7 +623,7 @@ impl Mesh {
             State::Open(link) => known_peer(&self.links, *link).as_deref() == Some(id),
             _ => false,
         };
-        let mut targets = self.targets.iter().map(|(_, target)| target);
+        let mut targets = self.targets.values();
         targets.any(|target| target.kind == Kind::Explicit && leads(target))
     }
 }

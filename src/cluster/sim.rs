@@ -196,8 +196,8 @@ impl World {
             },
         );
         let ip = "10.0.0.1".parse().unwrap();
-        self.servers[server].mesh.opened(mine, Some(target), ip);
-        self.servers[other].mesh.opened(theirs, None, ip);
+        assert!(self.servers[server].mesh.opened(mine, Some(target), ip));
+        assert!(self.servers[other].mesh.opened(theirs, None, ip));
         self.introduce(server, mine);
         self.introduce(other, theirs);
     }

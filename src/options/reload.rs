@@ -1,5 +1,6 @@
 //! What it takes to go from one set of options to another while the server runs.
 
+use super::cluster::ClusterOptions;
 use super::jetstream::JetStreamOptions;
 use super::security::User;
 use super::{LogFormat, Options, WriteTimeout};
@@ -128,13 +129,16 @@ const FIELDS: &[Field] = &[
         |a, b| apart_from_store(a) != apart_from_store(b),
         Some(|o| if o.jetstream.enabled { "enabled".into() } else { "disabled".into() }),
     )),
-    field("cluster", Some("Cluster"), Compare::Apart(
-        |a, b| a.cluster != b.cluster,
-        Some(|o| match &o.cluster {
-            Some(own) => format!("{} {}:{}", text(own.name.as_ref()), own.host, own.port),
-            None => "disabled".into(),
-        }),
-    )),
+    Field {
+        unless: |old, new| apart_from_routes(old) == apart_from_routes(new),
+        ..field("cluster", Some("Cluster"), Compare::Apart(
+            |a, b| a.cluster != b.cluster,
+            Some(|o| match &o.cluster {
+                Some(own) => format!("{} {}:{}", text(own.name.as_ref()), own.host, own.port),
+                None => "disabled".into(),
+            }),
+        ))
+    },
     fixed("store_dir", "StoreDir", |o| {
         text(o.jetstream.store_dir.as_ref().map(|p| p.display()))
     }),
@@ -260,6 +264,21 @@ impl Options {
     }
 }
 
+/// What is fixed of a cluster: where its server is, how it is known and what it says over its
+/// connections. Whom it connects to, and how, may change.
+fn apart_from_routes(options: &Options) -> Option<ClusterOptions> {
+    let own = options.cluster.as_ref()?;
+    Some(ClusterOptions {
+        name: own.name.clone(),
+        host: own.host.clone(),
+        port: own.port,
+        advertise: own.advertise.clone(),
+        tls: own.tls.clone(),
+        permissions: own.permissions.clone(),
+        ..ClusterOptions::default()
+    })
+}
+
 /// Whether the option with this key can change while the server runs; `None` if there is none.
 pub(super) fn is_live(key: &str) -> Option<bool> {
     let field = FIELDS.iter().find(|field| field.key == key)?;
@@ -269,7 +288,6 @@ pub(super) fn is_live(key: &str) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::super::LogOptions;
-    use super::super::cluster::ClusterOptions;
     use super::super::security::{AccountOptions, Authorization, Login, Mapping};
     use super::super::tls::TlsOptions;
     use super::*;
@@ -411,6 +429,30 @@ mod tests {
             texts,
             ["debug = true", "max_payload = 5", "ping_interval = 5s"]
         );
+    }
+
+    #[test]
+    fn routes_can_change_and_where_the_cluster_listens_cannot() {
+        let with = |change: &dyn Fn(&mut ClusterOptions)| {
+            let mut own = ClusterOptions {
+                port: 6222,
+                ..ClusterOptions::default()
+            };
+            change(&mut own);
+            Options {
+                cluster: Some(own),
+                ..Options::default()
+            }
+        };
+        let old = with(&|_| {});
+        let new = with(&|own| {
+            own.password = Some("s3cret".into());
+            own.connect_retries = 5;
+        });
+        let changes = old.changes(&new).unwrap();
+        assert_eq!(changes[0].to_string(), "cluster =  0.0.0.0:6222");
+        assert!(old.changes(&with(&|own| own.port = 6223)).is_err());
+        assert!(old.changes(&Options::default()).is_err());
     }
 
     #[test]

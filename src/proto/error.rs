@@ -120,6 +120,8 @@ pub enum CloseReason {
     /// The peer is part of a cluster of another name.
     ClusterNameConflict,
     DuplicateServerName,
+    /// It is not configured any more.
+    RouteRemoved,
     /// A gateway came to the port for routes.
     WrongGateway,
     /// A client came to the port for routes.
@@ -128,7 +130,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All there are.
-    pub const ALL: [CloseReason; 26] = {
+    pub const ALL: [CloseReason; 27] = {
         use CloseReason::*;
         [
             ClientClosed,
@@ -155,6 +157,7 @@ impl CloseReason {
             DuplicateRoute,
             ClusterNameConflict,
             DuplicateServerName,
+            RouteRemoved,
             WrongGateway,
             WrongPort,
         ]
@@ -209,6 +212,7 @@ impl CloseReason {
             DuplicateRoute => "Duplicate Route",
             ClusterNameConflict => "Cluster Name Conflict",
             DuplicateServerName => "Duplicate Server Name",
+            RouteRemoved => "Route Removed",
             WrongGateway => "Wrong Gateway",
             WrongPort => "Incorrect Port",
         }

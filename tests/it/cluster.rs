@@ -455,6 +455,44 @@ fn servers_check_each_others_certificates() {
     assert!(publisher.finds_nobody("stranger"));
 }
 
+#[cfg(unix)]
+#[test]
+fn routes_can_be_others_after_a_reload() {
+    let dir = Dir::new("cluster-reload");
+    let config = |routes: &[SocketAddr]| {
+        let routes: Vec<String> = routes.iter().map(|at| format!("\"nats://{at}\"")).collect();
+        format!(
+            "cluster {{name: test, listen: \"127.0.0.1:-1\", routes: [{}]}}",
+            routes.join(", ")
+        )
+    };
+    let (a, b) = (node(&[]), node(&[]));
+    let at = |server: &Server| server.cluster_addr().unwrap();
+    let path = dir.write("server.conf", &config(&[at(&a)]));
+    let process = Process::start(&["-c", &path]);
+    let mut client = Peer::connect(process.addr);
+    let listen = |server: &Server, subject: &str| {
+        let mut peer = Peer::connect(server.addr());
+        peer.say(format!("SUB {subject} 1\r\n"));
+        peer.sync();
+        peer
+    };
+    let (_at_a, _at_b) = (listen(&a, "at.a"), listen(&b, "at.b"));
+    heard(&mut client, "at.a");
+    dir.write("server.conf", &config(&[at(&b)]));
+    process.signal(libc::SIGHUP);
+    heard(&mut client, "at.b");
+    eventually("the other route is gone", || client.finds_nobody("at.a"));
+    // Where it listens cannot change.
+    dir.write(
+        "server.conf",
+        "cluster {name: other, listen: \"127.0.0.1:-1\"}",
+    );
+    process.signal(libc::SIGHUP);
+    process.wait_for("config reload not supported for Cluster");
+    assert!(!client.finds_nobody("at.b"));
+}
+
 /// The reference's server: the program that `NATS_SERVER_GO` names, or `nats-server` on the path.
 fn reference() -> Option<PathBuf> {
     let named = std::env::var_os("NATS_SERVER_GO").map(PathBuf::from);

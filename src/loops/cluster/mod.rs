@@ -364,6 +364,7 @@ impl ClusterLoop {
                     self.broker.renew(facts.clone(), now);
                     self.facts = facts;
                     self.renew_imports();
+                    self.renew_options(now);
                 }
                 Mail::Links(subscriptions, answer) => {
                     // Whoever asked may have given up.
@@ -471,8 +472,12 @@ impl ClusterLoop {
             self.conns.remove(token);
             return None;
         }
+        if !self.mesh.opened(link, target, addr.ip().to_canonical()) {
+            debug!("{addr} - the route is not wanted any more");
+            self.conns.remove(token);
+            return None;
+        }
         self.by_link.insert(link, token);
-        self.mesh.opened(link, target, addr.ip().to_canonical());
         self.strangers += 1;
         self.look_no_later_than(until);
         let side = if is_solicited { "created" } else { "accepted" };
@@ -548,6 +553,21 @@ impl ClusterLoop {
                 let _ = conn.stream.shutdown(std::net::Shutdown::Both);
             }
         }
+    }
+
+    /// Takes over what can change of the options of the cluster.
+    fn renew_options(&mut self, now: Mono) {
+        let Some(own) = self.facts.options.cluster.clone() else {
+            return;
+        };
+        if own == self.options {
+            return;
+        }
+        self.options = own.clone();
+        self.mesh.renew(own, now);
+        // Pings may be due earlier.
+        self.look_at = Some(now);
+        self.tell_clients();
     }
 
     /// Tells the client loops, and so their clients, which servers there are.
