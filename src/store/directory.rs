@@ -71,17 +71,7 @@ impl StoreDir {
     /// # Errors
     /// [`LogError::Locked`] if somebody else has it.
     pub fn open(disk: Arc<dyn Disk>, root: &Path) -> Result<StoreDir, LogError> {
-        disk.create_dir(root)
-            .map_err(|e| failed("create", root, &e))?;
-        for above in root.ancestors().skip(1) {
-            match disk.sync_dir(above) {
-                // What others keep from us, they have made.
-                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => break,
-                // The root is relative to a directory that was there.
-                Err(e) if e.kind() == io::ErrorKind::NotFound => break,
-                synced => synced.map_err(|e| failed("sync", above, &e))?,
-            }
-        }
+        make_for_good(&*disk, root)?;
         let path = root.join("lock");
         let lock = disk.lock(&path).map_err(|e| failed("lock", &path, &e))?;
         Ok(StoreDir {
@@ -255,6 +245,22 @@ impl Removal {
         };
         remove().map_err(|e| failed("remove", &self.dir, &e))
     }
+}
+
+/// Makes a directory and those above it, unless they exist, and sees to it that the disk has them.
+pub(super) fn make_for_good(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
+    disk.create_dir(dir)
+        .map_err(|e| failed("create", dir, &e))?;
+    for above in dir.ancestors().skip(1) {
+        match disk.sync_dir(above) {
+            // What others keep from us, they have made.
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => break,
+            // The path is relative to a directory that was there.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => break,
+            synced => synced.map_err(|e| failed("sync", above, &e))?,
+        }
+    }
+    Ok(())
 }
 
 /// What is below the directory of all streams. Nothing is changed, and no lock is taken.

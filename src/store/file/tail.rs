@@ -162,4 +162,10 @@ impl Tail<'_> {
     pub fn stored(&self) -> LogIndex {
         self.0.stored()
     }
+
+    /// Whether the log needs nothing up to this record from the journal any more. What was taken back
+    /// since is not waited for.
+    pub(in crate::store) fn has_stored(&self, upto: LogIndex) -> bool {
+        self.stored() >= upto.min(self.0.last_index())
+    }
 }

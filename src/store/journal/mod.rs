@@ -39,6 +39,7 @@ pub use replay::{Locate, Replayed};
 pub use ring::{JournalDone, JournalJob};
 
 use self::ring::Ring;
+use super::directory::make_for_good;
 use super::disk::{Disk, LockGuard};
 use super::error::{LogError, Reason};
 use super::file::format::{FRAME_HEAD, FRAME_MAX};
@@ -156,7 +157,7 @@ impl Journal {
         locate: Locate<'_>,
     ) -> Result<(Journal, Replayed), LogError> {
         let failed = |doing, path: &Path, e| LogError::Io(Reason::new(doing, path, &e));
-        disk.create_dir(dir).map_err(|e| failed("create", dir, e))?;
+        make_for_good(&*disk, dir)?;
         let path = dir.join("lock");
         let lock = disk.lock(&path).map_err(|e| failed("lock", &path, e))?;
         let lock = lock.ok_or(LogError::Locked(dir.to_owned()))?;
@@ -442,7 +443,7 @@ impl Journal {
                 self.forget(key);
                 continue;
             };
-            if tail.stored() >= member.marks[half] {
+            if tail.has_stored(member.marks[half]) {
                 member.marks[half] = LogIndex(0);
                 let is_idle = member.marks == [LogIndex(0); 2] && !member.is_queued;
                 if is_idle && member.tail == 0 {

@@ -4,9 +4,12 @@
 //! frame was made for: the checksums of its records start from the segment's header. A record that
 //! is whole in the segment is left as it is, since it may have been overwritten on request; it is
 //! written once more with the same bytes, though, because after a sync that failed it may be in
-//! memory only. All of this can be repeated, so a crash meanwhile costs nothing.
+//! memory only. For the same reason the names of the segments are synced, also where nothing is
+//! written: the segment that is seen may have taken the place of another one which the disk still
+//! has, and whose records are in the journal only. All of this can be repeated, so a crash meanwhile
+//! costs nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -34,7 +37,9 @@ pub struct Replayed {
     pub damaged: Vec<String>,
 }
 
-/// Where the files of a stream are, if there is such a stream.
+/// Where the files of a stream are, if there is such a stream. The names of streams' directories must
+/// be on the disk for good, and of those that were removed it must be known that they stay so: what
+/// the journal has of a stream that is not found goes.
 pub type Locate<'a> = &'a mut dyn FnMut(&StreamId) -> Option<PathBuf>;
 
 /// Replays the journal in `dir`, and leaves none there; what is damaged is kept under another name.
@@ -45,13 +50,19 @@ pub(super) fn replay(
 ) -> Result<Replayed, LogError> {
     let mut report = Replayed::default();
     let halves = read(disk, dir, &mut report)?;
+    let mut dirs = BTreeSet::new();
     for ((name, incarnation, number), ranges) in &segments(&halves) {
         let stream = StreamId {
             name: *name,
             incarnation: *incarnation,
         };
-        let path = locate(&stream).map(|dir| segment_path(&dir, *number));
+        let stream_dir = locate(&stream);
+        let path = stream_dir.as_ref().map(|dir| segment_path(dir, *number));
         put(disk, path, frames(&halves, ranges), &mut report)?;
+        dirs.extend(stream_dir);
+    }
+    for stream_dir in &dirs {
+        keep_names(disk, stream_dir)?;
     }
     let is_damaged = !report.damaged.is_empty();
     for (path, ..) in &halves {
@@ -83,7 +94,17 @@ pub(super) fn replay_one(
             put(disk, path, frames(&halves, ranges), &mut report)?;
         }
     }
+    keep_names(disk, stream_dir)?;
     Ok(report)
+}
+
+/// Sees to it that the disk has the names of a stream's segments, as they are seen. They may be those
+/// of a process that ended before it had synced them, or whose sync failed.
+fn keep_names(disk: &dyn Disk, stream_dir: &Path) -> Result<(), LogError> {
+    match disk.sync_dir(stream_dir) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed("sync", stream_dir, &e)),
+        _ => Ok(()),
+    }
 }
 
 /// Reads the files that are there, and puts down what is damaged; in the order of their generations.

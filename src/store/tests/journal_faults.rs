@@ -12,6 +12,7 @@ use super::seeds::for_seeds;
 use crate::base::clock::Mono;
 use crate::base::rng::Rng;
 use crate::store::LogError;
+use crate::store::disk::Disk;
 use crate::store::file::format::{JOURNAL_START, Kind};
 use crate::store::file::{
     Handles, Known, Log, LogOptions, ReadBuffer, Recovery, SyncJob, SyncMode, Tail,
@@ -114,7 +115,7 @@ impl Run {
         }
     }
 
-    fn open(&mut self) -> Result<(Replayed, Vec<Recovery>), LogError> {
+    fn open_journal(&mut self) -> Result<Replayed, LogError> {
         self.journal = None;
         self.job = None;
         for stream in &mut self.streams.0 {
@@ -126,13 +127,19 @@ impl Run {
         let mut locate = |id: &StreamId| Some(streams.iter().find(|s| s.id == *id)?.dir.clone());
         let disk = Arc::new(self.disk.clone());
         let (journal, replayed) = Journal::open(
-            disk.clone(),
+            disk,
             &journal_dir(),
             [self.lives; 16],
             self.options.clone(),
             &mut locate,
         )?;
         self.journal = Some(journal);
+        Ok(replayed)
+    }
+
+    fn open(&mut self) -> Result<(Replayed, Vec<Recovery>), LogError> {
+        let replayed = self.open_journal()?;
+        let disk = Arc::new(self.disk.clone());
         let mut reports = vec![];
         for (n, stream) in self.streams.0.iter_mut().enumerate() {
             stream.options.key = key_at(n as u64, u64::from(self.lives) - 1);
@@ -425,6 +432,13 @@ fn what_the_journal_acknowledged_survives_whatever_the_disk_does() {
 /// Logs whose last records are in the journal only, closed as by a crash.
 fn written(seed: u64) -> Run {
     let mut run = Run::new(seed);
+    fill(&mut run);
+    run.disk.restart();
+    run
+}
+
+/// Gives ten records to each log, which the journal has.
+fn fill(run: &mut Run) {
     run.options = JournalOptions {
         direct_streams: 0,
         ..JournalOptions::default()
@@ -453,8 +467,6 @@ fn written(seed: u64) -> Run {
             stream.acked = log.acknowledged();
         }
     }
-    run.disk.restart();
-    run
 }
 
 fn half(n: usize) -> PathBuf {
@@ -678,4 +690,90 @@ fn a_segment_that_is_made_again_gets_no_frames_of_before() {
         run.recover();
     }
     assert!(failed > 3, "{failed}");
+}
+
+/// Found by a seed: a log was cut off, the sync of its segment's new name failed, and the process
+/// ended. The journal, which alone had the records of the old segment, was given up since the new one
+/// was seen, and then the power went: the name was that of the old segment again.
+#[test]
+fn the_journal_is_not_given_up_before_the_names_of_segments_are_on_the_disk() {
+    let mut failed = 0;
+    let all = (0..20).flat_map(|seed| (1..40).map(move |calls| (seed, calls)));
+    for ((seed, calls), is_rescue) in all.flat_map(|run| [(run, false), (run, true)]) {
+        let mut run = Run::new(seed);
+        run.streams.0.truncate(1);
+        fill(&mut run);
+        run.disk.plan(calls, Fault::Eio);
+        let stream = &mut run.streams.0[0];
+        let cut = stream.log.as_mut().unwrap().truncate_after(LogIndex(3));
+        run.disk.free();
+        if cut.is_ok() || stream.log.as_ref().unwrap().failure().is_none() {
+            continue;
+        }
+        failed += 1;
+        stream.acked = LogIndex(3);
+        if is_rescue {
+            let (id, dir) = (stream.id, stream.dir.clone());
+            let place = (StreamKey(0), &id, &*dir);
+            let journal = run.journal.as_mut().unwrap();
+            let rescued = journal.rescue(place, run.now, &mut run.streams, &mut vec![]);
+            assert!(rescued.unwrap());
+        } else {
+            run.disk.kill();
+            run.open_journal().unwrap();
+        }
+        run.disk.restart();
+        run.recover();
+    }
+    assert!(failed > 40, "{failed}");
+}
+
+#[test]
+fn the_directory_of_a_journal_is_there_for_good() {
+    for seed in 0..20 {
+        let mut run = Run::new(seed);
+        run.disk = FaultyDisk::strict(seed);
+        for stream in &run.streams.0 {
+            run.disk.create_dir(&stream.dir).unwrap();
+        }
+        for dir in ["/", "/streams"] {
+            run.disk.sync_dir(dir.as_ref()).unwrap();
+        }
+        fill(&mut run);
+        run.disk.restart();
+        run.recover();
+        assert!(run.streams.0.iter().all(|s| s.given.len() == 10));
+    }
+}
+
+/// Files of the journal have records that were taken back. Nobody waits for those.
+#[test]
+fn a_log_that_was_cut_off_does_not_keep_the_journal_from_going_on() {
+    let mut run = Run::new(6);
+    run.streams.0.truncate(2);
+    fill(&mut run);
+    let log = run.streams.0[0].log.as_mut().unwrap();
+    log.truncate_after(LogIndex(3)).unwrap();
+    let mut journal = run.journal.take().unwrap();
+    let mut jobs = vec![];
+    for second in 0..600 {
+        run.now = Mono::from_nanos(second * 1_000_000_000);
+        let mut keys = vec![StreamKey(1)];
+        // Where a segment begins, it goes there.
+        run.streams.0[1].append(Kind::Message, vec![1; 20_000]);
+        assert!(journal.commit(&keys, &mut run.streams, run.now).is_empty());
+        let job = journal.turn(run.now, &mut run.streams, &mut keys);
+        if let Some(job) = job {
+            journal.handle_done(job.run(), run.now, &mut run.streams, &mut keys);
+            jobs.push(second);
+        }
+        for stream in &mut run.streams.0 {
+            let log = stream.log.as_mut().unwrap();
+            while let Some(job) = log.poll_sync(run.now) {
+                log.handle_synced(job.run());
+            }
+        }
+    }
+    let late = jobs.iter().filter(|second| **second >= 500);
+    assert!(late.count() > 50, "{jobs:?}");
 }
