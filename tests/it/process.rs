@@ -62,7 +62,6 @@ fn mistakes_in_the_arguments() {
     );
     assert!(run.stdout.contains("--addr"), "{}", run.stdout);
     for (args, text) in [
-        (["--routes", "x"], "flag --routes is not supported yet"),
         (
             ["-c", "x.conf"],
             "nats-server: open x.conf: no such file or directory",

@@ -81,7 +81,11 @@ fn described(op: Op<'_>, bytes: &[u8], limits: &Limits) -> String {
         }
         Op::Message(routed) => {
             check(&routed, bytes, limits);
-            let Routed { account, queues, publish } = routed;
+            let Routed {
+                account,
+                queues,
+                publish,
+            } = routed;
             let subject = publish.subject;
             let to = Subject { account, subject };
             let sizes = (publish.header_len, publish.size());
@@ -100,7 +104,11 @@ fn described(op: Op<'_>, bytes: &[u8], limits: &Limits) -> String {
     match op {
         Op::Message(routed) => {
             let queues: Vec<&[u8]> = routed.queues.iter().collect();
-            let publish = Publish { canonical: None, args: b"", ..routed.publish };
+            let publish = Publish {
+                canonical: None,
+                args: b"",
+                ..routed.publish
+            };
             format!("{:?} {queues:?} {publish:?}", routed.account)
         }
         op => format!("{op:?}"),
@@ -108,7 +116,10 @@ fn described(op: Op<'_>, bytes: &[u8], limits: &Limits) -> String {
 }
 
 fn again(written: &[u8]) -> Op<'_> {
-    let limits = Limits { control_line_max: usize::MAX, payload_max: usize::MAX };
+    let limits = Limits {
+        control_line_max: usize::MAX,
+        payload_max: usize::MAX,
+    };
     match parse(written, &limits) {
         Parsed::Op(op, used) if used == written.len() => op,
         other => panic!("{other:?}"),
