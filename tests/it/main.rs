@@ -12,6 +12,7 @@
 #[cfg(unix)]
 mod access;
 mod advisories;
+mod api;
 mod backup;
 mod client;
 mod cluster;

@@ -99,6 +99,7 @@ const JETSTREAM_REQUESTS: &[&str] = &[
     "$JS.API.CONSUMER.PAUSE.*.*",
     "$JS.API.CONSUMER.UNPIN.*.*",
     "$JS.API.CONSUMER.LEADER.>",
+    "$JS.API.CONSUMER.PEER.>",
     "$JS.API.META.>",
     "$JS.API.SERVER.>",
     "$JS.API.ACCOUNT.>",
