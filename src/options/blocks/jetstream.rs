@@ -20,6 +20,11 @@ pub(in crate::options) fn jetstream(options: &mut Options, value: &Value, check:
                 if let Err(wrong) = set(own, name, &entry.value) {
                     check.error(entry.value.at, wrong);
                 }
+                // It may come from a variable that was forgotten.
+                if name == "key" && own.key.is_none() {
+                    let text = "an empty key: what is stored is not encrypted";
+                    check.warning(entry.value.at, text.into());
+                }
             }
         }
         _ => match switch(value) {

@@ -449,6 +449,13 @@ fn an_account_holds_all_of_its_parts() {
 }
 
 #[test]
+fn an_empty_key_is_told_of() {
+    let text = "t.conf:1:17: an empty key: what is stored is not encrypted";
+    assert_eq!(warnings("jetstream {key: \"\"}"), [text]);
+    assert_eq!(warnings("jetstream {key: \"x\"}"), [""; 0]);
+}
+
+#[test]
 fn the_block_of_jetstream_is_read() {
     let read = |text: &str| options(text).jetstream;
     let on = JetStreamOptions {
