@@ -278,7 +278,8 @@ fn message<'a>(
         + args.sizes_len
         + usize::from(headers)
         + 2;
-    let tidy = tidy_len == line_len && args.queues.is_empty() && !line.contains(&b'\t');
+    let is_least = tidy_len == line_len && data[..line_len].ends_with(b"\r\n");
+    let tidy = is_least && args.queues.is_empty() && !line.contains(&b'\t');
     let head_len = if headers { 5 } else { 4 };
     let canonical = tidy.then(|| (&data[subject_at - head_len..tail_at], &data[tail_at..end]));
     let publish = Publish {
@@ -528,7 +529,10 @@ mod tests {
         assert_eq!(no_reply.queues.iter().collect::<Vec<_>>(), [b"q"]);
         let untidy = routed(b"RMSG  $G a 2\r\nhi\r\n");
         assert_eq!(untidy.publish.canonical, None);
-        assert_eq!(routed(b"RMSG $G a 2\nhi\r\n").publish.canonical, None);
+        // A blank too much makes up for a return too few, but only in length.
+        for line in [&b"RMSG $G a 2\nhi\r\n"[..], b"RMSG  $G a 2\nhi\r\n"] {
+            assert_eq!(routed(line).publish.canonical, None);
+        }
     }
 
     #[test]
