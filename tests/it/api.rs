@@ -48,11 +48,16 @@ async fn ask(client: &Client, subject: &str, body: &Value) -> Option<Value> {
 }
 
 fn code(answer: Option<&Value>) -> u64 {
-    answer.map_or(0, |answer| answer["error"]["err_code"].as_u64().unwrap_or(1))
+    answer.map_or(0, |answer| {
+        answer["error"]["err_code"].as_u64().unwrap_or(1)
+    })
 }
 
 fn start(dir: &Dir) -> Process {
-    let conf = format!("{TENANTS}\njetstream {{ store_dir: {:?} }}", dir.path("store"));
+    let conf = format!(
+        "{TENANTS}\njetstream {{ store_dir: {:?} }}",
+        dir.path("store")
+    );
     Process::start(&["-c", &dir.write("server.conf", &conf)])
 }
 
@@ -75,7 +80,11 @@ async fn answers_are_as_the_schemas_have_them() {
         ("STREAM.CREATE.S", changed.clone(), "stream_create"),
         ("STREAM.UPDATE.S", changed, "stream_update"),
         ("STREAM.UPDATE.N", json!({"name": "N"}), "stream_update"),
-        ("STREAM.INFO.S", json!({"subjects_filter": ">", "deleted_details": true}), "stream_info"),
+        (
+            "STREAM.INFO.S",
+            json!({"subjects_filter": ">", "deleted_details": true}),
+            "stream_info",
+        ),
         ("STREAM.INFO.N", Value::Null, "stream_info"),
         ("STREAM.NAMES", Value::Null, "stream_names"),
         ("STREAM.NAMES", json!({"subject": "other"}), "stream_names"),
@@ -87,24 +96,68 @@ async fn answers_are_as_the_schemas_have_them() {
         ("CONSUMER.INFO.S.N", Value::Null, "consumer_info"),
         ("CONSUMER.NAMES.S", Value::Null, "consumer_names"),
         ("CONSUMER.LIST.S", Value::Null, "consumer_list"),
-        ("CONSUMER.PAUSE.S.C", json!({"pause_until": "2125-01-01T00:00:00Z"}), "consumer_pause"),
+        (
+            "CONSUMER.PAUSE.S.C",
+            json!({"pause_until": "2125-01-01T00:00:00Z"}),
+            "consumer_pause",
+        ),
         ("CONSUMER.PAUSE.S.C", Value::Null, "consumer_pause"),
-        ("CONSUMER.UNPIN.S.C", json!({"group": "g"}), "consumer_unpin"),
+        (
+            "CONSUMER.UNPIN.S.C",
+            json!({"group": "g"}),
+            "consumer_unpin",
+        ),
         ("CONSUMER.RESET.S.C", Value::Null, "consumer_reset"),
         ("CONSUMER.DELETE.S.C", Value::Null, "consumer_delete"),
         ("CONSUMER.DELETE.S.C", Value::Null, "consumer_delete"),
         ("STREAM.MSG.GET.S", json!({"seq": 1}), "stream_msg_get"),
         ("STREAM.MSG.GET.S", json!({"seq": 9}), "stream_msg_get"),
-        ("STREAM.MSG.DELETE.S", json!({"seq": 1}), "stream_msg_delete"),
-        ("STREAM.MSG.DELETE.S", json!({"seq": 1}), "stream_msg_delete"),
+        (
+            "STREAM.MSG.DELETE.S",
+            json!({"seq": 1}),
+            "stream_msg_delete",
+        ),
+        (
+            "STREAM.MSG.DELETE.S",
+            json!({"seq": 1}),
+            "stream_msg_delete",
+        ),
         ("STREAM.PURGE.S", Value::Null, "stream_purge"),
-        ("STREAM.PURGE.S", json!({"seq": 1, "keep": 1}), "stream_purge"),
-        ("STREAM.SNAPSHOT.S", json!({"deliver_subject": inbox}), "stream_snapshot"),
-        ("STREAM.SNAPSHOT.N", json!({"deliver_subject": inbox}), "stream_snapshot"),
-        ("STREAM.RESTORE.R", json!({"config": {"name": "R"}}), "stream_restore"),
-        ("STREAM.LEADER.STEPDOWN.S", Value::Null, "stream_leader_stepdown"),
-        ("STREAM.PEER.REMOVE.S", json!({"peer": "x"}), "stream_remove_peer"),
-        ("CONSUMER.LEADER.STEPDOWN.S.C", Value::Null, "consumer_leader_stepdown"),
+        (
+            "STREAM.PURGE.S",
+            json!({"seq": 1, "keep": 1}),
+            "stream_purge",
+        ),
+        (
+            "STREAM.SNAPSHOT.S",
+            json!({"deliver_subject": inbox}),
+            "stream_snapshot",
+        ),
+        (
+            "STREAM.SNAPSHOT.N",
+            json!({"deliver_subject": inbox}),
+            "stream_snapshot",
+        ),
+        (
+            "STREAM.RESTORE.R",
+            json!({"config": {"name": "R"}}),
+            "stream_restore",
+        ),
+        (
+            "STREAM.LEADER.STEPDOWN.S",
+            Value::Null,
+            "stream_leader_stepdown",
+        ),
+        (
+            "STREAM.PEER.REMOVE.S",
+            json!({"peer": "x"}),
+            "stream_remove_peer",
+        ),
+        (
+            "CONSUMER.LEADER.STEPDOWN.S.C",
+            Value::Null,
+            "consumer_leader_stepdown",
+        ),
         ("STREAM.DELETE.S", Value::Null, "stream_delete"),
         ("STREAM.DELETE.S", Value::Null, "stream_delete"),
     ] {
@@ -125,7 +178,10 @@ async fn what_is_wrong_is_told_in_the_order_of_the_reference() {
     let server = start(&dir);
     let client = connect(&server, "a").await;
     let stream = json!({"name": "S", "subjects": ["s.>"]});
-    assert_eq!(code(ask(&client, "STREAM.CREATE.S", &stream).await.as_ref()), 1);
+    assert_eq!(
+        code(ask(&client, "STREAM.CREATE.S", &stream).await.as_ref()),
+        1
+    );
     let bogus = json!({"bogus": 1});
     for (subject, body, expected) in [
         ("STREAM.INFO.N", bogus.clone(), 10025),
@@ -155,12 +211,26 @@ async fn what_is_wrong_is_told_in_the_order_of_the_reference() {
         ("STREAM.INFO", Value::Null, 0),
     ] {
         let answer = ask(&client, subject, &body).await;
-        assert_eq!(code(answer.as_ref()), expected, "{subject} {body}: {answer:?}");
+        assert_eq!(
+            code(answer.as_ref()),
+            expected,
+            "{subject} {body}: {answer:?}"
+        );
     }
     // An account without streams, and the system account.
     let other = connect(&server, "b").await;
-    assert_eq!(code(ask(&other, "STREAM.NAMES", &Value::Null).await.as_ref()), 10039);
-    assert_eq!(code(ask(&other, "STREAM.LEADER.STEPDOWN.S", &Value::Null).await.as_ref()), 10010);
+    assert_eq!(
+        code(ask(&other, "STREAM.NAMES", &Value::Null).await.as_ref()),
+        10039
+    );
+    assert_eq!(
+        code(
+            ask(&other, "STREAM.LEADER.STEPDOWN.S", &Value::Null)
+                .await
+                .as_ref()
+        ),
+        10010
+    );
     let system = connect(&server, "sys").await;
     let refused = ask(&system, "STREAM.NAMES", &Value::Null).await.unwrap();
     assert_eq!(refused["type"], "io.nats.jetstream.api.v1.system_response");
