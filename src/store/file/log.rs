@@ -178,6 +178,11 @@ impl Log {
         if !self.active().fits(&record) {
             self.roll(len)?;
         }
+        // A segment has room for four thousand million sequences.
+        let base = self.active().header.base_sequence.0;
+        if u32::try_from(record.sequence.0 - base).is_err() {
+            return Err(LogError::Disorder);
+        }
         let needs_zeros = self.likes_zeros;
         let active = self.active_mut();
         let len = record.len(&active.header);

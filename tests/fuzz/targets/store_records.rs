@@ -1,6 +1,6 @@
 //! What stands behind right checksums: records of all kinds, sections of a checkpoint, the state of a member
-//! of a group, files of the commit journal. Whatever they say, a stream opens, does what it is told, and is the
-//! same when it is opened again.
+//! of a group, files of the commit journal. Whatever they say, a stream opens, does what it is told, and opens
+//! again; what records say is the same then.
 //!
 //! The first byte of an input tells which of these.
 
@@ -31,7 +31,7 @@ fuzz_target!(|data: &[u8]| {
         0..=2 => {
             let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
             write_records(&disk, data);
-            open(&disk);
+            open(&disk, true);
         }
         3 => checkpoint(data),
         4 => hard_state(data),
@@ -118,7 +118,7 @@ fn checkpoint(mut data: &[u8]) {
     }
     sections.finish();
     put(&*disk, "checkpoint.a", &bytes);
-    open(&disk);
+    open(&disk, false);
 }
 
 fn put(disk: &dyn Disk, name: &str, bytes: &[u8]) {
@@ -127,7 +127,9 @@ fn put(disk: &dyn Disk, name: &str, bytes: &[u8]) {
     file.write_at(bytes, 0).expect("there is room");
 }
 
-fn open(disk: &Arc<dyn Disk>) {
+/// Opens a stream, does all kinds of things with it, and opens it again. What records say is the same
+/// then. A checkpoint that says what no log says, with right checksums, may be given up for them.
+fn open(disk: &Arc<dyn Disk>, is_same: bool) {
     let options = StoreOptions {
         log: options(),
         limits: Limits::default(),
@@ -208,7 +210,9 @@ fn open(disk: &Arc<dyn Disk>) {
     let before = seen(&store);
     drop(store);
     let again = opened().expect("it was closed");
-    assert_eq!(seen(&again), before);
+    if is_same {
+        assert_eq!(seen(&again), before);
+    }
 }
 
 fn hard_state(data: &[u8]) {
