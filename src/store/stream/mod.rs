@@ -35,7 +35,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use consumers::{Consumer, ConsumerDamage, ConsumerId};
+pub use consumers::{CELL, Consumer, ConsumerDamage, ConsumerId};
 pub use gone::Gone;
 pub use group::Step;
 pub use jobs::{Job, JobDone};

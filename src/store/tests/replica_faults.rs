@@ -468,3 +468,10 @@ fn a_copy_that_is_given_up_leaves_no_segment() {
         run.recover();
     }
 }
+
+/// Found by a seeded run: a segment was written anew without messages that were dead, and then its end was to be
+/// taken back, where a record that is missing is one that is damaged.
+#[test]
+fn what_may_be_taken_back_is_not_written_anew() {
+    run(9_001_155);
+}
