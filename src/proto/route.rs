@@ -211,24 +211,20 @@ fn arguments(line: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
         .filter(|arg| !arg.is_empty())
 }
 
-/// Up to `N` arguments, the account before them, which is empty where lines do not name it; and how
-/// many there are without it.
-fn split<'a, const N: usize>(
-    args: &'a [u8],
-    limits: &Limits,
-) -> Option<(&'a [u8], [&'a [u8]; N], usize)> {
-    let (account, rest) = match limits.names_account {
-        true => first(args)?,
-        false => (&b""[..], args),
-    };
-    let mut parts = [&b""[..]; N];
-    let n = scan::split(rest, &mut parts);
-    Some((account, parts, n))
+/// The account, which is empty where lines do not name it, and the other arguments.
+fn account<'a>(args: &'a [u8], limits: &Limits) -> Option<(&'a [u8], &'a [u8])> {
+    match limits.names_account {
+        true => first(args),
+        false => Some((b"", args)),
+    }
 }
 
 /// `account subject [queue weight]`.
 fn subscribe<'a>(args: &'a [u8], limits: &Limits) -> Option<Op<'a>> {
-    let (account, [subject, name, weight], n) = split(args, limits)?;
+    let (account, rest) = account(args, limits)?;
+    let mut parts = [&b""[..]; 3];
+    let n = scan::split(rest, &mut parts);
+    let [subject, name, weight] = parts;
     if args.contains(&b'\r') {
         return None;
     }
@@ -247,7 +243,10 @@ fn subscribe<'a>(args: &'a [u8], limits: &Limits) -> Option<Op<'a>> {
 
 /// `account subject [queue]`.
 fn unsubscribe<'a>(args: &'a [u8], limits: &Limits) -> Option<Op<'a>> {
-    let (account, [subject, queue], n) = split(args, limits)?;
+    let (account, rest) = account(args, limits)?;
+    let mut parts = [&b""[..]; 2];
+    let n = scan::split(rest, &mut parts);
+    let [subject, queue] = parts;
     let queue = match n {
         1 => None,
         2 => Some(queue),
