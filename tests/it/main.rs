@@ -17,6 +17,7 @@ mod backup;
 mod client;
 mod cluster;
 mod cluster_pool;
+mod codes;
 #[cfg(unix)]
 mod config;
 mod differential;
