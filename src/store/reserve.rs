@@ -12,6 +12,9 @@ use super::disk::{Disk, DiskFile};
 
 /// What file systems give out: less is given up for nothing.
 const UNIT: u64 = 4 << 10;
+static ZEROS: [u8; 4 << 10] = [0; 4 << 10];
+
+const _: () = assert!(ZEROS.len() as u64 == UNIT);
 
 /// Room that is kept back. Whoever shares a disk may share it.
 pub struct Reserve {
@@ -56,10 +59,7 @@ impl Reserve {
         let Held { file, len } = &mut *held;
         while let Some(file) = file.as_ref().filter(|_| *len < self.bytes) {
             let piece = (self.bytes - *len).min(UNIT);
-            if file
-                .write_at(&[0; UNIT as usize][..as_len(piece)], *len)
-                .is_err()
-            {
+            if file.write_at(&ZEROS[..as_len(piece)], *len).is_err() {
                 return false;
             }
             *len += piece;
