@@ -17,6 +17,8 @@ mod backup;
 mod client;
 mod cluster;
 #[cfg(unix)]
+mod cluster_reload;
+#[cfg(unix)]
 mod config;
 mod differential;
 mod errors;

@@ -250,6 +250,7 @@ impl JetStreamLoop {
                 | Mail::LameDuck { .. }
                 | Mail::Survey(_)
                 | Mail::Dialled(_)
+                | Mail::Site(_)
                 | Mail::Links(..)
                 | Mail::Cluster(_)
                 | Mail::Shed(_) => {}
