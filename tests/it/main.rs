@@ -16,9 +16,9 @@ mod api;
 mod backup;
 mod client;
 mod cluster;
-mod codes;
 #[cfg(unix)]
 mod cluster_reload;
+mod codes;
 #[cfg(unix)]
 mod config;
 mod differential;
