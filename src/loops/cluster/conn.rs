@@ -5,6 +5,7 @@ use crate::base::clock::Mono;
 use crate::base::limits::{CIPHER_BUFFER, WRITE_SLICES};
 use crate::base::secret::Secret;
 use crate::cluster::LinkId;
+use crate::cluster::lanes::Lane;
 use crate::cluster::local::Cursor;
 use crate::conn::client::Traffic;
 use crate::conn::inbound::Inbound;
@@ -37,6 +38,8 @@ pub(super) struct Conn {
     pub(super) credentials: Option<Box<(String, Secret)>>,
     /// Names the check of these with a hash that holds since a reload.
     pub(super) recheck: Option<u64>,
+    /// What goes over it.
+    pub(super) lane: Lane,
     /// Whether the server takes headers.
     pub(super) headers: bool,
     pub(super) keepalive: Keepalive,
@@ -122,6 +125,7 @@ impl Conn {
             review: None,
             credentials: None,
             recheck: None,
+            lane: Lane::Whole,
             headers: false,
             keepalive: Keepalive::new(now, interval),
             queued: false,
@@ -132,6 +136,14 @@ impl Conn {
             account: None,
             received: Traffic::default(),
             sent: Traffic::default(),
+        }
+    }
+
+    /// The account as lines here name it: not at all on a connection that is for one only.
+    pub(super) fn named<'a>(&self, account: &'a [u8]) -> &'a [u8] {
+        match self.lane {
+            Lane::Account(_) => b"",
+            Lane::Whole | Lane::Pool(_) => account,
         }
     }
 

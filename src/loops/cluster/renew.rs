@@ -39,7 +39,8 @@ impl ClusterLoop {
             }
             let permissions_differ = old.permissions != own.permissions;
             let secrets_differ = (&old.user, &old.password) != (&own.user, &own.password);
-            self.mesh.renew(own, now);
+            let spread = super::spread(&own, &self.facts);
+            self.mesh.renew(own, spread, now);
             if permissions_differ {
                 self.renew_permissions();
             }
@@ -67,14 +68,16 @@ impl ClusterLoop {
         RouteInfo {
             nonce: String::new(),
             cluster: String::new(),
-            ..self.own_info(0)
+            ..self.own_info()
         }
     }
 
-    /// Tells all servers again what this one says of itself.
+    /// Tells all servers again what this one says of itself, on each connection.
     pub(super) fn tell_servers(&mut self) {
-        let info = self.own_info(0);
-        let links: Vec<LinkId> = self.mesh.peers().map(|(link, _)| link).collect();
+        let info = self.own_info();
+        let peers = self.mesh.peers();
+        let links = peers.flat_map(|(_, peer)| self.mesh.links(&peer.server_id));
+        let links: Vec<LinkId> = links.collect();
         for link in links {
             self.scratch.clear();
             info.write(&mut self.scratch);

@@ -8,6 +8,7 @@ use crate::base::clock::Mono;
 use crate::base::limits::ROUTE_TELL_BUDGET;
 use crate::cluster::LinkId;
 use crate::cluster::imports::Imports;
+use crate::cluster::lanes::Lane;
 use crate::cluster::local::{Cursor, Imported, Told};
 use crate::proto::error::CloseReason;
 use crate::proto::route::{Queue, Subject, write_subscribe, write_unsubscribe};
@@ -20,8 +21,10 @@ impl ClusterLoop {
         let Some(token) = self.by_link.get(&link).copied() else {
             return;
         };
+        let lane = self.mesh.lane(link).cloned();
         if let Some(conn) = self.conns.get_mut(token) {
             info!("{} - Route connected", conn.label());
+            conn.lane = lane.unwrap_or(Lane::Whole);
             conn.cursor = Some(Cursor::START);
             self.telling = true;
         }
@@ -48,7 +51,7 @@ impl ClusterLoop {
         let (tokens, accounts) = (self.conns.tokens(), &self.facts.accounts);
         let (conns, pool, dirty) = (&mut self.conns, &mut self.pool, &mut self.dirty);
         let (scratch, permissions) = (&mut self.scratch, self.permissions.as_ref());
-        let former = &self.former;
+        let (former, spread) = (&self.former, self.mesh.spread());
         self.local.tell_changes(|told| {
             let ends = told.count == 0 && may_have_told(former, told);
             if !ends && !may_tell(permissions, told) {
@@ -57,16 +60,27 @@ impl ClusterLoop {
             let Some(tenant) = accounts.tenant(told.account) else {
                 return;
             };
+            let account = tenant.account.name.as_bytes();
+            let home = spread.home(account);
             scratch.clear();
-            write(scratch, tenant.account.name.as_bytes(), told);
+            write(scratch, account, told);
+            let whole = scratch.len();
+            write(scratch, b"", told);
             for token in &tokens {
                 let Some(conn) = conns.get_mut(*token) else {
                     continue;
                 };
-                if conn.phase == Phase::Closed || !conn.cursor.is_some_and(|c| told.concerns(c)) {
+                if conn.phase == Phase::Closed
+                    || !conn.cursor.is_some_and(|c| told.concerns(c))
+                    || !conn.lane.carries(account, home)
+                {
                     continue;
                 }
-                conn.out.push(scratch, pool);
+                let line = match conn.lane.account() {
+                    None => &scratch[..whole],
+                    Some(_) => &scratch[whole..],
+                };
+                conn.out.push(line, pool);
                 if !conn.dirty {
                     conn.dirty = true;
                     dirty.push(*token);
@@ -133,16 +147,20 @@ impl ClusterLoop {
             }
             let (accounts, scratch) = (&self.facts.accounts, &mut self.scratch);
             let (permissions, former) = (self.permissions.as_ref(), &self.former);
+            let spread = self.mesh.spread();
             scratch.clear();
             let end = self.local.tell_next(cursor, ROUTE_TELL_BUDGET, |told| {
                 let Some(tenant) = accounts.tenant(told.account) else {
                     return;
                 };
-                let name = tenant.account.name.as_bytes();
+                let account = tenant.account.name.as_bytes();
+                if !conn.lane.carries(account, spread.home(account)) {
+                    return;
+                }
                 if may_tell(permissions, told) {
-                    write(scratch, name, told);
+                    write(scratch, conn.named(account), told);
                 } else if first.is_none() && may_have_told(former, told) {
-                    write(scratch, name, &told.ended());
+                    write(scratch, conn.named(account), &told.ended());
                 }
             });
             match first {

@@ -110,18 +110,27 @@ impl Route {
         Route::at(server.cluster_addr().unwrap(), id)
     }
 
-    pub fn at(at: SocketAddr, id: &str) -> Route {
-        Route::with(at, id, "\"user\":\"\"")
+    /// The same with more in its INFO.
+    pub fn open_as(server: &Server, id: &str, more: &str) -> Route {
+        Route::said(server.cluster_addr().unwrap(), id, "\"user\":\"\"", more)
     }
 
-    /// With more in CONNECT.
+    pub fn at(at: SocketAddr, id: &str) -> Route {
+        Route::said(at, id, "\"user\":\"\"", "")
+    }
+
+    /// The same with more in its CONNECT.
     pub fn with(at: SocketAddr, id: &str, more: &str) -> Route {
+        Route::said(at, id, more, "")
+    }
+
+    fn said(at: SocketAddr, id: &str, more: &str, info: &str) -> Route {
         let mut peer = Peer::open(at);
         peer.say(format!(
             "CONNECT {{\"echo\":true,\"verbose\":false,\"pedantic\":false,\"tls_required\":false,\
              \"headers\":true,\"name\":\"x\",\"cluster\":\"test\",{more}}}\r\n"
         ));
-        peer.say(Route::info(id, ""));
+        peer.say(Route::info(id, info));
         Route(peer)
     }
 
