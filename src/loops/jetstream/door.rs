@@ -84,9 +84,9 @@ impl Door {
     /// Has the mail looked at that was put into the box: by the loop if it is awake, or if there
     /// is or was much; by the caller otherwise.
     pub fn knock(&self, peers: &Arc<Peers>, now: Mono) {
-        let since = u64::try_from(now.since(self.began).as_nanos()).unwrap_or(u64::MAX);
+        let since = nanos(now.since(self.began));
         if self.crowded.swap(false, Ordering::Relaxed) || self.inbox.weight() > LITTLE {
-            let calm = since.saturating_add(CALM.as_nanos() as u64);
+            let calm = since.saturating_add(nanos(CALM));
             self.calm_at.store(calm, Ordering::Relaxed);
         }
         if !self.inbox.claim() {
@@ -122,4 +122,8 @@ impl Door {
         }
         false
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
