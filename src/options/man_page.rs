@@ -46,7 +46,6 @@ const FIXED_OF_CLUSTER: &[&str] = &[
     "advertise",
     "tls",
     "permissions",
-    "pool_size",
 ];
 
 /// Small blocks, and the section in which their keys are mentioned.

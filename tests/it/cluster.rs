@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// Options of a server that listens on a free port of the loopback interface for others, and
 /// connects to those.
-fn cluster(routes: &[SocketAddr]) -> ClusterOptions {
+pub fn cluster(routes: &[SocketAddr]) -> ClusterOptions {
     let urls = routes
         .iter()
         .map(|at| RouteUrl::parse(&format!("nats-route://{at}")).unwrap());
@@ -27,7 +27,7 @@ fn cluster(routes: &[SocketAddr]) -> ClusterOptions {
 }
 
 /// A server of the cluster that connects to the others.
-fn node(others: &[&Server]) -> Server {
+pub fn node(others: &[&Server]) -> Server {
     let routes: Vec<SocketAddr> = others.iter().map(|s| s.cluster_addr().unwrap()).collect();
     start(|o| o.cluster = Some(cluster(&routes)))
 }
@@ -50,7 +50,7 @@ fn reaches(from: &Server, to: &Server) -> bool {
 }
 
 /// Waits until every server hears every other one.
-fn mesh(servers: &[&Server]) {
+pub fn mesh(servers: &[&Server]) {
     for from in servers {
         for to in servers.iter().filter(|to| to.addr() != from.addr()) {
             assert!(reaches(from, to), "{} to {}", from.addr(), to.addr());
@@ -75,7 +75,7 @@ fn drain(peer: &mut Peer) -> bool {
 }
 
 /// Waits until `subject` is listened to by somebody else, as this client sees it.
-fn heard(peer: &mut Peer, subject: &str) {
+pub fn heard(peer: &mut Peer, subject: &str) {
     eventually("somebody listens", || !peer.finds_nobody(subject));
 }
 
@@ -494,7 +494,7 @@ fn routes_can_be_others_after_a_reload() {
 }
 
 /// The reference's server: the program that `NATS_SERVER_GO` names, or `nats-server` on the path.
-fn reference() -> Option<PathBuf> {
+pub fn reference() -> Option<PathBuf> {
     let named = std::env::var_os("NATS_SERVER_GO").map(PathBuf::from);
     let found = named.or_else(|| {
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -586,10 +586,10 @@ fn servers_of_the_reference_can_be_among_them() {
 }
 
 /// A server as a test plays it: what a route is sent is said by hand.
-struct Route(Peer);
+pub struct Route(pub Peer);
 
 impl Route {
-    fn info(id: &str, more: &str) -> String {
+    pub fn info(id: &str, more: &str) -> String {
         format!(
             "INFO {{\"server_id\":\"{id}\",\"server_name\":\"{id}\",\"version\":\"2.15.0\",\
              \"proto\":2,\"host\":\"127.0.0.1\",\"port\":1,\"headers\":true,\
@@ -597,18 +597,23 @@ impl Route {
         )
     }
 
-    fn open(server: &Server, id: &str) -> Route {
+    pub fn open(server: &Server, id: &str) -> Route {
+        Route::open_as(server, id, "")
+    }
+
+    /// The same with more in its INFO.
+    pub fn open_as(server: &Server, id: &str, more: &str) -> Route {
         let mut peer = Peer::open(server.cluster_addr().unwrap());
         peer.say(
             "CONNECT {\"echo\":true,\"verbose\":false,\"pedantic\":false,\"tls_required\":false,\
              \"headers\":true,\"name\":\"x\",\"cluster\":\"test\"}\r\n",
         );
-        peer.say(Route::info(id, ""));
+        peer.say(Route::info(id, more));
         Route(peer)
     }
 
     /// The next line that is about this account.
-    fn line_of(&mut self, account: &str) -> String {
+    pub fn line_of(&mut self, account: &str) -> String {
         loop {
             let line = self.0.line();
             if line.contains(&format!(" {account} ")) {

@@ -4,6 +4,7 @@ use crate::accounts::Account;
 use crate::base::clock::Mono;
 use crate::base::limits::{CIPHER_BUFFER, WRITE_SLICES};
 use crate::cluster::LinkId;
+use crate::cluster::lanes::Lane;
 use crate::cluster::local::Cursor;
 use crate::conn::client::Traffic;
 use crate::conn::inbound::Inbound;
@@ -30,6 +31,8 @@ pub(super) struct Conn {
     /// How far the server has been told what this one's subscribers listen to; none: nothing is told
     /// here.
     pub(super) cursor: Option<Cursor>,
+    /// What goes over it.
+    pub(super) lane: Lane,
     /// Whether the server takes headers.
     pub(super) headers: bool,
     pub(super) keepalive: Keepalive,
@@ -112,6 +115,7 @@ impl Conn {
             out: Outbound::default(),
             inbound: Inbound::default(),
             cursor: None,
+            lane: Lane::Whole,
             headers: false,
             keepalive: Keepalive::new(now, interval),
             queued: false,
@@ -122,6 +126,14 @@ impl Conn {
             account: None,
             received: Traffic::default(),
             sent: Traffic::default(),
+        }
+    }
+
+    /// The account as lines here name it: not at all on a connection that is for one only.
+    pub(super) fn named<'a>(&self, account: &'a [u8]) -> &'a [u8] {
+        match self.lane {
+            Lane::Account(_) => b"",
+            Lane::Whole | Lane::Pool(_) => account,
         }
     }
 

@@ -8,6 +8,7 @@ use crate::base::limits::ROUTE_HANDSHAKE;
 use crate::base::secret::Secret;
 use crate::broker::PasswordCheck;
 use crate::cluster::LinkId;
+use crate::cluster::lanes::Lane;
 use crate::cluster::mesh::Refusal;
 use crate::conn::keepalive::Verdict;
 use crate::options::VERSION;
@@ -42,8 +43,8 @@ impl ClusterLoop {
         own.unwrap_or(self.facts.options.write_deadline)
     }
 
-    /// What this server says of itself.
-    fn own_info(&mut self, gossip_mode: i64) -> RouteInfo {
+    /// What this server says of itself, the same on all connections.
+    fn own_info(&mut self) -> RouteInfo {
         let digits = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_";
         let mut digit = || char::from(digits[self.rng.below(digits.len())]);
         let nonce = (0..15).map(|_| digit()).collect();
@@ -73,23 +74,30 @@ impl ClusterLoop {
             ldm: self.lame_duck,
             import: rules.map(|p| told(&p.publish)),
             export: rules.map(|p| told(&p.subscribe)),
-            gossip_mode,
+            route_pool_size: i64::from(self.mesh.spread().size()),
             ..RouteInfo::default()
         }
     }
 
-    /// Sends INFO to a server that connected to this one.
+    /// Sends INFO with what is about this connection: to a server that connected to this one at once, to
+    /// others when it is known from theirs where it belongs.
     pub(super) fn greet(&mut self, token: Token) {
         let Some(link) = self.conns.get_mut(token).map(|conn| conn.link) else {
             return;
         };
-        let info = self.own_info(self.mesh.gossip_mode(link));
+        let account = self.mesh.account(link);
+        let info = RouteInfo {
+            route_pool_idx: self.mesh.lane(link).map_or(0, Lane::index),
+            route_account: account.map_or(String::new(), |name| name.to_string()),
+            gossip_mode: self.mesh.gossip_mode(link),
+            ..self.own_info()
+        };
         self.scratch.clear();
         info.write(&mut self.scratch);
         self.send_scratch(link);
     }
 
-    /// Sends CONNECT and INFO to a server that this one connected to.
+    /// Sends CONNECT to a server that this one connected to.
     pub(super) fn introduce(&mut self, token: Token) {
         let Some(link) = self.conns.get_mut(token).map(|conn| conn.link) else {
             return;
@@ -110,7 +118,6 @@ impl ClusterLoop {
         self.scratch.clear();
         connect.write(&mut self.scratch);
         self.send_scratch(link);
-        self.greet(token);
     }
 
     /// A server says CONNECT.
@@ -234,18 +241,32 @@ impl ClusterLoop {
         }
         let (interval, jitter) = (self.ping_interval(), self.rng.below(65536));
         let mut deadline = None;
+        let is_solicited = self.mesh.is_solicited(link);
+        if is_solicited {
+            self.greet(token);
+        }
+        let lane = self.mesh.lane(link).cloned();
+        let mut asks = false;
         if let Some(conn) = self.conns.get_mut(token) {
             conn.phase = Phase::Open;
+            conn.lane = lane.unwrap_or(Lane::Whole);
             conn.headers = headers && !self.facts.options.no_header_support;
             let jitter = u16::try_from(jitter).unwrap_or(0);
             conn.keepalive.handle_connect(now, interval, jitter);
             deadline = Some(conn.keepalive.deadline());
+            asks = is_solicited && conn.keepalive.measure(now);
             self.strangers -= 1;
         }
         if let Some(deadline) = deadline {
             self.look_no_later_than(deadline);
         }
         self.act(now);
+        if asks {
+            // The answer says that the server has taken this connection.
+            self.scratch.clear();
+            self.scratch.extend_from_slice(b"PING\r\n");
+            self.send_scratch(link);
+        }
     }
 
     fn refused(&mut self, token: Token, refusal: Refusal, now: Mono) {
@@ -360,7 +381,7 @@ impl ClusterLoop {
     /// Tells the other servers that clients will be disconnected.
     pub(super) fn enter_lame_duck(&mut self) {
         self.lame_duck = true;
-        let info = self.own_info(0);
+        let info = self.own_info();
         let links: Vec<LinkId> = self.mesh.peers().map(|(link, _)| link).collect();
         for link in links {
             self.scratch.clear();

@@ -30,6 +30,7 @@ use crate::broker::batch::Batch;
 use crate::broker::{Broker, ClusterView, Facts, PasswordCheck, Wire};
 use crate::cluster::LinkId;
 use crate::cluster::imports::Imports;
+use crate::cluster::lanes::{Lane, Spread};
 use crate::cluster::local::LocalInterest;
 use crate::cluster::mesh::{Action, Mesh};
 use crate::cluster::remote::RemoteInterest;
@@ -185,7 +186,8 @@ impl ClusterLoop {
         let permissions = permissions.and_then(|p| Permissions::new(p).ok());
         let names = (&*facts.id, &*facts.name);
         let made_up = made_up_name(&mut rng);
-        let mesh = Mesh::new(names, options.clone(), made_up, rng.next_u64(), now);
+        let own = (options.clone(), spread(&options, &facts));
+        let mesh = Mesh::new(names, own, made_up, rng.next_u64(), now);
         info!("Cluster name is {}", mesh.cluster());
         facts.cluster.set(mesh.cluster());
         if mesh.is_dynamic() {
@@ -506,13 +508,26 @@ impl ClusterLoop {
                             self.close(token, reason, now);
                         }
                     }
-                    Action::Forward(link, info) => {
+                    Action::Moved(account) => self.forget_account(&account),
+                    Action::Forward(link, info) | Action::Agree(link, info) => {
                         self.scratch.clear();
                         info.write(&mut self.scratch);
                         self.send_scratch(link);
                     }
                     Action::Renamed | Action::Changed => self.tell_clients(),
                 }
+            }
+        }
+    }
+
+    /// An account has a connection of its own with other servers from now on: what they told of it on
+    /// others does not count any more.
+    fn forget_account(&mut self, account: &str) {
+        for token in self.conns.tokens() {
+            if let Some(conn) = self.conns.get_mut(token)
+                && matches!(conn.lane, Lane::Pool(_))
+            {
+                self.remote.forget(conn.link, account.as_bytes());
             }
         }
     }
@@ -564,7 +579,8 @@ impl ClusterLoop {
             return;
         }
         self.options = own.clone();
-        self.mesh.renew(own, now);
+        let spread = spread(&own, &self.facts);
+        self.mesh.renew(own, spread, now);
         // Pings may be due earlier.
         self.look_at = Some(now);
         self.tell_clients();
@@ -615,6 +631,12 @@ impl ClusterLoop {
         }
         self.forget_closed();
     }
+}
+
+/// How accounts are spread over connections.
+fn spread(options: &ClusterOptions, facts: &Facts) -> Spread {
+    let system = facts.accounts.system();
+    Spread::new(options, system.map(|tenant| &*tenant.account.name))
 }
 
 /// The name of a cluster for which none is configured: 22 characters.

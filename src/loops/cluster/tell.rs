@@ -8,6 +8,7 @@ use crate::base::clock::Mono;
 use crate::base::limits::ROUTE_TELL_BUDGET;
 use crate::cluster::LinkId;
 use crate::cluster::imports::Imports;
+use crate::cluster::lanes::Lane;
 use crate::cluster::local::{Cursor, Imported, Told};
 use crate::proto::error::CloseReason;
 use crate::proto::route::{Queue, Subject, write_subscribe, write_unsubscribe};
@@ -20,8 +21,10 @@ impl ClusterLoop {
         let Some(token) = self.by_link.get(&link).copied() else {
             return;
         };
+        let lane = self.mesh.lane(link).cloned();
         if let Some(conn) = self.conns.get_mut(token) {
             info!("{} - Route connected", conn.label());
+            conn.lane = lane.unwrap_or(Lane::Whole);
             conn.cursor = Some(Cursor::START);
             self.telling = true;
         }
@@ -48,6 +51,7 @@ impl ClusterLoop {
         let (tokens, accounts) = (self.conns.tokens(), &self.facts.accounts);
         let (conns, pool, dirty) = (&mut self.conns, &mut self.pool, &mut self.dirty);
         let (scratch, permissions) = (&mut self.scratch, self.permissions.as_ref());
+        let spread = self.mesh.spread();
         self.local.tell_changes(|told| {
             if !may_tell(permissions, told) {
                 return;
@@ -55,16 +59,27 @@ impl ClusterLoop {
             let Some(tenant) = accounts.tenant(told.account) else {
                 return;
             };
+            let account = tenant.account.name.as_bytes();
+            let home = spread.home(account);
             scratch.clear();
-            write(scratch, tenant.account.name.as_bytes(), told);
+            write(scratch, account, told);
+            let whole = scratch.len();
+            write(scratch, b"", told);
             for token in &tokens {
                 let Some(conn) = conns.get_mut(*token) else {
                     continue;
                 };
-                if conn.phase == Phase::Closed || !conn.cursor.is_some_and(|c| told.concerns(c)) {
+                if conn.phase == Phase::Closed
+                    || !conn.cursor.is_some_and(|c| told.concerns(c))
+                    || !conn.lane.carries(account, home)
+                {
                     continue;
                 }
-                conn.out.push(scratch, pool);
+                let line = match conn.lane.account() {
+                    None => &scratch[..whole],
+                    Some(_) => &scratch[whole..],
+                };
+                conn.out.push(line, pool);
                 if !conn.dirty {
                     conn.dirty = true;
                     dirty.push(*token);
@@ -129,12 +144,15 @@ impl ClusterLoop {
             }
             let (accounts, scratch) = (&self.facts.accounts, &mut self.scratch);
             let permissions = self.permissions.as_ref();
+            let spread = self.mesh.spread();
             scratch.clear();
             let end = self.local.tell_next(cursor, ROUTE_TELL_BUDGET, |told| {
-                if may_tell(permissions, told)
-                    && let Some(tenant) = accounts.tenant(told.account)
-                {
-                    write(scratch, tenant.account.name.as_bytes(), told);
+                let Some(tenant) = accounts.tenant(told.account) else {
+                    return;
+                };
+                let account = tenant.account.name.as_bytes();
+                if conn.lane.carries(account, spread.home(account)) && may_tell(permissions, told) {
+                    write(scratch, conn.named(account), told);
                 }
             });
             conn.cursor = Some(end);

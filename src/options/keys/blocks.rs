@@ -145,7 +145,7 @@ pub(in crate::options) const CLUSTER: &[Key] = &[
     part(&["ping_interval"], Time),
     part(&["ping_max"], Int),
     part(&["write_deadline"], Time),
-    later(&["accounts"], Texts),
+    part(&["accounts"], Texts),
     COMPRESSION,
     later(&["write_timeout"], Text),
 ];
