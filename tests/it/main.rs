@@ -17,6 +17,8 @@ mod backup;
 mod client;
 mod cluster;
 mod cluster_pool;
+#[cfg(unix)]
+mod cluster_reload;
 mod codes;
 #[cfg(unix)]
 mod config;
