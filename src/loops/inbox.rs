@@ -123,15 +123,35 @@ impl Inbox {
     /// # Errors
     /// The loop could not be woken; it gets the mail when it next wakes.
     pub fn send(&self, mail: Mail) -> io::Result<()> {
+        self.put(mail);
+        self.ring()
+    }
+
+    /// Puts something in, without waking the loop: that is to follow, see [`Inbox::claim`].
+    pub fn put(&self, mail: Mail) {
         if let Mail::Batch(_, batch) = &mail {
             self.weight.fetch_add(batch.weight(), Ordering::Relaxed);
         }
         self.lock().mail.push(mail);
-        if self.sleeping.swap(false, Ordering::SeqCst) {
-            self.waker.wake()
-        } else {
-            Ok(())
-        }
+    }
+
+    /// Whether the loop sleeps; if so, it is the caller's duty from now on to wake it, or to do what
+    /// it would do and to prepare its sleep again.
+    pub fn claim(&self) -> bool {
+        self.sleeping.load(Ordering::SeqCst) && self.sleeping.swap(false, Ordering::SeqCst)
+    }
+
+    /// Wakes the loop, of whose sleep the caller is sure.
+    ///
+    /// # Errors
+    /// The loop could not be woken.
+    pub fn rouse(&self) -> io::Result<()> {
+        self.waker.wake()
+    }
+
+    /// Bytes of the batches that wait.
+    pub fn weight(&self) -> usize {
+        self.weight.load(Ordering::Relaxed)
     }
 
     /// An empty batch, to be filled and sent.

@@ -16,12 +16,13 @@ use crate::accounts::Accounts;
 use crate::accounts::interest::LoopId;
 use crate::auth::Directory;
 use crate::base::address::{self, join};
+use crate::base::clock::mono;
 use crate::base::text::PlainError;
 use crate::broker::{Broker, Facts};
 use crate::loops::client::{ClientLoop, Peers};
 use crate::loops::cluster::ClusterLoop;
 use crate::loops::inbox::{Inbox, Mail};
-use crate::loops::jetstream::{JetStreamLoop, StoreError};
+use crate::loops::jetstream::{self as jetstream_loop, Door, StoreError};
 use crate::loops::monitor::Monitor;
 use crate::loops::system::SystemLoop;
 use crate::loops::verifier::Verifier;
@@ -264,12 +265,12 @@ impl Server {
         }
         let (system_poll, waker) = SystemLoop::poll().map_err(StartError::Loop)?;
         let mut jetstream = None;
-        let mut jetstream_inbox = None;
+        let mut jetstream_door = None;
         if facts.options.jetstream.enabled {
             let place = jetstream::take_store(&facts)?;
-            let (poll, waker) = JetStreamLoop::poll().map_err(StartError::Loop)?;
+            let (poll, waker) = jetstream_loop::poll().map_err(StartError::Loop)?;
             jetstream = Some((poll, place));
-            jetstream_inbox = Some(Inbox::new(waker));
+            jetstream_door = Some(Door::new(Inbox::new(waker), mono()));
         }
         let bound = cluster::bind(&facts.options)?;
         let (mut cluster, mut cluster_inbox) = (None, None);
@@ -283,7 +284,7 @@ impl Server {
         let peers = Arc::new(Peers {
             inboxes,
             system: Inbox::new(waker),
-            jetstream: jetstream_inbox,
+            jetstream: jetstream_door,
             cluster: cluster_inbox,
             accepted: AtomicU64::new(0),
             connections,
@@ -534,8 +535,8 @@ impl Server {
         }
         // Last, so that what clients published until their end is stored.
         if let Some(jetstream) = self.jetstream.take() {
-            if let Some(inbox) = &self.peers.jetstream {
-                send(inbox, Mail::Shutdown);
+            if let Some(door) = &self.peers.jetstream {
+                send(&door.inbox, Mail::Shutdown);
             }
             if jetstream.join().is_err() {
                 log::error!("The loop of JetStream ended with a panic");
