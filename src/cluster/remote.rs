@@ -168,6 +168,20 @@ impl RemoteInterest {
         self.graves.extend(self.links.remove(&link));
     }
 
+    /// Forgets interest in all subjects but those that `keep` is true of.
+    pub fn retain(&mut self, mut keep: impl FnMut(&[u8]) -> bool) {
+        let subs = &mut self.subs;
+        for table in self.links.values_mut() {
+            table.retain(|slot| {
+                let kept = keep(subs[*slot as usize].subject());
+                if !kept {
+                    subs.remove(*slot as usize).unbind();
+                }
+                kept
+            });
+        }
+    }
+
     /// Removes up to `budget` subscriptions of connections that are gone; says whether there are
     /// more.
     pub fn bury(&mut self, mut budget: usize) -> bool {

@@ -191,7 +191,7 @@ impl World {
                         info.write(&mut out);
                         self.send(server, link, &out);
                     }
-                    Action::Renamed | Action::Changed => {}
+                    Action::Review(_) | Action::Renamed | Action::Changed => {}
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Where a loop gets what other threads have for it: filled many times, woken once.
 
-use super::cluster::Dialled;
+use super::cluster::{Dialled, Site};
 use super::system::LateAnswer;
 use crate::accounts::interest::LoopId;
 use crate::base::limits::INBOX_BYTES;
@@ -62,6 +62,8 @@ pub enum Mail {
     HoldBack(u32),
     /// Go on with other options, and with what they make of TLS.
     Renew(Arc<Facts>, Option<Arc<ServerTls>>),
+    /// What other servers are told of this one, and TLS with them, from the options that follow.
+    Site(Box<Site>),
     /// Accounts, by number, in which clients came or went, of which somebody wants to be told.
     Changed(Vec<u32>),
     /// An answer of a service of the system account that took longer.

@@ -27,7 +27,7 @@ use crate::loops::monitor::Monitor;
 use crate::loops::system::SystemLoop;
 use crate::loops::verifier::Verifier;
 use crate::net::listen::{Acceptor, adopt, listen};
-use crate::net::tls::{ServerTls, TlsError};
+use crate::net::tls::{PeerTls, ServerTls, TlsError};
 use crate::nkey::ServerKey;
 use crate::options::Options;
 use crate::options::tls::HandshakeFirst;
@@ -77,6 +77,7 @@ pub struct Prepared {
     tenancy: Tenancy,
     tls: Option<Arc<ServerTls>>,
     monitor_tls: Option<Arc<ServerTls>>,
+    cluster_tls: Option<Arc<PeerTls>>,
 }
 
 /// The accounts and who may connect to them.
@@ -426,6 +427,7 @@ impl Server {
     pub fn prepare(&self, options: Options) -> Result<Prepared, StartError> {
         let tls = load_tls(&options).map_err(StartError::Tls)?;
         let monitor_tls = monitoring::load_tls(&options).map_err(StartError::Tls)?;
+        let cluster_tls = cluster::load_tls(&options)?;
         let old = Some(&self.facts.accounts);
         let tenancy = Tenancy::new(&options, old, 0).map_err(StartError::Security)?;
         Ok(Prepared {
@@ -433,6 +435,7 @@ impl Server {
             tenancy,
             tls,
             monitor_tls,
+            cluster_tls,
         })
     }
 
@@ -444,10 +447,12 @@ impl Server {
             tenancy,
             tls,
             monitor_tls,
+            cluster_tls,
         } = prepared;
         if let Some(monitor) = &self.monitor {
             monitor.renew(monitor_tls);
         }
+        self.renew_cluster(&options, cluster_tls);
         let (host, port) = told_address(&options, self.addr.port());
         let (id, name) = (self.facts.id.clone(), self.facts.name.clone());
         let connections_max = options.max_connections;

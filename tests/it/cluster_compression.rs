@@ -1,7 +1,7 @@
 //! Compression between servers of a cluster.
 
-use crate::cluster::{Route, cluster, heard, mesh, node, reference};
 use crate::cluster_pool::{all_hear_all, info, spawn, with};
+use crate::support::mesh::{Route, cluster, heard, mesh, node, reference};
 use crate::support::{Dir, Peer, Process, eventually, log_in, start};
 use nats_server::options::cluster::RouteUrl;
 use nats_server::proto::compression::{Compression, Level};

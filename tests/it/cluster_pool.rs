@@ -1,7 +1,7 @@
 //! More than one connection between two servers of a cluster: pools, and accounts with their own.
 
-use crate::cluster::{Route, cluster, heard, mesh, node, reference};
 use crate::monitor::json;
+use crate::support::mesh::{Route, cluster, heard, mesh, node, reference};
 use crate::support::{Dir, Peer, Process, eventually, log_in, start};
 use nats_server::cluster::lanes::place;
 use nats_server::options::cluster::{ClusterOptions, RouteUrl};

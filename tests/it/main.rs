@@ -18,6 +18,8 @@ mod client;
 mod cluster;
 mod cluster_compression;
 mod cluster_pool;
+#[cfg(unix)]
+mod cluster_reload;
 mod codes;
 #[cfg(unix)]
 mod config;

@@ -54,6 +54,8 @@ pub enum Action {
     Register(LinkId),
     /// Close a connection, and report that to [`Mesh::closed`].
     Close(LinkId, CloseReason),
+    /// Tell this connection all of it once more, as the server there takes more of it now.
+    Review(LinkId),
     /// Send an INFO about another server.
     Forward(LinkId, Box<RouteInfo>),
     /// Answer what was said on a connection about an account that has its own from now on.
@@ -158,6 +160,14 @@ impl Mesh {
         mesh
     }
 
+    /// The cluster has another name, one that is configured. Servers that are connected stay so; those
+    /// that connect have to know it.
+    pub fn rename(&mut self, name: &str) {
+        self.cluster = name.into();
+        self.is_dynamic = false;
+        self.actions.push(Action::Renamed);
+    }
+
     /// Goes on with other options, of which the routes may be others; the name does not change. If
     /// accounts are spread in another way, or compression is another one, all connections are made
     /// anew.
@@ -191,6 +201,15 @@ impl Mesh {
             let is = |target: &Target| target.kind == Kind::Explicit && target.url == *url;
             if !self.targets.values().any(is) {
                 self.add(url.clone(), Kind::Explicit, now);
+            }
+        }
+        let credentials = (&options.user, &options.password);
+        if credentials != (&self.options.user, &self.options.password) {
+            for target in self.targets.values_mut() {
+                if target.kind != Kind::Explicit && target.url.user.is_some() {
+                    (target.url.user, target.url.password) =
+                        (options.user.clone(), options.password.clone());
+                }
             }
         }
         self.options = options;
@@ -535,6 +554,11 @@ impl Mesh {
         } else {
             peer.info.connect_urls.clone_from(&info.connect_urls);
         }
+        if peer.info.export != info.export {
+            self.actions.extend(peer.links().map(Action::Review));
+        }
+        peer.info.import.clone_from(&info.import);
+        peer.info.export.clone_from(&info.export);
         self.actions.push(Action::Changed);
     }
 

@@ -466,7 +466,8 @@ impl ClientLoop {
                 | Mail::Task(_)
                 | Mail::Report(..)
                 | Mail::Links(..)
-                | Mail::Dialled(_) => {}
+                | Mail::Dialled(_)
+                | Mail::Site(_) => {}
                 Mail::Cluster(view) => {
                     self.broker.show_cluster(view);
                     self.informing = true;

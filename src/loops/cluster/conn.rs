@@ -3,6 +3,7 @@
 use crate::accounts::Account;
 use crate::base::clock::Mono;
 use crate::base::limits::{CIPHER_BUFFER, WRITE_SLICES};
+use crate::base::secret::Secret;
 use crate::cluster::LinkId;
 use crate::cluster::lanes::Lane;
 use crate::cluster::local::Cursor;
@@ -39,6 +40,12 @@ pub(super) struct Conn {
     pub(super) packed: Option<Box<Packed>>,
     /// Whether it has just been turned on, so that what follows is compressed.
     pub(super) switching: bool,
+    /// How far it has been told all of it once more, as what may be told has changed.
+    pub(super) review: Option<Cursor>,
+    /// The name and the password that it gave, if it connected to this server.
+    pub(super) credentials: Option<Box<(String, Secret)>>,
+    /// Names the check of these with a hash that holds since a reload.
+    pub(super) recheck: Option<u64>,
     /// What goes over it.
     pub(super) lane: Lane,
     /// Whether the server takes headers.
@@ -140,6 +147,9 @@ impl Conn {
             agreed: None,
             packed: None,
             switching: false,
+            review: None,
+            credentials: None,
+            recheck: None,
             lane: Lane::Whole,
             headers: false,
             keepalive: Keepalive::new(now, interval),
@@ -167,6 +177,12 @@ impl Conn {
     /// How the log names it.
     pub(super) fn label(&self) -> String {
         format!("{} - rid:{}", self.addr, self.link.0)
+    }
+
+    /// Whether the server has still to be told what there is, for the first time or once more.
+    pub(super) fn has_to_be_told(&self) -> bool {
+        let unfinished = |cursor: Option<Cursor>| cursor.is_some_and(|cursor| cursor < Cursor::END);
+        unfinished(self.cursor) || unfinished(self.review)
     }
 
     /// Bytes that wait to be written.

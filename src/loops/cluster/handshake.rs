@@ -3,6 +3,7 @@
 
 use super::ClusterLoop;
 use super::conn::Phase;
+use super::renew::Judgement;
 use crate::base::clock::Mono;
 use crate::base::limits::ROUTE_HANDSHAKE;
 use crate::base::secret::Secret;
@@ -21,7 +22,6 @@ use crate::proto::route_info::{PROTO, RouteConnect, RouteInfo, SubjectRules};
 use log::{debug, error, info};
 use mio::Token;
 use std::time::Duration;
-use subtle::ConstantTimeEq;
 
 impl ClusterLoop {
     /// How long a server has to say who it is.
@@ -45,7 +45,7 @@ impl ClusterLoop {
     }
 
     /// What this server says of itself, the same on all connections.
-    fn own_info(&mut self) -> RouteInfo {
+    pub(super) fn own_info(&mut self) -> RouteInfo {
         let digits = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_";
         let mut digit = || char::from(digits[self.rng.below(digits.len())]);
         let nonce = (0..15).map(|_| digit()).collect();
@@ -152,23 +152,18 @@ impl ClusterLoop {
             error!("{label} - attempted to connect to route port");
             return self.refuse(token, text, CloseReason::WrongPort, now);
         }
-        if let Some(user) = self.options.user.clone() {
-            let password = self.options.password.clone().unwrap_or_default();
-            let same_user = bool::from(user.as_bytes().ct_eq(connect.user.as_bytes()));
-            if same_user && password.is_bcrypt() {
-                return self.verify(token, password, &connect, until);
-            }
-            let given = connect.pass.as_bytes();
-            let same = same_user & bool::from(password.reveal().as_bytes().ct_eq(given));
-            if !same {
-                return self.turn_away(token, now);
-            }
+        let given = (connect.user.clone(), Secret::from(connect.pass.clone()));
+        match self.judge(&given.0, &given.1) {
+            Judgement::Right => {}
+            Judgement::Wrong => return self.turn_away(token, now),
+            Judgement::Ask(hash) => return self.verify(token, (hash, given), &connect, until),
         }
         match self.mesh.handle_connect(link, &connect) {
             Ok(()) => {
                 if let Some(conn) = self.conns.get_mut(token) {
                     conn.phase = Phase::Introducing { until };
                     conn.headers = connect.headers;
+                    conn.credentials = Some(Box::new(given));
                 }
                 self.act(now);
             }
@@ -177,7 +172,13 @@ impl ClusterLoop {
     }
 
     /// Has a password compared with its hash. The cluster's name is looked at with INFO then.
-    fn verify(&mut self, token: Token, hash: Secret, connect: &RouteConnect, until: Mono) {
+    fn verify(
+        &mut self,
+        token: Token,
+        (hash, given): (Secret, (String, Secret)),
+        connect: &RouteConnect,
+        until: Mono,
+    ) {
         let Some(conn) = self.conns.get_mut(token) else {
             return;
         };
@@ -185,11 +186,13 @@ impl ClusterLoop {
         let ticket = self.next_ticket;
         conn.phase = Phase::Verifying { until, ticket };
         conn.headers = connect.headers;
+        let password = given.1.clone();
+        conn.credentials = Some(Box::new(given));
         self.checks.push(PasswordCheck {
             client: 0,
             ticket,
             hash,
-            password: connect.pass.clone().into(),
+            password,
             deadline: until,
         });
     }
@@ -199,6 +202,13 @@ impl ClusterLoop {
             let Some(conn) = self.conns.get_mut(token) else {
                 continue;
             };
+            if conn.recheck == Some(ticket) {
+                conn.recheck = None;
+                if !right {
+                    self.turn_away(token, now);
+                }
+                return;
+            }
             match conn.phase {
                 Phase::Verifying { until, ticket: own } if own == ticket => {
                     if !right {
@@ -216,7 +226,7 @@ impl ClusterLoop {
         }
     }
 
-    fn turn_away(&mut self, token: Token, now: Mono) {
+    pub(super) fn turn_away(&mut self, token: Token, now: Mono) {
         if let Some(conn) = self.conns.get_mut(token) {
             error!("{} - Authorization Violation", conn.label());
         }
@@ -427,13 +437,7 @@ impl ClusterLoop {
     /// Tells the other servers that clients will be disconnected.
     pub(super) fn enter_lame_duck(&mut self) {
         self.lame_duck = true;
-        let info = self.own_info();
-        let links: Vec<LinkId> = self.mesh.peers().map(|(link, _)| link).collect();
-        for link in links {
-            self.scratch.clear();
-            info.write(&mut self.scratch);
-            self.send_scratch(link);
-        }
+        self.tell_servers();
     }
 }
 

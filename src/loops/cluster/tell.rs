@@ -1,6 +1,6 @@
 //! Telling other servers what this one's subscribers listen to, and writing.
 
-use super::conn::Phase;
+use super::conn::{Conn, Phase};
 use super::{ClusterLoop, turn};
 use crate::accounts::journal::Change;
 use crate::accounts::permissions::Permissions;
@@ -52,9 +52,10 @@ impl ClusterLoop {
         let (tokens, accounts) = (self.conns.tokens(), &self.facts.accounts);
         let (conns, pool, dirty) = (&mut self.conns, &mut self.pool, &mut self.dirty);
         let (scratch, permissions) = (&mut self.scratch, self.permissions.as_ref());
-        let spread = self.mesh.spread();
+        let (former, spread) = (&self.former, self.mesh.spread());
         self.local.tell_changes(|told| {
-            if !may_tell(permissions, told) {
+            let ends = told.count == 0 && may_have_told(former, told);
+            if !ends && !may_tell(permissions, told) {
                 return;
             }
             let Some(tenant) = accounts.tenant(told.account) else {
@@ -136,7 +137,9 @@ impl ClusterLoop {
             else {
                 continue;
             };
-            let Some(cursor) = conn.cursor.filter(|cursor| *cursor < Cursor::END) else {
+            let unfinished = |cursor: Option<Cursor>| cursor.filter(|cursor| *cursor < Cursor::END);
+            let (first, review) = (unfinished(conn.cursor), unfinished(conn.review));
+            let Some(cursor) = first.or(review) else {
                 continue;
             };
             if conn.out.pending() > room {
@@ -144,7 +147,7 @@ impl ClusterLoop {
                 continue;
             }
             let (accounts, scratch) = (&self.facts.accounts, &mut self.scratch);
-            let permissions = self.permissions.as_ref();
+            let (permissions, former) = (self.permissions.as_ref(), &self.former);
             let spread = self.mesh.spread();
             scratch.clear();
             let end = self.local.tell_next(cursor, ROUTE_TELL_BUDGET, |told| {
@@ -152,15 +155,31 @@ impl ClusterLoop {
                     return;
                 };
                 let account = tenant.account.name.as_bytes();
-                if conn.lane.carries(account, spread.home(account)) && may_tell(permissions, told) {
+                if !conn.lane.carries(account, spread.home(account)) {
+                    return;
+                }
+                if may_tell(permissions, told) {
                     write(scratch, conn.named(account), told);
+                } else if first.is_none() && may_have_told(former, told) {
+                    write(scratch, conn.named(account), &told.ended());
                 }
             });
-            conn.cursor = Some(end);
-            self.telling |= end < Cursor::END;
+            match first {
+                Some(_) => conn.cursor = Some(end),
+                None => conn.review = Some(end),
+            }
+            self.telling |= conn.has_to_be_told();
             let link = conn.link;
             if !self.scratch.is_empty() {
                 self.send_scratch(link);
+            }
+        }
+        if !self.former.is_empty() {
+            let tokens = self.conns.tokens();
+            let mut conns = tokens.into_iter();
+            let is_told = |conn: &Conn| conn.phase == Phase::Closed || !conn.has_to_be_told();
+            if conns.all(|token| self.conns.get_mut(token).is_none_or(|conn| is_told(conn))) {
+                self.former.clear();
             }
         }
         self.broker.finish(&mut turn!(self, now));
@@ -200,11 +219,10 @@ impl ClusterLoop {
         match result {
             Ok(true) => {
                 conn.blocked = None;
-                self.telling |= conn.cursor.is_some_and(|cursor| cursor < Cursor::END);
+                self.telling |= conn.has_to_be_told();
             }
             Ok(false) => {
-                self.telling |= conn.cursor.is_some_and(|cursor| cursor < Cursor::END)
-                    && conn.out.pending() < before;
+                self.telling |= conn.has_to_be_told() && conn.out.pending() < before;
                 if conn.blocked.is_none() {
                     conn.blocked = Some(now);
                     conn.owed = conn.out.pending().max(1);
@@ -253,6 +271,11 @@ impl ClusterLoop {
 /// Whether other servers are told of a subject.
 fn may_tell(permissions: Option<&Permissions>, told: &Told<'_>) -> bool {
     permissions.is_none_or(|permissions| permissions.may_publish(told.subject))
+}
+
+/// Whether they may have been told of it before the options changed.
+fn may_have_told(former: &[Option<Permissions>], told: &Told<'_>) -> bool {
+    former.iter().any(|old| may_tell(old.as_ref(), told))
 }
 
 /// Appends what is told of a subject.

@@ -213,6 +213,7 @@ impl Turns {
                 | Mail::LameDuck { .. }
                 | Mail::Survey(_)
                 | Mail::Dialled(_)
+                | Mail::Site(_)
                 | Mail::Links(..)
                 | Mail::Cluster(_)
                 | Mail::Shed(_) => {}

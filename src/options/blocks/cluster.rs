@@ -171,6 +171,14 @@ fn authorization(own: &mut ClusterOptions, value: &Value, check: &mut Check<'_>)
             "user" => own.user = some(&entry.value),
             "pass" => own.password = some(&entry.value),
             "timeout" => own.auth_timeout = users::timeout(entry, check),
+            "default_permissions" => {
+                let text =
+                    "setting \"permissions\" within cluster authorization block is deprecated";
+                check.warning(entry.value.at, text.into());
+                // Those of the cluster itself come before.
+                let old = allowed(&entry.value, check);
+                own.permissions.get_or_insert(old);
+            }
             _ => {}
         }
     }

@@ -158,9 +158,9 @@ pub(in crate::options) const CLUSTER_AUTHORIZATION: &[Key] = &[
     part(&["user", "username"], Credential),
     part(&["pass", "password"], Credential),
     part(&["timeout"], Time),
+    part(&["default_permissions", "default_permission", "permissions"], Block(PERMISSIONS)),
     later(&["token"], Credential),
     later(&["users"], Blocks(USER)),
-    later(&["default_permissions", "default_permission", "permissions"], Block(PERMISSIONS)),
     later(&["auth_callout", "auth_hook"], Block(AUTH_CALLOUT)),
     later(&["proxy_required"], Bool),
 ];
