@@ -325,11 +325,15 @@ impl StreamStore {
     /// Removes segments in which nothing is any more, up to the first message of a checkpoint that
     /// is on the disk, and to the last record that it knows.
     pub(super) fn reclaim(&mut self, first: StreamSeq, upto: LogIndex) -> Result<(), LogError> {
-        self.log.drop_segments_before(first, upto)
+        let needed = self.copies.first().unwrap_or(first);
+        self.log.drop_segments_before(first.min(needed), upto)
     }
 
     /// Bytes of segments that a checkpoint would free.
     pub(super) fn reclaimable(&self) -> u64 {
+        if !self.copies.is_empty() {
+            return 0;
+        }
         self.log.bytes_before(self.state.first)
     }
 }

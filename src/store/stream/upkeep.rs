@@ -184,13 +184,19 @@ impl StreamStore {
         self.log.compression()
     }
 
+    /// Has all segments looked at anew.
+    pub(super) fn look_again(&mut self) {
+        self.upkeep.swept = None;
+    }
+
     /// The next thing to be done with segments.
     pub(super) fn upkeep_job(&mut self, now: Mono) -> Option<Job> {
         let upkeep = &mut self.upkeep;
         if std::mem::take(&mut upkeep.has_failed) {
             upkeep.retry_at = Some(now + RETRY);
         }
-        let waits = upkeep.retry_at.is_some_and(|at| now < at);
+        // Copies have messages that are gone, and those that are to be erased.
+        let waits = upkeep.retry_at.is_some_and(|at| now < at) || !self.copies.is_empty();
         if upkeep.in_flight || waits || self.log.failure().is_some() {
             return None;
         }
