@@ -248,6 +248,7 @@ impl SystemLoop {
                 | Mail::Dialled(_)
                 | Mail::Links(..)
                 | Mail::Cluster(_)
+                | Mail::Goodbye(_)
                 | Mail::Shed(_) => {}
             }
         }

@@ -455,6 +455,7 @@ impl ClientLoop {
                 | Mail::Task(_)
                 | Mail::Report(..)
                 | Mail::Links(..)
+                | Mail::Goodbye(_)
                 | Mail::Dialled(_) => {}
                 Mail::Cluster(view) => {
                     self.broker.show_cluster(view);

@@ -26,6 +26,7 @@ use log::error;
 use mio::{Events, Poll, Token, Waker};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const WAKER: Token = Token(0);
@@ -42,6 +43,8 @@ pub struct JetStreamLoop {
     running: usize,
     unfinished: bool,
     ending: bool,
+    /// Who waits for clients to be told that the server ends.
+    goodbye: Option<Sender<()>>,
     scratch: Vec<u8>,
     mail: Vec<Mail>,
     empties: Vec<Batch>,
@@ -148,6 +151,7 @@ impl JetStreamLoop {
             running: 0,
             unfinished: true,
             ending: false,
+            goodbye: None,
             scratch: Vec::new(),
             mail: Vec::new(),
             empties: Vec::new(),
@@ -189,6 +193,10 @@ impl JetStreamLoop {
         };
         self.broker.expire(turn);
         self.broker.finish(turn);
+        if let Some(done) = self.goodbye.take() {
+            // Whoever asked may have given up.
+            let _ = done.send(());
+        }
     }
 
     fn timeout(&mut self) -> Option<Duration> {
@@ -239,6 +247,10 @@ impl JetStreamLoop {
                     let report = self.node.report(&asked, time, &mut publisher!(self, now));
                     // Whoever asked may have given up.
                     let _ = answer.send(report);
+                }
+                Mail::Goodbye(done) => {
+                    self.node.say_goodbye(time, &mut publisher!(self, now));
+                    self.goodbye = Some(done);
                 }
                 Mail::Shutdown => self.ending = true,
                 // These are for other loops.
