@@ -127,10 +127,6 @@ const REFUSED: &[&str] = &[
     "cert_match_skip_invalid", "js_api_reply_v2", "js_raft_delete_range", "js_snapshot_sources",
 ];
 #[rustfmt::skip]
-const REFUSED_OF_CLUSTER: &[&str] = &[
-    "accounts", "compression", "write_timeout",
-];
-#[rustfmt::skip]
 const REFUSED_OF_JETSTREAM: &[&str] = &[
     "extension_hint", "tpm", "unique_tag", "max_outstanding_catchup", "info_queue_limit",
     "meta_compact", "meta_compact_size", "meta_compact_sync", "max_concurrent_io",
@@ -157,7 +153,6 @@ fn every_key_of_every_block_is_known_and_what_is_to_come_refused() {
                 continue;
             } else if REFUSED.contains(&key)
                 || block == "jetstream" && REFUSED_OF_JETSTREAM.contains(&key)
-                || block == "cluster" && REFUSED_OF_CLUSTER.contains(&key)
             {
                 vec![format!("not supported yet: {key} at ")]
             } else {

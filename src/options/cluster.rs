@@ -1,13 +1,17 @@
 //! What a server is told about the cluster that it is part of.
 
-use super::Secret;
 use super::security::Permissions;
 use super::tls::TlsOptions;
+use super::{Secret, WriteTimeout};
 use crate::base::address;
+use crate::proto::compression::Compression;
 use std::time::Duration;
 
 /// The address to listen on for routes where none is given.
 pub const CLUSTER_HOST_DEFAULT: &str = "0.0.0.0";
+
+/// The default of [`ClusterOptions::pool_size`].
+pub const ROUTE_POOL_SIZE_DEFAULT: u32 = 3;
 
 /// Being one of the servers of a cluster.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,6 +42,13 @@ pub struct ClusterOptions {
     pub connect_retries: u32,
     /// Whether each attempt to connect waits longer than the one before.
     pub connect_backoff: bool,
+    /// Connections with each other server, over which accounts are spread, up to
+    /// [`ROUTE_POOL_MAX`](crate::base::limits::ROUTE_POOL_MAX); zero: one for everything.
+    pub pool_size: u32,
+    /// Accounts that have a connection of their own with each server, besides the server's own.
+    pub accounts: Vec<String>,
+    /// Whether what goes to other servers is compressed.
+    pub compression: Compression,
     /// Time between two pings of a route, which the server's own interval and 30 seconds bound.
     pub ping_interval: Option<Duration>,
     /// Pings that may be unanswered when the next is due; the server's own if `None`.
@@ -45,6 +56,8 @@ pub struct ClusterOptions {
     /// Time that writing to a route may make no progress before it is closed; the server's own if
     /// `None`.
     pub write_deadline: Option<Duration>,
+    /// What becomes of a route to which not all could be written in that time.
+    pub write_timeout: WriteTimeout,
 }
 
 impl Default for ClusterOptions {
@@ -63,9 +76,13 @@ impl Default for ClusterOptions {
             no_advertise: false,
             connect_retries: 0,
             connect_backoff: false,
+            pool_size: ROUTE_POOL_SIZE_DEFAULT,
+            accounts: Vec::new(),
+            compression: Compression::Accept,
             ping_interval: None,
             ping_max: None,
             write_deadline: None,
+            write_timeout: WriteTimeout::Retry,
         }
     }
 }

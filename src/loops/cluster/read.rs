@@ -8,9 +8,10 @@ use crate::base::clock::Mono;
 use crate::base::limits::{READ_BUFFER, ROUTE_LINE_FACTOR, ROUTE_READ_BUDGET};
 use crate::broker::Source;
 use crate::proto::client::Partial;
+use crate::proto::compression::Agreed;
 use crate::proto::error::CloseReason;
 use crate::proto::msg_trace::{Asked, is_mentioned};
-use crate::proto::route::{Limits, Op, Parsed, Routed, Violation, parse};
+use crate::proto::route::{Limits, Op, Parsed, Routed, Subject, Violation, parse};
 use bytes::Bytes;
 use log::{debug, error, trace};
 use mio::Token;
@@ -41,12 +42,15 @@ impl ClusterLoop {
         }
     }
 
-    fn limits(&self) -> Limits {
+    fn limits(&mut self, token: Token) -> Limits {
+        let conn = self.conns.get_mut(token);
+        let names_account = conn.is_none_or(|conn| conn.lane.account().is_none());
         let options = &self.facts.options;
         Limits {
             control_line_max: options.max_control_line.saturating_mul(ROUTE_LINE_FACTOR),
             // Another server may allow its clients more than this one does.
             payload_max: options.max_pending,
+            names_account,
         }
     }
 
@@ -69,6 +73,11 @@ impl ClusterLoop {
                 Ok(read) => read,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break false,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+                    error!("{} - Route cannot be decompressed: {e}", conn.label());
+                    self.close(token, CloseReason::ReadError, now);
+                    break false;
+                }
                 Err(e) => {
                     debug!("{} - Route read error: {e}", conn.label());
                     self.close(token, CloseReason::ReadError, now);
@@ -87,6 +96,10 @@ impl ClusterLoop {
                 }
                 Progress::Closed => break false,
             };
+            if self.switch(token, &bytes[rest..]) {
+                kept = 0;
+                continue;
+            }
             kept = len - rest;
             let yielding = total >= ROUTE_READ_BUDGET;
             let large = kept > READ_BUFFER / 2
@@ -120,6 +133,15 @@ impl ClusterLoop {
         }
     }
 
+    /// Compression may just have been turned on: what is left is compressed then.
+    fn switch(&mut self, token: Token, rest: &[u8]) -> bool {
+        let Some(conn) = self.conns.get_mut(token).filter(|conn| conn.switching) else {
+            return false;
+        };
+        conn.feed(rest);
+        true
+    }
+
     /// Keeps the front of an operation until more of it comes.
     fn keep(&mut self, token: Token, rest: &[u8], partial: Partial) {
         let Some(conn) = self.conns.get_mut(token).filter(|_| !rest.is_empty()) else {
@@ -151,20 +173,25 @@ impl ClusterLoop {
                 other => return other,
             }
         }
-        let limits = self.limits();
+        let mut limits = self.limits(token);
         loop {
-            if self
-                .conns
-                .get_mut(token)
-                .is_none_or(|c| c.phase == Phase::Closed)
-            {
-                return Progress::Closed;
+            match self.conns.get_mut(token) {
+                Some(conn) if conn.phase != Phase::Closed => {
+                    if conn.switching {
+                        return Progress::Wait(consumed, Partial::Line);
+                    }
+                }
+                Some(_) | None => return Progress::Closed,
             }
             match parse(&data[consumed..], &limits) {
                 Parsed::Op(op, used) => {
                     consumed += used;
                     let waits = matches!(op, Op::Connect(_));
+                    let settles = matches!(op, Op::Info(_));
                     self.execute(token, op, source, now);
+                    if settles {
+                        limits = self.limits(token);
+                    }
                     if waits && self.is_verifying(token) {
                         return Progress::Wait(consumed, Partial::Line);
                     }
@@ -185,7 +212,7 @@ impl ClusterLoop {
 
     /// Goes on with an operation that was kept.
     fn go_on(&mut self, token: Token, data: &[u8], now: Mono) -> Progress {
-        let limits = self.limits();
+        let limits = self.limits(token);
         let mut consumed = 0;
         loop {
             let Some(conn) = self.conns.get_mut(token) else {
@@ -230,6 +257,7 @@ impl ClusterLoop {
         let mut kept = Bytes::from(conn.inbound.take());
         let bytes = kept.clone();
         if let Progress::Wait(consumed, partial) = self.handle_bytes(token, &bytes, &mut kept, now)
+            && !self.switch(token, &bytes[consumed..])
         {
             self.keep(token, &bytes[consumed..], partial);
         }
@@ -265,6 +293,8 @@ impl ClusterLoop {
             Op::Message(routed) if is_open => self.receive(token, &routed, source, now),
             Op::Subscribe(to, queue) if is_open => {
                 conn.keepalive.handle_traffic(now);
+                let own = conn.lane.account().cloned();
+                let to = of_account(to, own.as_deref());
                 let may = |p: &Permissions| p.may_subscribe(to.subject, None);
                 if !self.permissions.as_ref().is_none_or(may) {
                     let subject = String::from_utf8_lossy(to.subject);
@@ -278,6 +308,8 @@ impl ClusterLoop {
             }
             Op::Unsubscribe(to, queue) if is_open => {
                 conn.keepalive.handle_traffic(now);
+                let own = conn.lane.account();
+                let to = of_account(to, own.map(|name| &**name));
                 self.remote.unsubscribe(link, &to, queue);
             }
             Op::Message(_) | Op::Subscribe(..) | Op::Unsubscribe(..) => {
@@ -299,7 +331,18 @@ impl ClusterLoop {
                 self.scratch.extend_from_slice(b"PONG\r\n");
                 self.send_scratch(link);
             }
-            Op::Pong => conn.keepalive.handle_pong(now),
+            Op::Pong => {
+                conn.keepalive.handle_pong(now);
+                let level = conn
+                    .keepalive
+                    .rtt()
+                    .and_then(|rtt| self.options.compression.by_rtt(rtt));
+                if let (Some(level), Some(packed)) = (level, &mut conn.packed) {
+                    packed.packer.set_level(level);
+                    conn.agreed = Some(Agreed::On(level));
+                }
+                self.mesh.handle_pong(link, now);
+            }
             Op::Error(text) => {
                 let text = String::from_utf8_lossy(text);
                 error!("{} - Route Error {text}", conn.label());
@@ -316,11 +359,13 @@ impl ClusterLoop {
         };
         conn.keepalive.handle_traffic(now);
         conn.received.count(routed.publish.size());
-        let same = |account: &Arc<Account>| account.name.as_bytes() == routed.account;
+        let own = conn.lane.account().cloned();
+        let named = own.as_ref().map_or(routed.account, |own| own.as_bytes());
+        let same = |account: &Arc<Account>| account.name.as_bytes() == named;
         let account = match conn.account.as_ref().filter(|account| same(account)) {
             Some(account) => account.clone(),
             None => {
-                let name = std::str::from_utf8(routed.account).unwrap_or_default();
+                let name = std::str::from_utf8(named).unwrap_or_default();
                 let Some(tenant) = self.facts.accounts.named(name) else {
                     debug!("{} - message for unknown account {name:?}", conn.label());
                     return;
@@ -335,6 +380,14 @@ impl ClusterLoop {
         }
         let turn = &mut turn!(self, now);
         self.broker.publish_routed(&account, routed, source, turn);
+    }
+}
+
+/// The same subject in the account of a connection that is for one.
+fn of_account<'a>(to: Subject<'a>, own: Option<&'a str>) -> Subject<'a> {
+    Subject {
+        account: own.map_or(to.account, str::as_bytes),
+        ..to
     }
 }
 

@@ -156,7 +156,7 @@ pub fn recover(node: &mut Node, pool: &SyncPool) -> Result<(), LogError> {
 }
 
 fn serve(node: &mut Node, name: &str, recovered: Recovered) {
-    let now = super::timestamp(crate::base::clock::wall());
+    let now = super::turns::timestamp(crate::base::clock::wall());
     let state = recovered.opening.store.state();
     let opened = recovered.opened.clone();
     info!("  Restored {} messages for stream {name}", state.messages);

@@ -2,13 +2,17 @@
 
 use super::{entries, int, permissions, some, text, texts, tls, truth, users};
 use crate::base::address;
+use crate::base::limits::ROUTE_POOL_MAX;
 use crate::base::text::quoted;
 use crate::config::{Kind, Value};
-use crate::options::Options;
-use crate::options::cluster::{CLUSTER_HOST_DEFAULT, ClusterOptions, RouteUrl};
+use crate::options::cluster::{
+    CLUSTER_HOST_DEFAULT, ClusterOptions, ROUTE_POOL_SIZE_DEFAULT, RouteUrl,
+};
 use crate::options::file::{Check, time};
-use crate::options::keys::blocks::{CLUSTER, CLUSTER_AUTHORIZATION};
+use crate::options::keys::blocks::{CLUSTER, CLUSTER_AUTHORIZATION, COMPRESSION_MODE};
 use crate::options::security::Permissions;
+use crate::options::{Options, WriteTimeout};
+use crate::proto::compression::Compression;
 use crate::subject::is_valid;
 
 pub(in crate::options) fn cluster(options: &mut Options, value: &Value, check: &mut Check<'_>) {
@@ -58,9 +62,19 @@ fn set(own: &mut ClusterOptions, name: &str, value: &Value) -> Result<(), String
         "no_advertise" => own.no_advertise = truth(value),
         "connect_retries" => own.connect_retries = count(name, value)?,
         "connect_backoff" => own.connect_backoff = truth(value),
-        // One connection with each server, whatever they would like.
-        "pool_size" if matches!(int(value), -1..=1) => {}
-        "pool_size" => return Err("pool_size: not supported yet, unless it is 1 or -1".into()),
+        "pool_size" => own.pool_size = pool_size(int(value))?,
+        "accounts" => {
+            let names = texts(value).iter();
+            own.accounts = names.map(|name| text(name).into()).collect();
+        }
+        "compression" => own.compression = compression(value)?,
+        "write_timeout" => {
+            own.write_timeout = match text(value) {
+                "default" | "retry" => WriteTimeout::Retry,
+                "close" => WriteTimeout::Close,
+                _ => return Err("write_timeout must be 'default', 'close' or 'retry'".into()),
+            }
+        }
         "ping_interval" => own.ping_interval = Some(time(name, value)?).filter(|t| !t.is_zero()),
         "ping_max" => own.ping_max = Some(count(name, value)?).filter(|n| *n > 0),
         "write_deadline" => own.write_deadline = Some(time(name, value)?).filter(|t| !t.is_zero()),
@@ -90,6 +104,39 @@ fn port(value: &Value) -> Result<i32, String> {
 fn count(name: &str, value: &Value) -> Result<u32, String> {
     let number = int(value);
     u32::try_from(number).map_err(|_| format!("{name}: {number} is no number of times"))
+}
+
+/// Connections in a pool. None is what any negative number means, and zero the default.
+fn pool_size(number: i64) -> Result<u32, String> {
+    match u32::try_from(number.max(-1)) {
+        Err(_) => Ok(0),
+        Ok(0) => Ok(ROUTE_POOL_SIZE_DEFAULT),
+        Ok(size) if size <= ROUTE_POOL_MAX => Ok(size),
+        Ok(size) => Err(format!("pool_size: {size} is more than {ROUTE_POOL_MAX}")),
+    }
+}
+
+/// A word, true or false, or a block with a word and thresholds.
+fn compression(value: &Value) -> Result<Compression, String> {
+    let word = |value: &Value| match value.kind {
+        Kind::Bool(on) => if on { "on" } else { "off" }.to_owned(),
+        _ => text(value).to_owned(),
+    };
+    if !matches!(value.kind, Kind::Map(_)) {
+        return Compression::parse(&word(value), &[]);
+    }
+    let (mut mode, mut thresholds) = ("accept".to_owned(), Vec::new());
+    for (name, entry) in entries(value, COMPRESSION_MODE) {
+        match name {
+            "mode" => mode = word(&entry.value),
+            _ => {
+                for value in texts(&entry.value) {
+                    thresholds.push(time(name, value)?);
+                }
+            }
+        }
+    }
+    Compression::parse(&mode, &thresholds)
 }
 
 fn routes(own: &mut ClusterOptions, value: &Value, check: &mut Check<'_>) {
@@ -124,6 +171,14 @@ fn authorization(own: &mut ClusterOptions, value: &Value, check: &mut Check<'_>)
             "user" => own.user = some(&entry.value),
             "pass" => own.password = some(&entry.value),
             "timeout" => own.auth_timeout = users::timeout(entry, check),
+            "default_permissions" => {
+                let text =
+                    "setting \"permissions\" within cluster authorization block is deprecated";
+                check.warning(entry.value.at, text.into());
+                // Those of the cluster itself come before.
+                let old = allowed(&entry.value, check);
+                own.permissions.get_or_insert(old);
+            }
             _ => {}
         }
     }

@@ -5,10 +5,7 @@ use super::Takes::{
     Block, Blocks, Bool, Credential, Each, Either, Int, Listen, Subjects, Text, Texts, Time,
     TimeOrAlways,
 };
-use super::{
-    Key, Takes, What,
-    later::{COMPRESSION, later},
-};
+use super::{Key, Takes, What, later::later};
 
 /// A key that is applied with the block that it stands in.
 const fn part(names: &'static [&'static str], takes: Takes) -> Key {
@@ -154,9 +151,15 @@ pub(in crate::options) const CLUSTER: &[Key] = &[
     part(&["ping_interval"], Time),
     part(&["ping_max"], Int),
     part(&["write_deadline"], Time),
-    later(&["accounts"], Texts),
-    COMPRESSION,
-    later(&["write_timeout"], Text),
+    part(&["accounts"], Texts),
+    part(&["compression"], Either(&[Bool, Text, Block(COMPRESSION_MODE)])),
+    part(&["write_timeout"], Text),
+];
+
+#[rustfmt::skip]
+pub(in crate::options) const COMPRESSION_MODE: &[Key] = &[
+    part(&["mode"], Either(&[Bool, Text])),
+    part(&["rtt_thresholds", "thresholds", "rtts", "rtt"], Texts),
 ];
 
 #[rustfmt::skip]
@@ -164,9 +167,9 @@ pub(in crate::options) const CLUSTER_AUTHORIZATION: &[Key] = &[
     part(&["user", "username"], Credential),
     part(&["pass", "password"], Credential),
     part(&["timeout"], Time),
+    part(&["default_permissions", "default_permission", "permissions"], Block(PERMISSIONS)),
     later(&["token"], Credential),
     later(&["users"], Blocks(USER)),
-    later(&["default_permissions", "default_permission", "permissions"], Block(PERMISSIONS)),
     later(&["auth_callout", "auth_hook"], Block(AUTH_CALLOUT)),
     later(&["proxy_required"], Bool),
 ];

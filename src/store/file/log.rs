@@ -176,12 +176,14 @@ impl Log {
             return Err(LogError::TooLarge { bytes: len, max });
         }
         if !self.active().fits(&record) {
-            self.roll(len)?;
-        }
-        // A segment has room for four thousand million sequences.
-        let base = self.active().header.base_sequence.0;
-        if u32::try_from(record.sequence.0 - base).is_err() {
-            return Err(LogError::Disorder);
+            // A segment has four thousand million sequences. One that is too far for the next segment, too,
+            // has those before it taken as used there.
+            let last = self.last_sequence();
+            let base = match u32::try_from(record.sequence.0 - last.0) {
+                Ok(_) => last,
+                Err(_) => record.sequence.previous(),
+            };
+            self.roll_to(base, len)?;
         }
         let needs_zeros = self.likes_zeros;
         let active = self.active_mut();
@@ -494,7 +496,8 @@ impl Log {
     fn record_of<'a>(&self, draft: &Draft<'a>, left: u32) -> Result<Record<'a>, LogError> {
         let last = self.last_sequence();
         let follows = match draft.kind {
-            Kind::Message | Kind::Skip => draft.sequence > last,
+            // The last number there is has none behind it.
+            Kind::Message | Kind::Skip => draft.sequence > last && draft.sequence.0 < u64::MAX,
             _ => draft.sequence == last,
         };
         if !follows || draft.term < self.last_term() {
@@ -537,13 +540,18 @@ impl Log {
     /// Begins a new segment, for a record of `len` bytes among others. Its term is that of the last
     /// record, whatever that of the next one is: there may be no room for that.
     pub(super) fn roll(&mut self, len: usize) -> Result<(), LogError> {
+        self.roll_to(self.last_sequence(), len)
+    }
+
+    /// The same, where sequences up to `base` count as used.
+    fn roll_to(&mut self, base: StreamSeq, len: usize) -> Result<(), LogError> {
         self.commit()?;
         let active = self.active();
         let header = self.options.encrypted(SegmentHeader {
             stream: self.stream,
             number: active.header.last_number() + 1,
             first_index: active.last_index().next(),
-            base_sequence: active.last_sequence(),
+            base_sequence: base,
             term: active.contents.last_term,
             generation: 0,
             chain: active.contents.chain,
