@@ -17,9 +17,12 @@ mod backup;
 mod client;
 mod cluster;
 mod cluster_compression;
+#[cfg(unix)]
+mod cluster_limits;
 mod cluster_pool;
 #[cfg(unix)]
 mod cluster_reload;
+mod cluster_trace;
 mod codes;
 #[cfg(unix)]
 mod config;

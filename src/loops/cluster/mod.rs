@@ -400,6 +400,7 @@ impl ClusterLoop {
                 | Mail::Task(_)
                 | Mail::Survey(_)
                 | Mail::Cluster(_)
+                | Mail::Crowded(_)
                 | Mail::Shed(_) => {}
             }
         }
