@@ -1,8 +1,9 @@
 //! Limits that hold for all servers of a cluster, and who may be one of them.
 
-use crate::support::mesh::reference;
+use crate::support::mesh::{heard, reference};
 use crate::support::tls::{Authority, Names};
 use crate::support::{Dir, Peer, Process, eventually, log_in, try_log_in};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -22,7 +23,8 @@ fn limited(
         &format!(
             "server_name: {name}\nlisten: \"127.0.0.1:-1\"\n\
              accounts {{A {{users: [{{user: a, password: p}}], limits: {{max_connections: 2}}}}\n\
-             B {{users: [{{user: b, password: p}}]}}}}\n\
+             B {{users: [{{user: b, password: p}}]}}, SYS {{users: [{{user: s, password: p}}]}}}}\n\
+             system_account: SYS\n\
              cluster {{name: c, listen: \"127.0.0.1:-1\", routes: [{}]}}\n",
             routes.join(", ")
         ),
@@ -48,39 +50,91 @@ fn is_full(server: &Process) -> bool {
     matches!(try_log_in(server.addr, USER), Err(error) if error == FULL)
 }
 
+/// Who sees what servers tell of the account's clients.
+struct Watch {
+    peer: Peer,
+    id: String,
+}
+
+impl Watch {
+    fn new(server: &Process) -> Watch {
+        let line = Peer::raw(server.addr).line();
+        let said: Value = serde_json::from_str(line.strip_prefix("INFO ").unwrap()).unwrap();
+        let mut peer = log_in(server.addr, "\"user\":\"s\",\"pass\":\"p\"");
+        let id = said["server_id"].as_str().unwrap().to_owned();
+        peer.say(format!(
+            "SUB $SYS.ACCOUNT.A.SERVER.CONNS 1\r\nSUB answers.{id} 2\r\n"
+        ));
+        peer.sync();
+        Watch { peer, id }
+    }
+
+    /// Waits until the server has been told that another one has so many clients. `other` is there.
+    fn until(&mut self, other: &mut Watch, server: &str, clients: usize) {
+        loop {
+            let (line, body) = self.peer.message();
+            // What looked for somebody is empty.
+            let event: Value = serde_json::from_slice(&body).unwrap_or_default();
+            if line.starts_with("MSG $SYS.ACCOUNT")
+                && event["server"]["name"] == server
+                && event["conns"] == clients
+            {
+                break;
+            }
+        }
+        // What is asked there now comes here behind that, and is answered after it was taken.
+        let inbox = format!("answers.{}", other.id);
+        let asked = format!("$SYS.REQ.SERVER.{}.IDZ", self.id);
+        other.peer.say(format!("PUB {asked} {inbox} 0\r\n\r\n"));
+        loop {
+            let (line, body) = other.peer.message();
+            if line.contains(&inbox) && !body.is_empty() {
+                break;
+            }
+        }
+    }
+}
+
 fn clients_count_on_all_servers(first: Option<&Path>, second: Option<&Path>) {
     let dir = Dir::new("cluster-limits");
     let (one, at) = limited(first, &dir, "one", &[]);
     let (two, _) = limited(second, &dir, "two", &[at]);
+    let (mut at_one, mut at_two) = (Watch::new(&one), Watch::new(&two));
+    heard(&mut at_one.peer, &format!("answers.{}", at_two.id));
+    heard(&mut at_two.peer, &format!("answers.{}", at_one.id));
     let mut here = log_in(one.addr, USER);
-    let mut there = log_in(two.addr, USER);
-    eventually("the first is full", || {
-        if second.is_some() {
-            // The reference tells when somebody comes, or after half a minute.
-            there = log_in(two.addr, USER);
-        }
-        is_full(&one)
-    });
-    eventually("the second is full", || is_full(&two));
+    at_two.until(&mut at_one, "one", 1);
+    let there = log_in(two.addr, USER);
+    at_one.until(&mut at_two, "two", 1);
+    assert!(is_full(&one) && is_full(&two));
     // Other accounts are not concerned.
     log_in(one.addr, "\"user\":\"b\",\"pass\":\"p\"").sync();
     drop(there);
-    let mut third = None;
-    eventually("there is room again", || {
-        third = try_log_in(one.addr, USER).ok();
-        third.is_some()
-    });
-    eventually("the second is full again", || is_full(&two));
-    here.sync();
+    at_one.until(&mut at_two, "two", 0);
+    let third = log_in(one.addr, USER);
+    at_two.until(&mut at_one, "one", 2);
+    assert!(is_full(&two));
     drop(third);
-    let mut there = None;
-    eventually("there is room at the second", || {
-        there = try_log_in(two.addr, USER).ok();
-        there.is_some()
-    });
-    eventually("the first is full once more", || is_full(&one));
+    at_two.until(&mut at_one, "one", 1);
+    let _there = log_in(two.addr, USER);
+    at_one.until(&mut at_two, "two", 1);
+    assert!(is_full(&one));
+    here.sync();
     two.signal(libc::SIGTERM);
     eventually("a server that ended has no clients", || !is_full(&one));
+}
+
+#[test]
+fn clients_are_counted_that_came_before_the_servers_met() {
+    let dir = Dir::new("cluster-limits-late");
+    let (one, at_first) = limited(None, &dir, "one", &[]);
+    let (two, at_second) = limited(None, &dir, "two", &[]);
+    let _here = log_in(one.addr, USER);
+    let _there = log_in(two.addr, USER);
+    let (mut at_one, mut at_two) = (Watch::new(&one), Watch::new(&two));
+    let (_bridge, _) = limited(None, &dir, "bridge", &[at_first, at_second]);
+    at_two.until(&mut at_one, "one", 1);
+    assert!(is_full(&two));
 }
 
 #[test]
@@ -96,24 +150,24 @@ fn servers_of_the_reference_count_clients_with_this_one() {
 }
 
 #[test]
-fn of_too_many_clients_the_last_ones_are_closed() {
+fn of_too_many_clients_some_are_closed() {
     let dir = Dir::new("cluster-excess");
     let (one, at) = limited(None, &dir, "one", &[]);
     // Two each, before the servers know each other.
     let (alone, alone_at) = limited(None, &dir, "alone", &[]);
     let first: Vec<Peer> = (0..2).map(|_| log_in(one.addr, USER)).collect();
-    let mut second: Vec<Peer> = (0..2).map(|_| log_in(alone.addr, USER)).collect();
+    let second: Vec<Peer> = (0..2).map(|_| log_in(alone.addr, USER)).collect();
     let (_bridge, _) = limited(None, &dir, "bridge", &[at, alone_at]);
     // Each server closes as many as there are too many of, as those of the reference do, as soon as the
     // other one tells of its clients: when one comes, or half a minute later.
-    let (mut last, mut first) = (second.pop().unwrap(), first);
-    eventually("the last one is closed", || {
-        first.pop();
-        first.extend(try_log_in(one.addr, USER).ok());
-        last.hears(Duration::from_millis(50))
+    let mut all: Vec<Peer> = first.into_iter().chain(second).collect();
+    eventually("clients are closed", || {
+        let _ = try_log_in(one.addr, USER);
+        all.iter_mut().any(|peer| {
+            peer.hears(Duration::from_millis(20));
+            String::from_utf8_lossy(peer.heard()).contains(FULL)
+        })
     });
-    assert_eq!(last.line(), FULL);
-    last.expect_closed();
 }
 
 #[test]
