@@ -255,6 +255,7 @@ impl SystemLoop {
                 | Mail::Links(..)
                 | Mail::Cluster(_)
                 | Mail::Crowded(_)
+                | Mail::Goodbye(_)
                 | Mail::Shed(_) => {}
             }
         }

@@ -32,6 +32,8 @@ mod jetstream;
 #[cfg(target_os = "linux")]
 mod js_disks;
 #[cfg(unix)]
+mod js_events;
+#[cfg(unix)]
 mod js_faults;
 #[cfg(unix)]
 mod js_kills;

@@ -401,6 +401,7 @@ impl ClusterLoop {
                 | Mail::Survey(_)
                 | Mail::Cluster(_)
                 | Mail::Crowded(_)
+                | Mail::Goodbye(_)
                 | Mail::Shed(_) => {}
             }
         }
