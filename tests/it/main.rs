@@ -16,9 +16,12 @@ mod api;
 mod backup;
 mod client;
 mod cluster;
+mod cluster_faults;
 mod cluster_pool;
 #[cfg(unix)]
 mod cluster_reload;
+#[cfg(unix)]
+mod cluster_rolling;
 mod codes;
 #[cfg(unix)]
 mod config;
