@@ -16,6 +16,7 @@ mod api;
 mod backup;
 mod client;
 mod cluster;
+mod cluster_compression;
 mod cluster_faults;
 mod cluster_pool;
 #[cfg(unix)]
@@ -30,6 +31,8 @@ mod errors;
 mod jetstream;
 #[cfg(target_os = "linux")]
 mod js_disks;
+#[cfg(unix)]
+mod js_events;
 #[cfg(unix)]
 mod js_faults;
 #[cfg(unix)]

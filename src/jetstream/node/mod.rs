@@ -8,6 +8,7 @@
 //! [`Node::turn`], and takes the tasks.
 
 mod asker;
+mod audit;
 mod backup;
 mod consumers;
 mod create;
@@ -29,6 +30,7 @@ mod streams;
 mod tasks;
 mod tenants;
 
+use self::audit::{Audited, Audits};
 use self::deadlines::Deadlines;
 use self::faults::{Reopening, Trouble};
 use self::listeners::{Listener, Listeners};
@@ -102,6 +104,7 @@ pub struct Node {
     /// Streams by account and name.
     names: BTreeMap<(u32, String), usize>,
     requests: VecDeque<Request>,
+    audits: Audits,
     /// Backups that are sent, when to look at them, and those that are taken in.
     backups: Slab<backup::Backup>,
     backups_at: Timestamp,
@@ -223,6 +226,7 @@ impl Node {
             requests: VecDeque::new(),
             backups: Slab::new(),
             backups_at: NEVER,
+            audits: Audits::default(),
             restores: Slab::new(),
             later: Vec::new(),
             dirty: Vec::new(),
@@ -273,9 +277,6 @@ impl Node {
                     return self.refuse_offline(at, message, out);
                 };
                 let was_dirty = stream.is_dirty();
-                if stream.refuses_for_room(message, out) {
-                    return;
-                }
                 stream.publish(message, now, out);
                 stream.measure();
                 if stream.is_dirty() && !was_dirty {
@@ -297,6 +298,30 @@ impl Node {
     /// Does what is to be done in a turn: answers requests, goes on with what takes long, writes
     /// what came. Says whether there is more.
     pub fn turn<O: Out>(&mut self, now: Timestamp, mono: Mono, out: &mut O) -> bool {
+        self.audited(now, out, |node, out| node.go_on(now, mono, out))
+    }
+
+    /// Does something with a way out on which answers to requests are recognised.
+    fn audited<O: Out, T>(
+        &mut self,
+        now: Timestamp,
+        out: &mut O,
+        act: impl FnOnce(&mut Node, &mut Audited<'_, O>) -> T,
+    ) -> T {
+        let mut audits = std::mem::take(&mut self.audits);
+        let acted = act(
+            self,
+            &mut Audited {
+                out,
+                audits: &mut audits,
+                now,
+            },
+        );
+        self.audits = audits;
+        acted
+    }
+
+    fn go_on<O: Out>(&mut self, now: Timestamp, mono: Mono, out: &mut O) -> bool {
         for _ in 0..REQUESTS {
             let Some(request) = self.requests.pop_front() else {
                 break;
@@ -502,6 +527,10 @@ impl Node {
 
     /// Takes the outcome of a task.
     pub fn handle_task<O: Out>(&mut self, done: TaskDone, now: Timestamp, out: &mut O) {
+        self.audited(now, out, |node, out| node.take_outcome(done, now, out));
+    }
+
+    fn take_outcome<O: Out>(&mut self, done: TaskDone, now: Timestamp, out: &mut O) {
         match done {
             TaskDone::Job { slot, done } => {
                 if !self.backups.is_empty() {
@@ -572,6 +601,15 @@ impl Node {
         log_options(&self.identity, &self.place, persist)
     }
 
+    /// Tells clients that wait for messages that the server ends.
+    pub fn say_goodbye<O: Out>(&mut self, now: Timestamp, out: &mut O) {
+        for (_, slot) in self.streams.iter_mut() {
+            if let Phase::Open { stream, .. } = &mut slot.phase {
+                stream.end_requests(now, out);
+            }
+        }
+    }
+
     /// Syncs and closes all streams.
     pub fn close(&mut self) {
         for (_, slot) in self.streams.iter_mut() {
@@ -594,6 +632,7 @@ fn log_options(identity: &Identity, place: &Place, persist: PersistMode) -> LogO
     LogOptions {
         sync,
         cold: Cold::Tell,
+        reserve: Some(place.dir.reserve()),
         ..LogOptions::new(place.handles.clone())
     }
 }

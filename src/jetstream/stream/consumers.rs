@@ -280,7 +280,7 @@ impl Stream {
     ) -> Result<Slot, ConsumerFault> {
         // It counts without those.
         self.tell_gone(now, out);
-        let settings = settings(&self.config, &config);
+        let settings = settings(&self.config, &config, self.place.as_deref());
         let one_per_subject = self.config.max_msgs_per_subject == 1;
         let mut recorded = false;
         // The state of no consumer is looked at to find the start.
@@ -356,7 +356,7 @@ impl Stream {
         let found: Vec<_> = self
             .store
             .consumers()
-            .filter(|(_, consumer)| !super::origins::is_cell(consumer.name()))
+            .filter(|(_, consumer)| !consumer.is_cell())
             .map(|(id, consumer)| (id, consumer.config().to_vec()))
             .collect();
         for (id, kept) in found {
@@ -365,7 +365,7 @@ impl Stream {
                 log::error!("Stream {}: a consumer cannot be read", self.label());
                 continue;
             };
-            let settings = settings(&self.config, &config);
+            let settings = settings(&self.config, &config, self.place.as_deref());
             let mut view = View {
                 store: &mut self.store,
                 id: Some(id),
@@ -389,7 +389,7 @@ impl Stream {
         now: Timestamp,
         out: &mut O,
     ) -> Result<(), ConsumerFault> {
-        let new = settings(&self.config, &config);
+        let new = settings(&self.config, &config, self.place.as_deref());
         let entry = self.consumers.roster.get(at);
         let (_, entry) = entry.ok_or(ConsumerFault::Unknown)?;
         let kept = crate::jetstream::kept::encode(&config, entry.created);

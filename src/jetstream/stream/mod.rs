@@ -40,12 +40,15 @@ use crate::base::clock::Mono;
 use crate::base::rng::Rng;
 use crate::jetstream::api::advisory::AbandonReason;
 use crate::jetstream::api::headers::{MARKER_REASON, ROLLUP, TTL, value};
-use crate::jetstream::api::{ApiError, DiscardPolicy, RetentionPolicy, StreamConfig};
+use crate::jetstream::api::stream_check::short_hash;
+use crate::jetstream::api::{
+    ApiError, DiscardPolicy, RetentionPolicy, StoreCompression, StreamConfig,
+};
 use crate::jetstream::out::{Out, Outgoing};
 use crate::json::Time;
 use crate::options::jetstream::BatchLimits;
 use crate::store::error::LogError;
-use crate::store::file::ReadBuffer;
+use crate::store::file::{Compression, ReadBuffer};
 use crate::store::stream::{
     Expired, Job, JobDone, Limits, Marker, Purge, StreamState, StreamStore,
 };
@@ -89,6 +92,8 @@ pub struct Stream {
     pub account: Arc<Account>,
     pub config: StreamConfig,
     pub created: Time,
+    /// The domain and the account's hash, if subjects of acknowledgements begin with them.
+    place: Option<Box<(String, String)>>,
     store: StreamStore,
     bounds: Bounds,
     dedupe: Dedupe,
@@ -158,6 +163,8 @@ pub struct Parts {
     /// The batches of all streams.
     pub batches: Arc<OpenBatches>,
     pub domain: Option<String>,
+    /// Whether subjects of acknowledgements have the domain and the account in them.
+    pub long_acks: bool,
     pub meter: Meter,
     pub seed: u64,
     pub now: Timestamp,
@@ -180,6 +187,14 @@ pub fn limits(config: &StreamConfig) -> Limits {
     }
 }
 
+/// What becomes of segments of the store that are complete.
+pub fn compression(config: &StreamConfig) -> Compression {
+    match config.compression {
+        StoreCompression::None => Compression::None,
+        StoreCompression::S2 => Compression::S2,
+    }
+}
+
 fn duration(nanos: i64) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
 }
@@ -195,6 +210,7 @@ impl Stream {
             bounds,
             batches,
             domain,
+            long_acks,
             meter,
             seed,
             now,
@@ -210,11 +226,16 @@ impl Stream {
             ack_head.extend(crate::json::compact(domain));
             ack_head.push(b',');
         }
+        let place = long_acks.then(|| {
+            let domain = domain.clone().unwrap_or_default();
+            Box::new((domain, short_hash(&account.name)))
+        });
         let visible = store.visible();
         let ids_unread = store.state().messages > 0;
         let mut stream = Stream {
             account,
             created,
+            place,
             bounds,
             dedupe: Dedupe::new(duration(config.duplicate_window.0), seed),
             last_msg_id: Vec::new(),
@@ -283,6 +304,9 @@ impl Stream {
             while self.store.has_work() && self.store.work(WORK) {}
             self.store.set_limits(&limits)?;
             self.dirty = true;
+        }
+        if config.compression != self.config.compression {
+            self.store.set_compression(compression(&config));
         }
         self.config = config;
         if !self.config.allow_atomic {

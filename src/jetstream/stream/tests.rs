@@ -72,6 +72,7 @@ fn open(disk: &Arc<dyn Disk>, config: &StreamConfig, now: Timestamp) -> Stream {
         },
         batches: Arc::default(),
         domain: None,
+        long_acks: false,
         meter: Meter::new(Arc::new(Gauge::new(None)), Arc::new(Gauge::new(None))),
         seed: 5,
         now,
@@ -301,4 +302,51 @@ fn idle_consumers_get_no_turns() {
     let at = world.stream.find_consumer("c17").unwrap();
     let told = world.stream.told(at, world.now, &mut world.out).unwrap();
     assert_eq!(told.num_pending, 100);
+}
+
+/// Found by reading: it took a start until the store knew of it.
+#[test]
+fn compression_changes_with_the_configuration() {
+    let config = config();
+    let mut world = World::new(&config);
+    for compression in [StoreCompression::S2, StoreCompression::None] {
+        let changed = StreamConfig {
+            compression,
+            ..config.clone()
+        };
+        world.stream.update(changed.clone()).unwrap();
+        let is = world.stream.store().compression();
+        assert_eq!(is, super::compression(&changed));
+        assert_eq!(is == Compression::S2, compression == StoreCompression::S2);
+    }
+}
+
+#[test]
+fn what_is_there_already_takes_no_room() {
+    let mut world = World::new(&StreamConfig {
+        duplicate_window: crate::json::Nanos(1_000_000_000),
+        ..config()
+    });
+    let account = Arc::new(Gauge::new(None));
+    world.stream.meter = Meter::new(account.clone(), Arc::new(Gauge::new(None)));
+    let mut ask = |id: &str| {
+        let headers = format!("NATS/1.0\r\nNats-Msg-Id: {id}\r\n\r\n");
+        let message = Incoming {
+            subject: b"a.b",
+            reply: Some(b"asker"),
+            headers: headers.as_bytes(),
+            payload: b"x",
+        };
+        world.stream.publish(&message, world.now, &mut world.out);
+        world.stream.measure();
+        world.turn();
+        String::from_utf8(world.out.0.pop().unwrap().2).unwrap()
+    };
+    let first = r#"{"stream":"S","seq":1"#;
+    assert_eq!(ask("1"), format!("{first}}}"));
+    account.set_max(Some(account.used()));
+    assert_eq!(ask("1"), format!(r#"{first},"duplicate": true}}"#));
+    assert!(ask("2").contains("10002"));
+    account.set_max(None);
+    assert_eq!(ask("2"), r#"{"stream":"S","seq":2}"#);
 }

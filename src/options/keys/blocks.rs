@@ -5,16 +5,22 @@ use super::Takes::{
     Block, Blocks, Bool, Credential, Each, Either, Int, Listen, Subjects, Text, Texts, Time,
     TimeOrAlways,
 };
-use super::{
-    Key, Takes, What,
-    later::{COMPRESSION, later},
-};
+use super::{Key, Takes, What, later::later};
 
 /// A key that is applied with the block that it stands in.
 const fn part(names: &'static [&'static str], takes: Takes) -> Key {
     let what = What::Part(takes);
     Key { names, what }
 }
+
+/// Flags of features that are tried out. Of those, there is what the first one asks for.
+#[rustfmt::skip]
+pub(in crate::options) const FEATURE_FLAGS: &[Key] = &[
+    part(&["js_ack_fc_v2"], Bool),
+    later(&["js_api_reply_v2"], Bool),
+    later(&["js_raft_delete_range"], Bool),
+    later(&["js_snapshot_sources"], Bool),
+];
 
 #[rustfmt::skip]
 pub(in crate::options) const AUTHORIZATION: &[Key] = &[
@@ -146,8 +152,14 @@ pub(in crate::options) const CLUSTER: &[Key] = &[
     part(&["ping_max"], Int),
     part(&["write_deadline"], Time),
     part(&["accounts"], Texts),
-    COMPRESSION,
-    later(&["write_timeout"], Text),
+    part(&["compression"], Either(&[Bool, Text, Block(COMPRESSION_MODE)])),
+    part(&["write_timeout"], Text),
+];
+
+#[rustfmt::skip]
+pub(in crate::options) const COMPRESSION_MODE: &[Key] = &[
+    part(&["mode"], Either(&[Bool, Text])),
+    part(&["rtt_thresholds", "thresholds", "rtts", "rtt"], Texts),
 ];
 
 #[rustfmt::skip]

@@ -42,7 +42,6 @@ pub(super) const KEYS: &[Key] = &[
     later(&["mqtt"], Block(MQTT)),
 
     later(&["default_js_domain"], Free),
-    later(&["feature_flags"], Free),
 ];
 
 #[rustfmt::skip]
@@ -76,7 +75,7 @@ const RESOLVER: &[Key] = &[
 const HOST: Key = later(&["host", "net"], Text);
 const PORT: Key = later(&["port"], Int);
 const LISTEN: Key = later(&["listen"], Listen);
-pub(super) const COMPRESSION: Key = later(
+const COMPRESSION: Key = later(
     &["compression"],
     Either(&[Bool, Text, Block(COMPRESSION_MODE)]),
 );
