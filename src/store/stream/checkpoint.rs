@@ -261,7 +261,10 @@ impl StreamStore {
         self.upkeep.plan(&self.state, |number| log.span(number));
         let generation = saved.generation + 1;
         let start = self.log.start_at(self.state.first);
-        debug_assert!(self.state.is_sound() && self.state.begins_behind(&start));
+        // Where none of a subject's messages could be read, the index has let go of it: then this checkpoint
+        // is not used, and the log tells which they were.
+        let is_short = self.state.subjects.messages() < self.state.messages;
+        debug_assert!(is_short || self.state.is_sound() && self.state.begins_behind(&start));
         let container = Container {
             kind: ContainerKind::Checkpoint,
             stream: saved.stream,
