@@ -55,6 +55,7 @@ impl Server {
         }
         let me = LoopId(u16::try_from(loops + 1).expect("there are few loops"));
         let pool = SyncPool::new(SYNC_THREADS).map_err(StartError::Loop)?;
+        let journal = SyncPool::named("journal", 1).map_err(StartError::Loop)?;
         let mut node = Node::new(me, identity, place, &facts.accounts, seed);
         self.figures.note_recovering(true);
         let recovered = recover(&mut node, &pool);
@@ -62,7 +63,8 @@ impl Server {
         recovered.map_err(|e| StartError::Store(e.into()))?;
         let broker = Broker::new(facts.clone(), me, loops, seed);
         let peers = self.peers.clone();
-        let jetstream = JetStreamLoop::new((me, poll), peers, broker, node, pool);
+        let pools = (pool, journal);
+        let jetstream = JetStreamLoop::new((me, poll), peers, broker, node, pools);
         let thread = thread::Builder::new()
             .name("jetstream".into())
             .spawn(move || jetstream.run())

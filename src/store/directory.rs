@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!  <root>/lock
+//!  <root>/journal/                       the commit journal
 //!  <root>/<account>/<stream>/            a stream
 //!  <root>/<account>/<stream>.new/        one that is being made: of no use after a crash
 //!  <root>/<account>/<...>.removed/       one that is being removed: a start goes on with that
@@ -21,11 +22,17 @@ use sha2::{Digest, Sha256};
 use super::crypt::Keys;
 use super::disk::{Disk, LockGuard};
 use super::error::{LogError, Reason, is_full};
+use super::file::copies::META;
+use super::file::format::{Container, ContainerKind, FIRST_RECORD, HEADER_LEN, SegmentHeader};
+use super::file::log::segment_number;
 use super::meta::{Meta, MetaError, MetaFound, NAME_MAX};
 use super::types::StreamId;
 
 const NEW: &str = ".new";
 const REMOVED: &str = ".removed";
+
+/// The directory of the commit journal. No account's has such a name.
+const JOURNAL: &str = "journal";
 
 /// Characters of a name that its directory shows.
 const SHOWN_MAX: usize = 40;
@@ -125,6 +132,11 @@ impl StoreDir {
             *meta = updated;
         }
         Ok(())
+    }
+
+    /// Where the loop's commit journal is.
+    pub fn journal_dir(&self) -> PathBuf {
+        self.root.join(JOURNAL)
     }
 
     /// The directory of a stream, whether or not there is one.
@@ -284,6 +296,36 @@ pub fn list(disk: &dyn Disk, root: &Path, keys: &Keys) -> Result<Listing, LogErr
     }
     listing.streams.sort_by(|a, b| a.dir.cmp(&b.dir));
     Ok(listing)
+}
+
+/// Which stream a directory is of, by any of its files that tell, whether or not the stream can be
+/// opened.
+///
+/// # Errors
+/// If a file cannot be read.
+pub fn stream_in(disk: &dyn Disk, dir: &Path) -> Result<Option<StreamId>, LogError> {
+    for (_, bytes) in META.read(disk, dir)? {
+        if let Ok((container, _)) = Container::decode(&bytes, ContainerKind::Meta) {
+            return Ok(Some(container.stream));
+        }
+    }
+    let files = disk.list(dir).map_err(|e| failed("list", dir, &e))?;
+    let mut front = [0; FIRST_RECORD as usize];
+    for entry in files {
+        if segment_number(&entry.name).is_none() {
+            continue;
+        }
+        let path = dir.join(entry.name);
+        let read = disk
+            .open(&path)
+            .and_then(|file| file.read_at(&mut front, 0));
+        let read = read.map_err(|e| failed("read", &path, &e))?;
+        let mut copies = front[..read].chunks(HEADER_LEN);
+        if let Some(header) = copies.find_map(|copy| SegmentHeader::decode(copy).ok()) {
+            return Ok(Some(header.stream));
+        }
+    }
+    Ok(None)
 }
 
 /// Metadata in the directory that it belongs to.

@@ -19,6 +19,7 @@ use crate::jetstream::stream::{Parts, Stream};
 use crate::json::{Nanos, Time};
 use crate::store::directory::Removal;
 use crate::store::error::LogError;
+use crate::store::journal::StreamKey;
 use crate::store::meta::Meta;
 use crate::store::types::Timestamp;
 use crate::subject::pattern::overlaps;
@@ -77,6 +78,7 @@ impl Node {
         let slot = self.streams.insert(Slot {
             account: account.clone(),
             name: name.to_owned(),
+            key: StreamKey::default(),
             phase: Phase::Creating(request, Box::new(config.clone()), created),
         });
         self.names.insert((account.number, name.to_owned()), slot);
@@ -218,6 +220,7 @@ impl Node {
         }
         let name = stream.config.name.clone();
         let number = account.number;
+        self.streams[at].key = self.journal.key(at);
         self.streams[at].phase = Phase::Open {
             stream: Box::new(stream),
             meta: Box::new(meta),
@@ -253,6 +256,7 @@ impl Node {
         let slot = self.streams.insert(Slot {
             account: account.clone(),
             name: name.clone(),
+            key: StreamKey::default(),
             phase: Phase::Removing(Request::default()),
         });
         self.names.insert((account.number, name), slot);
@@ -417,8 +421,10 @@ impl Node {
         } = phase
         {
             slot.phase = Phase::Removing(request);
+            let key = slot.key;
             let (account, config) = (slot.account.number, stream.config.clone());
             self.count(account, &config, false);
+            self.forget(key);
             self.tasks.push(Task::Remove {
                 slot: at,
                 stream,

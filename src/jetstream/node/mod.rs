@@ -17,6 +17,7 @@ mod direct;
 mod events;
 mod faults;
 mod info;
+mod journal;
 mod listeners;
 mod old_backup;
 mod origins;
@@ -31,6 +32,7 @@ mod tenants;
 
 use self::deadlines::Deadlines;
 use self::faults::{Reopening, Trouble};
+use self::journal::Journaling;
 use self::listeners::{Listener, Listeners};
 use self::requests::Request;
 use self::scrub::Scrubbing;
@@ -48,6 +50,7 @@ use crate::store::crypt::Keys;
 use crate::store::directory::StoreDir;
 use crate::store::disk::Disk;
 use crate::store::file::{Cold, Handles, LogOptions, SyncMode};
+use crate::store::journal::StreamKey;
 use crate::store::meta::Meta;
 use crate::store::types::Timestamp;
 use slab::Slab;
@@ -123,6 +126,8 @@ pub struct Node {
     /// Streams with consumers that are sent messages without asking.
     pushing: BTreeSet<usize>,
     deadlines: Deadlines,
+    /// What makes durable what many streams get at a time.
+    journal: Journaling,
     /// Streams whose disk has failed.
     troubled: BTreeMap<usize, Trouble>,
     /// Streams that could not be opened at the start.
@@ -152,6 +157,8 @@ pub(super) struct Figures {
 struct Slot {
     account: Arc<Account>,
     name: String,
+    /// What the commit journal knows it by while it is open.
+    key: StreamKey,
     phase: Phase,
 }
 
@@ -234,6 +241,7 @@ impl Node {
             interest_at: Timestamp(0),
             pushing: BTreeSet::new(),
             deadlines: Deadlines::default(),
+            journal: Journaling::default(),
             troubled: BTreeMap::new(),
             unrecovered: Vec::new(),
             scrubbing: Scrubbing::default(),
@@ -322,8 +330,9 @@ impl Node {
         self.serve(now, out);
         let backs_up = self.serve_backups(now, out);
         self.serve_restores(now, mono);
-        self.commit(now, out);
-        self.reopen(now, out);
+        self.commit(now, mono, out);
+        self.turn_journal(now, mono, out);
+        self.reopen(now, mono, out);
         self.poll_jobs(mono);
         self.scrub(mono);
         backs_up
@@ -389,7 +398,9 @@ impl Node {
             Sync::Always => LAZY_INTERVAL,
         };
         let lazy = (!self.syncing.is_empty()).then(|| mono + interval);
-        [wall, lazy, self.scrubs_at()].into_iter().flatten().min()
+        let journal = self.journal.deadline();
+        let all = [wall, lazy, self.scrubs_at(), journal];
+        all.into_iter().flatten().min()
     }
 
     /// Lets streams do what they have to do as time has passed.
@@ -442,16 +453,21 @@ impl Node {
         }
     }
 
-    fn commit<O: Out>(&mut self, now: Timestamp, out: &mut O) {
+    fn commit<O: Out>(&mut self, now: Timestamp, mono: Mono, out: &mut O) {
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.sort_unstable();
         dirty.dedup();
+        for at in &dirty {
+            if let Some(stream) = self.open_stream(*at) {
+                stream.prepare(now, out);
+            }
+        }
+        self.write(&dirty, mono);
         let system = self.system.clone();
         for at in dirty.drain(..) {
             let Some(stream) = self.open_stream(at) else {
                 continue;
             };
-            stream.commit(now, out);
             stream.settle(system.as_ref(), out);
             let abandoned = stream.take_abandoned();
             if !abandoned.is_empty() {
@@ -478,7 +494,7 @@ impl Node {
     fn poll_jobs(&mut self, mono: Mono) {
         let lazy = self.identity.options.sync != Sync::Always;
         let streams = &mut self.streams;
-        let tasks = &mut self.tasks;
+        let (tasks, journal) = (&mut self.tasks, &mut self.journal);
         self.syncing.retain(|at| {
             let Some(Slot {
                 phase: Phase::Open { stream, .. },
@@ -488,6 +504,7 @@ impl Node {
                 return false;
             };
             while let Some(job) = stream.poll_job(mono) {
+                journal.note_job(*at, &job);
                 tasks.push(Task::Job { slot: *at, job });
             }
             let lazy = lazy || stream.config.persist_mode == PersistMode::Async;
@@ -501,16 +518,29 @@ impl Node {
     }
 
     /// Takes the outcome of a task.
-    pub fn handle_task<O: Out>(&mut self, done: TaskDone, now: Timestamp, out: &mut O) {
+    pub fn handle_task<O: Out>(
+        &mut self,
+        done: TaskDone,
+        (now, mono): (Timestamp, Mono),
+        out: &mut O,
+    ) {
         match done {
             TaskDone::Job { slot, done } => {
                 if !self.backups.is_empty() {
                     self.backups_at = now;
                 }
                 let system = self.system.clone();
+                self.journal.note_done(slot, &done);
                 if let Some(stream) = self.open_stream(slot) {
                     stream.handle_done(done);
                     stream.settle(system.as_ref(), out);
+                    let goes_on = stream.has_unwritten();
+                    if goes_on {
+                        self.dirty.push(slot);
+                    }
+                    let Some(stream) = self.open_stream(slot) else {
+                        return;
+                    };
                     if stream.has_ready_consumers() {
                         self.serving.insert(slot);
                     }
@@ -519,6 +549,7 @@ impl Node {
                     self.go_on_removing(slot);
                 }
             }
+            TaskDone::Journal(done) => self.handle_journaled(done, now, mono, out),
             TaskDone::Created { slot, result } => self.handle_created(slot, result, now, out),
             TaskDone::Updated { slot, meta, result } => {
                 self.handle_updated(slot, meta, result, now, out);
@@ -574,13 +605,16 @@ impl Node {
 
     /// Syncs and closes all streams.
     pub fn close(&mut self) {
+        let mut is_sound = true;
         for (_, slot) in self.streams.iter_mut() {
             if let Phase::Open { stream, .. } = &mut slot.phase
                 && let Err(error) = stream.close()
             {
                 log::error!("Error closing stream {}: {error}", slot.name);
+                is_sound = false;
             }
         }
+        self.journal.close(is_sound);
     }
 }
 

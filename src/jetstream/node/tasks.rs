@@ -10,6 +10,7 @@ use crate::store::directory::{Removal, StoreDir};
 use crate::store::disk::Disk;
 use crate::store::error::LogError;
 use crate::store::file::{Compression, LogOptions};
+use crate::store::journal::{JournalDone, JournalJob};
 use crate::store::memory::MemoryDisk;
 use crate::store::meta::Meta;
 use crate::store::stream::{Job, JobDone, Opened, StoreOptions, StreamStore};
@@ -23,6 +24,8 @@ pub enum Task {
         slot: usize,
         job: Job,
     },
+    /// Many streams wait for it.
+    Journal(JournalJob),
     Create {
         slot: usize,
         meta: Meta,
@@ -87,6 +90,7 @@ pub enum TaskDone {
         slot: usize,
         done: JobDone,
     },
+    Journal(JournalDone),
     Created {
         slot: usize,
         result: Result<Box<Opening>, LogError>,
@@ -119,6 +123,7 @@ impl Task {
                 slot,
                 done: job.run(),
             },
+            Task::Journal(job) => TaskDone::Journal(job.run()),
             Task::Create {
                 slot,
                 meta,

@@ -17,7 +17,7 @@ use crate::accounts::interest::LoopId;
 use crate::base::clock::{self, Mono};
 use crate::broker::batch::Batch;
 use crate::broker::{Broker, Turn, Wire};
-use crate::jetstream::node::{Delivered, Node};
+use crate::jetstream::node::{Delivered, Node, Task};
 use crate::jetstream::out::{Out, Outgoing};
 use crate::jetstream::stream::Incoming;
 use crate::store::sync_pool::SyncPool;
@@ -38,6 +38,8 @@ pub struct JetStreamLoop {
     broker: Broker,
     node: Node,
     pool: Option<SyncPool>,
+    /// What many streams wait for does not wait for what one of them asked for.
+    journal: Option<SyncPool>,
     /// Tasks that were given to the pool and are not done.
     running: usize,
     unfinished: bool,
@@ -135,7 +137,7 @@ impl JetStreamLoop {
         peers: Arc<Peers>,
         mut broker: Broker,
         node: Node,
-        pool: SyncPool,
+        (pool, journal): (SyncPool, SyncPool),
     ) -> JetStreamLoop {
         broker.set_wall_clock(clock::mono(), clock::wall());
         JetStreamLoop {
@@ -145,6 +147,7 @@ impl JetStreamLoop {
             broker,
             node,
             pool: Some(pool),
+            journal: Some(journal),
             running: 0,
             unfinished: true,
             ending: false,
@@ -229,7 +232,7 @@ impl JetStreamLoop {
                 Mail::Task(done) => {
                     self.running -= 1;
                     self.node
-                        .handle_task(*done, time, &mut publisher!(self, now));
+                        .handle_task(*done, (time, now), &mut publisher!(self, now));
                 }
                 Mail::Renew(facts, _) => {
                     self.node.renew(&facts.accounts);
@@ -288,9 +291,15 @@ impl JetStreamLoop {
 
     /// Gives the node's tasks to the pool.
     fn run_tasks(&mut self) {
-        let Some(pool) = &self.pool else { return };
+        let (Some(pool), Some(journal)) = (&self.pool, &self.journal) else {
+            return;
+        };
         for task in self.node.take_tasks() {
             self.running += 1;
+            let pool = match task {
+                Task::Journal(_) => journal,
+                _ => pool,
+            };
             let peers = self.peers.clone();
             pool.run(move || {
                 let done = Box::new(task.run());
@@ -307,6 +316,7 @@ impl JetStreamLoop {
     fn end(&mut self) {
         // What was given to the pool is done when it is gone.
         self.pool = None;
+        self.journal = None;
         self.turn();
         self.node.close();
     }

@@ -9,7 +9,7 @@
 //! has, and whose records are in the journal only. All of this can be repeated, so a crash meanwhile
 //! costs nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -78,23 +78,28 @@ pub(super) fn replay(
     Ok(report)
 }
 
-/// Puts what the journal has of one stream, which is not open, into its segments. The files of the
-/// journal stay as they are.
-pub(super) fn replay_one(
+/// Puts what the journal has of some streams, which are not open, into their segments. The files of
+/// the journal stay as they are.
+pub(super) fn replay_some(
     disk: &dyn Disk,
     dir: &Path,
-    stream: &StreamId,
-    stream_dir: &Path,
+    streams: &HashMap<StreamId, PathBuf>,
 ) -> Result<Replayed, LogError> {
     let mut report = Replayed::default();
     let halves = read(disk, dir, &mut report)?;
     for ((name, incarnation, number), ranges) in &segments(&halves) {
-        if (*name, *incarnation) == (stream.name, stream.incarnation) {
+        let stream = StreamId {
+            name: *name,
+            incarnation: *incarnation,
+        };
+        if let Some(stream_dir) = streams.get(&stream) {
             let path = Some(segment_path(stream_dir, *number));
             put(disk, path, frames(&halves, ranges), &mut report)?;
         }
     }
-    keep_names(disk, stream_dir)?;
+    for stream_dir in streams.values() {
+        keep_names(disk, stream_dir)?;
+    }
     Ok(report)
 }
 

@@ -438,6 +438,7 @@ impl StreamStore {
     /// The end of the log, for the [commit journal](super::journal), which writes instead of
     /// [`StreamStore::commit`] where there is one.
     pub fn tail(&mut self) -> Tail<'_> {
+        self.forget_groups();
         self.log.tail()
     }
 
