@@ -2,7 +2,7 @@
 
 use super::listeners::Listener;
 use super::requests::{Reaction, Request};
-use super::tasks::Opening;
+use super::tasks::{self, Opening};
 use super::{Change, Node, Phase, Slot, Task, decode, info::stream_info};
 use crate::accounts::Account;
 use crate::jetstream::api::advisory::Action;
@@ -22,8 +22,10 @@ use crate::store::error::LogError;
 use crate::store::journal::StreamKey;
 use crate::store::meta::Meta;
 use crate::store::types::Timestamp;
-use crate::subject::pattern::overlaps;
 use std::sync::Arc;
+
+/// Streams that are made at a time.
+const CREATIONS: usize = 256;
 
 impl Node {
     pub(super) fn stream_create(
@@ -84,14 +86,41 @@ impl Node {
         self.names.insert((account.number, name.to_owned()), slot);
         self.count(account.number, &config, true);
         let log = self.log_options(config.persist_mode);
-        self.tasks.push(Task::Create {
+        self.creations.push(tasks::Creation {
             slot,
             meta,
             config: Box::new(config),
-            place: self.place.clone(),
             log,
         });
         Ok(None)
+    }
+
+    /// Has streams made that were asked for: all that come while some are being made share the next
+    /// syncs.
+    pub(super) fn make_streams(&mut self) {
+        if self.is_making || self.creations.is_empty() {
+            return;
+        }
+        self.is_making = true;
+        let many = self.creations.len().min(CREATIONS);
+        self.tasks.push(Task::Create {
+            creations: self.creations.drain(..many).collect(),
+            place: self.place.clone(),
+        });
+    }
+
+    /// Streams were made, or not.
+    pub(super) fn handle_all_created<O: Out>(
+        &mut self,
+        all: Vec<(usize, Result<Box<Opening>, LogError>)>,
+        now: Timestamp,
+        out: &mut O,
+    ) {
+        self.is_making = false;
+        for (at, result) in all {
+            self.handle_created(at, result, now, out);
+        }
+        self.retry_later();
     }
 
     /// What a configuration is checked against.
@@ -122,8 +151,14 @@ impl Node {
     pub(super) fn count(&mut self, account: u32, config: &StreamConfig, counts: bool) {
         let tenant = self.tenants.get_mut(account);
         match counts {
-            true => self.storage.reserve(config),
-            false => self.storage.release(config),
+            true => {
+                self.storage.reserve(config);
+                self.taken.add(account, config);
+            }
+            false => {
+                self.storage.release(config);
+                self.taken.remove(account, config);
+            }
         }
         if let Some(tenant) = tenant {
             match counts {
@@ -134,7 +169,7 @@ impl Node {
     }
 
     /// A stream was made, or not.
-    pub(super) fn handle_created<O: Out>(
+    fn handle_created<O: Out>(
         &mut self,
         at: usize,
         result: Result<Box<Opening>, LogError>,
@@ -181,7 +216,6 @@ impl Node {
             }
         };
         self.send_answer(&reply, &body, out);
-        self.retry_later();
     }
 
     pub(super) fn send_answer<O: Out>(&self, to: &[u8], body: &[u8], out: &mut O) {
@@ -508,11 +542,6 @@ impl Streams for Others<'_> {
     }
 
     fn is_taken(&self, subject: &str, except: &str) -> bool {
-        let mut others = self.node.streams_of(self.account);
-        others.any(|(name, at)| {
-            let overlaps = |own: &String| overlaps(own.as_bytes(), subject.as_bytes());
-            let config = self.config(at).filter(|_| name != except);
-            config.is_some_and(|config| config.subjects.iter().any(overlaps))
-        })
+        self.node.taken.is_taken(self.account, subject, except)
     }
 }

@@ -27,6 +27,7 @@ mod restore;
 mod restorer;
 mod scrub;
 mod streams;
+mod taken;
 mod tasks;
 mod tenants;
 
@@ -36,6 +37,8 @@ use self::journal::Journaling;
 use self::listeners::{Listener, Listeners};
 use self::requests::Request;
 use self::scrub::Scrubbing;
+use self::taken::Taken;
+use self::tasks::Creation;
 use self::tenants::Tenants;
 use super::api::limits::ServerStorage;
 use super::api::policy::PersistMode;
@@ -49,6 +52,7 @@ use crate::options::jetstream::{JetStreamOptions, Sync};
 use crate::store::crypt::Keys;
 use crate::store::directory::StoreDir;
 use crate::store::disk::Disk;
+use crate::store::error::{LogError, Reason};
 use crate::store::file::{Cold, Handles, LogOptions, SyncMode};
 use crate::store::journal::StreamKey;
 use crate::store::meta::Meta;
@@ -104,11 +108,16 @@ pub struct Node {
     streams: Slab<Slot>,
     /// Streams by account and name.
     names: BTreeMap<(u32, String), usize>,
+    /// The subjects that streams take.
+    taken: Taken,
     requests: VecDeque<Request>,
     /// Backups that are sent, when to look at them, and those that are taken in.
     backups: Slab<backup::Backup>,
     backups_at: Timestamp,
     restores: Slab<restore::Restore>,
+    /// Streams that are to be made, and whether some are being made.
+    creations: Vec<Creation>,
+    is_making: bool,
     /// Requests that wait for a change of a stream to be over.
     later: Vec<Request>,
     /// Streams with something to be written, with work to be done, and with jobs to be asked for.
@@ -227,10 +236,13 @@ impl Node {
             system: None,
             streams: Slab::new(),
             names: BTreeMap::new(),
+            taken: Taken::default(),
             requests: VecDeque::new(),
             backups: Slab::new(),
             backups_at: NEVER,
             restores: Slab::new(),
+            creations: Vec::new(),
+            is_making: false,
             later: Vec::new(),
             dirty: Vec::new(),
             working: BTreeSet::new(),
@@ -334,6 +346,7 @@ impl Node {
         self.turn_journal(now, mono, out);
         self.reopen(now, mono, out);
         self.poll_jobs(mono);
+        self.make_streams();
         self.scrub(mono);
         backs_up
             || !self.requests.is_empty()
@@ -550,7 +563,7 @@ impl Node {
                 }
             }
             TaskDone::Journal(done) => self.handle_journaled(done, now, mono, out),
-            TaskDone::Created { slot, result } => self.handle_created(slot, result, now, out),
+            TaskDone::Created(all) => self.handle_all_created(all, now, out),
             TaskDone::Updated { slot, meta, result } => {
                 self.handle_updated(slot, meta, result, now, out);
             }
@@ -603,11 +616,39 @@ impl Node {
         log_options(&self.identity, &self.place, persist)
     }
 
+    /// Syncs all streams in one go, if they are many; says whether it did.
+    fn sync_together(&mut self) -> Result<bool, LogError> {
+        let Some(barrier) = self.place.dir.barrier(self.streams.len())? else {
+            return Ok(false);
+        };
+        let mut written = vec![];
+        for (at, slot) in self.streams.iter_mut() {
+            if let Phase::Open { stream, .. } = &mut slot.phase
+                && stream.write_all().is_ok()
+            {
+                written.push(at);
+            }
+        }
+        let passed = barrier.sync();
+        passed.map_err(|e| LogError::Io(Reason::new("sync", &self.place.dir.journal_dir(), &e)))?;
+        for at in written {
+            if let Some(stream) = self.open_stream(at) {
+                stream.handle_barrier();
+            }
+        }
+        Ok(true)
+    }
+
     /// Syncs and closes all streams.
     pub fn close(&mut self) {
+        let are_synced = self.sync_together().unwrap_or_else(|error| {
+            log::warn!("Streams are closed one by one: {error}");
+            false
+        });
         let mut is_sound = true;
         for (_, slot) in self.streams.iter_mut() {
             if let Phase::Open { stream, .. } = &mut slot.phase
+                && !(are_synced && stream.store().opens_fast())
                 && let Err(error) = stream.close()
             {
                 log::error!("Error closing stream {}: {error}", slot.name);
@@ -628,6 +669,7 @@ fn log_options(identity: &Identity, place: &Place, persist: PersistMode) -> LogO
     LogOptions {
         sync,
         cold: Cold::Tell,
+        locks: Some(place.dir.locks()),
         ..LogOptions::new(place.handles.clone())
     }
 }

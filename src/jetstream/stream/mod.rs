@@ -670,6 +670,20 @@ impl Stream {
         Some(stored.record.timestamp)
     }
 
+    /// Writes everything, without a sync, before the stream is closed.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn write_all(&mut self) -> Result<(), LogError> {
+        self.keep_positions(true);
+        self.store.write_all()
+    }
+
+    /// Takes note that all that was written is on the disk for good.
+    pub fn handle_barrier(&mut self) {
+        self.store.handle_barrier();
+    }
+
     /// Syncs everything and keeps the state, before the stream is closed.
     ///
     /// # Errors

@@ -297,6 +297,11 @@ impl Log {
                 }
             }
         }
+        self.advance();
+    }
+
+    /// Counts as durable what segments have.
+    fn advance(&mut self) {
         for segment in &self.open {
             self.durable = self.durable.max(segment.synced);
             if segment.synced < segment.last_index() {
@@ -304,6 +309,19 @@ impl Log {
             }
         }
         self.seal_synced();
+    }
+
+    /// Takes note that all that was [committed](Log::commit) is on the disk for good, as a
+    /// [`Barrier`](crate::store::disk::Barrier) was passed that was made before it was written.
+    pub fn handle_barrier(&mut self) {
+        if self.failed.is_some() || self.disk.is_volatile() {
+            return;
+        }
+        for segment in self.open.iter_mut().filter(|s| !s.in_flight) {
+            segment.synced = segment.synced.max(segment.written_index());
+            segment.named = true;
+        }
+        self.advance();
     }
 
     /// Syncs all that was appended, here and now; the commit journal is not needed for any of it

@@ -23,6 +23,9 @@ use crate::store::file::format::{
 use crate::store::file::segment_path;
 use crate::store::types::StreamId;
 
+/// Segments from which on all are synced together.
+const MANY_MIN: usize = 4;
+
 /// The two files of a journal.
 pub(super) const FILES: [&str; 2] = ["journal.a", "journal.b"];
 
@@ -51,18 +54,27 @@ pub(super) fn replay(
     let mut report = Replayed::default();
     let halves = read(disk, dir, &mut report)?;
     let mut dirs = BTreeSet::new();
-    for ((name, incarnation, number), ranges) in &segments(&halves) {
+    let segments = segments(&halves);
+    let barrier = match segments.len() < MANY_MIN {
+        true => None,
+        false => disk.barrier(dir).map_err(|e| failed("open", dir, &e))?,
+    };
+    for ((name, incarnation, number), ranges) in &segments {
         let stream = StreamId {
             name: *name,
             incarnation: *incarnation,
         };
         let stream_dir = locate(&stream);
         let path = stream_dir.as_ref().map(|dir| segment_path(dir, *number));
-        put(disk, path, frames(&halves, ranges), &mut report)?;
+        let frames = frames(&halves, ranges);
+        put(disk, path, frames, barrier.is_none(), &mut report)?;
         dirs.extend(stream_dir);
     }
-    for stream_dir in &dirs {
-        keep_names(disk, stream_dir)?;
+    match barrier {
+        Some(barrier) => {
+            barrier.sync().map_err(|e| failed("sync", dir, &e))?;
+        }
+        None => dirs.iter().try_for_each(|dir| keep_names(disk, dir))?,
     }
     let is_damaged = !report.damaged.is_empty();
     for (path, ..) in &halves {
@@ -94,7 +106,7 @@ pub(super) fn replay_some(
         };
         if let Some(stream_dir) = streams.get(&stream) {
             let path = Some(segment_path(stream_dir, *number));
-            put(disk, path, frames(&halves, ranges), &mut report)?;
+            put(disk, path, frames(&halves, ranges), true, &mut report)?;
         }
     }
     for stream_dir in streams.values() {
@@ -186,11 +198,12 @@ fn failed(doing: &str, path: &Path, error: &io::Error) -> LogError {
     }
 }
 
-/// Puts frames of one segment there, for good.
+/// Puts frames of one segment there, for good if `syncs`.
 fn put<'a>(
     disk: &dyn Disk,
     path: Option<PathBuf>,
     frames: impl Iterator<Item = Frame<'a>>,
+    syncs: bool,
     report: &mut Replayed,
 ) -> Result<(), LogError> {
     let mut pass = |frame: Frame<'_>| report.passed_over += u64::from(frame.records);
@@ -221,6 +234,7 @@ fn put<'a>(
     }
     report.records += records;
     match records {
+        _ if !syncs => Ok(()),
         0 => Ok(()),
         _ => file.sync().map_err(|e| failed("sync", &path, &e)),
     }

@@ -447,6 +447,20 @@ impl StreamStore {
         self.log.sync()
     }
 
+    /// Writes everything, without a sync.
+    ///
+    /// # Errors
+    /// As [`StreamStore::commit`].
+    pub fn write_all(&mut self) -> Result<(), LogError> {
+        self.append_events()?;
+        self.tail().write_back()
+    }
+
+    /// Takes note that all that was written is on the disk for good; see [`Log::handle_barrier`].
+    pub fn handle_barrier(&mut self) {
+        self.log.handle_barrier();
+    }
+
     /// Syncs everything and keeps the state, so that opening takes no time. The store is as before
     /// if this fails.
     pub fn close(&mut self) -> Result<(), LogError> {

@@ -80,6 +80,7 @@ impl Run {
         };
         let streams = (0..2 + rng.below(5)).map(|n| {
             let mut log = LogOptions::new(Arc::new(Handles::new(3)));
+            log.begins_unsynced = rng.below(2) == 0;
             log.segment_bytes = [2000, 5000, 20_000, 100_000][rng.below(4)];
             if rng.below(8) == 0 {
                 log.sync = SyncMode::Interval(Duration::ZERO);
@@ -445,6 +446,7 @@ fn fill(run: &mut Run) {
     };
     for stream in &mut run.streams.0 {
         stream.options.segment_bytes = 100_000;
+        stream.options.begins_unsynced = false;
         stream.options.sync = SyncMode::Always;
     }
     run.recover();
