@@ -234,6 +234,9 @@ pub const ROUTE_TARGETS: usize = 4096;
 pub const ROUTE_LINKS: usize = 8192;
 pub const ROUTE_STRANGERS: usize = 256;
 
+/// Connections in a pool with another server, besides those for one account each.
+pub const ROUTE_POOL_MAX: u32 = 256;
+
 /// Attempts to connect to other servers that are under way at a time.
 pub const ROUTE_DIALS: usize = 16;
 

@@ -108,6 +108,11 @@ impl Batch {
         self.records.is_empty()
     }
 
+    /// How many messages it has.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
     /// Bytes of memory that it stands for, shared payloads included.
     pub fn weight(&self) -> usize {
         self.bytes.len()

@@ -74,6 +74,11 @@ impl Told<'_> {
     pub fn concerns(&self, cursor: Cursor) -> bool {
         self.slot < cursor.0
     }
+
+    /// The same as if nobody listened any more.
+    pub fn ended(&self) -> Self {
+        Told { count: 0, ..*self }
+    }
 }
 
 impl LocalInterest {

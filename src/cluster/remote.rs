@@ -150,9 +150,36 @@ impl RemoteInterest {
         slots.map(|slot| &self.subs[*slot as usize])
     }
 
+    /// What came on a connection about an account does not count any more.
+    pub fn forget(&mut self, link: LinkId, account: &[u8]) {
+        let Some(table) = self.links.get_mut(&link) else {
+            return;
+        };
+        let subs = &self.subs;
+        let is_of = |slot: &u32| subs[*slot as usize].account_name() == account;
+        let gone: Vec<u32> = table.extract_if(|slot| is_of(slot)).collect();
+        for slot in gone {
+            self.subs.remove(slot as usize).unbind();
+        }
+    }
+
     /// A connection is gone. Its subscriptions go with [`RemoteInterest::bury`].
     pub fn drop_link(&mut self, link: LinkId) {
         self.graves.extend(self.links.remove(&link));
+    }
+
+    /// Forgets interest in all subjects but those that `keep` is true of.
+    pub fn retain(&mut self, mut keep: impl FnMut(&[u8]) -> bool) {
+        let subs = &mut self.subs;
+        for table in self.links.values_mut() {
+            table.retain(|slot| {
+                let kept = keep(subs[*slot as usize].subject());
+                if !kept {
+                    subs.remove(*slot as usize).unbind();
+                }
+                kept
+            });
+        }
     }
 
     /// Removes up to `budget` subscriptions of connections that are gone; says whether there are
@@ -286,6 +313,10 @@ mod tests {
         remote.unsubscribe(one, &to, None);
         remote.unsubscribe(one, &to, None);
         assert_eq!(matches(&accounts, "a.b").len(), 2);
+        let other = subject("OTHER", "a.*");
+        remote.subscribe(one, &other, None, &accounts).unwrap();
+        remote.forget(one, b"OTHER");
+        remote.forget(one, b"NONE");
         assert_eq!((remote.count(one), remote.count(two)), (1, 1));
         for i in 0..10 {
             let name = i.to_string();

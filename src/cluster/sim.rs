@@ -1,8 +1,9 @@
 //! Whole clusters of the machines alone, with a network that cuts connections and delays what is
-//! said: whatever happens, in the end every two servers are connected by one connection and know
-//! what the other's subscribers listen to.
+//! said: whatever happens, in the end every two servers are connected by as many connections as they
+//! want, and know what the other's subscribers listen to.
 
 use super::LinkId;
+use super::lanes::Spread;
 use super::local::{Cursor, LocalInterest};
 use super::mesh::{Action, Mesh, TargetId};
 use super::remote::RemoteInterest;
@@ -18,14 +19,20 @@ use crate::proto::route_info::{RouteConnect, RouteInfo};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+type Wanted = BTreeMap<(usize, String, String), u32>;
+
+/// Accounts, of which the second has connections of its own in some clusters, and the third always
+/// unless there are no pools.
+const ACCOUNTS: [&str; 4] = ["$G", "A", "$SYS", "B"];
+
 struct Server {
     id: String,
     mesh: Mesh,
     local: LocalInterest,
     remote: RemoteInterest,
     accounts: Accounts,
-    /// What its own subscribers listen to: by subject and queue, how often.
-    wanted: BTreeMap<(String, String), u32>,
+    /// What its own subscribers listen to: by account, subject and queue, how often.
+    wanted: Wanted,
     /// Connections on which interest is told, and how far each has come.
     told: BTreeMap<LinkId, Cursor>,
 }
@@ -51,6 +58,7 @@ struct World {
 const LIMITS: Limits = Limits {
     control_line_max: 1 << 16,
     payload_max: 1 << 16,
+    names_account: true,
 };
 
 impl World {
@@ -70,13 +78,20 @@ impl World {
                 name: (rng.below(3) > 0).then(|| "c".into()),
                 routes,
                 connect_retries: 1000,
+                pool_size: [0, 1, 3, 3][rng.below(4)],
+                accounts: match seed % 2 {
+                    0 => Vec::new(),
+                    _ => vec!["A".into()],
+                },
                 ..ClusterOptions::default()
             };
             let id = format!("N{:03}", (i * 7 + 3) % 101);
             let name = format!("s{i}");
             let made_up = format!("dynamic{}", rng.below(1000));
+            let spread = Spread::new(&options, Some("$SYS"));
+            let own = (options, spread);
             servers.push(Server {
-                mesh: Mesh::new((&id, &name), options, made_up, rng.next_u64(), Mono::ZERO),
+                mesh: Mesh::new((&id, &name), own, made_up, rng.next_u64(), Mono::ZERO),
                 id,
                 local: LocalInterest::new(rng.next_u64()),
                 remote: RemoteInterest::new(rng.next_u64()),
@@ -123,18 +138,23 @@ impl World {
         own.told.remove(&link);
     }
 
+    fn connect(&mut self, server: usize, link: LinkId) {
+        let own = &self.servers[server];
+        let mut out = Vec::new();
+        let connect = RouteConnect {
+            cluster: own.mesh.cluster().into(),
+            dynamic: own.mesh.is_dynamic(),
+            name: own.id.clone(),
+            ..RouteConnect::default()
+        };
+        connect.write(&mut out);
+        self.send(server, link, &out);
+    }
+
     fn introduce(&mut self, server: usize, link: LinkId) {
         let own = &self.servers[server];
         let mut out = Vec::new();
-        if own.mesh.is_solicited(link) {
-            let connect = RouteConnect {
-                cluster: own.mesh.cluster().into(),
-                dynamic: own.mesh.is_dynamic(),
-                name: own.id.clone(),
-                ..RouteConnect::default()
-            };
-            connect.write(&mut out);
-        }
+        let account = own.mesh.account(link);
         let info = RouteInfo {
             server_id: own.id.clone(),
             server_name: format!("s{server}"),
@@ -143,6 +163,9 @@ impl World {
             cluster: own.mesh.cluster().into(),
             cluster_dynamic: own.mesh.is_dynamic(),
             gossip_mode: own.mesh.gossip_mode(link),
+            route_pool_size: own.mesh.spread().size().into(),
+            route_pool_idx: own.mesh.lane(link).map_or(0, |lane| lane.index()),
+            route_account: account.map_or(String::new(), |name| name.to_string()),
             ..RouteInfo::default()
         };
         info.write(&mut out);
@@ -162,12 +185,13 @@ impl World {
                         self.servers[server].told.insert(link, Cursor::START);
                     }
                     Action::Close(link, _) => self.close(server, link),
-                    Action::Forward(link, info) => {
+                    Action::Moved(_) => {}
+                    Action::Forward(link, info) | Action::Agree(link, info) => {
                         let mut out = Vec::new();
                         info.write(&mut out);
                         self.send(server, link, &out);
                     }
-                    Action::Renamed | Action::Changed => {}
+                    Action::Review(_) | Action::Renamed | Action::Changed => {}
                 }
             }
         }
@@ -198,7 +222,7 @@ impl World {
         let ip = "10.0.0.1".parse().unwrap();
         assert!(self.servers[server].mesh.opened(mine, Some(target), ip));
         assert!(self.servers[other].mesh.opened(theirs, None, ip));
-        self.introduce(server, mine);
+        self.connect(server, mine);
         self.introduce(other, theirs);
     }
 
@@ -233,6 +257,7 @@ impl World {
         };
         queue.drain(..used);
         let own = &mut self.servers[server];
+        let (mut introduces, mut answers) = (false, false);
         let refused = match op {
             Op::Connect(args) => {
                 let connect = RouteConnect::read(args).unwrap();
@@ -240,7 +265,10 @@ impl World {
             }
             Op::Info(args) => {
                 let info = RouteInfo::read(args).unwrap();
-                own.mesh.handle_info(link, info, self.now).is_err()
+                let is_new = own.mesh.lane(link).is_none();
+                let refused = own.mesh.handle_info(link, info, self.now).is_err();
+                introduces = is_new && !refused && own.mesh.is_solicited(link);
+                refused
             }
             Op::Subscribe(to, queue) => {
                 own.remote
@@ -252,31 +280,49 @@ impl World {
                 own.remote.unsubscribe(link, &to, queue);
                 false
             }
+            Op::Ping => {
+                answers = true;
+                false
+            }
+            Op::Pong => {
+                own.mesh.handle_pong(link, self.now);
+                false
+            }
             _ => false,
         };
         if refused {
             self.close(server, link);
         }
+        if introduces {
+            self.introduce(server, link);
+        }
         self.act(server);
+        if introduces {
+            self.send(server, link, b"PING\r\n");
+        }
+        if answers {
+            self.send(server, link, b"PONG\r\n");
+        }
     }
 
     /// A client of some server subscribes or unsubscribes.
     fn churn(&mut self) {
         let server = self.rng.below(self.servers.len());
         let subject = format!("a.{}", self.rng.below(12));
+        let account = self.rng.below(ACCOUNTS.len());
         let queue = ["", "q", "r"][self.rng.below(3)];
         let began = self.rng.below(2) == 0;
         let own = &mut self.servers[server];
         let count = own
             .wanted
-            .entry((subject.clone(), queue.into()))
+            .entry((account, subject.clone(), queue.into()))
             .or_default();
         if !began && *count == 0 {
             return;
         }
         *count = if began { *count + 1 } else { *count - 1 };
         own.local.note(&Change {
-            account: 0,
+            account: u32::try_from(account).unwrap(),
             subject: subject.as_bytes(),
             queue: (!queue.is_empty()).then_some(queue.as_bytes()),
             began,
@@ -289,7 +335,7 @@ impl World {
         let own = &mut self.servers[server];
         let say = |told: &super::local::Told<'_>, out: &mut Vec<u8>| {
             let to = Subject {
-                account: b"$G",
+                account: ACCOUNTS[told.account as usize].as_bytes(),
                 subject: told.subject,
             };
             let weight = told.count;
@@ -299,9 +345,18 @@ impl World {
             }
         };
         let cursors = own.told.clone();
+        let mesh = &own.mesh;
+        let carries = |link: LinkId, told: &super::local::Told<'_>| {
+            let account = ACCOUNTS[told.account as usize].as_bytes();
+            let lane = mesh.lane(link).unwrap();
+            lane.carries(account, mesh.spread().home(account))
+        };
         own.local.tell_changes(|told| {
             for (link, cursor) in cursors.iter().filter(|(_, c)| told.concerns(**c)) {
                 assert!(*cursor > Cursor::START);
+                if !carries(*link, told) {
+                    continue;
+                }
                 let mut line = Vec::new();
                 say(told, &mut line);
                 out.push((*link, line));
@@ -310,7 +365,11 @@ impl World {
         for (link, cursor) in &mut own.told {
             if *cursor < Cursor::END {
                 let mut line = Vec::new();
-                *cursor = own.local.tell_next(*cursor, 3, |told| say(told, &mut line));
+                *cursor = own.local.tell_next(*cursor, 3, |told| {
+                    if carries(*link, told) {
+                        say(told, &mut line);
+                    }
+                });
                 out.push((*link, line));
             }
         }
@@ -350,50 +409,66 @@ impl World {
         }
     }
 
-    /// What a server knows of another one's subscribers.
-    fn view(&self, server: usize, of: &str) -> BTreeMap<(String, String), u32> {
+    /// What a server knows of another one's subscribers, each from one connection.
+    fn view(&self, server: usize, of: &str) -> Result<Wanted, String> {
         let own = &self.servers[server];
-        let mut view = BTreeMap::new();
-        for (link, info) in own.mesh.peers().filter(|(_, info)| info.server_id == of) {
-            assert_eq!(info.server_id, of);
+        let mut view = Wanted::new();
+        for link in own.mesh.links(of) {
             for sub in own.remote.of(link) {
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                let account = text(sub.account_name());
+                let account = ACCOUNTS.iter().position(|name| *name == account).unwrap();
                 let queue = text(sub.queue().unwrap_or_default());
-                view.insert((text(sub.subject()), queue), sub.weight);
+                let key = (account, text(sub.subject()), queue);
+                if view.insert(key.clone(), sub.weight).is_some() {
+                    return Err(format!("{key:?} is told twice"));
+                }
             }
         }
-        view
+        Ok(view)
+    }
+
+    /// How many connections two servers want.
+    fn connections(&self, one: usize, other: usize) -> usize {
+        let spread = |server: usize| self.servers[server].mesh.spread();
+        let sizes = [spread(one).size(), spread(other).size()];
+        match sizes.into_iter().min() {
+            None | Some(0) => 1,
+            Some(_) => *sizes.iter().max().unwrap() as usize + spread(one).dedicated().len(),
+        }
     }
 
     fn is_settled(&self) -> Result<(), String> {
         let count = self.servers.len();
+        let mut connections = 0;
         for (i, server) in self.servers.iter().enumerate() {
             let peers = server.mesh.peers().count();
             if peers != count - 1 {
                 return Err(format!("{i} has {peers} peers"));
             }
             for (j, other) in self.servers.iter().enumerate().filter(|(j, _)| *j != i) {
+                let links = server.mesh.links(&other.id).count();
+                let want = self.connections(i, j);
+                if links != want {
+                    return Err(format!("{i} has {links} connections with {j}, not {want}"));
+                }
+                connections += want;
                 let mut wanted = other.wanted.clone();
                 wanted.retain(|_, count| *count > 0);
-                for ((_, queue), count) in &mut wanted {
+                for ((_, _, queue), count) in &mut wanted {
                     if queue.is_empty() {
                         *count = 1;
                     }
                 }
-                if self.view(i, &other.id) != wanted {
-                    return Err(format!(
-                        "{i} sees {:?} of {j}, not {wanted:?}",
-                        self.view(i, &other.id)
-                    ));
+                let view = self.view(i, &other.id)?;
+                if view != wanted {
+                    return Err(format!("{i} sees {view:?} of {j}, not {wanted:?}"));
                 }
             }
         }
-        let open = self
-            .pipes
-            .values()
-            .filter(|p| p.closed == [false; 2])
-            .count();
-        if open != count * (count - 1) / 2 {
+        let pipes = self.pipes.values();
+        let open = pipes.filter(|p| p.closed == [false; 2]).count();
+        if open != connections / 2 {
             return Err(format!("{open} connections"));
         }
         Ok(())

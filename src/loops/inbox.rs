@@ -1,6 +1,6 @@
 //! Where a loop gets what other threads have for it: filled many times, woken once.
 
-use super::cluster::Dialled;
+use super::cluster::{Dialled, Site};
 use super::system::LateAnswer;
 use crate::accounts::interest::LoopId;
 use crate::base::limits::INBOX_BYTES;
@@ -62,6 +62,8 @@ pub enum Mail {
     HoldBack(u32),
     /// Go on with other options, and with what they make of TLS.
     Renew(Arc<Facts>, Option<Arc<ServerTls>>),
+    /// What other servers are told of this one, and TLS with them, from the options that follow.
+    Site(Box<Site>),
     /// Accounts, by number, in which clients came or went, of which somebody wants to be told.
     Changed(Vec<u32>),
     /// An answer of a service of the system account that took longer.
@@ -123,15 +125,35 @@ impl Inbox {
     /// # Errors
     /// The loop could not be woken; it gets the mail when it next wakes.
     pub fn send(&self, mail: Mail) -> io::Result<()> {
+        self.put(mail);
+        self.ring()
+    }
+
+    /// Puts something in, without waking the loop: that is to follow, see [`Inbox::claim`].
+    pub fn put(&self, mail: Mail) {
         if let Mail::Batch(_, batch) = &mail {
             self.weight.fetch_add(batch.weight(), Ordering::Relaxed);
         }
         self.lock().mail.push(mail);
-        if self.sleeping.swap(false, Ordering::SeqCst) {
-            self.waker.wake()
-        } else {
-            Ok(())
-        }
+    }
+
+    /// Whether the loop sleeps; if so, it is the caller's duty from now on to wake it, or to do what
+    /// it would do and to prepare its sleep again.
+    pub fn claim(&self) -> bool {
+        self.sleeping.load(Ordering::SeqCst) && self.sleeping.swap(false, Ordering::SeqCst)
+    }
+
+    /// Wakes the loop, of whose sleep the caller is sure.
+    ///
+    /// # Errors
+    /// The loop could not be woken.
+    pub fn rouse(&self) -> io::Result<()> {
+        self.waker.wake()
+    }
+
+    /// Bytes of the batches that wait.
+    pub fn weight(&self) -> usize {
+        self.weight.load(Ordering::Relaxed)
     }
 
     /// An empty batch, to be filled and sent.

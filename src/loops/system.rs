@@ -246,6 +246,7 @@ impl SystemLoop {
                 | Mail::Task(_)
                 | Mail::Report(..)
                 | Mail::Dialled(_)
+                | Mail::Site(_)
                 | Mail::Links(..)
                 | Mail::Cluster(_)
                 | Mail::Shed(_) => {}

@@ -136,7 +136,10 @@ impl Cluster {
             )),
             tls_required: own.tls.is_some(),
             tls_verify: own.tls.is_some(),
-            pool_size: 1,
+            pool_size: match own.pool_size {
+                0 => -1,
+                size => i64::from(size),
+            },
         }
     }
 }

@@ -125,7 +125,7 @@ const REFUSED: &[&str] = &[
 ];
 #[rustfmt::skip]
 const REFUSED_OF_CLUSTER: &[&str] = &[
-    "accounts", "compression", "write_timeout",
+    "compression", "write_timeout",
 ];
 #[rustfmt::skip]
 const REFUSED_OF_JETSTREAM: &[&str] = &[

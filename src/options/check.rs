@@ -74,6 +74,10 @@ pub enum OptionError {
     JetStreamInCluster,
     /// The cluster is to listen where clients connect.
     ClusterPort(i32),
+    /// Accounts are to have routes of their own, and there is one for everything.
+    RoutesOfAccounts,
+    /// An account is named twice among those that have routes of their own, of which these are all.
+    AccountTwice(String, Vec<String>),
 }
 
 impl Display for OptionError {
@@ -161,6 +165,17 @@ impl Display for OptionError {
             OptionError::JetStreamInCluster => {
                 f.write_str("jetstream: not supported yet in a cluster")
             }
+            OptionError::RoutesOfAccounts => {
+                f.write_str("pool_size cannot be negative if pinned accounts are specified")
+            }
+            OptionError::AccountTwice(name, all) => {
+                let all: Vec<String> = all.iter().map(|name| format!("{name:?}")).collect();
+                let all = all.join(" ");
+                write!(
+                    f,
+                    "found duplicate account name {name:?} in pinned accounts list [{all}]"
+                )
+            }
             OptionError::ClusterPort(port) => {
                 write!(f, "cluster: port {port} is the port for clients")
             }
@@ -210,6 +225,16 @@ impl Options {
                 && let Err(error) = address::advertised(text, 0)
             {
                 rule(false, OptionError::ClusterAdvertise(text.clone(), error));
+            }
+            rule(
+                own.pool_size > 0 || own.accounts.is_empty(),
+                OptionError::RoutesOfAccounts,
+            );
+            let mut names = own.accounts.iter().enumerate();
+            let twice = names.find(|(i, name)| own.accounts[..*i].contains(name));
+            if let Some((_, name)) = twice {
+                let wrong = OptionError::AccountTwice(name.clone(), own.accounts.clone());
+                rule(false, wrong);
             }
             rule(
                 own.port <= 0 || own.port != self.port || own.host != self.host,

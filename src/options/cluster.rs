@@ -9,6 +9,9 @@ use std::time::Duration;
 /// The address to listen on for routes where none is given.
 pub const CLUSTER_HOST_DEFAULT: &str = "0.0.0.0";
 
+/// The default of [`ClusterOptions::pool_size`].
+pub const ROUTE_POOL_SIZE_DEFAULT: u32 = 3;
+
 /// Being one of the servers of a cluster.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClusterOptions {
@@ -38,6 +41,11 @@ pub struct ClusterOptions {
     pub connect_retries: u32,
     /// Whether each attempt to connect waits longer than the one before.
     pub connect_backoff: bool,
+    /// Connections with each other server, over which accounts are spread, up to
+    /// [`ROUTE_POOL_MAX`](crate::base::limits::ROUTE_POOL_MAX); zero: one for everything.
+    pub pool_size: u32,
+    /// Accounts that have a connection of their own with each server, besides the server's own.
+    pub accounts: Vec<String>,
     /// Time between two pings of a route, which the server's own interval and 30 seconds bound.
     pub ping_interval: Option<Duration>,
     /// Pings that may be unanswered when the next is due; the server's own if `None`.
@@ -63,6 +71,8 @@ impl Default for ClusterOptions {
             no_advertise: false,
             connect_retries: 0,
             connect_backoff: false,
+            pool_size: ROUTE_POOL_SIZE_DEFAULT,
+            accounts: Vec::new(),
             ping_interval: None,
             ping_max: None,
             write_deadline: None,

@@ -38,16 +38,7 @@ const BLOCKS: &[(&str, &[Key])] = &[
 ];
 
 /// What of a cluster takes a restart.
-const FIXED_OF_CLUSTER: &[&str] = &[
-    "name",
-    "listen",
-    "host",
-    "port",
-    "advertise",
-    "tls",
-    "permissions",
-    "pool_size",
-];
+const FIXED_OF_CLUSTER: &[&str] = &["listen", "host", "port"];
 
 /// Small blocks, and the section in which their keys are mentioned.
 const MENTIONED: &[(&str, &[Key])] = &[

@@ -1,6 +1,5 @@
 //! What it takes to go from one set of options to another while the server runs.
 
-use super::cluster::ClusterOptions;
 use super::jetstream::JetStreamOptions;
 use super::security::User;
 use super::{LogFormat, Options, WriteTimeout};
@@ -129,16 +128,17 @@ const FIELDS: &[Field] = &[
         |a, b| apart_from_store(a) != apart_from_store(b),
         Some(|o| if o.jetstream.enabled { "enabled".into() } else { "disabled".into() }),
     )),
-    Field {
-        unless: |old, new| apart_from_routes(old) == apart_from_routes(new),
-        ..field("cluster", Some("Cluster"), Compare::Apart(
-            |a, b| a.cluster != b.cluster,
-            Some(|o| match &o.cluster {
-                Some(own) => format!("{} {}:{}", text(own.name.as_ref()), own.host, own.port),
-                None => "disabled".into(),
-            }),
-        ))
-    },
+    field("cluster", None, Compare::Apart(
+        |a, b| a.cluster != b.cluster,
+        Some(|o| match &o.cluster {
+            Some(own) => format!("{} {}:{}", text(own.name.as_ref()), own.host, own.port),
+            None => "disabled".into(),
+        }),
+    )),
+    fixed("cluster", "cluster host", |o| text(o.cluster.as_ref().map(|own| &own.host))),
+    fixed("cluster", "cluster port", |o| {
+        o.cluster.as_ref().map_or(0, |own| own.port).to_string()
+    }),
     fixed("store_dir", "StoreDir", |o| {
         text(o.jetstream.store_dir.as_ref().map(|p| p.display()))
     }),
@@ -264,21 +264,6 @@ impl Options {
     }
 }
 
-/// What is fixed of a cluster: where its server is, how it is known and what it says over its
-/// connections. Whom it connects to, and how, may change.
-fn apart_from_routes(options: &Options) -> Option<ClusterOptions> {
-    let own = options.cluster.as_ref()?;
-    Some(ClusterOptions {
-        name: own.name.clone(),
-        host: own.host.clone(),
-        port: own.port,
-        advertise: own.advertise.clone(),
-        tls: own.tls.clone(),
-        permissions: own.permissions.clone(),
-        ..ClusterOptions::default()
-    })
-}
-
 /// Whether the option with this key can change while the server runs; `None` if there is none.
 pub(super) fn is_live(key: &str) -> Option<bool> {
     let field = FIELDS.iter().find(|field| field.key == key)?;
@@ -288,6 +273,7 @@ pub(super) fn is_live(key: &str) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::super::LogOptions;
+    use super::super::cluster::ClusterOptions;
     use super::super::security::{AccountOptions, Authorization, Login, Mapping};
     use super::super::tls::TlsOptions;
     use super::*;
@@ -368,7 +354,10 @@ mod tests {
                 store_dir: Some("s".into()),
                 ..JetStreamOptions::default()
             },
-            cluster: Some(ClusterOptions::default()),
+            cluster: Some(ClusterOptions {
+                port: 1,
+                ..ClusterOptions::default()
+            }),
         }
     }
 
@@ -388,9 +377,9 @@ mod tests {
         let log = written.split("    log: LogOptions {").nth(1).unwrap();
         let log = log.split("\n    },").next().unwrap();
         let options = names("    ", &written) - 1 + names("        ", log);
-        // The handshakes a second are a part of `tls` and compared apart, as is the directory of
-        // JetStream.
-        assert_eq!(options, FIELDS.len() - 2, "{written}");
+        // The handshakes a second are a part of `tls` and compared apart, as are the directory of
+        // JetStream and where a cluster listens.
+        assert_eq!(options, FIELDS.len() - 4, "{written}");
         assert_eq!(old.changes(&old), Ok(Vec::new()));
     }
 
@@ -432,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn routes_can_change_and_where_the_cluster_listens_cannot() {
+    fn a_cluster_can_change_but_for_where_it_listens() {
         let with = |change: &dyn Fn(&mut ClusterOptions)| {
             let mut own = ClusterOptions {
                 port: 6222,
@@ -446,13 +435,29 @@ mod tests {
         };
         let old = with(&|_| {});
         let new = with(&|own| {
+            own.name = Some("other".into());
             own.password = Some("s3cret".into());
+            own.advertise = Some("example.org".into());
+            own.no_advertise = true;
             own.connect_retries = 5;
         });
         let changes = old.changes(&new).unwrap();
-        assert_eq!(changes[0].to_string(), "cluster =  0.0.0.0:6222");
-        assert!(old.changes(&with(&|own| own.port = 6223)).is_err());
-        assert!(old.changes(&Options::default()).is_err());
+        assert_eq!(changes[0].to_string(), "cluster = other 0.0.0.0:6222");
+        let refused = |new: &Options| {
+            let refused = old.changes(new).unwrap_err();
+            let texts = refused.iter().map(|r| r.to_string());
+            let head = "config reload not supported for cluster ";
+            texts.map(|text| text.replace(head, "")).collect::<Vec<_>>()
+        };
+        let other = with(&|own| (own.host, own.port) = ("::1".into(), 6223));
+        assert_eq!(
+            refused(&other),
+            ["host: old=0.0.0.0, new=::1", "port: old=6222, new=6223"]
+        );
+        assert_eq!(
+            refused(&Options::default()),
+            ["host: old=0.0.0.0, new=", "port: old=6222, new=0"]
+        );
     }
 
     #[test]

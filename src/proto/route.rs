@@ -16,6 +16,9 @@ pub struct Limits {
     pub control_line_max: usize,
     /// Bytes in a message, headers included.
     pub payload_max: usize,
+    /// Whether lines name the account; they do not where a connection is for one only. Its name is
+    /// empty then.
+    pub names_account: bool,
 }
 
 /// The outcome of looking at the front of a buffer.
@@ -172,8 +175,8 @@ pub fn parse<'a>(data: &'a [u8], limits: &Limits) -> Parsed<'a> {
     let args = line.trim_ascii();
     let op = match verb {
         Verb::Rmsg | Verb::Hmsg => return message(data, verb, line, used, limits),
-        Verb::SubPlus => subscribe(args).ok_or(Violation::Arguments("RS+")),
-        Verb::SubMinus => unsubscribe(args).ok_or(Violation::Arguments("RS-")),
+        Verb::SubPlus => subscribe(args, limits).ok_or(Violation::Arguments("RS+")),
+        Verb::SubMinus => unsubscribe(args, limits).ok_or(Violation::Arguments("RS-")),
         Verb::Connect => Ok(Op::Connect(args)),
         Verb::Info => Ok(Op::Info(args)),
         Verb::Err => Ok(Op::Error(args)),
@@ -208,17 +211,26 @@ fn arguments(line: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
         .filter(|arg| !arg.is_empty())
 }
 
+/// The account, which is empty where lines do not name it, and the other arguments.
+fn account<'a>(args: &'a [u8], limits: &Limits) -> Option<(&'a [u8], &'a [u8])> {
+    match limits.names_account {
+        true => first(args),
+        false => Some((b"", args)),
+    }
+}
+
 /// `account subject [queue weight]`.
-fn subscribe(args: &[u8]) -> Option<Op<'_>> {
-    let mut parts = [&b""[..]; 4];
-    let n = scan::split(args, &mut parts);
-    let [account, subject, name, weight] = parts;
+fn subscribe<'a>(args: &'a [u8], limits: &Limits) -> Option<Op<'a>> {
+    let (account, rest) = account(args, limits)?;
+    let mut parts = [&b""[..]; 3];
+    let n = scan::split(rest, &mut parts);
+    let [subject, name, weight] = parts;
     if args.contains(&b'\r') {
         return None;
     }
     let queue = match n {
-        2 => None,
-        4 => {
+        1 => None,
+        3 => {
             // A peer that tells of a group without members still has it.
             let weight = scan::size(weight)?.max(1);
             let weight = u32::try_from(weight).ok()?;
@@ -230,13 +242,14 @@ fn subscribe(args: &[u8]) -> Option<Op<'_>> {
 }
 
 /// `account subject [queue]`.
-fn unsubscribe(args: &[u8]) -> Option<Op<'_>> {
-    let mut parts = [&b""[..]; 3];
-    let n = scan::split(args, &mut parts);
-    let [account, subject, queue] = parts;
+fn unsubscribe<'a>(args: &'a [u8], limits: &Limits) -> Option<Op<'a>> {
+    let (account, rest) = account(args, limits)?;
+    let mut parts = [&b""[..]; 2];
+    let n = scan::split(rest, &mut parts);
+    let [subject, queue] = parts;
     let queue = match n {
-        2 => None,
-        3 => Some(queue),
+        1 => None,
+        2 => Some(queue),
         _ => return None,
     };
     Some(Op::Unsubscribe(Subject { account, subject }, queue))
@@ -253,7 +266,7 @@ fn message<'a>(
 ) -> Parsed<'a> {
     let headers = verb == Verb::Hmsg;
     let bad = Parsed::Bad(Violation::Arguments(if headers { "HMSG" } else { "RMSG" }));
-    let Some(args) = Args::read(line, headers) else {
+    let Some(args) = Args::read(line, headers, limits.names_account) else {
         return bad;
     };
     if args.size > limits.payload_max {
@@ -271,7 +284,8 @@ fn message<'a>(
     // Where the line has single blanks and no queue groups, the message ends as a MSG line does,
     // and in front of the subject stands the account, whose last bytes become the verb.
     let verb_len = 4;
-    let subject_at = verb_len + 1 + args.account.len() + 1;
+    let named = args.account.len() + usize::from(limits.names_account);
+    let subject_at = verb_len + 1 + named;
     let tail_at = subject_at + args.subject.len() + 1;
     let tidy_len = tail_at
         + args.reply.map_or(0, |reply| reply.len() + 1)
@@ -311,7 +325,7 @@ struct Args<'a> {
 }
 
 impl<'a> Args<'a> {
-    fn read(line: &'a [u8], headers: bool) -> Option<Args<'a>> {
+    fn read(line: &'a [u8], headers: bool, names_account: bool) -> Option<Args<'a>> {
         if line.contains(&b'\r') {
             return None;
         }
@@ -325,7 +339,10 @@ impl<'a> Args<'a> {
             sizes_len += digits.len();
             (front, header_len) = (rest, Some(len));
         }
-        let (account, front) = first(front)?;
+        let (account, front) = match names_account {
+            true => first(front)?,
+            false => (&b""[..], front),
+        };
         let (subject, mut front) = first(front)?;
         let (mut reply, mut queues) = (None, Queues::default());
         if let Some((mark, rest)) = first(front) {
@@ -374,11 +391,20 @@ fn last(line: &[u8]) -> Option<(&[u8], &[u8])> {
     (start < line.len()).then(|| line.split_at(start))
 }
 
+/// Appends what is before the arguments that follow the subject. The account is left out if its name
+/// is empty.
+fn write_front(out: &mut Vec<u8>, verb: &[u8], to: &Subject<'_>) {
+    out.extend_from_slice(verb);
+    if !to.account.is_empty() {
+        out.extend_from_slice(to.account);
+        out.push(b' ');
+    }
+    out.extend_from_slice(to.subject);
+}
+
 /// Appends interest in a subject, by a queue group with that many members if there is one.
 pub fn write_subscribe(out: &mut Vec<u8>, to: &Subject<'_>, queue: Option<Queue<'_>>) {
-    for part in [b"RS+ ", to.account, b" ", to.subject] {
-        out.extend_from_slice(part);
-    }
+    write_front(out, b"RS+ ", to);
     if let Some(Queue { name, weight }) = queue {
         out.push(b' ');
         out.extend_from_slice(name);
@@ -390,9 +416,7 @@ pub fn write_subscribe(out: &mut Vec<u8>, to: &Subject<'_>, queue: Option<Queue<
 
 /// Appends the end of interest in a subject.
 pub fn write_unsubscribe(out: &mut Vec<u8>, to: &Subject<'_>, queue: Option<&[u8]>) {
-    for part in [b"RS- ", to.account, b" ", to.subject] {
-        out.extend_from_slice(part);
-    }
+    write_front(out, b"RS- ", to);
     if let Some(name) = queue {
         out.push(b' ');
         out.extend_from_slice(name);
@@ -414,9 +438,8 @@ pub fn write_message<'q>(
     } else {
         b"RMSG "
     };
-    for part in [verb, to.account, b" ", to.subject, b" "] {
-        out.extend_from_slice(part);
-    }
+    write_front(out, verb, to);
+    out.push(b' ');
     let mut queues = queues.into_iter().peekable();
     let grouped = queues.peek().is_some();
     match (grouped, reply) {
@@ -458,6 +481,7 @@ mod tests {
     const LIMITS: Limits = Limits {
         control_line_max: 256,
         payload_max: 64,
+        names_account: true,
     };
 
     fn op(data: &[u8]) -> Op<'_> {

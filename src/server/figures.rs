@@ -223,7 +223,7 @@ impl Source for Figures {
     }
 
     fn jetstream(&self, asked: &jetstream::report::Question) -> Option<jetstream::report::Report> {
-        let inbox = self.peers.jetstream.as_ref()?;
+        let inbox = &self.peers.jetstream.as_ref()?.inbox;
         let (answer, receiver) = channel();
         if let Err(e) = inbox.send(Mail::Report(Box::new(asked.clone()), answer)) {
             log::error!("Error waking the loop of JetStream: {e}");

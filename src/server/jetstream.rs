@@ -4,7 +4,7 @@ use super::{Server, StartError};
 use crate::accounts::interest::LoopId;
 use crate::broker::{Broker, Facts};
 use crate::jetstream::node::{Identity, Node, Place};
-use crate::loops::jetstream::{JetStreamLoop, recover, store};
+use crate::loops::jetstream::{self, Turns, recover, store};
 use crate::os::limits::{free_disk, total_memory};
 use crate::store::sync_pool::SyncPool;
 use log::info;
@@ -63,11 +63,12 @@ impl Server {
         recovered.map_err(|e| StartError::Store(e.into()))?;
         let broker = Broker::new(facts.clone(), me, loops, seed);
         let peers = self.peers.clone();
-        let pools = (pool, journal);
-        let jetstream = JetStreamLoop::new((me, poll), peers, broker, node, pools);
+        if let Some(door) = &peers.jetstream {
+            door.open(Turns::new(me, broker, node, (pool, journal)));
+        }
         let thread = thread::Builder::new()
             .name("jetstream".into())
-            .spawn(move || jetstream.run())
+            .spawn(move || jetstream::run(poll, &peers))
             .map_err(StartError::Loop)?;
         self.jetstream = Some(thread);
         Ok(())

@@ -16,17 +16,18 @@ use crate::accounts::Accounts;
 use crate::accounts::interest::LoopId;
 use crate::auth::Directory;
 use crate::base::address::{self, join};
+use crate::base::clock::mono;
 use crate::base::text::PlainError;
 use crate::broker::{Broker, Facts};
 use crate::loops::client::{ClientLoop, Peers};
 use crate::loops::cluster::ClusterLoop;
 use crate::loops::inbox::{Inbox, Mail};
-use crate::loops::jetstream::{JetStreamLoop, StoreError};
+use crate::loops::jetstream::{self as jetstream_loop, Door, StoreError};
 use crate::loops::monitor::Monitor;
 use crate::loops::system::SystemLoop;
 use crate::loops::verifier::Verifier;
 use crate::net::listen::{Acceptor, adopt, listen};
-use crate::net::tls::{ServerTls, TlsError};
+use crate::net::tls::{PeerTls, ServerTls, TlsError};
 use crate::nkey::ServerKey;
 use crate::options::Options;
 use crate::options::tls::HandshakeFirst;
@@ -76,6 +77,7 @@ pub struct Prepared {
     tenancy: Tenancy,
     tls: Option<Arc<ServerTls>>,
     monitor_tls: Option<Arc<ServerTls>>,
+    cluster_tls: Option<Arc<PeerTls>>,
 }
 
 /// The accounts and who may connect to them.
@@ -264,12 +266,12 @@ impl Server {
         }
         let (system_poll, waker) = SystemLoop::poll().map_err(StartError::Loop)?;
         let mut jetstream = None;
-        let mut jetstream_inbox = None;
+        let mut jetstream_door = None;
         if facts.options.jetstream.enabled {
             let place = jetstream::take_store(&facts)?;
-            let (poll, waker) = JetStreamLoop::poll().map_err(StartError::Loop)?;
+            let (poll, waker) = jetstream_loop::poll().map_err(StartError::Loop)?;
             jetstream = Some((poll, place));
-            jetstream_inbox = Some(Inbox::new(waker));
+            jetstream_door = Some(Door::new(Inbox::new(waker), mono()));
         }
         let bound = cluster::bind(&facts.options)?;
         let (mut cluster, mut cluster_inbox) = (None, None);
@@ -283,7 +285,7 @@ impl Server {
         let peers = Arc::new(Peers {
             inboxes,
             system: Inbox::new(waker),
-            jetstream: jetstream_inbox,
+            jetstream: jetstream_door,
             cluster: cluster_inbox,
             accepted: AtomicU64::new(0),
             connections,
@@ -425,6 +427,7 @@ impl Server {
     pub fn prepare(&self, options: Options) -> Result<Prepared, StartError> {
         let tls = load_tls(&options).map_err(StartError::Tls)?;
         let monitor_tls = monitoring::load_tls(&options).map_err(StartError::Tls)?;
+        let cluster_tls = cluster::load_tls(&options)?;
         let old = Some(&self.facts.accounts);
         let tenancy = Tenancy::new(&options, old, 0).map_err(StartError::Security)?;
         Ok(Prepared {
@@ -432,6 +435,7 @@ impl Server {
             tenancy,
             tls,
             monitor_tls,
+            cluster_tls,
         })
     }
 
@@ -443,10 +447,12 @@ impl Server {
             tenancy,
             tls,
             monitor_tls,
+            cluster_tls,
         } = prepared;
         if let Some(monitor) = &self.monitor {
             monitor.renew(monitor_tls);
         }
+        self.renew_cluster(&options, cluster_tls);
         let (host, port) = told_address(&options, self.addr.port());
         let (id, name) = (self.facts.id.clone(), self.facts.name.clone());
         let connections_max = options.max_connections;
@@ -534,8 +540,8 @@ impl Server {
         }
         // Last, so that what clients published until their end is stored.
         if let Some(jetstream) = self.jetstream.take() {
-            if let Some(inbox) = &self.peers.jetstream {
-                send(inbox, Mail::Shutdown);
+            if let Some(door) = &self.peers.jetstream {
+                send(&door.inbox, Mail::Shutdown);
             }
             if jetstream.join().is_err() {
                 log::error!("The loop of JetStream ended with a panic");

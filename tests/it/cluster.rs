@@ -1,83 +1,15 @@
 //! Servers that form a cluster: messages and interest between them, and what they say to each other.
 
+use crate::support::mesh::{Route, cluster, drain, heard, mesh, node, reference, server_id};
 use crate::support::tls::Authority;
 use crate::support::{Dir, Peer, Process, eventually, start};
-use nats_server::options::cluster::{ClusterOptions, RouteUrl};
+use nats_server::options::cluster::ClusterOptions;
 use nats_server::options::security::{Permissions, Rules};
 use nats_server::options::tls::{CertificateFiles, TlsOptions};
 use nats_server::server::Server;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
-
-/// Options of a server that listens on a free port of the loopback interface for others, and
-/// connects to those.
-fn cluster(routes: &[SocketAddr]) -> ClusterOptions {
-    let urls = routes
-        .iter()
-        .map(|at| RouteUrl::parse(&format!("nats-route://{at}")).unwrap());
-    ClusterOptions {
-        name: Some("test".into()),
-        host: "127.0.0.1".into(),
-        port: -1,
-        routes: urls.collect(),
-        ..ClusterOptions::default()
-    }
-}
-
-/// A server of the cluster that connects to the others.
-fn node(others: &[&Server]) -> Server {
-    let routes: Vec<SocketAddr> = others.iter().map(|s| s.cluster_addr().unwrap()).collect();
-    start(|o| o.cluster = Some(cluster(&routes)))
-}
-
-/// Whether a message published at one server reaches a subscriber at another one.
-fn reaches(from: &Server, to: &Server) -> bool {
-    let mut subscriber = Peer::connect(to.addr());
-    let subject = format!("probe.{}", subscriber.stream.local_addr().unwrap().port());
-    subscriber.say(format!("SUB {subject} 1\r\n"));
-    subscriber.sync();
-    let mut publisher = Peer::connect(from.addr());
-    for _ in 0..100 {
-        publisher.say(format!("PUB {subject} 2\r\nhi\r\n"));
-        publisher.sync();
-        if subscriber.hears(Duration::from_millis(50)) {
-            return true;
-        }
-    }
-    false
-}
-
-/// Waits until every server hears every other one.
-fn mesh(servers: &[&Server]) {
-    for from in servers {
-        for to in servers.iter().filter(|to| to.addr() != from.addr()) {
-            assert!(reaches(from, to), "{} to {}", from.addr(), to.addr());
-        }
-    }
-}
-
-/// Reads the messages that are there; whether there were any.
-fn drain(peer: &mut Peer) -> bool {
-    let mut any = false;
-    peer.hears(Duration::from_millis(50));
-    while !peer.heard().is_empty() {
-        if peer.heard() == b"PING\r\n" {
-            peer.take_heard();
-            peer.say("PONG\r\n");
-        } else {
-            peer.message();
-            any = true;
-        }
-    }
-    any
-}
-
-/// Waits until `subject` is listened to by somebody else, as this client sees it.
-fn heard(peer: &mut Peer, subject: &str) {
-    eventually("somebody listens", || !peer.finds_nobody(subject));
-}
 
 #[test]
 fn servers_that_know_one_of_them_find_each_other() {
@@ -455,58 +387,6 @@ fn servers_check_each_others_certificates() {
     assert!(publisher.finds_nobody("stranger"));
 }
 
-#[cfg(unix)]
-#[test]
-fn routes_can_be_others_after_a_reload() {
-    let dir = Dir::new("cluster-reload");
-    let config = |routes: &[SocketAddr]| {
-        let routes: Vec<String> = routes.iter().map(|at| format!("\"nats://{at}\"")).collect();
-        format!(
-            "cluster {{name: test, listen: \"127.0.0.1:-1\", routes: [{}]}}",
-            routes.join(", ")
-        )
-    };
-    let (a, b) = (node(&[]), node(&[]));
-    let at = |server: &Server| server.cluster_addr().unwrap();
-    let path = dir.write("server.conf", &config(&[at(&a)]));
-    let process = Process::start(&["-c", &path]);
-    let mut client = Peer::connect(process.addr);
-    let listen = |server: &Server, subject: &str| {
-        let mut peer = Peer::connect(server.addr());
-        peer.say(format!("SUB {subject} 1\r\n"));
-        peer.sync();
-        peer
-    };
-    let (_at_a, _at_b) = (listen(&a, "at.a"), listen(&b, "at.b"));
-    heard(&mut client, "at.a");
-    dir.write("server.conf", &config(&[at(&b)]));
-    process.signal(libc::SIGHUP);
-    heard(&mut client, "at.b");
-    eventually("the other route is gone", || client.finds_nobody("at.a"));
-    // Where it listens cannot change.
-    dir.write(
-        "server.conf",
-        "cluster {name: other, listen: \"127.0.0.1:-1\"}",
-    );
-    process.signal(libc::SIGHUP);
-    process.wait_for("config reload not supported for Cluster");
-    assert!(!client.finds_nobody("at.b"));
-}
-
-/// The reference's server: the program that `NATS_SERVER_GO` names, or `nats-server` on the path.
-fn reference() -> Option<PathBuf> {
-    let named = std::env::var_os("NATS_SERVER_GO").map(PathBuf::from);
-    let found = named.or_else(|| {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut places = std::env::split_paths(&path).map(|dir| dir.join("nats-server"));
-        places.find(|place| place.is_file())
-    });
-    if found.is_none() {
-        eprintln!("skipped: no nats-server on the path, and NATS_SERVER_GO is not set");
-    }
-    found
-}
-
 #[test]
 fn servers_of_the_reference_can_be_among_them() {
     let Some(program) = reference() else { return };
@@ -583,39 +463,6 @@ fn servers_of_the_reference_can_be_among_them() {
     there.say("SUB third 1\r\n");
     there.sync();
     heard(&mut watcher, "third");
-}
-
-/// A server as a test plays it: what a route is sent is said by hand.
-struct Route(Peer);
-
-impl Route {
-    fn info(id: &str, more: &str) -> String {
-        format!(
-            "INFO {{\"server_id\":\"{id}\",\"server_name\":\"{id}\",\"version\":\"2.15.0\",\
-             \"proto\":2,\"host\":\"127.0.0.1\",\"port\":1,\"headers\":true,\
-             \"max_payload\":1048576,\"cluster\":\"test\"{more}}}\r\n"
-        )
-    }
-
-    fn open(server: &Server, id: &str) -> Route {
-        let mut peer = Peer::open(server.cluster_addr().unwrap());
-        peer.say(
-            "CONNECT {\"echo\":true,\"verbose\":false,\"pedantic\":false,\"tls_required\":false,\
-             \"headers\":true,\"name\":\"x\",\"cluster\":\"test\"}\r\n",
-        );
-        peer.say(Route::info(id, ""));
-        Route(peer)
-    }
-
-    /// The next line that is about this account.
-    fn line_of(&mut self, account: &str) -> String {
-        loop {
-            let line = self.0.line();
-            if line.contains(&format!(" {account} ")) {
-                return line;
-            }
-        }
-    }
 }
 
 #[test]
@@ -724,12 +571,6 @@ fn strangers_on_the_port_for_routes_are_turned_away() {
     // It still serves others.
     let other = node(&[&server]);
     mesh(&[&server, &other]);
-}
-
-fn server_id(server: &Server) -> String {
-    let line = Peer::raw(server.addr()).line();
-    let from = line.find("\"server_id\":\"").unwrap() + 13;
-    line[from..].split('"').next().unwrap().to_owned()
 }
 
 #[test]

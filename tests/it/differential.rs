@@ -3,9 +3,7 @@
 //!
 //! The reference is the program that `NATS_SERVER_GO` names, or `nats-server` on the path.
 
-use crate::support::{End, Peer, Process, server_binary, show};
-use std::path::PathBuf;
-use std::process::Command;
+use crate::support::{End, Peer, Process, show};
 use std::time::{Duration, Instant};
 
 /// What a connection says first.
@@ -384,22 +382,6 @@ fn text(peer: &mut Peer) -> String {
         .collect()
 }
 
-/// The reference server, if there is one here.
-fn reference() -> Option<Process> {
-    let named = std::env::var_os("NATS_SERVER_GO").map(PathBuf::from);
-    let on_path = || {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path)
-            .map(|dir| dir.join("nats-server"))
-            .find(|f| f.is_file())
-    };
-    let program = named.or_else(on_path)?;
-    let same = program.canonicalize().ok() == PathBuf::from(server_binary()).canonicalize().ok();
-    let mut command = Command::new(&program);
-    command.args(["-p", "-1", "-a", "127.0.0.1"]);
-    (!same).then(|| Process::spawn(command))
-}
-
 /// Where this server differs on purpose: it closes what would break the line in which a message
 /// is passed on.
 fn intended(script: &[u8]) -> bool {
@@ -424,22 +406,12 @@ fn depends_on_version(script: &[u8]) -> bool {
     again || text.contains("PUB svc") || text.contains("\"protocol\":1")
 }
 
-fn is_older_than_2_12(reference: &Process) -> bool {
-    let info = Peer::raw(reference.addr).line();
-    let version = info.split("\"version\":\"").nth(1).unwrap();
-    let mut parts = version
-        .split(|c: char| !c.is_ascii_digit())
-        .map(str::parse::<u32>);
-    let mut part = || parts.next().and_then(Result::ok).unwrap_or_default();
-    (part(), part()) < (2, 12)
-}
-
 #[test]
 fn malformed_input_is_answered_as_the_reference_does() {
-    let Some(reference) = reference() else {
-        return eprintln!("skipped: no nats-server on the path, and NATS_SERVER_GO is not set");
+    let Some(reference) = Process::reference(&[]) else {
+        return;
     };
-    let old = is_older_than_2_12(&reference);
+    let old = reference.version() < (2, 12);
     let server = Process::start(&[]);
     let corpus = corpus();
     let scripts: Vec<Vec<u8>> = OPENINGS

@@ -219,6 +219,43 @@ async fn values_are_put_got_and_watched() {
 /// What was acknowledged is there after a kill, and what was acknowledged to a consumer is not
 /// delivered again.
 #[cfg(unix)]
+/// Who has little to say to sleeping streams looks after it by itself, so several may meet there.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_who_asks_alone_is_forgotten() {
+    let dir = Dir::new("js-alone");
+    let server = start(&dir);
+    let js = connect(&server).await;
+    for storage in [StorageType::File, StorageType::Memory] {
+        let name = format!("S{storage:?}");
+        let asked = Config {
+            storage,
+            ..config(&name, &format!("{name}.>"))
+        };
+        js.create_stream(asked).await.unwrap();
+    }
+    let mut asking = Vec::new();
+    for n in 0..6 {
+        let js = connect(&server).await;
+        asking.push(tokio::spawn(async move {
+            let subject = match n % 3 {
+                0 => format!("SFile.{n}"),
+                _ => format!("SMemory.{n}"),
+            };
+            for _ in 0..300 {
+                let stored = timeout(PATIENCE, store(&js, &subject, "x")).await;
+                stored.expect("an answer, however few others ask");
+            }
+        }));
+    }
+    for asked in asking {
+        asked.await.unwrap();
+    }
+    for (name, messages) in [("SFile", 600), ("SMemory", 1200)] {
+        let mut stream = js.get_stream(name).await.unwrap();
+        assert_eq!(stream.info().await.unwrap().state.messages, messages);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_loses_nothing_that_was_acknowledged() {
     let dir = Dir::new("js-kill");

@@ -136,6 +136,15 @@ fn a_full_disk_is_told_and_gone_when_there_is_room() {
     check(&mut wire, "S", &stored[..200]);
     let info = wire.api("STREAM.INFO.S", "");
     assert!(info["state"]["messages"].as_u64().unwrap() >= stored.len() as u64);
+    // What is asked of the stream's consumers is refused as well, unless it is being opened again.
+    let mut consumers = 0..;
+    eventually("a consumer is refused", || {
+        publish(&mut wire, "S", 20, 1000);
+        let name = format!("C{}", consumers.next().unwrap());
+        let asked = format!(r#"{{"stream_name":"S","config":{{"durable_name":"{name}"}}}}"#);
+        let answer = wire.ask(&format!("$JS.API.CONSUMER.CREATE.S.{name}"), &asked);
+        answer.json()["error"]["err_code"] == 10104
+    });
     // Room comes back: first by more of it.
     assert!(run("mount", &["-o", "remount,size=80m", &at]));
     eventually("messages are taken again", || {

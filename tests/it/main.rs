@@ -16,6 +16,10 @@ mod api;
 mod backup;
 mod client;
 mod cluster;
+mod cluster_pool;
+#[cfg(unix)]
+mod cluster_reload;
+mod codes;
 #[cfg(unix)]
 mod config;
 mod differential;

@@ -23,7 +23,7 @@ pub fn get(addr: SocketAddr, target: &str) -> (u16, String, Vec<u8>) {
     (status, head, answer.split_off(end + 4))
 }
 
-fn json(addr: SocketAddr, target: &str) -> Value {
+pub fn json(addr: SocketAddr, target: &str) -> Value {
     let (status, head, body) = get(addr, target);
     assert_eq!(status, 200, "{target}: {head}");
     assert!(head.contains("Content-Type: application/json"), "{head}");

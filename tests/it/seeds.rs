@@ -3,9 +3,10 @@
 //! The documents are not part of the source. They are read from the directory that `NATS_SEEDS`
 //! names, or from `../shared/seeds` beside the source; where there is none, nothing is tested.
 
+use crate::support::mesh::{heard, reaches_at};
 use crate::support::tls::{Authority, Names, TlsPeer, Version};
 use crate::support::{
-    Dir, Key, Peer, Process, Run, log_in, nonce, refusal, server_binary, try_log_in,
+    Dir, Key, Peer, Process, Run, eventually, log_in, nonce, refusal, server_binary, try_log_in,
 };
 use async_nats::ConnectOptions;
 use rcgen::DnType;
@@ -363,6 +364,161 @@ fn blocks_about_clusters_are_understood() {
             assert!(!run.stderr.contains("not supported"), "{}", run.stderr);
             assert!(!run.stderr.contains("unknown field"), "{}", run.stderr);
         }
+    }
+}
+
+/// The port on which a server listens for others.
+fn route_port(server: &Process) -> String {
+    let line = server.wait_for("Listening for route connections on ");
+    line.rsplit(':').next().unwrap().to_owned()
+}
+
+/// Waits until all of them reach each other.
+fn meshed(servers: &[Process]) {
+    for from in servers {
+        for to in servers.iter().filter(|to| to.addr != from.addr) {
+            assert!(reaches_at(from.addr, to.addr));
+        }
+    }
+}
+
+#[test]
+fn three_servers_of_which_one_is_the_seed() {
+    for name in READMES {
+        let Some(text) = document(name) else { return };
+        // As written but for the ports, which may be taken.
+        let run = |head: &str, seed: Option<&str>| {
+            let words = arguments(&text, head);
+            let words = words.iter().enumerate().map(|(i, word)| {
+                let before = if i > 0 { words[i - 1] } else { "" };
+                match (before, seed) {
+                    ("-p", _) => "-1".to_owned(),
+                    ("-cluster", _) => "nats://localhost:-1".to_owned(),
+                    ("-routes", Some(port)) => word.replace("4248", port),
+                    _ => (*word).to_owned(),
+                }
+            });
+            let words: Vec<String> = words.collect();
+            Process::start(&words.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        let head = text.find("# Cluster Seed Node").unwrap();
+        let file = span(&text[head..], "listen: 127.0.0.1:4222", "cluster {");
+        let mut config = file.to_owned();
+        for port in ["4222", "8222", "4248"] {
+            assert!(config.contains(port), "{config}");
+            config = config.replace(port, "-1");
+        }
+        let (from_file, _dir) = serve("seed-of-a-cluster", &config);
+        let from_flags = run("gnatsd -p 4222 -cluster nats://localhost:4248", None);
+        for seed in [from_file, from_flags] {
+            let port = route_port(&seed);
+            let second = run("gnatsd -p 5222 -cluster", Some(&port));
+            let third = run("gnatsd -p 6222 -cluster", Some(&port));
+            for server in [&second, &third] {
+                server.wait_for(&format!("Trying to connect to route on localhost:{port}"));
+                server.wait_for("Registering remote route ");
+            }
+            meshed(&[seed, second, third]);
+        }
+    }
+}
+
+#[test]
+fn what_goes_between_the_edge_and_the_cloud() {
+    for name in READMES {
+        let Some(text) = document(name) else { return };
+        let both = r#"["_INBOX.>", "global.>"]"#;
+        let three = r#"["_INBOX.>", "global.>", "sensors.>"]"#;
+        let edge = block(&text, "cluster {", &[&format!("export:{three}")]);
+        let cloud = block(&text, "cluster {", &[&format!("import:{three}")]);
+        assert!(edge.contains(&format!("import:{both}")) && cloud.contains("export:"));
+        let listening = |config: &str| {
+            assert!(config.contains("listen: 4244"));
+            config.replace("listen: 4244", "listen: \"127.0.0.1:-1\"")
+        };
+        // Nobody listens at the port that the edge is told, so the cloud comes to it.
+        let config = listening(edge).replace("cloudserver:4344", "127.0.0.1:1");
+        let (edge, _dir) = serve("seed-edge", &config);
+        let at = format!("127.0.0.1:{}", route_port(&edge));
+        let config = listening(cloud).replace("edgeserver:4244", &at);
+        let (cloud, _dir) = serve("seed-cloud", &config);
+        let [mut here, mut there] = [&edge, &cloud].map(|server| Peer::connect(server.addr));
+        for peer in [&mut here, &mut there] {
+            peer.say("SUB sensors.a s\r\nSUB global.a g\r\nSUB other.a o\r\nSUB _INBOX.a i\r\n");
+            peer.sync();
+        }
+        let (mut at_edge, mut at_cloud) = (Peer::connect(edge.addr), Peer::connect(cloud.addr));
+        here.say("SUB global.edge 2\r\n");
+        there.say("SUB global.cloud 2\r\n");
+        for (peer, subject) in [
+            (&mut at_edge, "global.cloud"),
+            (&mut at_cloud, "global.edge"),
+        ] {
+            heard(peer, subject);
+            peer.take_heard();
+        }
+        // Both sides have heard by now what others listen to. Messages from there, in order.
+        let from = |publisher: &mut Peer, other: &mut Peer, last: &str| {
+            for subject in ["sensors.a", "other.a", "global.a", "_INBOX.a", last] {
+                publisher.say(format!("PUB {subject} {}\r\n{last}\r\n", last.len()));
+            }
+            let mut got = Vec::new();
+            loop {
+                let (line, body) = other.message();
+                let subject = line.split(' ').nth(1).unwrap().to_owned();
+                // Others were published beside it, and while it was looked for somebody.
+                match body == last.as_bytes() {
+                    true if subject == last => break got,
+                    true => got.push(subject),
+                    false => {}
+                }
+            }
+        };
+        let got = from(&mut at_edge, &mut there, "global.cloud");
+        assert_eq!(got, ["sensors.a", "global.a", "_INBOX.a"]);
+        let got = from(&mut at_cloud, &mut here, "global.edge");
+        assert_eq!(got, ["global.a", "_INBOX.a"]);
+        // Who does not know the password stays out.
+        let mut stranger = Peer::open(at.parse().unwrap());
+        stranger.say("CONNECT {\"user\":\"ruser\",\"pass\":\"secret\",\"name\":\"x\"}\r\n");
+        assert_eq!(stranger.line(), VIOLATION);
+    }
+}
+
+#[test]
+fn servers_of_a_cluster_show_each_other_certificates() {
+    for name in READMES {
+        let Some(text) = document(name) else { return };
+        let config = block(&text, "cluster {", &["srva-cert.pem", "4246"]);
+        let (dir, authority) = (Dir::new("seed-cluster-tls"), Authority::new());
+        authority.serve(
+            &dir,
+            "configs/certs/srva-cert.pem",
+            "configs/certs/srva-key.pem",
+            "configs/certs/ca.pem",
+        );
+        let run = |config: &str| {
+            let mut command = Command::new(server_binary());
+            command
+                .args(["-p", "-1", "-a", "127.0.0.1", "-c"])
+                .arg(dir.write("server.conf", config))
+                .current_dir(dir.path(""));
+            Process::spawn(command)
+        };
+        let listening = config.replace("127.0.0.1:4244", "127.0.0.1:-1");
+        let second = run(&listening.replace("4246", "1"));
+        let first = run(&listening.replace("4246", &route_port(&second)));
+        meshed(&[first, second]);
+        let other = Authority::new();
+        let (third, at) = (run(&listening.replace("4246", "1")), "127.0.0.1");
+        let stranger = other.client(Some(&other.sign(&Names::default())), Version::V13);
+        let address = format!("{at}:{}", route_port(&third)).parse().unwrap();
+        assert!(TlsPeer::answer(address, &stranger, "").is_err());
+        eventually("it is told of", || {
+            let log = third.log();
+            log.iter()
+                .any(|line| line.contains("TLS route handshake error"))
+        });
     }
 }
 

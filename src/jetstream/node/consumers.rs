@@ -155,7 +155,9 @@ impl Node {
                 server: &server,
             },
         )?;
-        let failed = |error: &dyn std::fmt::Display| ApiError::consumer_create(error.to_string());
+        let failed = |error: &dyn std::fmt::Display| ApiError::ConsumerStoreFailed {
+            err: error.to_string(),
+        };
         let created = matches!(change, Change::New(_));
         let place = match change {
             Change::New(mut config) => {
@@ -374,7 +376,7 @@ impl Node {
                 .consumer(account, stream, consumer)
                 .and_then(|(at, own, place)| {
                     own.delete_consumer(place, now, out)
-                        .map_err(|e| ApiError::consumer_create(e.to_string()))?;
+                        .map_err(|e| ApiError::StreamGeneral { err: e.to_string() })?;
                     let body = Response::ok(ConsumerDeleteBody { success: true }).encode();
                     own.answer_when_stored(&request.reply, &body);
                     Ok(at)
@@ -412,7 +414,7 @@ impl Node {
             let level = metadata::consumer_level(&config);
             metadata::set_required(&mut config.metadata, level);
             own.update_consumer(place, config, now, out)
-                .map_err(|e| ApiError::consumer_create(e.to_string()))?;
+                .map_err(|e| ApiError::ConsumerStoreFailed { err: e.to_string() })?;
             let left = until.since(Time::from_unix_nanos(now.0));
             let paused = left.0 > 0;
             let body = ConsumerPauseBody {

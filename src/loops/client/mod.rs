@@ -12,6 +12,7 @@ mod input;
 mod lame_duck;
 
 use super::inbox::{Inbox, Mail};
+use super::jetstream::Door;
 use super::link::{Hold, Link, State};
 use super::verifier::Verifier;
 use crate::accounts::interest::LoopId;
@@ -50,8 +51,8 @@ pub struct Peers {
     /// The mailbox of the loop that serves the system account; batches for it name the loop after
     /// the last one with clients.
     pub system: Inbox,
-    /// The mailbox of the loop with the streams, if there is one, which comes after that.
-    pub jetstream: Option<Inbox>,
+    /// The way into the loop with the streams, if there is one, which comes after that.
+    pub jetstream: Option<Door>,
     /// The mailbox of the loop of the cluster, if the server is part of one.
     pub cluster: Option<Inbox>,
     /// Connections that were ever accepted.
@@ -67,7 +68,8 @@ impl Peers {
     /// The mailboxes of all loops.
     pub fn all(&self) -> impl Iterator<Item = &Inbox> {
         let own = self.inboxes.iter().chain([&self.system]);
-        own.chain(&self.jetstream).chain(&self.cluster)
+        let streams = self.jetstream.iter().map(|door| &door.inbox);
+        own.chain(streams).chain(&self.cluster)
     }
 
     /// Connections of all loops.
@@ -76,6 +78,15 @@ impl Peers {
             .iter()
             .map(|n| n.load(Ordering::Relaxed))
             .sum()
+    }
+
+    /// As [`Peers::pass`], but leaves it to the caller to knock at the door of JetStream.
+    fn leave(&self, from: LoopId, to: LoopId, batch: &mut Batch) {
+        let streams = usize::from(to.0) == self.inboxes.len() + 1;
+        match &self.jetstream {
+            Some(door) if streams => door.leave(from, batch),
+            _ => self.pass(from, to, batch),
+        }
     }
 
     /// Passes a batch on to another loop, and leaves an empty one.
@@ -88,7 +99,7 @@ impl Peers {
             None => &self.inboxes[usize::from(to.0)],
             Some(0) => &self.system,
             Some(_) => match &self.jetstream {
-                Some(inbox) => inbox,
+                Some(door) => &door.inbox,
                 None => return batch.clear(),
             },
         };
@@ -126,7 +137,7 @@ impl Wire for Ways<'_> {
     }
 
     fn pass(&mut self, to: LoopId, batch: &mut Batch) {
-        self.peers.pass(self.me, to, batch);
+        self.peers.leave(self.me, to, batch);
     }
 }
 
@@ -455,7 +466,8 @@ impl ClientLoop {
                 | Mail::Task(_)
                 | Mail::Report(..)
                 | Mail::Links(..)
-                | Mail::Dialled(_) => {}
+                | Mail::Dialled(_)
+                | Mail::Site(_) => {}
                 Mail::Cluster(view) => {
                     self.broker.show_cluster(view);
                     self.informing = true;
@@ -528,6 +540,11 @@ impl ClientLoop {
         self.ask_verifier();
         self.informing = self.broker.inform();
         self.broker.finish(&mut turn!(self, now));
+        if let Some(door) = &self.peers.jetstream
+            && door.is_visited()
+        {
+            door.knock(&self.peers, now);
+        }
         if self.surveying {
             self.survey(now);
         }

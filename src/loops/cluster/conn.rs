@@ -3,7 +3,9 @@
 use crate::accounts::Account;
 use crate::base::clock::Mono;
 use crate::base::limits::{CIPHER_BUFFER, WRITE_SLICES};
+use crate::base::secret::Secret;
 use crate::cluster::LinkId;
+use crate::cluster::lanes::Lane;
 use crate::cluster::local::Cursor;
 use crate::conn::client::Traffic;
 use crate::conn::inbound::Inbound;
@@ -30,6 +32,14 @@ pub(super) struct Conn {
     /// How far the server has been told what this one's subscribers listen to; none: nothing is told
     /// here.
     pub(super) cursor: Option<Cursor>,
+    /// How far it has been told all of it once more, as what may be told has changed.
+    pub(super) review: Option<Cursor>,
+    /// The name and the password that it gave, if it connected to this server.
+    pub(super) credentials: Option<Box<(String, Secret)>>,
+    /// Names the check of these with a hash that holds since a reload.
+    pub(super) recheck: Option<u64>,
+    /// What goes over it.
+    pub(super) lane: Lane,
     /// Whether the server takes headers.
     pub(super) headers: bool,
     pub(super) keepalive: Keepalive,
@@ -112,6 +122,10 @@ impl Conn {
             out: Outbound::default(),
             inbound: Inbound::default(),
             cursor: None,
+            review: None,
+            credentials: None,
+            recheck: None,
+            lane: Lane::Whole,
             headers: false,
             keepalive: Keepalive::new(now, interval),
             queued: false,
@@ -125,9 +139,23 @@ impl Conn {
         }
     }
 
+    /// The account as lines here name it: not at all on a connection that is for one only.
+    pub(super) fn named<'a>(&self, account: &'a [u8]) -> &'a [u8] {
+        match self.lane {
+            Lane::Account(_) => b"",
+            Lane::Whole | Lane::Pool(_) => account,
+        }
+    }
+
     /// How the log names it.
     pub(super) fn label(&self) -> String {
         format!("{} - rid:{}", self.addr, self.link.0)
+    }
+
+    /// Whether the server has still to be told what there is, for the first time or once more.
+    pub(super) fn has_to_be_told(&self) -> bool {
+        let unfinished = |cursor: Option<Cursor>| cursor.is_some_and(|cursor| cursor < Cursor::END);
+        unfinished(self.cursor) || unfinished(self.review)
     }
 
     /// Reads plain bytes; gives how many, and whether there may be more. `scratch` is for what is

@@ -3,11 +3,13 @@
 
 use super::ClusterLoop;
 use super::conn::Phase;
+use super::renew::Judgement;
 use crate::base::clock::Mono;
 use crate::base::limits::ROUTE_HANDSHAKE;
 use crate::base::secret::Secret;
 use crate::broker::PasswordCheck;
 use crate::cluster::LinkId;
+use crate::cluster::lanes::Lane;
 use crate::cluster::mesh::Refusal;
 use crate::conn::keepalive::Verdict;
 use crate::options::VERSION;
@@ -19,7 +21,6 @@ use crate::proto::route_info::{PROTO, RouteConnect, RouteInfo, SubjectRules};
 use log::{debug, error, info};
 use mio::Token;
 use std::time::Duration;
-use subtle::ConstantTimeEq;
 
 impl ClusterLoop {
     /// How long a server has to say who it is.
@@ -42,8 +43,8 @@ impl ClusterLoop {
         own.unwrap_or(self.facts.options.write_deadline)
     }
 
-    /// What this server says of itself.
-    fn own_info(&mut self, gossip_mode: i64) -> RouteInfo {
+    /// What this server says of itself, the same on all connections.
+    pub(super) fn own_info(&mut self) -> RouteInfo {
         let digits = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_";
         let mut digit = || char::from(digits[self.rng.below(digits.len())]);
         let nonce = (0..15).map(|_| digit()).collect();
@@ -73,23 +74,30 @@ impl ClusterLoop {
             ldm: self.lame_duck,
             import: rules.map(|p| told(&p.publish)),
             export: rules.map(|p| told(&p.subscribe)),
-            gossip_mode,
+            route_pool_size: i64::from(self.mesh.spread().size()),
             ..RouteInfo::default()
         }
     }
 
-    /// Sends INFO to a server that connected to this one.
+    /// Sends INFO with what is about this connection: to a server that connected to this one at once, to
+    /// others when it is known from theirs where it belongs.
     pub(super) fn greet(&mut self, token: Token) {
         let Some(link) = self.conns.get_mut(token).map(|conn| conn.link) else {
             return;
         };
-        let info = self.own_info(self.mesh.gossip_mode(link));
+        let account = self.mesh.account(link);
+        let info = RouteInfo {
+            route_pool_idx: self.mesh.lane(link).map_or(0, Lane::index),
+            route_account: account.map_or(String::new(), |name| name.to_string()),
+            gossip_mode: self.mesh.gossip_mode(link),
+            ..self.own_info()
+        };
         self.scratch.clear();
         info.write(&mut self.scratch);
         self.send_scratch(link);
     }
 
-    /// Sends CONNECT and INFO to a server that this one connected to.
+    /// Sends CONNECT to a server that this one connected to.
     pub(super) fn introduce(&mut self, token: Token) {
         let Some(link) = self.conns.get_mut(token).map(|conn| conn.link) else {
             return;
@@ -110,7 +118,6 @@ impl ClusterLoop {
         self.scratch.clear();
         connect.write(&mut self.scratch);
         self.send_scratch(link);
-        self.greet(token);
     }
 
     /// A server says CONNECT.
@@ -139,23 +146,18 @@ impl ClusterLoop {
             error!("{label} - attempted to connect to route port");
             return self.refuse(token, text, CloseReason::WrongPort, now);
         }
-        if let Some(user) = self.options.user.clone() {
-            let password = self.options.password.clone().unwrap_or_default();
-            let same_user = bool::from(user.as_bytes().ct_eq(connect.user.as_bytes()));
-            if same_user && password.is_bcrypt() {
-                return self.verify(token, password, &connect, until);
-            }
-            let given = connect.pass.as_bytes();
-            let same = same_user & bool::from(password.reveal().as_bytes().ct_eq(given));
-            if !same {
-                return self.turn_away(token, now);
-            }
+        let given = (connect.user.clone(), Secret::from(connect.pass.clone()));
+        match self.judge(&given.0, &given.1) {
+            Judgement::Right => {}
+            Judgement::Wrong => return self.turn_away(token, now),
+            Judgement::Ask(hash) => return self.verify(token, (hash, given), &connect, until),
         }
         match self.mesh.handle_connect(link, &connect) {
             Ok(()) => {
                 if let Some(conn) = self.conns.get_mut(token) {
                     conn.phase = Phase::Introducing { until };
                     conn.headers = connect.headers;
+                    conn.credentials = Some(Box::new(given));
                 }
                 self.act(now);
             }
@@ -164,7 +166,13 @@ impl ClusterLoop {
     }
 
     /// Has a password compared with its hash. The cluster's name is looked at with INFO then.
-    fn verify(&mut self, token: Token, hash: Secret, connect: &RouteConnect, until: Mono) {
+    fn verify(
+        &mut self,
+        token: Token,
+        (hash, given): (Secret, (String, Secret)),
+        connect: &RouteConnect,
+        until: Mono,
+    ) {
         let Some(conn) = self.conns.get_mut(token) else {
             return;
         };
@@ -172,11 +180,13 @@ impl ClusterLoop {
         let ticket = self.next_ticket;
         conn.phase = Phase::Verifying { until, ticket };
         conn.headers = connect.headers;
+        let password = given.1.clone();
+        conn.credentials = Some(Box::new(given));
         self.checks.push(PasswordCheck {
             client: 0,
             ticket,
             hash,
-            password: connect.pass.clone().into(),
+            password,
             deadline: until,
         });
     }
@@ -186,6 +196,13 @@ impl ClusterLoop {
             let Some(conn) = self.conns.get_mut(token) else {
                 continue;
             };
+            if conn.recheck == Some(ticket) {
+                conn.recheck = None;
+                if !right {
+                    self.turn_away(token, now);
+                }
+                return;
+            }
             match conn.phase {
                 Phase::Verifying { until, ticket: own } if own == ticket => {
                     if !right {
@@ -203,7 +220,7 @@ impl ClusterLoop {
         }
     }
 
-    fn turn_away(&mut self, token: Token, now: Mono) {
+    pub(super) fn turn_away(&mut self, token: Token, now: Mono) {
         if let Some(conn) = self.conns.get_mut(token) {
             error!("{} - Authorization Violation", conn.label());
         }
@@ -234,18 +251,32 @@ impl ClusterLoop {
         }
         let (interval, jitter) = (self.ping_interval(), self.rng.below(65536));
         let mut deadline = None;
+        let is_solicited = self.mesh.is_solicited(link);
+        if is_solicited {
+            self.greet(token);
+        }
+        let lane = self.mesh.lane(link).cloned();
+        let mut asks = false;
         if let Some(conn) = self.conns.get_mut(token) {
             conn.phase = Phase::Open;
+            conn.lane = lane.unwrap_or(Lane::Whole);
             conn.headers = headers && !self.facts.options.no_header_support;
             let jitter = u16::try_from(jitter).unwrap_or(0);
             conn.keepalive.handle_connect(now, interval, jitter);
             deadline = Some(conn.keepalive.deadline());
+            asks = is_solicited && conn.keepalive.measure(now);
             self.strangers -= 1;
         }
         if let Some(deadline) = deadline {
             self.look_no_later_than(deadline);
         }
         self.act(now);
+        if asks {
+            // The answer says that the server has taken this connection.
+            self.scratch.clear();
+            self.scratch.extend_from_slice(b"PING\r\n");
+            self.send_scratch(link);
+        }
     }
 
     fn refused(&mut self, token: Token, refusal: Refusal, now: Mono) {
@@ -360,13 +391,7 @@ impl ClusterLoop {
     /// Tells the other servers that clients will be disconnected.
     pub(super) fn enter_lame_duck(&mut self) {
         self.lame_duck = true;
-        let info = self.own_info(0);
-        let links: Vec<LinkId> = self.mesh.peers().map(|(link, _)| link).collect();
-        for link in links {
-            self.scratch.clear();
-            info.write(&mut self.scratch);
-            self.send_scratch(link);
-        }
+        self.tell_servers();
     }
 }
 

@@ -12,6 +12,7 @@ mod dial;
 mod handshake;
 mod outward;
 mod read;
+mod renew;
 mod report;
 mod secure;
 mod tell;
@@ -30,6 +31,7 @@ use crate::broker::batch::Batch;
 use crate::broker::{Broker, ClusterView, Facts, PasswordCheck, Wire};
 use crate::cluster::LinkId;
 use crate::cluster::imports::Imports;
+use crate::cluster::lanes::{Lane, Spread};
 use crate::cluster::local::LocalInterest;
 use crate::cluster::mesh::{Action, Mesh};
 use crate::cluster::remote::RemoteInterest;
@@ -41,6 +43,7 @@ use crate::net::table::{RESERVED, Table};
 use crate::net::tls::PeerTls;
 use crate::options::cluster::ClusterOptions;
 use crate::proto::error::CloseReason;
+use crate::proto::route_info::RouteInfo;
 use conn::{Conn, Phase};
 use log::{debug, error, info};
 use mio::event::Event;
@@ -68,6 +71,13 @@ pub struct Place {
     pub url: Option<String>,
     /// Where its clients connect, `host:port` each.
     pub client_urls: Vec<String>,
+}
+
+/// What options make of being part of a cluster.
+pub struct Site {
+    pub place: Place,
+    /// TLS with other servers, if it is spoken.
+    pub tls: Option<Arc<PeerTls>>,
 }
 
 /// The way out: to the other loops.
@@ -103,6 +113,8 @@ pub struct ClusterLoop {
     options: ClusterOptions,
     /// What goes between the servers, if not everything does.
     permissions: Option<Permissions>,
+    /// Those that held before, until all servers are told what is different now.
+    former: Vec<Option<Permissions>>,
     place: Place,
     tls: Option<Arc<PeerTls>>,
     /// For bytes that are yet to be decrypted.
@@ -133,6 +145,8 @@ pub struct ClusterLoop {
     checks: Vec<PasswordCheck>,
     next_ticket: u64,
     view: ClusterView,
+    /// What others were told of this server when it began, or after the last reload.
+    said: RouteInfo,
     /// Whether there are still subscriptions of servers that are gone.
     burying: bool,
     /// Whether a server has still to be told something.
@@ -172,7 +186,7 @@ impl ClusterLoop {
         peers: Arc<Peers>,
         broker: Broker,
         facts: Arc<Facts>,
-        (mut acceptor, place, tls): (Acceptor, Place, Option<Arc<PeerTls>>),
+        (mut acceptor, Site { place, tls }): (Acceptor, Site),
         seed: u64,
     ) -> io::Result<ClusterLoop> {
         poll.registry()
@@ -185,7 +199,8 @@ impl ClusterLoop {
         let permissions = permissions.and_then(|p| Permissions::new(p).ok());
         let names = (&*facts.id, &*facts.name);
         let made_up = made_up_name(&mut rng);
-        let mesh = Mesh::new(names, options.clone(), made_up, rng.next_u64(), now);
+        let own = (options.clone(), spread(&options, &facts));
+        let mesh = Mesh::new(names, own, made_up, rng.next_u64(), now);
         info!("Cluster name is {}", mesh.cluster());
         facts.cluster.set(mesh.cluster());
         if mesh.is_dynamic() {
@@ -197,6 +212,7 @@ impl ClusterLoop {
             peers,
             options,
             permissions,
+            former: Vec::new(),
             place,
             tls,
             cipher: Vec::new(),
@@ -223,6 +239,7 @@ impl ClusterLoop {
             checks: Vec::new(),
             next_ticket: 0,
             view: ClusterView::default(),
+            said: RouteInfo::default(),
             burying: false,
             telling: false,
             congested: false,
@@ -244,6 +261,7 @@ impl ClusterLoop {
         let mut events = Events::with_capacity(EVENTS);
         self.tell_clients();
         self.renew_imports();
+        self.said = self.sayings();
         while !self.ending {
             let timeout = self.timeout();
             if let Err(e) = self.poll.poll(&mut events, timeout)
@@ -366,6 +384,7 @@ impl ClusterLoop {
                     self.renew_imports();
                     self.renew_options(now);
                 }
+                Mail::Site(site) => self.renew_site(*site),
                 Mail::Links(subscriptions, answer) => {
                     // Whoever asked may have given up.
                     let _ = answer.send(self.links(subscriptions, now));
@@ -501,18 +520,32 @@ impl ClusterLoop {
                 match action {
                     Action::Dial(target, url) => self.dials.push(target, url),
                     Action::Register(link) => self.begin_telling(link),
+                    Action::Review(link) => self.review(link),
                     Action::Close(link, reason) => {
                         if let Some(token) = self.by_link.get(&link).copied() {
                             self.close(token, reason, now);
                         }
                     }
-                    Action::Forward(link, info) => {
+                    Action::Moved(account) => self.forget_account(&account),
+                    Action::Forward(link, info) | Action::Agree(link, info) => {
                         self.scratch.clear();
                         info.write(&mut self.scratch);
                         self.send_scratch(link);
                     }
                     Action::Renamed | Action::Changed => self.tell_clients(),
                 }
+            }
+        }
+    }
+
+    /// An account has a connection of its own with other servers from now on: what they told of it on
+    /// others does not count any more.
+    fn forget_account(&mut self, account: &str) {
+        for token in self.conns.tokens() {
+            if let Some(conn) = self.conns.get_mut(token)
+                && matches!(conn.lane, Lane::Pool(_))
+            {
+                self.remote.forget(conn.link, account.as_bytes());
             }
         }
     }
@@ -553,21 +586,6 @@ impl ClusterLoop {
                 let _ = conn.stream.shutdown(std::net::Shutdown::Both);
             }
         }
-    }
-
-    /// Takes over what can change of the options of the cluster.
-    fn renew_options(&mut self, now: Mono) {
-        let Some(own) = self.facts.options.cluster.clone() else {
-            return;
-        };
-        if own == self.options {
-            return;
-        }
-        self.options = own.clone();
-        self.mesh.renew(own, now);
-        // Pings may be due earlier.
-        self.look_at = Some(now);
-        self.tell_clients();
     }
 
     /// Tells the client loops, and so their clients, which servers there are.
@@ -615,6 +633,12 @@ impl ClusterLoop {
         }
         self.forget_closed();
     }
+}
+
+/// How accounts are spread over connections.
+fn spread(options: &ClusterOptions, facts: &Facts) -> Spread {
+    let system = facts.accounts.system();
+    Spread::new(options, system.map(|tenant| &*tenant.account.name))
 }
 
 /// The name of a cluster for which none is configured: 22 characters.

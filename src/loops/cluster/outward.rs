@@ -123,7 +123,7 @@ impl ClusterLoop {
             false => message,
         };
         let to = Subject {
-            account,
+            account: conn.named(account),
             subject: message.subject(),
         };
         let subs = hit

@@ -10,7 +10,7 @@ use crate::broker::Source;
 use crate::proto::client::Partial;
 use crate::proto::error::CloseReason;
 use crate::proto::msg_trace::{Asked, is_mentioned};
-use crate::proto::route::{Limits, Op, Parsed, Routed, Violation, parse};
+use crate::proto::route::{Limits, Op, Parsed, Routed, Subject, Violation, parse};
 use bytes::Bytes;
 use log::{debug, error, trace};
 use mio::Token;
@@ -41,12 +41,15 @@ impl ClusterLoop {
         }
     }
 
-    fn limits(&self) -> Limits {
+    fn limits(&mut self, token: Token) -> Limits {
+        let conn = self.conns.get_mut(token);
+        let names_account = conn.is_none_or(|conn| conn.lane.account().is_none());
         let options = &self.facts.options;
         Limits {
             control_line_max: options.max_control_line.saturating_mul(ROUTE_LINE_FACTOR),
             // Another server may allow its clients more than this one does.
             payload_max: options.max_pending,
+            names_account,
         }
     }
 
@@ -151,7 +154,7 @@ impl ClusterLoop {
                 other => return other,
             }
         }
-        let limits = self.limits();
+        let mut limits = self.limits(token);
         loop {
             if self
                 .conns
@@ -164,7 +167,11 @@ impl ClusterLoop {
                 Parsed::Op(op, used) => {
                     consumed += used;
                     let waits = matches!(op, Op::Connect(_));
+                    let settles = matches!(op, Op::Info(_));
                     self.execute(token, op, source, now);
+                    if settles {
+                        limits = self.limits(token);
+                    }
                     if waits && self.is_verifying(token) {
                         return Progress::Wait(consumed, Partial::Line);
                     }
@@ -185,7 +192,7 @@ impl ClusterLoop {
 
     /// Goes on with an operation that was kept.
     fn go_on(&mut self, token: Token, data: &[u8], now: Mono) -> Progress {
-        let limits = self.limits();
+        let limits = self.limits(token);
         let mut consumed = 0;
         loop {
             let Some(conn) = self.conns.get_mut(token) else {
@@ -265,6 +272,8 @@ impl ClusterLoop {
             Op::Message(routed) if is_open => self.receive(token, &routed, source, now),
             Op::Subscribe(to, queue) if is_open => {
                 conn.keepalive.handle_traffic(now);
+                let own = conn.lane.account().cloned();
+                let to = of_account(to, own.as_deref());
                 let may = |p: &Permissions| p.may_subscribe(to.subject, None);
                 if !self.permissions.as_ref().is_none_or(may) {
                     let subject = String::from_utf8_lossy(to.subject);
@@ -278,6 +287,8 @@ impl ClusterLoop {
             }
             Op::Unsubscribe(to, queue) if is_open => {
                 conn.keepalive.handle_traffic(now);
+                let own = conn.lane.account();
+                let to = of_account(to, own.map(|name| &**name));
                 self.remote.unsubscribe(link, &to, queue);
             }
             Op::Message(_) | Op::Subscribe(..) | Op::Unsubscribe(..) => {
@@ -299,7 +310,10 @@ impl ClusterLoop {
                 self.scratch.extend_from_slice(b"PONG\r\n");
                 self.send_scratch(link);
             }
-            Op::Pong => conn.keepalive.handle_pong(now),
+            Op::Pong => {
+                conn.keepalive.handle_pong(now);
+                self.mesh.handle_pong(link, now);
+            }
             Op::Error(text) => {
                 let text = String::from_utf8_lossy(text);
                 error!("{} - Route Error {text}", conn.label());
@@ -316,11 +330,13 @@ impl ClusterLoop {
         };
         conn.keepalive.handle_traffic(now);
         conn.received.count(routed.publish.size());
-        let same = |account: &Arc<Account>| account.name.as_bytes() == routed.account;
+        let own = conn.lane.account().cloned();
+        let named = own.as_ref().map_or(routed.account, |own| own.as_bytes());
+        let same = |account: &Arc<Account>| account.name.as_bytes() == named;
         let account = match conn.account.as_ref().filter(|account| same(account)) {
             Some(account) => account.clone(),
             None => {
-                let name = std::str::from_utf8(routed.account).unwrap_or_default();
+                let name = std::str::from_utf8(named).unwrap_or_default();
                 let Some(tenant) = self.facts.accounts.named(name) else {
                     debug!("{} - message for unknown account {name:?}", conn.label());
                     return;
@@ -335,6 +351,14 @@ impl ClusterLoop {
         }
         let turn = &mut turn!(self, now);
         self.broker.publish_routed(&account, routed, source, turn);
+    }
+}
+
+/// The same subject in the account of a connection that is for one.
+fn of_account<'a>(to: Subject<'a>, own: Option<&'a str>) -> Subject<'a> {
+    Subject {
+        account: own.map_or(to.account, str::as_bytes),
+        ..to
     }
 }
 

@@ -60,7 +60,10 @@ impl ClusterLoop {
                 subscriptions: self.remote.count(link),
                 subscriptions_list: listed,
                 subscriptions_list_detail: Vec::new(),
-                account: String::new(),
+                account: conn
+                    .lane
+                    .account()
+                    .map_or(String::new(), |name| name.to_string()),
                 compression: "not supported".into(),
             });
         }

@@ -1,6 +1,6 @@
 //! Telling other servers what this one's subscribers listen to, and writing.
 
-use super::conn::Phase;
+use super::conn::{Conn, Phase};
 use super::{ClusterLoop, turn};
 use crate::accounts::journal::Change;
 use crate::accounts::permissions::Permissions;
@@ -8,6 +8,7 @@ use crate::base::clock::Mono;
 use crate::base::limits::ROUTE_TELL_BUDGET;
 use crate::cluster::LinkId;
 use crate::cluster::imports::Imports;
+use crate::cluster::lanes::Lane;
 use crate::cluster::local::{Cursor, Imported, Told};
 use crate::proto::error::CloseReason;
 use crate::proto::route::{Queue, Subject, write_subscribe, write_unsubscribe};
@@ -20,8 +21,10 @@ impl ClusterLoop {
         let Some(token) = self.by_link.get(&link).copied() else {
             return;
         };
+        let lane = self.mesh.lane(link).cloned();
         if let Some(conn) = self.conns.get_mut(token) {
             info!("{} - Route connected", conn.label());
+            conn.lane = lane.unwrap_or(Lane::Whole);
             conn.cursor = Some(Cursor::START);
             self.telling = true;
         }
@@ -48,23 +51,36 @@ impl ClusterLoop {
         let (tokens, accounts) = (self.conns.tokens(), &self.facts.accounts);
         let (conns, pool, dirty) = (&mut self.conns, &mut self.pool, &mut self.dirty);
         let (scratch, permissions) = (&mut self.scratch, self.permissions.as_ref());
+        let (former, spread) = (&self.former, self.mesh.spread());
         self.local.tell_changes(|told| {
-            if !may_tell(permissions, told) {
+            let ends = told.count == 0 && may_have_told(former, told);
+            if !ends && !may_tell(permissions, told) {
                 return;
             }
             let Some(tenant) = accounts.tenant(told.account) else {
                 return;
             };
+            let account = tenant.account.name.as_bytes();
+            let home = spread.home(account);
             scratch.clear();
-            write(scratch, tenant.account.name.as_bytes(), told);
+            write(scratch, account, told);
+            let whole = scratch.len();
+            write(scratch, b"", told);
             for token in &tokens {
                 let Some(conn) = conns.get_mut(*token) else {
                     continue;
                 };
-                if conn.phase == Phase::Closed || !conn.cursor.is_some_and(|c| told.concerns(c)) {
+                if conn.phase == Phase::Closed
+                    || !conn.cursor.is_some_and(|c| told.concerns(c))
+                    || !conn.lane.carries(account, home)
+                {
                     continue;
                 }
-                conn.out.push(scratch, pool);
+                let line = match conn.lane.account() {
+                    None => &scratch[..whole],
+                    Some(_) => &scratch[whole..],
+                };
+                conn.out.push(line, pool);
                 if !conn.dirty {
                     conn.dirty = true;
                     dirty.push(*token);
@@ -120,7 +136,9 @@ impl ClusterLoop {
             else {
                 continue;
             };
-            let Some(cursor) = conn.cursor.filter(|cursor| *cursor < Cursor::END) else {
+            let unfinished = |cursor: Option<Cursor>| cursor.filter(|cursor| *cursor < Cursor::END);
+            let (first, review) = (unfinished(conn.cursor), unfinished(conn.review));
+            let Some(cursor) = first.or(review) else {
                 continue;
             };
             if conn.out.pending() > room {
@@ -128,20 +146,39 @@ impl ClusterLoop {
                 continue;
             }
             let (accounts, scratch) = (&self.facts.accounts, &mut self.scratch);
-            let permissions = self.permissions.as_ref();
+            let (permissions, former) = (self.permissions.as_ref(), &self.former);
+            let spread = self.mesh.spread();
             scratch.clear();
             let end = self.local.tell_next(cursor, ROUTE_TELL_BUDGET, |told| {
-                if may_tell(permissions, told)
-                    && let Some(tenant) = accounts.tenant(told.account)
-                {
-                    write(scratch, tenant.account.name.as_bytes(), told);
+                let Some(tenant) = accounts.tenant(told.account) else {
+                    return;
+                };
+                let account = tenant.account.name.as_bytes();
+                if !conn.lane.carries(account, spread.home(account)) {
+                    return;
+                }
+                if may_tell(permissions, told) {
+                    write(scratch, conn.named(account), told);
+                } else if first.is_none() && may_have_told(former, told) {
+                    write(scratch, conn.named(account), &told.ended());
                 }
             });
-            conn.cursor = Some(end);
-            self.telling |= end < Cursor::END;
+            match first {
+                Some(_) => conn.cursor = Some(end),
+                None => conn.review = Some(end),
+            }
+            self.telling |= conn.has_to_be_told();
             let link = conn.link;
             if !self.scratch.is_empty() {
                 self.send_scratch(link);
+            }
+        }
+        if !self.former.is_empty() {
+            let tokens = self.conns.tokens();
+            let mut conns = tokens.into_iter();
+            let is_told = |conn: &Conn| conn.phase == Phase::Closed || !conn.has_to_be_told();
+            if conns.all(|token| self.conns.get_mut(token).is_none_or(|conn| is_told(conn))) {
+                self.former.clear();
             }
         }
         self.broker.finish(&mut turn!(self, now));
@@ -176,11 +213,10 @@ impl ClusterLoop {
         match result {
             Ok(true) => {
                 conn.blocked = None;
-                self.telling |= conn.cursor.is_some_and(|cursor| cursor < Cursor::END);
+                self.telling |= conn.has_to_be_told();
             }
             Ok(false) => {
-                self.telling |= conn.cursor.is_some_and(|cursor| cursor < Cursor::END)
-                    && conn.out.pending() < before;
+                self.telling |= conn.has_to_be_told() && conn.out.pending() < before;
                 if conn.blocked.is_none() {
                     conn.blocked = Some(now);
                     self.look_no_later_than(now + write_deadline);
@@ -228,6 +264,11 @@ impl ClusterLoop {
 /// Whether other servers are told of a subject.
 fn may_tell(permissions: Option<&Permissions>, told: &Told<'_>) -> bool {
     permissions.is_none_or(|permissions| permissions.may_publish(told.subject))
+}
+
+/// Whether they may have been told of it before the options changed.
+fn may_have_told(former: &[Option<Permissions>], told: &Told<'_>) -> bool {
+    former.iter().any(|old| may_tell(old.as_ref(), told))
 }
 
 /// Appends what is told of a subject.

@@ -195,7 +195,7 @@ fn open_journal(node: &mut Node, listing: &Listing) -> Result<(), LogError> {
 }
 
 fn serve(node: &mut Node, name: &str, recovered: Recovered) {
-    let now = super::timestamp(crate::base::clock::wall());
+    let now = super::turns::timestamp(crate::base::clock::wall());
     let state = recovered.opening.store.state();
     let opened = recovered.opened.clone();
     info!("  Restored {} messages for stream {name}", state.messages);

@@ -2,10 +2,13 @@
 
 use super::{entries, int, permissions, some, text, texts, tls, truth, users};
 use crate::base::address;
+use crate::base::limits::ROUTE_POOL_MAX;
 use crate::base::text::quoted;
 use crate::config::{Kind, Value};
 use crate::options::Options;
-use crate::options::cluster::{CLUSTER_HOST_DEFAULT, ClusterOptions, RouteUrl};
+use crate::options::cluster::{
+    CLUSTER_HOST_DEFAULT, ClusterOptions, ROUTE_POOL_SIZE_DEFAULT, RouteUrl,
+};
 use crate::options::file::{Check, time};
 use crate::options::keys::blocks::{CLUSTER, CLUSTER_AUTHORIZATION};
 use crate::options::security::Permissions;
@@ -58,9 +61,11 @@ fn set(own: &mut ClusterOptions, name: &str, value: &Value) -> Result<(), String
         "no_advertise" => own.no_advertise = truth(value),
         "connect_retries" => own.connect_retries = count(name, value)?,
         "connect_backoff" => own.connect_backoff = truth(value),
-        // One connection with each server, whatever they would like.
-        "pool_size" if matches!(int(value), -1..=1) => {}
-        "pool_size" => return Err("pool_size: not supported yet, unless it is 1 or -1".into()),
+        "pool_size" => own.pool_size = pool_size(int(value))?,
+        "accounts" => {
+            let names = texts(value).iter();
+            own.accounts = names.map(|name| text(name).into()).collect();
+        }
         "ping_interval" => own.ping_interval = Some(time(name, value)?).filter(|t| !t.is_zero()),
         "ping_max" => own.ping_max = Some(count(name, value)?).filter(|n| *n > 0),
         "write_deadline" => own.write_deadline = Some(time(name, value)?).filter(|t| !t.is_zero()),
@@ -90,6 +95,16 @@ fn port(value: &Value) -> Result<i32, String> {
 fn count(name: &str, value: &Value) -> Result<u32, String> {
     let number = int(value);
     u32::try_from(number).map_err(|_| format!("{name}: {number} is no number of times"))
+}
+
+/// Connections in a pool. None is what any negative number means, and zero the default.
+fn pool_size(number: i64) -> Result<u32, String> {
+    match u32::try_from(number.max(-1)) {
+        Err(_) => Ok(0),
+        Ok(0) => Ok(ROUTE_POOL_SIZE_DEFAULT),
+        Ok(size) if size <= ROUTE_POOL_MAX => Ok(size),
+        Ok(size) => Err(format!("pool_size: {size} is more than {ROUTE_POOL_MAX}")),
+    }
 }
 
 fn routes(own: &mut ClusterOptions, value: &Value, check: &mut Check<'_>) {
@@ -124,6 +139,14 @@ fn authorization(own: &mut ClusterOptions, value: &Value, check: &mut Check<'_>)
             "user" => own.user = some(&entry.value),
             "pass" => own.password = some(&entry.value),
             "timeout" => own.auth_timeout = users::timeout(entry, check),
+            "default_permissions" => {
+                let text =
+                    "setting \"permissions\" within cluster authorization block is deprecated";
+                check.warning(entry.value.at, text.into());
+                // Those of the cluster itself come before.
+                let old = allowed(&entry.value, check);
+                own.permissions.get_or_insert(old);
+            }
             _ => {}
         }
     }

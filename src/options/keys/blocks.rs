@@ -145,7 +145,7 @@ pub(in crate::options) const CLUSTER: &[Key] = &[
     part(&["ping_interval"], Time),
     part(&["ping_max"], Int),
     part(&["write_deadline"], Time),
-    later(&["accounts"], Texts),
+    part(&["accounts"], Texts),
     COMPRESSION,
     later(&["write_timeout"], Text),
 ];
@@ -155,9 +155,9 @@ pub(in crate::options) const CLUSTER_AUTHORIZATION: &[Key] = &[
     part(&["user", "username"], Credential),
     part(&["pass", "password"], Credential),
     part(&["timeout"], Time),
+    part(&["default_permissions", "default_permission", "permissions"], Block(PERMISSIONS)),
     later(&["token"], Credential),
     later(&["users"], Blocks(USER)),
-    later(&["default_permissions", "default_permission", "permissions"], Block(PERMISSIONS)),
     later(&["auth_callout", "auth_hook"], Block(AUTH_CALLOUT)),
     later(&["proxy_required"], Bool),
 ];

@@ -176,12 +176,14 @@ impl Log {
             return Err(LogError::TooLarge { bytes: len, max });
         }
         if !self.active().fits(&record) {
-            self.roll(len)?;
-        }
-        // A segment has room for four thousand million sequences.
-        let base = self.active().header.base_sequence.0;
-        if u32::try_from(record.sequence.0 - base).is_err() {
-            return Err(LogError::Disorder);
+            // A segment has four thousand million sequences. One that is too far for the next segment, too,
+            // has those before it taken as used there.
+            let last = self.last_sequence();
+            let base = match u32::try_from(record.sequence.0 - last.0) {
+                Ok(_) => last,
+                Err(_) => record.sequence.previous(),
+            };
+            self.roll_to(base, len)?;
         }
         let needs_zeros = self.likes_zeros;
         let active = self.active_mut();
@@ -301,7 +303,7 @@ impl Log {
     }
 
     /// Counts as durable what segments have.
-    fn advance(&mut self) {
+    pub(super) fn advance(&mut self) {
         for segment in &self.open {
             self.durable = self.durable.max(segment.synced);
             if segment.synced < segment.last_index() {
@@ -309,19 +311,6 @@ impl Log {
             }
         }
         self.seal_synced();
-    }
-
-    /// Takes note that all that was [committed](Log::commit) is on the disk for good, as a
-    /// [`Barrier`](crate::store::disk::Barrier) was passed that was made before it was written.
-    pub fn handle_barrier(&mut self) {
-        if self.failed.is_some() || self.disk.is_volatile() {
-            return;
-        }
-        for segment in self.open.iter_mut().filter(|s| !s.in_flight) {
-            segment.synced = segment.synced.max(segment.written_index());
-            segment.named = true;
-        }
-        self.advance();
     }
 
     /// Syncs all that was appended, here and now; the commit journal is not needed for any of it
@@ -512,7 +501,8 @@ impl Log {
     fn record_of<'a>(&self, draft: &Draft<'a>, left: u32) -> Result<Record<'a>, LogError> {
         let last = self.last_sequence();
         let follows = match draft.kind {
-            Kind::Message | Kind::Skip => draft.sequence > last,
+            // The last number there is has none behind it.
+            Kind::Message | Kind::Skip => draft.sequence > last && draft.sequence.0 < u64::MAX,
             _ => draft.sequence == last,
         };
         if !follows || draft.term < self.last_term() {
@@ -555,13 +545,18 @@ impl Log {
     /// Begins a new segment, for a record of `len` bytes among others. Its term is that of the last
     /// record, whatever that of the next one is: there may be no room for that.
     pub(super) fn roll(&mut self, len: usize) -> Result<(), LogError> {
+        self.roll_to(self.last_sequence(), len)
+    }
+
+    /// The same, where sequences up to `base` count as used.
+    fn roll_to(&mut self, base: StreamSeq, len: usize) -> Result<(), LogError> {
         self.commit()?;
         let active = self.active();
         let header = self.options.encrypted(SegmentHeader {
             stream: self.stream,
             number: active.header.last_number() + 1,
             first_index: active.last_index().next(),
-            base_sequence: active.last_sequence(),
+            base_sequence: base,
             term: active.contents.last_term,
             generation: 0,
             chain: active.contents.chain,

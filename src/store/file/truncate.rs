@@ -194,6 +194,15 @@ impl Log {
         Ok(self.read(index, buffer)?.record.term)
     }
 
+    /// The last sequence that was used when a record was written, as far as its segment's tables tell:
+    /// where it is damaged, it may be that of a record before.
+    pub(in crate::store) fn used_at(&mut self, index: LogIndex) -> Result<StreamSeq, LogError> {
+        if let Place::Sealed(at) = self.place_of_index(index).ok_or(LogError::Absent)? {
+            self.open_sealed(at)?;
+        }
+        Ok(self.sequence_of(index))
+    }
+
     /// Shows records from `from` to `upto`, both included, until they have more than `bytes`
     /// together; at least one. Gives the index of the first one that was not shown.
     ///

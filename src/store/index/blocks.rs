@@ -83,6 +83,8 @@ pub struct Block<'a> {
     left: u64,
     started: bool,
     key: Vec<u8>,
+    /// How many bytes of it are those of the subject before.
+    shared: usize,
     last_seq: u64,
     reader: Reader<'a>,
 }
@@ -105,6 +107,7 @@ impl<'a> Block<'a> {
             left,
             started,
             key,
+            shared: 0,
             last_seq,
             reader,
         })
@@ -149,6 +152,7 @@ impl<'a> Block<'a> {
         }
         self.key.truncate(shared);
         self.key.extend_from_slice(rest);
+        self.shared = shared;
         let last = self.reader.step(self.last_seq, "block: last")?;
         let entry = if head & 1 == 0 {
             SubjectEntry::single(StreamSeq(last))
@@ -186,8 +190,8 @@ impl Builder {
         if self.last_subject().is_some_and(|last| last >= block.from) {
             return Err(Malformed("block: does not follow the one before"));
         }
-        while let Some((subject, entry)) = block.next_subject()? {
-            self.push(subject, &entry)?;
+        while let Some((_, entry)) = block.next_subject()? {
+            self.push_sharing(block.shared, &block.key, &entry)?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use super::arena::{Arena, Ref};
 use super::entry::SubjectEntry;
 use super::node::{self, PART_BYTES_MAX, Step};
 use super::subjects::{SubjectIndex, common, cut_above, leaf_chain};
-use super::units::SUBJECT_BYTES_MAX;
+use super::units::{SUBJECT_BYTES_MAX, StreamSeq};
 use super::varint::Malformed;
 
 /// Takes subjects in ascending order, and gives the index of them.
@@ -20,6 +20,8 @@ pub struct Builder {
     children: Vec<(Step, Ref)>,
     subjects: usize,
     messages: u64,
+    /// The highest of the subjects' last messages.
+    highest: u64,
     scratch: Vec<u8>,
 }
 
@@ -42,6 +44,7 @@ impl Builder {
             children: Vec::new(),
             subjects: 0,
             messages: 0,
+            highest: 0,
             scratch: Vec::new(),
         }
     }
@@ -52,22 +55,39 @@ impl Builder {
     /// If it is not behind the last one, is too long, or there is no room for it. What was added
     /// before stays good.
     pub fn push(&mut self, subject: &[u8], entry: &SubjectEntry) -> Result<(), Malformed> {
+        self.push_sharing(0, subject, entry)
+    }
+
+    /// The same for a subject whose first `shared` bytes are those of the last one. They are not looked
+    /// at again.
+    pub(super) fn push_sharing(
+        &mut self,
+        shared: usize,
+        subject: &[u8],
+        entry: &SubjectEntry,
+    ) -> Result<(), Malformed> {
+        debug_assert_eq!(self.key.get(..shared), subject.get(..shared));
         let room = 4 + self.open.len() + (subject.len() + self.key.len()) / PART_BYTES_MAX;
         if subject.len() > SUBJECT_BYTES_MAX || !self.arena.has_room(room) {
             return Err(Malformed("index: too long or too many subjects"));
         }
+        if entry.first == 0 {
+            return Err(Malformed("index: a message before the first"));
+        }
+        let mut same = 0;
         let messages = self.messages.checked_add(entry.count());
         let messages = messages.ok_or(Malformed("index: too many messages"))?;
         if let Some(last) = self.last {
-            let same = common(&self.key, subject);
+            same = shared + common(&self.key[shared..], &subject[shared..]);
             if same == subject.len() || same < self.key.len() && self.key[same] > subject[same] {
                 return Err(Malformed("index: subjects out of order"));
             }
             self.place_last(&last, same);
         }
-        self.key.clear();
-        self.key.extend_from_slice(subject);
+        self.key.truncate(same);
+        self.key.extend_from_slice(&subject[same..]);
         self.last = Some(*entry);
+        self.highest = self.highest.max(entry.last);
         self.subjects += 1;
         self.messages = messages;
         Ok(())
@@ -76,6 +96,11 @@ impl Builder {
     /// The last subject that was added.
     pub fn last_subject(&self) -> Option<&[u8]> {
         self.last.is_some().then_some(&self.key[..])
+    }
+
+    /// No message of any subject is behind this one.
+    pub fn highest(&self) -> StreamSeq {
+        StreamSeq(self.highest)
     }
 
     /// The index of what was added.

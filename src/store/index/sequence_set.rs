@@ -1,6 +1,6 @@
 //! Sets of sequence numbers: the messages of a stream that were deleted.
 //!
-//! Numbers are taken in blocks of 8192. A block that has some of them has a bitmap of 1 KiB; a run
+//! Numbers are taken in blocks of 8192. A block that has some of them has a bitmap of 1 KiB at most; a run
 //! of blocks that have all of them is one entry, however long it is. So a stream of any length
 //! costs at most one bit a message, and nothing where nothing, or everything, was deleted.
 
@@ -28,12 +28,20 @@ pub struct SequenceSet {
     len: u64,
 }
 
-#[derive(Clone, PartialEq, Eq)]
+/// The bits of a block in words, of which those are kept that are neither empty nor full: so neither a
+/// few numbers nor a long run cost much, and a set takes not much more memory than its bytes in a file.
+#[derive(Clone, PartialEq, Eq, Default)]
 struct Bitmap {
-    words: [u64; WORDS],
+    /// A bit for each word that is kept, and for each that is full.
+    mixed: u128,
+    full: u128,
+    /// Those that are kept, in order.
+    words: Vec<u64>,
     /// How many bits are set: at least one, and not all.
     count: u32,
 }
+
+const _: () = assert!(WORDS == u128::BITS as usize);
 
 /// What a block holds.
 enum Content<'a> {
@@ -245,7 +253,8 @@ impl SequenceSet {
     /// Bytes of memory that the set owns, about.
     pub fn memory_bytes(&self) -> usize {
         let entry = 2 * size_of::<u64>();
-        self.partial.len() * (size_of::<Bitmap>() + entry) * 5 / 4 + self.full.len() * entry * 3 / 2
+        let bitmaps: usize = self.partial.values().map(|b| b.memory_bytes()).sum();
+        bitmaps + (self.partial.len() + self.full.len()) * entry * 3 / 2
     }
 
     /// Appends the set in the form that [`SequenceSet::decode`] reads: the number of entries, and
@@ -278,8 +287,7 @@ impl SequenceSet {
     /// Reads a set, as far as it goes.
     ///
     /// # Errors
-    /// If the bytes are not those of a set. A set may be 300 times as large in memory as it is
-    /// here, so what is read should be known to be undamaged.
+    /// If the bytes are not those of a set. What is read takes some 30 times its bytes at most.
     pub fn decode(reader: &mut Reader<'_>) -> Result<SequenceSet, Malformed> {
         let bad = Malformed("set of sequence numbers");
         let mut set = SequenceSet::new();
@@ -440,8 +448,11 @@ impl SequenceSet {
     pub fn check_invariants(&self) {
         let mut len = 0;
         for (block, bitmap) in &self.partial {
-            let count: u32 = bitmap.words.iter().map(|word| word.count_ones()).sum();
+            let count: u32 = (0..WORDS).map(|i| bitmap.word(i).count_ones()).sum();
             assert_eq!(count, bitmap.count);
+            assert_eq!(bitmap.words.len(), bitmap.mixed.count_ones() as usize);
+            assert_eq!(bitmap.mixed & bitmap.full, 0);
+            assert!(bitmap.words.iter().all(|w| *w != 0 && *w != u64::MAX));
             assert!(count > 0 && (count as usize) < BLOCK);
             assert!(self.full_run(*block).is_none());
             len += u64::from(count);
@@ -475,26 +486,52 @@ const FULL: u64 = 0;
 const RUNS: u64 = 1;
 const BITMAP: u64 = 2;
 
-impl Default for Bitmap {
-    fn default() -> Self {
-        Bitmap {
-            words: [0; WORDS],
-            count: 0,
+impl Bitmap {
+    fn word(&self, i: usize) -> u64 {
+        let bit = 1 << i;
+        if self.mixed & bit != 0 {
+            self.words[self.rank(i)]
+        } else if self.full & bit != 0 {
+            u64::MAX
+        } else {
+            0
         }
     }
-}
 
-impl Bitmap {
+    /// How many of the words before this one are kept.
+    fn rank(&self, i: usize) -> usize {
+        (self.mixed & ((1 << i) - 1)).count_ones() as usize
+    }
+
+    fn put(&mut self, i: usize, word: u64) {
+        let (bit, rank) = (1 << i, self.rank(i));
+        let is_mixed = word != 0 && word != u64::MAX;
+        match (self.mixed & bit != 0, is_mixed) {
+            (true, true) => self.words[rank] = word,
+            (true, false) => drop(self.words.remove(rank)),
+            (false, true) => self.words.insert(rank, word),
+            (false, false) => {}
+        }
+        self.mixed &= !bit;
+        self.full &= !bit;
+        if is_mixed {
+            self.mixed |= bit;
+        } else if word != 0 {
+            self.full |= bit;
+        }
+    }
+
     fn has(&self, bit: usize) -> bool {
-        self.words[bit / 64] >> (bit % 64) & 1 == 1
+        self.word(bit / 64) >> (bit % 64) & 1 == 1
     }
 
     /// Sets the bits from `low` to `high`; gives how many are new.
     fn set(&mut self, low: usize, high: usize) -> u32 {
         let before = self.count;
         for (i, mask) in masks(low, high) {
-            self.count += (mask & !self.words[i]).count_ones();
-            self.words[i] |= mask;
+            let word = self.word(i);
+            self.count += (mask & !word).count_ones();
+            self.put(i, word | mask);
         }
         self.count - before
     }
@@ -503,36 +540,61 @@ impl Bitmap {
     fn clear(&mut self, low: usize, high: usize) -> u32 {
         let before = self.count;
         for (i, mask) in masks(low, high) {
-            self.count -= (mask & self.words[i]).count_ones();
-            self.words[i] &= !mask;
+            let word = self.word(i);
+            self.count -= (mask & word).count_ones();
+            self.put(i, word & !mask);
         }
         before - self.count
     }
 
     fn count_range(&self, low: usize, high: usize) -> u32 {
+        if low == 0 && high == BLOCK - 1 {
+            return self.count;
+        }
         masks(low, high)
-            .map(|(i, mask)| (self.words[i] & mask).count_ones())
+            .map(|(i, mask)| (self.word(i) & mask).count_ones())
             .sum()
     }
 
     fn next_set(&self, from: usize) -> Option<usize> {
-        first_bit(masks(from, BLOCK - 1).map(|(i, mask)| (i, self.words[i] & mask)))
+        self.next_in(from, self.mixed | self.full, |word| word)
     }
 
     fn next_clear(&self, from: usize) -> Option<usize> {
-        first_bit(masks(from, BLOCK - 1).map(|(i, mask)| (i, !self.words[i] & mask)))
+        self.next_in(from, !self.full, |word| !word)
+    }
+
+    /// The first bit from `from` on of what `seen` makes of the words; `there` are those in which there
+    /// is one.
+    fn next_in(&self, from: usize, there: u128, seen: impl Fn(u64) -> u64) -> Option<usize> {
+        let i = from / 64;
+        let here = seen(self.word(i)) & u64::MAX << (from % 64);
+        if here != 0 {
+            return Some(i * 64 + here.trailing_zeros() as usize);
+        }
+        let later = there & (u128::MAX << i) << 1;
+        (later != 0).then(|| {
+            let i = later.trailing_zeros() as usize;
+            i * 64 + seen(self.word(i)).trailing_zeros() as usize
+        })
     }
 
     fn previous_clear(&self, from: usize) -> Option<usize> {
-        (0..=from / 64).rev().find_map(|i| {
-            let upto = if i == from / 64 {
-                u64::MAX >> (63 - from % 64)
-            } else {
-                u64::MAX
-            };
-            let clear = !self.words[i] & upto;
-            (clear != 0).then(|| i * 64 + 63 - clear.leading_zeros() as usize)
+        let i = from / 64;
+        let last = |i: usize, bits: u64| i * 64 + 63 - bits.leading_zeros() as usize;
+        let here = !self.word(i) & u64::MAX >> (63 - from % 64);
+        if here != 0 {
+            return Some(last(i, here));
+        }
+        let before = !self.full & ((1 << i) - 1);
+        (before != 0).then(|| {
+            let i = WORDS - 1 - before.leading_zeros() as usize;
+            last(i, !self.word(i))
         })
+    }
+
+    fn memory_bytes(&self) -> usize {
+        size_of::<Bitmap>() + self.words.capacity() * size_of::<u64>()
     }
 
     fn encode(&self, out: &mut Vec<u8>, left_out: u64) {
@@ -550,7 +612,7 @@ impl Bitmap {
             out.extend_from_slice(&runs);
         } else {
             varint::put(out, left_out << 2 | BITMAP);
-            out.extend(self.words.iter().flat_map(|word| word.to_le_bytes()));
+            out.extend((0..WORDS).flat_map(|i| self.word(i).to_le_bytes()));
         }
     }
 
@@ -559,8 +621,9 @@ impl Bitmap {
         let mut bitmap = Bitmap::default();
         if kind == BITMAP {
             let bytes = reader.take(BLOCK / 8, bad.0)?;
-            for (word, bytes) in bitmap.words.iter_mut().zip(bytes.as_chunks().0) {
-                *word = u64::from_le_bytes(*bytes);
+            for (i, bytes) in bytes.as_chunks().0.iter().enumerate() {
+                let word = u64::from_le_bytes(*bytes);
+                bitmap.put(i, word);
                 bitmap.count += word.count_ones();
             }
         } else if kind == RUNS {
@@ -578,6 +641,7 @@ impl Bitmap {
         if bitmap.count == 0 || bitmap.count as usize == BLOCK {
             return Err(bad);
         }
+        bitmap.words.shrink_to_fit();
         Ok(bitmap)
     }
 }
@@ -598,11 +662,6 @@ fn masks(low: usize, high: usize) -> impl Iterator<Item = (usize, u64)> {
         };
         (i, from & upto)
     })
-}
-
-fn first_bit(mut words: impl Iterator<Item = (usize, u64)>) -> Option<usize> {
-    let (i, word) = words.find(|(_, word)| *word != 0)?;
-    Some(i * 64 + word.trailing_zeros() as usize)
 }
 
 #[cfg(test)]

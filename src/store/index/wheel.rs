@@ -258,11 +258,11 @@ impl ExpiryWheel {
         }
     }
 
-    /// Reads a wheel, as far as it goes.
+    /// Reads a wheel of messages that are not behind `upto`, as far as it goes.
     ///
     /// # Errors
-    /// If the bytes are not those of a wheel.
-    pub fn decode(reader: &mut Reader<'_>) -> Result<ExpiryWheel, Malformed> {
+    /// If the bytes are not those of such a wheel.
+    pub fn decode(reader: &mut Reader<'_>, upto: StreamSeq) -> Result<ExpiryWheel, Malformed> {
         let bad = Malformed("wheel of expiry");
         let mut wheel = ExpiryWheel::new(Timestamp(0));
         wheel.current = reader.number(bad.0)?;
@@ -277,6 +277,9 @@ impl ExpiryWheel {
                 let seq = chunk.step(last.seq, bad.0)?;
                 let ticks = chunk.step(last.ticks, bad.0)?;
                 last = Entry { seq, ticks };
+                if seq == 0 || seq > upto.0 {
+                    return Err(bad);
+                }
                 let tick = start.checked_add(ticks).filter(|tick| *tick <= TICK_MAX);
                 wheel.put(tick.ok_or(bad)?, seq);
                 wheel.len += 1;
@@ -613,7 +616,7 @@ mod tests {
                         let mut out = Vec::new();
                         wheel.encode(&mut out);
                         let mut reader = Reader::new(&out);
-                        wheel = ExpiryWheel::decode(&mut reader).unwrap();
+                        wheel = ExpiryWheel::decode(&mut reader, StreamSeq(u64::MAX)).unwrap();
                         prop_assert!(reader.is_empty());
                     }
                     _ => {
@@ -632,7 +635,8 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
-            if let Ok(mut wheel) = ExpiryWheel::decode(&mut Reader::new(&bytes)) {
+            let upto = StreamSeq(u64::MAX);
+            if let Ok(mut wheel) = ExpiryWheel::decode(&mut Reader::new(&bytes), upto) {
                 wheel.check_invariants();
                 let mut due = Vec::new();
                 wheel.expire(at(u64::MAX), 1000, &mut due);

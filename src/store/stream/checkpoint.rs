@@ -57,6 +57,8 @@ pub(super) struct Checkpoints {
     /// What the newest copy was made at, 0 if another one is wanted anyway, and its bytes.
     applied: LogIndex,
     len: u64,
+    /// Messages that were lost then. No record tells of those.
+    lost: u64,
     /// Bytes of the log at that time.
     log_bytes: u64,
     start: LogStart,
@@ -105,6 +107,7 @@ impl Checkpoints {
             generation: highest,
             applied: LogIndex(0),
             len: 0,
+            lost: 0,
             log_bytes: 0,
             // Without a checkpoint nothing of a log ever goes.
             start: LogStart {
@@ -118,6 +121,7 @@ impl Checkpoints {
         let state = newest.map(|(_, state, len, start)| {
             checkpoints.applied = state.applied;
             checkpoints.len = len;
+            checkpoints.lost = state.lost.len();
             checkpoints.start = start;
             state
         });
@@ -159,6 +163,7 @@ impl Checkpoints {
         }
         self.applied = done.applied;
         self.len = done.len;
+        self.lost = done.lost;
         Ok((done.first, done.applied, self.start.index.previous()))
     }
 }
@@ -260,13 +265,15 @@ impl StreamStore {
             return None;
         }
         let is_wanted = self.upkeep.dead_bytes() > 0;
-        if saved.generation > 0 && saved.applied == self.state.applied && !is_wanted {
+        let is_told = saved.applied == self.state.applied && saved.lost == self.state.lost.len();
+        if saved.generation > 0 && is_told && !is_wanted {
             return None;
         }
         let log = &self.log;
         self.upkeep.plan(&self.state, |number| log.span(number));
         let generation = saved.generation + 1;
         let start = self.log.start_at(self.state.first);
+        debug_assert!(self.state.is_sound() && self.state.begins_behind(&start));
         let container = Container {
             kind: ContainerKind::Checkpoint,
             stream: saved.stream,
@@ -382,28 +389,12 @@ pub(super) fn decode(
 }
 
 fn state(sections: &[Opened<'_>]) -> Result<(State, LogStart), Malformed> {
-    let mut state = State::new(Limits::default());
-    let mut subjects = Builder::new();
-    let mut start = LogStart::default();
-    let mut consumers = None;
-    let mut core = false;
+    let core = sections.iter().find(|section| section.tag == CORE);
+    let (mut state, start) = core_state(&core.ok_or(Malformed("state"))?.bytes)?;
+    let (mut subjects, mut highest) = (Builder::new(), StreamSeq(0));
     for section in sections {
         let mut reader = Reader::new(&section.bytes);
         match section.tag {
-            CORE => {
-                let mut number = || reader.number("state");
-                state.applied = LogIndex(number()?);
-                state.first = StreamSeq(number()?);
-                state.last = StreamSeq(number()?);
-                state.last_time = Timestamp(number()?);
-                state.messages = number()?;
-                state.bytes = number()?;
-                start.segment = number()?;
-                state.deferring = number()? != 0;
-                start.index = LogIndex(number()?);
-                start.sequence = StreamSeq(number()?);
-                core = true;
-            }
             LIMITS => state.limits = Limits::decode(&section.bytes)?,
             DELETED => state.deleted = SequenceSet::decode(&mut reader)?,
             LOST => state.lost = SequenceSet::decode(&mut reader)?,
@@ -412,34 +403,46 @@ fn state(sections: &[Opened<'_>]) -> Result<(State, LogStart), Malformed> {
                     let mut block = Block::read(reader.bytes(usize::MAX, "block of subjects")?)?;
                     subjects.push_block(&mut block)?;
                 }
+                highest = subjects.highest();
             }
             UNREAD => state.unread = SequenceSet::decode(&mut reader)?,
             ERASING => state.erasing = SequenceSet::decode(&mut reader)?,
-            EXPIRY => state.expiry = ExpiryWheel::decode(&mut reader)?,
+            EXPIRY => state.expiry = ExpiryWheel::decode(&mut reader, state.last)?,
             PURGES => {
                 while !reader.is_empty() {
                     state.purges.push_back(Purging::decode(&mut reader)?);
                 }
             }
             TIMERS => state.timers = Arc::new(Timers::decode(&mut reader)?),
-            CONSUMERS => consumers = Some(&section.bytes),
-            // Of a later version that this one can read.
+            CONSUMERS => state.consumers = Consumers::decode(&mut reader, state.applied)?,
+            // The first one was read, and others are of a later version that this one can read.
             _ => {}
         }
     }
     state.subjects = subjects.finish();
-    if let Some(bytes) = consumers {
-        state.consumers = Consumers::decode(&mut Reader::new(bytes), state.applied)?;
-    }
     if state.deferring {
         state.defer();
     }
-    let sound = core
-        && state.first.0 > 0
-        && state.first <= state.last.next()
-        && state.messages <= state.subjects.messages();
-    match sound {
+    match state.is_sound() && state.begins_behind(&start) && highest <= state.last {
         true => Ok((state, start)),
         false => Err(Malformed("state")),
     }
+}
+
+fn core_state(bytes: &[u8]) -> Result<(State, LogStart), Malformed> {
+    let mut reader = Reader::new(bytes);
+    let mut number = || reader.number("state");
+    let mut state = State::new(Limits::default());
+    let mut start = LogStart::default();
+    state.applied = LogIndex(number()?);
+    state.first = StreamSeq(number()?);
+    state.last = StreamSeq(number()?);
+    state.last_time = Timestamp(number()?);
+    state.messages = number()?;
+    state.bytes = number()?;
+    start.segment = number()?;
+    state.deferring = number()? != 0;
+    start.index = LogIndex(number()?);
+    start.sequence = StreamSeq(number()?);
+    Ok((state, start))
 }

@@ -129,9 +129,7 @@ impl StreamStore {
                 }
                 Err(error) => {
                     self.is_abandoned = at > 0;
-                    if self.unapplied.is_none() {
-                        self.state.catch_up(self.log.last_sequence());
-                    }
+                    self.use_up();
                     return Err(error);
                 }
             }

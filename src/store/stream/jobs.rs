@@ -71,6 +71,7 @@ pub struct CheckpointDone {
     pub(super) applied: LogIndex,
     pub(super) first: StreamSeq,
     pub(super) len: u64,
+    pub(super) lost: u64,
     pub(super) result: Result<(), Reason>,
 }
 
@@ -80,6 +81,7 @@ impl CheckpointJob {
         let copy = CHECKPOINT.turn(self.content.container.generation);
         let path = CHECKPOINT.path(&self.dir, copy);
         let (applied, first) = (self.content.state.applied, self.content.state.first);
+        let lost = self.content.state.lost.len();
         let mut bytes = vec![];
         let encoded = self.content.encode(&mut bytes);
         // What it shares with the stream is copied there as long as it is shared.
@@ -95,6 +97,7 @@ impl CheckpointJob {
             applied,
             first,
             len: bytes.len() as u64,
+            lost,
             result: result.map_err(|e| Reason::new("write", &path, &e)),
         }
     }

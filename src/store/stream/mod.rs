@@ -26,6 +26,7 @@ mod replica;
 mod reset;
 mod scrub;
 mod search;
+mod sound;
 mod state;
 mod timers;
 mod upkeep;
@@ -213,13 +214,13 @@ impl StreamStore {
             s.applied >= basis
                 && s.applied.next() >= first
                 // A copy of before segments went counts what was in them.
-                && s.first > self.log.first_sequence()
+                && (s.first > self.log.first_sequence() || s.messages == 0)
                 && s.applied <= self.log.last_index()
                 && !lost
         };
         let had_records = self.log.last_index().next() > first;
         match saved {
-            Some(saved) if is_useful(&saved) => self.state = saved,
+            Some(saved) if is_useful(&saved) && self.fits(&saved) => self.state = saved,
             saved => {
                 opened.rebuilt = had_records;
                 let missing = opened.log.lost.first().filter(|run| run.first < first);
@@ -418,7 +419,13 @@ impl StreamStore {
 
     fn append_record(&mut self, draft: &Draft<'_>) -> Result<LogIndex, LogError> {
         self.end_abandoned()?;
-        let index = self.log.append(draft)?;
+        let index = match self.log.append(draft) {
+            Ok(index) => index,
+            Err(error) => {
+                self.use_up();
+                return Err(error);
+            }
+        };
         if let Some(unapplied) = &mut self.unapplied {
             unapplied.add(draft.kind, draft.subject, draft.sequence, draft.timestamp);
             return Ok(index);
@@ -427,6 +434,13 @@ impl StreamStore {
         self.state.apply(&record, &mut self.log, &mut self.buffer);
         self.state.applied = index;
         Ok(index)
+    }
+
+    /// Sequences that the log has taken as used are that, whatever became of their records.
+    fn use_up(&mut self) {
+        if self.unapplied.is_none() {
+            self.state.catch_up(self.log.last_sequence());
+        }
     }
 
     /// Writes what was appended.

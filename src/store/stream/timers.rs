@@ -18,6 +18,11 @@ impl Timers {
         self.times.is_empty()
     }
 
+    /// The messages, in order.
+    pub(super) fn sequences(&self) -> impl Iterator<Item = StreamSeq> {
+        self.times.keys().copied()
+    }
+
     pub(super) fn has(&self, sequence: StreamSeq) -> bool {
         self.times.contains_key(&sequence)
     }

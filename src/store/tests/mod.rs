@@ -12,6 +12,7 @@ mod groups;
 mod journal_faults;
 mod kill;
 mod log_faults;
+mod made_up;
 mod reading;
 mod replica;
 mod replica_faults;

@@ -18,6 +18,7 @@ fuzz_target!(|data: &[u8]| {
     let limits = Limits {
         control_line_max: if flags & 1 == 0 { 4096 } else { 24 },
         payload_max: if flags & 2 == 0 { 1 << 20 } else { 32 },
+        names_account: true,
     };
     let mut rng = Rng::new(u64::from(u16::from_le_bytes(seed)));
     let whole = outcome(&[stream], &limits);
@@ -119,6 +120,7 @@ fn again(written: &[u8]) -> Op<'_> {
     let limits = Limits {
         control_line_max: usize::MAX,
         payload_max: usize::MAX,
+        names_account: true,
     };
     match parse(written, &limits) {
         Parsed::Op(op, used) if used == written.len() => op,

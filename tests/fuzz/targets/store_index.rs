@@ -79,13 +79,14 @@ fn set(data: &[u8]) {
 }
 
 fn wheel(data: &[u8]) {
-    let Ok(mut wheel) = ExpiryWheel::decode(&mut Reader::new(data)) else {
+    let upto = StreamSeq(u64::MAX);
+    let Ok(mut wheel) = ExpiryWheel::decode(&mut Reader::new(data), upto) else {
         return;
     };
     wheel.check_invariants();
     let mut out = Vec::new();
     wheel.encode(&mut out);
-    let again = ExpiryWheel::decode(&mut Reader::new(&out)).expect("it was written");
+    let again = ExpiryWheel::decode(&mut Reader::new(&out), upto).expect("it was written");
     assert_eq!(again.len(), wheel.len());
     wheel.sweep(&mut Sweep::default(), |seq| seq.0 % 2 == 0);
     wheel.check_invariants();

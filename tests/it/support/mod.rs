@@ -2,6 +2,7 @@
 
 mod dir;
 mod login;
+pub mod mesh;
 mod peer;
 mod process;
 pub mod schema;

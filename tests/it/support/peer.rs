@@ -51,7 +51,8 @@ impl Peer {
         peer
     }
 
-    fn from(stream: TcpStream) -> Peer {
+    /// A connection that was accepted or made elsewhere.
+    pub fn from(stream: TcpStream) -> Peer {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();

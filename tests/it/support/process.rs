@@ -1,9 +1,10 @@
 //! The built binary as a process of its own.
 
-use super::PATIENCE;
+use super::{PATIENCE, Peer};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -89,6 +90,38 @@ impl Process {
         process.addr = line.rsplit(' ').next().unwrap().parse().unwrap();
         process.wait_for("Server is ready");
         process
+    }
+
+    /// The reference server with these arguments, if there is one here: that which `NATS_SERVER_GO`
+    /// names, or `nats-server` on the path.
+    pub fn reference(args: &[&str]) -> Option<Process> {
+        let named = std::env::var_os("NATS_SERVER_GO").map(PathBuf::from);
+        let on_path = || {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path)
+                .map(|dir| dir.join("nats-server"))
+                .find(|f| f.is_file())
+        };
+        let program = named.or_else(on_path);
+        let own = PathBuf::from(server_binary()).canonicalize().ok();
+        let Some(program) = program.filter(|p| p.canonicalize().ok() != own) else {
+            eprintln!("skipped: no nats-server on the path, and NATS_SERVER_GO is not set");
+            return None;
+        };
+        let mut command = Command::new(&program);
+        command.args(["-p", "-1", "-a", "127.0.0.1"]).args(args);
+        Some(Process::spawn(command))
+    }
+
+    /// The version that the server tells, without its patch.
+    pub fn version(&self) -> (u32, u32) {
+        let info = Peer::raw(self.addr).line();
+        let version = info.split("\"version\":\"").nth(1).unwrap();
+        let mut parts = version
+            .split(|c: char| !c.is_ascii_digit())
+            .map(str::parse::<u32>);
+        let mut part = || parts.next().and_then(Result::ok).unwrap_or_default();
+        (part(), part())
     }
 
     pub fn id(&self) -> u32 {

@@ -12,6 +12,9 @@ use crate::store::types::StreamId;
 const LEN: usize = 72;
 const SECTION_LEN: usize = 16;
 
+/// Copies are never written as often.
+const GENERATION_MAX: u64 = 1 << 62;
+
 /// Marks the tag of a section that is sealed.
 const SEALED: u32 = 1 << 31;
 
@@ -111,6 +114,9 @@ impl Container {
             return Err(FormatError::Version(version));
         }
         let (container, len) = Self::fields(head, kind).ok_or(FormatError::Short)?;
+        if container.generation > GENERATION_MAX {
+            return Err(FormatError::Invalid);
+        }
         let len = usize::try_from(len).map_err(|_| FormatError::Invalid)?;
         let rest = bytes[LEN..].get(..len).ok_or(FormatError::Short)?;
         Ok((container, sections(rest)?))
@@ -237,7 +243,7 @@ mod tests {
             let container = Container {
                 kind: ContainerKind::Meta,
                 stream: StreamId { name: ids.0, incarnation: ids.1 },
-                generation: ids.2,
+                generation: ids.2 % (GENERATION_MAX + 1),
             };
             let mut out = vec![9; 10];
             let mut writer = container.start(&mut out);

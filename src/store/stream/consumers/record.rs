@@ -136,6 +136,17 @@ impl<'a> Change<'a> {
         }
     }
 
+    /// How many records there are up to this one, by what it says, at least.
+    pub(super) fn counts(&self) -> u64 {
+        match self {
+            Change::Created { number, .. } | Change::Deleted { number } => *number,
+            Change::Updated { number, count, .. }
+            | Change::State { number, count, .. }
+            | Change::Kept { number, count, .. } => *number.max(count),
+            Change::Events(_) => 0,
+        }
+    }
+
     /// Reads a change. What follows behind, a later version may have put there.
     pub(super) fn decode(bytes: &'a [u8]) -> Result<Change<'a>, Malformed> {
         let bad = Malformed("change of a consumer");
@@ -184,6 +195,11 @@ impl Entries<'_> {
 }
 
 impl Entry<'_> {
+    /// As [`Change::counts`].
+    pub(super) fn counts(&self) -> u64 {
+        self.number.max(self.count)
+    }
+
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         varint::put(out, self.number);
         varint::put(out, self.count);

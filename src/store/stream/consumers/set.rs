@@ -343,7 +343,15 @@ impl Consumers {
             return;
         }
         self.applied = index;
-        match Change::decode(record.payload) {
+        let change = Change::decode(record.payload);
+        // There were not as many records by then: it makes no sense.
+        if change
+            .as_ref()
+            .is_ok_and(|change| change.counts() > index.0)
+        {
+            return;
+        }
+        match change {
             Ok(Change::Created {
                 number,
                 policy,
@@ -374,7 +382,7 @@ impl Consumers {
             }
             Ok(Change::Events(entries)) => {
                 self.recorded = index;
-                for entry in entries {
+                for entry in entries.filter(|entry| entry.counts() <= index.0) {
                     if let Some(consumer) = self.known(entry.number) {
                         consumer.replay(index, entry);
                     }
@@ -550,6 +558,10 @@ impl Consumers {
             last_number: reader.number(bad.0)?,
             ..Consumers::default()
         };
+        // Each of them had a record of its own.
+        if consumers.last_number > applied.0 {
+            return Err(bad);
+        }
         while !reader.is_empty() {
             let id = ConsumerId(reader.number(bad.0)?);
             let count = reader.number(bad.0)?;
@@ -557,6 +569,7 @@ impl Consumers {
             let name = reader.bytes(NAME_MAX, bad.0)?;
             let name = std::str::from_utf8(name).map_err(|_| bad)?;
             let config = reader.bytes(usize::MAX, bad.0)?;
+            let is_known = told <= applied && count <= applied.0;
             let consumer = Consumer {
                 name: name.into(),
                 config: config.into(),
@@ -568,7 +581,8 @@ impl Consumers {
             };
             let last = consumers.all.last_key_value();
             let follows = last.is_none_or(|(last, _)| *last < id);
-            if !follows || id.0 > consumers.last_number || !id.is_recorded() {
+            let is_past = is_known && consumer.state.applied() <= applied;
+            if !follows || id.0 > consumers.last_number || !id.is_recorded() || !is_past {
                 return Err(bad);
             }
             consumers.all.insert(id, Arc::new(consumer));

@@ -99,6 +99,12 @@ impl World {
         headers: &[(&str, &str)],
         payload: &str,
     ) {
+        self.send_only(subject, reply, headers, payload);
+        self.turn();
+    }
+
+    /// Sends a message, and leaves what comes of it to a later turn.
+    fn send_only(&mut self, subject: &str, reply: &str, headers: &[(&str, &str)], payload: &str) {
         let mut block = String::new();
         for (at, (name, value)) in headers.iter().enumerate() {
             block += if at == 0 { "NATS/1.0\r\n" } else { "" };
@@ -113,7 +119,6 @@ impl World {
         };
         self.stream
             .publish(&message, Timestamp(self.now), &mut self.out);
-        self.turn();
     }
 
     /// Writes and syncs all.
@@ -205,6 +210,31 @@ fn open(
         seed: 9,
         now: Timestamp(now),
     })
+}
+
+#[test]
+fn who_publishes_faster_than_is_stored_is_told() {
+    let refused = r#"{"error":{"code":429,"err_code":10167,"description":"too many requests"},"stream":"S","seq":0}"#;
+    let few = Bounds {
+        waiting_messages: 2,
+        ..bounds()
+    };
+    let small = Bounds {
+        waiting_bytes: 2000,
+        ..bounds()
+    };
+    for bounds in [few, small] {
+        let mut world = World::with(config("a"), bounds);
+        for _ in 0..3 {
+            world.send_only("a", "reply", &[], &"x".repeat(1000));
+        }
+        assert_eq!(world.replies(), [refused]);
+        world.turn();
+        let stored = [r#"{"stream":"S","seq":1}"#, r#"{"stream":"S","seq":2}"#];
+        assert_eq!(world.replies(), stored);
+        // There is room again.
+        assert_eq!(world.publish("a", &[], "x"), r#"{"stream":"S","seq":3}"#);
+    }
 }
 
 pub(super) fn config(subject: &str) -> StreamConfig {

@@ -11,23 +11,34 @@
 //! and never both sides do then. Until it is decided, this server tells its interest on the first
 //! connection and takes what comes on either.
 //!
+//! With most servers there is a pool of connections, and some accounts have one of their own: see
+//! [`super::lanes`]. Whoever connected to a server also makes the others, one after the other, each
+//! when the one before was answered. All of the above is so for each of them.
+//!
 //! Events go in with [`Mesh::opened`], [`Mesh::handle_connect`], [`Mesh::handle_info`],
 //! [`Mesh::dial_failed`], [`Mesh::closed`] and [`Mesh::handle_timer`]; after each, what is to be done
 //! comes out of [`Mesh::take_actions`].
 
+mod more;
+mod news;
+mod peer;
+
 use super::LinkId;
+use super::lanes::{Lane, Spread};
 use crate::base::address;
 use crate::base::clock::Mono;
 use crate::base::limits::{
-    ROUTE_BACKOFF_MAX, ROUTE_DECIDE, ROUTE_DECIDE_LATE, ROUTE_JITTER_MS, ROUTE_RETRY, ROUTE_TARGETS,
+    ROUTE_BACKOFF_MAX, ROUTE_DECIDE, ROUTE_DECIDE_LATE, ROUTE_JITTER_MS, ROUTE_RETRY,
 };
 use crate::base::rng::Rng;
 use crate::options::cluster::{ClusterOptions, RouteUrl};
 use crate::proto::error::CloseReason;
 use crate::proto::route_info::{RouteConnect, RouteInfo, gossip};
 use log::{debug, info};
+use peer::Peer;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Names a server to connect to; no two ever have the same.
@@ -43,8 +54,14 @@ pub enum Action {
     Register(LinkId),
     /// Close a connection, and report that to [`Mesh::closed`].
     Close(LinkId, CloseReason),
+    /// Tell this connection all of it once more, as the server there takes more of it now.
+    Review(LinkId),
     /// Send an INFO about another server.
     Forward(LinkId, Box<RouteInfo>),
+    /// Answer what was said on a connection about an account that has its own from now on.
+    Agree(LinkId, Box<RouteInfo>),
+    /// Forget what other servers told of that account on connections of pools.
+    Moved(Arc<str>),
     /// The cluster's name is another one.
     Renamed,
     /// Servers came or went, or the addresses of their clients changed.
@@ -66,6 +83,7 @@ pub struct Mesh {
     /// Whether the cluster's name was made up.
     is_dynamic: bool,
     options: ClusterOptions,
+    spread: Spread,
     targets: BTreeMap<TargetId, Target>,
     next_target: u64,
     links: BTreeMap<LinkId, Link>,
@@ -87,6 +105,8 @@ enum Kind {
     Explicit,
     /// The id of the server, and the gossip mode with which it was told of.
     Implicit(String, i64),
+    /// One more connection with that server, for the pool or for an account.
+    More(String, Option<Arc<str>>),
 }
 
 #[derive(Clone, PartialEq)]
@@ -106,14 +126,10 @@ struct Link {
     ip: IpAddr,
     /// The id of the server; none before its INFO.
     peer: Option<String>,
-}
-
-struct Peer {
-    /// The connections with it. Interest is told on the first one.
-    links: Vec<LinkId>,
-    info: RouteInfo,
-    /// When it is to be decided which of its connections stays.
-    decide_at: Option<Mono>,
+    /// What goes over it, as soon as it is one of the server's connections.
+    lane: Option<Lane>,
+    /// Whether the server has answered on it.
+    confirmed: bool,
 }
 
 impl Mesh {
@@ -121,7 +137,7 @@ impl Mesh {
     /// none is configured.
     pub fn new(
         (id, server_name): (&str, &str),
-        options: ClusterOptions,
+        (options, spread): (ClusterOptions, Spread),
         made_up: String,
         seed: u64,
         now: Mono,
@@ -131,7 +147,8 @@ impl Mesh {
             server_name: server_name.into(),
             is_dynamic: options.name.is_none(),
             cluster: options.name.clone().unwrap_or(made_up),
-            options: ClusterOptions::default(),
+            options: options.clone(),
+            spread: spread.clone(),
             targets: BTreeMap::new(),
             next_target: 0,
             links: BTreeMap::new(),
@@ -139,30 +156,59 @@ impl Mesh {
             actions: Vec::new(),
             rng: Rng::new(seed),
         };
-        mesh.renew(options, now);
+        mesh.renew(options, spread, now);
         mesh
     }
 
-    /// Goes on with other options, of which the routes may be others; the name does not change.
-    pub fn renew(&mut self, options: ClusterOptions, now: Mono) {
+    /// The cluster has another name, one that is configured. Servers that are connected stay so; those
+    /// that connect have to know it.
+    pub fn rename(&mut self, name: &str) {
+        self.cluster = name.into();
+        self.is_dynamic = false;
+        self.actions.push(Action::Renamed);
+    }
+
+    /// Goes on with other options, of which the routes may be others; the name does not change. If
+    /// accounts are spread in another way, all connections are made anew.
+    pub fn renew(&mut self, options: ClusterOptions, spread: Spread, now: Mono) {
         let is_kept = |target: &Target| options.routes.contains(&target.url);
         let is_gone = |target: &Target| target.kind == Kind::Explicit && !is_kept(target);
         let gone = self.targets.iter().filter(|(_, target)| is_gone(target));
         let gone: Vec<TargetId> = gone.map(|(id, _)| *id).collect();
+        let mut closing = Vec::new();
         for id in gone {
-            if let Some(Target {
-                state: State::Open(link),
-                ..
-            }) = self.targets.remove(&id)
-            {
-                let close = Action::Close(link, CloseReason::RouteRemoved);
-                self.actions.push(close);
+            match self.targets.remove(&id).map(|target| target.state) {
+                Some(State::Open(link)) => {
+                    closing.push(link);
+                    let peer = known_peer(&self.links, link);
+                    closing.extend(peer.iter().flat_map(|id| self.links_with(id)));
+                }
+                Some(State::Covered(peer)) => closing.extend(self.links_with(&peer)),
+                _ => {}
             }
         }
+        let own = (&self.options.pool_size, &self.options.accounts);
+        if own != (&options.pool_size, &options.accounts) {
+            self.spread = spread;
+            closing.extend(self.links.keys());
+        }
+        closing.sort_unstable();
+        closing.dedup();
+        let close = |link| Action::Close(link, CloseReason::RouteRemoved);
+        self.actions.extend(closing.into_iter().map(close));
         for url in &options.routes {
             let is = |target: &Target| target.kind == Kind::Explicit && target.url == *url;
             if !self.targets.values().any(is) {
                 self.add(url.clone(), Kind::Explicit, now);
+            }
+        }
+        let credentials = (&options.user, &options.password);
+        if credentials != (&self.options.user, &self.options.password) {
+            for target in self.targets.values_mut() {
+                if target.kind != Kind::Explicit && target.url.user.is_some() {
+                    (target.url.user, target.url.password) =
+                        (options.user.clone(), options.password.clone());
+                }
             }
         }
         self.options = options;
@@ -184,6 +230,33 @@ impl Mesh {
         );
     }
 
+    fn links_with(&self, peer: &str) -> Vec<LinkId> {
+        let peer = self.peers.get(peer);
+        peer.map_or(Vec::new(), |peer| peer.links().collect())
+    }
+
+    /// How this server spreads its accounts over connections.
+    pub fn spread(&self) -> &Spread {
+        &self.spread
+    }
+
+    /// What goes over a connection, as soon as it is one of its server's.
+    pub fn lane(&self, link: LinkId) -> Option<&Lane> {
+        self.links.get(&link)?.lane.as_ref()
+    }
+
+    /// The account of a connection: the one that it is made for, or the one it turned out to be for.
+    pub fn account(&self, link: LinkId) -> Option<&Arc<str>> {
+        let known = self.links.get(&link)?;
+        if let Some(lane) = &known.lane {
+            return lane.account();
+        }
+        match &self.targets.get(&known.target?)?.kind {
+            Kind::More(_, account) => account.as_ref(),
+            Kind::Explicit | Kind::Implicit(..) => None,
+        }
+    }
+
     /// The name of the cluster.
     pub fn cluster(&self) -> &str {
         &self.cluster
@@ -199,18 +272,16 @@ impl Mesh {
         std::mem::take(&mut self.actions)
     }
 
-    /// The servers that this one is connected with, by id, each with the connection on which
-    /// interest is told.
+    /// The servers that this one is connected with, by id, each with the connection on which it is
+    /// told of servers.
     pub fn peers(&self) -> impl Iterator<Item = (LinkId, &RouteInfo)> {
-        self.peers
-            .values()
-            .filter_map(|peer| Some((*peer.links.first()?, &peer.info)))
+        let peers = self.peers.values();
+        peers.filter_map(|peer| Some((peer.first()?, &peer.info)))
     }
 
-    /// Whether a connection is one on which this server tells its interest.
-    pub fn is_first(&self, link: LinkId) -> bool {
-        self.peer_of(link)
-            .is_some_and(|peer| peer.links.first() == Some(&link))
+    /// All connections with the server of that id.
+    pub fn links(&self, id: &str) -> impl Iterator<Item = LinkId> {
+        self.peers.get(id).into_iter().flat_map(Peer::links)
     }
 
     /// What the server at the other end said of itself.
@@ -256,8 +327,16 @@ impl Mesh {
         if let Some(target) = target.and_then(|id| self.targets.get_mut(&id)) {
             target.state = State::Open(link);
         }
-        let peer = None;
-        self.links.insert(link, Link { target, ip, peer });
+        self.links.insert(
+            link,
+            Link {
+                target,
+                ip,
+                peer: None,
+                lane: None,
+                confirmed: false,
+            },
+        );
         true
     }
 
@@ -268,6 +347,10 @@ impl Mesh {
         };
         target.attempts = target.attempts.saturating_add(1);
         let attempts = target.attempts;
+        if let Kind::More(peer, account) = target.kind.clone() {
+            self.targets.remove(&id);
+            return self.set_back(&peer, &account, now);
+        }
         let gives_up = target.kind != Kind::Explicit && attempts > self.options.connect_retries;
         if gives_up {
             self.targets.remove(&id);
@@ -329,21 +412,16 @@ impl Mesh {
         true
     }
 
-    /// INFO has come on a connection: about the server there, or about another one.
+    /// Whether what a server says of itself lets it be part of this cluster, before anything is done
+    /// with it.
     ///
     /// # Errors
     /// The connection is to be closed for that reason.
-    pub fn handle_info(
-        &mut self,
-        link: LinkId,
-        mut info: RouteInfo,
-        now: Mono,
-    ) -> Result<(), Refusal> {
-        let refuse = |reason| Err(Refusal { text: None, reason });
+    pub fn check_info(&mut self, link: LinkId, info: &RouteInfo) -> Result<(), Refusal> {
         let Some(known) = self.links.get(&link) else {
             return Ok(());
         };
-        let (target, ip) = (known.target, known.ip);
+        let (target, is_known) = (known.target, known.peer.is_some());
         if info.server_id == self.id {
             if let Some(target) = target.and_then(|id| self.targets.get_mut(&id)) {
                 debug!("Detected route to self, ignoring {}", target.url.address());
@@ -354,12 +432,7 @@ impl Mesh {
         if !self.takes_name(&info.cluster, info.cluster_dynamic, link) {
             return refuse(CloseReason::ClusterNameConflict);
         }
-        if let Some(peer) = &known_peer(&self.links, link) {
-            if *peer == info.server_id {
-                self.update(&info);
-            } else if info.gateway.is_empty() && info.route_acc_add_reqid.is_empty() {
-                self.hear_of(info, now);
-            }
+        if is_known {
             return Ok(());
         }
         if info.server_id.is_empty() {
@@ -369,53 +442,105 @@ impl Mesh {
             log::error!("Remote server has a duplicate name: {:?}", info.server_name);
             return refuse(CloseReason::DuplicateServerName);
         }
-        if !info.route_account.is_empty() {
-            let text = format!("No route for account {:?}", info.route_account);
-            let (text, reason) = (Some(text), CloseReason::ProtocolViolation);
-            return Err(Refusal { text, reason });
-        }
-        if info.ip.is_empty() {
-            let at = address::join(&ip.to_string(), info.port);
-            info.ip = format!("nats-route://{at}/");
-        }
-        info.nonce.clear();
-        self.introduce(link, info, now);
         Ok(())
     }
 
-    /// It is known now who is at the other end of a connection.
-    fn introduce(&mut self, link: LinkId, info: RouteInfo, now: Mono) {
-        let id = info.server_id.clone();
-        if let Some(known) = self.links.get_mut(&link) {
-            known.peer = Some(id.clone());
+    /// INFO has come on a connection: about the server there, or about another one. If this server made
+    /// the connection, it has to say INFO itself after the first one, before anything else, with what
+    /// [`Mesh::lane`] has then.
+    ///
+    /// # Errors
+    /// The connection is to be closed for that reason.
+    pub fn handle_info(
+        &mut self,
+        link: LinkId,
+        mut info: RouteInfo,
+        now: Mono,
+    ) -> Result<(), Refusal> {
+        self.check_info(link, &info)?;
+        let Some(known) = self.links.get(&link) else {
+            return Ok(());
+        };
+        if let Some(peer) = &known.peer {
+            if !info.route_acc_add_reqid.is_empty() {
+                self.hear_of_account(link, info);
+            } else if *peer == info.server_id {
+                self.update(&info);
+            } else if info.gateway.is_empty() {
+                self.hear_of(info, now);
+            }
+            return Ok(());
         }
-        if let Some(target) = self.links.get(&link).and_then(|known| known.target)
-            && let Some(target) = self.targets.get_mut(&target)
-        {
+        if info.ip.is_empty() {
+            let at = address::join(&known.ip.to_string(), info.port);
+            info.ip = format!("nats-route://{at}/");
+        }
+        info.nonce.clear();
+        let place = self.place(link, &info)?;
+        self.introduce(link, place, info, now)
+    }
+
+    /// It is known now who is at the other end of a connection.
+    fn introduce(
+        &mut self,
+        link: LinkId,
+        (lane, size): (Option<Lane>, u32),
+        mut info: RouteInfo,
+        now: Mono,
+    ) -> Result<(), Refusal> {
+        let id = info.server_id.clone();
+        let Some(known) = self.links.get_mut(&link) else {
+            return Ok(());
+        };
+        known.peer = Some(id.clone());
+        let is_solicited = known.target.is_some();
+        if let Some(target) = known.target.and_then(|id| self.targets.get_mut(&id)) {
             target.attempts = 0;
         }
-        let decides = *self.id < *id;
-        if let Some(peer) = self.peers.get_mut(&id) {
+        let is_new = !self.peers.contains_key(&id);
+        let peer = self
+            .peers
+            .entry(id.clone())
+            .or_insert_with(|| Peer::new(info.clone(), size));
+        if peer.is_whole() != (size == 0) {
+            // It has become another one; the connections of before end soon.
+            debug!("Closing a route to {id:?}, which spreads accounts in another way than before");
+            return refuse(CloseReason::DuplicateRoute);
+        }
+        peer.size = peer.size.max(size);
+        let lane = lane.or_else(|| peer.free_place().map(Lane::Pool));
+        // The other side knows nothing of a connection before it is told where it belongs.
+        let Some(lane) = lane.filter(|lane| !(is_solicited && peer.has(lane))) else {
+            debug!("Closing an extra route to {id:?}");
+            return refuse(CloseReason::DuplicateRoute);
+        };
+        if let Some(known) = self.links.get_mut(&link) {
+            known.lane = Some(lane.clone());
+        }
+        if !peer.add(lane.clone(), link) {
             debug!("Detected duplicate remote route {id:?}");
-            peer.links.push(link);
-            let delay = if decides {
-                ROUTE_DECIDE
-            } else {
-                ROUTE_DECIDE_LATE
+            let delay = match *self.id < *id {
+                true => ROUTE_DECIDE,
+                false => ROUTE_DECIDE_LATE,
             };
             peer.decide_at.get_or_insert(now + delay);
-            return;
+            return Ok(());
         }
-        debug!("Registering remote route {id:?}");
-        self.forward(link, &info);
-        let peer = Peer {
-            links: vec![link],
-            info,
-            decide_at: None,
-        };
-        self.peers.insert(id, peer);
+        match lane.account() {
+            Some(account) => {
+                debug!("Registering remote route {id:?} for account {account:?}");
+                info.route_account = account.to_string();
+            }
+            None => debug!("Registering remote route {id:?}"),
+        }
+        if is_new || lane.account().is_some() {
+            self.forward(link, &info);
+        }
         self.actions.push(Action::Register(link));
-        self.actions.push(Action::Changed);
+        if is_new {
+            self.actions.push(Action::Changed);
+        }
+        Ok(())
     }
 
     /// A server has something new to say of itself.
@@ -428,70 +553,12 @@ impl Mesh {
         } else {
             peer.info.connect_urls.clone_from(&info.connect_urls);
         }
+        if peer.info.export != info.export {
+            self.actions.extend(peer.links().map(Action::Review));
+        }
+        peer.info.import.clone_from(&info.import);
+        peer.info.export.clone_from(&info.export);
         self.actions.push(Action::Changed);
-    }
-
-    /// Tells the other servers of one that is new.
-    fn forward(&mut self, link: LinkId, info: &RouteInfo) {
-        let target = self.links.get(&link).and_then(|known| known.target);
-        let kind = target.and_then(|id| self.targets.get(&id)).map(|t| &t.kind);
-        let (is_solicited, is_explicit) = (kind.is_some(), kind == Some(&Kind::Explicit));
-        if let Some(Kind::Implicit(_, mode)) = kind
-            && *mode != gossip::OVERRIDE
-        {
-            return;
-        }
-        if info.gossip_mode == gossip::DISABLED {
-            return;
-        }
-        for (id, peer) in &self.peers {
-            let Some(first) = peer.links.first() else {
-                continue;
-            };
-            let overrides = match is_solicited {
-                true => is_explicit,
-                false => self.is_explicit(id),
-            };
-            let gossip_mode = match (overrides, is_solicited) {
-                (true, _) => gossip::OVERRIDE,
-                (false, false) => gossip::DISABLED,
-                (false, true) => gossip::DEFAULT,
-            };
-            let info = RouteInfo {
-                gossip_mode,
-                ..info.clone()
-            };
-            self.actions.push(Action::Forward(*first, Box::new(info)));
-        }
-    }
-
-    /// Another server told of one.
-    fn hear_of(&mut self, info: RouteInfo, now: Mono) {
-        let id = info.server_id;
-        if self.peers.contains_key(&id) || self.targets.len() >= ROUTE_TARGETS {
-            return;
-        }
-        let is_known =
-            |target: &Target| matches!(&target.kind, Kind::Implicit(own, _) if *own == id);
-        if self.targets.values().any(is_known) {
-            return;
-        }
-        let Ok(mut url) = RouteUrl::parse(&info.ip) else {
-            log::error!("Error parsing URL from INFO: {:?}", info.ip);
-            return;
-        };
-        let routes = &self.options.routes;
-        let configured = |route: &RouteUrl| {
-            route.is_at(&info.host, info.port) || route.is_at(&url.host, info.port)
-        };
-        if routes.iter().any(configured) {
-            return;
-        }
-        (url.user, url.password) = match info.auth_required {
-            true => (self.options.user.clone(), self.options.password.clone()),
-            false => (None, None),
-        };
-        self.add(url, Kind::Implicit(id, info.gossip_mode), now);
     }
 
     /// A connection is gone.
@@ -499,29 +566,35 @@ impl Mesh {
         let Some(gone) = self.links.remove(&link) else {
             return;
         };
-        let mut lost = None;
+        let (mut lost, mut missing) = (None, false);
         if let Some(id) = gone.peer.as_ref()
             && let Some(peer) = self.peers.get_mut(id)
         {
-            let was_first = peer.links.first() == Some(&link);
-            peer.links.retain(|other| *other != link);
-            match peer.links.first() {
-                None => lost = Some(id.clone()),
-                Some(next) if was_first => self.actions.push(Action::Register(*next)),
-                Some(_) => {}
+            match peer.remove(link) {
+                Some(left) if left.was_first => match left.next {
+                    Some(next) => self.actions.push(Action::Register(next)),
+                    None => missing = true,
+                },
+                Some(_) | None => {}
             }
-            if peer.links.len() < 2 {
-                peer.decide_at = None;
+            if peer.is_empty() {
+                lost = Some(id.clone());
             }
         }
+        if let Some(lost) = &lost {
+            self.peers.remove(lost);
+            self.actions.push(Action::Changed);
+        }
         if let Some(id) = gone.target {
-            self.release(id, link, gone.peer.as_deref(), now);
+            self.release(id, &gone, link, now);
+        }
+        if let Some(id) = gone.peer.as_ref().filter(|_| missing && lost.is_none()) {
+            let jitter = Duration::from_millis(self.rng.below(ROUTE_JITTER_MS) as u64);
+            self.want_missing(id, now + ROUTE_RETRY + jitter);
         }
         let Some(lost) = lost else {
             return;
         };
-        self.peers.remove(&lost);
-        self.actions.push(Action::Changed);
         let covered = State::Covered(lost);
         let targets = self.targets.iter().filter(|(_, t)| t.state == covered);
         let again: Vec<TargetId> = targets.map(|(id, _)| *id).collect();
@@ -531,20 +604,34 @@ impl Mesh {
     }
 
     /// The connection that this server made to a target is gone.
-    fn release(&mut self, id: TargetId, link: LinkId, peer: Option<&str>, now: Mono) {
+    fn release(&mut self, id: TargetId, gone: &Link, link: LinkId, now: Mono) {
         let Some(target) = self.targets.get_mut(&id) else {
             return;
         };
         if target.state != State::Open(link) {
             return;
         }
-        match peer.filter(|peer| self.peers.get(*peer).is_some_and(|p| !p.links.is_empty())) {
-            Some(peer) if target.kind == Kind::Explicit => {
-                target.state = State::Covered(peer.into());
+        if let Kind::More(peer, account) = target.kind.clone() {
+            self.targets.remove(&id);
+            if !gone.confirmed {
+                self.set_back(&peer, &account, now);
             }
-            // The server has its own reasons to connect to this one.
-            Some(_) => {
+            return;
+        }
+        let peer = gone
+            .peer
+            .as_ref()
+            .and_then(|id| self.peers.get_key_value(id));
+        match peer {
+            // Implicit ones are of the server's making, if it has its own reasons to connect to this
+            // one; with a pool, whoever began it looks after it.
+            Some((_, peer)) if target.kind != Kind::Explicit && peer.is_whole() => {
                 self.targets.remove(&id);
+            }
+            Some((peer, _)) => {
+                let peer = peer.clone();
+                target.state = State::Covered(peer.clone());
+                self.want_missing(&peer, now + ROUTE_RETRY);
             }
             None => self.try_again(id, now),
         }
@@ -557,6 +644,8 @@ impl Mesh {
         match target.kind {
             Kind::Explicit => self.schedule(id, now, ROUTE_RETRY),
             Kind::Implicit(..) => self.schedule(id, now, Duration::ZERO),
+            // It is wanted by what is known of its server.
+            Kind::More(..) => {}
         }
     }
 
@@ -578,7 +667,10 @@ impl Mesh {
                 _ => None,
             });
         let decide = self.peers.values().filter_map(|peer| peer.decide_at);
-        due.chain(decide).min()
+        let wants = self.peers.values().flat_map(|peer| peer.wants.values());
+        due.chain(decide)
+            .chain(wants.filter_map(|want| want.due))
+            .min()
     }
 
     /// Dials what is due, and decides between connections.
@@ -605,11 +697,11 @@ impl Mesh {
         for peer in self.peers.values_mut() {
             if peer.decide_at.is_some_and(|at| at <= now) {
                 peer.decide_at = None;
-                let rest = peer.links.iter().skip(1);
-                let close = |link: &LinkId| Action::Close(*link, CloseReason::DuplicateRoute);
-                self.actions.extend(rest.map(close));
+                let close = |link| Action::Close(link, CloseReason::DuplicateRoute);
+                self.actions.extend(peer.superfluous().map(close));
             }
         }
+        self.make_more(now);
     }
 
     fn peer_of(&self, link: LinkId) -> Option<&Peer> {
@@ -618,14 +710,13 @@ impl Mesh {
 
     /// Whether one of the configured routes led to this server.
     fn is_explicit(&self, id: &str) -> bool {
-        let leads = |target: &Target| match &target.state {
-            State::Covered(peer) => peer == id,
-            State::Open(link) => known_peer(&self.links, *link).as_deref() == Some(id),
-            _ => false,
-        };
         let mut targets = self.targets.values();
-        targets.any(|target| target.kind == Kind::Explicit && leads(target))
+        targets.any(|target| target.kind == Kind::Explicit && self.leads_to(target, id))
     }
+}
+
+fn refuse<T>(reason: CloseReason) -> Result<T, Refusal> {
+    Err(Refusal { text: None, reason })
 }
 
 fn known_peer(links: &BTreeMap<LinkId, Link>, link: LinkId) -> Option<String> {

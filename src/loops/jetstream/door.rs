@@ -1,0 +1,129 @@
+//! The way into the loop of JetStream, for who brings it mail.
+
+use super::Turns;
+use crate::accounts::interest::LoopId;
+use crate::base::clock::Mono;
+use crate::broker::batch::Batch;
+use crate::loops::client::Peers;
+use crate::loops::inbox::{Inbox, Mail};
+use log::error;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError};
+use std::time::Duration;
+
+/// Mail up to this many bytes is little: what a few lone requests are.
+const LITTLE: usize = 8 << 10;
+
+/// A batch of up to this many messages is little.
+const FEW: usize = 4;
+
+/// How long after much mail the loop is woken for little as well. Who sends much waits for many
+/// answers at once, and gets fewer at a time, at more cost, if some are in a hurry.
+const CALM: Duration = Duration::from_millis(5);
+
+/// Turns that a visitor does at most, as others may bring mail meanwhile.
+const VISIT: usize = 2;
+
+/// The mailbox of the loop, and its turns.
+///
+/// To wake a thread and to be woken by it takes longer than to store a message. So whoever has put
+/// little into the mailbox of the sleeping loop does its turn by itself; whoever brings much wakes
+/// it, and goes on with what else there is to be done.
+pub struct Door {
+    pub inbox: Inbox,
+    turns: OnceLock<Mutex<Turns>>,
+    /// Whether much came since somebody last knocked.
+    crowded: AtomicBool,
+    began: Mono,
+    /// Until when visits are too early, in nanoseconds since `began`.
+    calm_at: AtomicU64,
+}
+
+impl Door {
+    /// A door to a loop that is yet to be opened.
+    pub fn new(inbox: Inbox, now: Mono) -> Door {
+        Door {
+            inbox,
+            turns: OnceLock::new(),
+            crowded: AtomicBool::new(false),
+            began: now,
+            calm_at: AtomicU64::new(0),
+        }
+    }
+
+    /// Says what the turns are. Mail that came before is looked at in the first.
+    pub fn open(&self, turns: Turns) {
+        // There is one start, and so one who opens.
+        let _ = self.turns.set(Mutex::new(turns));
+    }
+
+    /// The turns, for the loop's own thread; none before they are known.
+    pub(super) fn enter(&self) -> Option<MutexGuard<'_, Turns>> {
+        let turns = self.turns.get()?;
+        Some(turns.lock().expect("no holder of this lock panics"))
+    }
+
+    /// Puts a batch of another loop into the mailbox; [`Door::knock`] is to follow.
+    pub fn leave(&self, from: LoopId, batch: &mut Batch) {
+        let much = batch.len() > FEW || batch.weight() > LITTLE;
+        let full = std::mem::replace(batch, self.inbox.empty_batch());
+        self.inbox.put(Mail::Batch(from, full));
+        if much {
+            self.crowded.store(true, Ordering::Relaxed);
+            if self.inbox.claim() {
+                self.wake();
+            }
+        }
+    }
+
+    /// Whether somebody has left something, so that it is time to knock.
+    pub fn is_visited(&self) -> bool {
+        self.inbox.weight() > 0 || self.crowded.load(Ordering::Relaxed)
+    }
+
+    /// Has the mail looked at that was put into the box: by the loop if it is awake, or if there
+    /// is or was much; by the caller otherwise.
+    pub fn knock(&self, peers: &Arc<Peers>, now: Mono) {
+        let since = nanos(now.since(self.began));
+        if self.crowded.swap(false, Ordering::Relaxed) || self.inbox.weight() > LITTLE {
+            let calm = since.saturating_add(nanos(CALM));
+            self.calm_at.store(calm, Ordering::Relaxed);
+        }
+        if !self.inbox.claim() {
+            return;
+        }
+        let calm = self.calm_at.load(Ordering::Relaxed) <= since;
+        if !(calm && self.visit(peers)) {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Err(e) = self.inbox.rouse() {
+            error!("Error waking the loop of JetStream: {e}");
+        }
+    }
+
+    /// Does turns. Whether the loop may go on to sleep.
+    fn visit(&self, peers: &Arc<Peers>) -> bool {
+        let Some(turns) = self.turns.get() else {
+            return false;
+        };
+        let mut turns = match turns.try_lock() {
+            Ok(turns) => turns,
+            Err(TryLockError::WouldBlock) => return false,
+            Err(TryLockError::Poisoned(_)) => panic!("no holder of this lock panics"),
+        };
+        for _ in 0..VISIT {
+            turns.turn(peers, &self.inbox);
+            if turns.may_rest(&self.inbox) {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,290 @@
+//! What the loop of JetStream does in a turn, on whatever thread that is.
+
+use crate::accounts::Account;
+use crate::accounts::interest::LoopId;
+use crate::base::clock::{self, Mono};
+use crate::broker::batch::Batch;
+use crate::broker::{Broker, Turn, Wire};
+use crate::jetstream::node::{Delivered, Node, Task};
+use crate::jetstream::out::{Out, Outgoing};
+use crate::jetstream::stream::Incoming;
+use crate::loops::client::Peers;
+use crate::loops::inbox::{Inbox, Mail};
+use crate::store::sync_pool::SyncPool;
+use crate::store::types::Timestamp;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The streams and consumers, and all that a turn needs beside the other loops.
+pub struct Turns {
+    me: LoopId,
+    broker: Broker,
+    node: Node,
+    pool: Option<SyncPool>,
+    /// What many streams wait for does not wait for what one of them asked for.
+    journal: Option<SyncPool>,
+    /// Whether the last turn has left something for the next.
+    unfinished: bool,
+    ending: bool,
+    /// Until when the loop's own thread sleeps if nobody wakes it; never if it is none.
+    sleeps_until: Option<Mono>,
+    scratch: Vec<u8>,
+    mail: Vec<Mail>,
+    empties: Vec<Batch>,
+}
+
+/// The way out: to the other loops.
+struct Ways<'a> {
+    me: LoopId,
+    peers: &'a Peers,
+}
+
+impl Wire for Ways<'_> {
+    fn write(&mut self, _link: usize, _slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        Err(io::ErrorKind::NotConnected.into())
+    }
+
+    fn pass(&mut self, to: LoopId, batch: &mut Batch) {
+        self.peers.pass(self.me, to, batch);
+    }
+}
+
+/// Publishes for the node.
+struct Publisher<'a> {
+    broker: &'a mut Broker,
+    ways: Ways<'a>,
+    scratch: &'a mut Vec<u8>,
+    now: Mono,
+}
+
+impl Out for Publisher<'_> {
+    fn send(&mut self, account: &Arc<Account>, message: &Outgoing<'_>) -> usize {
+        self.scratch.clear();
+        for part in [message.headers, message.payload, b"\r\n"] {
+            self.scratch.extend_from_slice(part);
+        }
+        let header_len = (!message.headers.is_empty()).then_some(message.headers.len());
+        let turn = &mut Turn {
+            wire: &mut self.ways,
+            now: self.now,
+        };
+        let subjects = (message.to, message.subject);
+        self.broker.publish_as(
+            account,
+            subjects,
+            message.reply,
+            self.scratch,
+            header_len,
+            turn,
+        )
+    }
+
+    fn is_heard(&mut self, account: &Arc<Account>, subject: &[u8]) -> bool {
+        self.broker.is_heard(account, subject)
+    }
+}
+
+macro_rules! publisher {
+    ($own:ident, $peers:expr, $now:expr) => {
+        Publisher {
+            broker: &mut $own.broker,
+            ways: Ways {
+                me: $own.me,
+                peers: $peers,
+            },
+            scratch: &mut $own.scratch,
+            now: $now,
+        }
+    };
+}
+
+/// A time as the store has it.
+pub(super) fn timestamp(wall: SystemTime) -> Timestamp {
+    let since = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+impl Turns {
+    /// Those of a node, before the first. The commit journal has a pool for itself.
+    pub fn new(
+        me: LoopId,
+        mut broker: Broker,
+        node: Node,
+        (pool, journal): (SyncPool, SyncPool),
+    ) -> Turns {
+        broker.set_wall_clock(clock::mono(), clock::wall());
+        Turns {
+            me,
+            broker,
+            node,
+            pool: Some(pool),
+            journal: Some(journal),
+            unfinished: true,
+            ending: false,
+            sleeps_until: None,
+            scratch: Vec::new(),
+            mail: Vec::new(),
+            empties: Vec::new(),
+        }
+    }
+
+    /// Whether the loop was told to shut down.
+    pub fn is_ending(&self) -> bool {
+        self.ending
+    }
+
+    /// One turn.
+    pub fn turn(&mut self, peers: &Arc<Peers>, inbox: &Inbox) {
+        let now = clock::mono();
+        let wall = clock::wall();
+        self.broker.set_wall_clock(now, wall);
+        self.broker.begin_turn(now);
+        let time = timestamp(wall);
+        self.take_mail(peers, inbox, now, time);
+        self.unfinished = self.node.turn(time, now, &mut publisher!(self, peers, now));
+        self.run_tasks(peers);
+        let turn = &mut Turn {
+            wire: &mut Ways { me: self.me, peers },
+            now,
+        };
+        self.broker.expire(turn);
+        self.broker.finish(turn);
+    }
+
+    /// How long the loop's own thread may sleep now, which it then does; forever if it is none.
+    pub fn timeout(&mut self, inbox: &Inbox) -> Option<Duration> {
+        if self.unfinished || !inbox.prepare_sleep() {
+            return Some(Duration::ZERO);
+        }
+        let now = clock::mono();
+        self.sleeps_until = self.next(now);
+        let left = self.sleeps_until?.since(now);
+        Some(left + Duration::from_micros(999))
+    }
+
+    /// Whether the loop's own thread may go on to sleep, after a turn that somebody else has done.
+    pub fn may_rest(&mut self, inbox: &Inbox) -> bool {
+        let in_time = match (self.next(clock::mono()), self.sleeps_until) {
+            (None, _) => true,
+            (Some(due), Some(until)) => until <= due,
+            (Some(_), None) => false,
+        };
+        in_time && !self.ending && !self.unfinished && inbox.prepare_sleep()
+    }
+
+    /// When the next turn is due without mail.
+    fn next(&self, now: Mono) -> Option<Mono> {
+        let own = self.node.next_turn(timestamp(clock::wall()), now);
+        own.into_iter().chain(self.broker.expires_at()).min()
+    }
+
+    fn take_mail(&mut self, peers: &Arc<Peers>, inbox: &Inbox, now: Mono, time: Timestamp) {
+        let mut mail = std::mem::take(&mut self.mail);
+        let mut empties = std::mem::take(&mut self.empties);
+        inbox.take(&mut mail, &mut empties);
+        self.empties = empties;
+        for mail in mail.drain(..) {
+            match mail {
+                Mail::Batch(_, mut batch) => {
+                    self.take_batch(peers, &batch, now, time);
+                    let turn = &mut Turn {
+                        wire: &mut Ways { me: self.me, peers },
+                        now,
+                    };
+                    self.broker.end_traces(&mut batch, turn);
+                    batch.clear();
+                    self.empties.push(batch);
+                }
+                Mail::Task(done) => {
+                    self.node
+                        .handle_task(*done, (time, now), &mut publisher!(self, peers, now));
+                }
+                Mail::Renew(facts, _) => {
+                    self.node.renew(&facts.accounts);
+                    self.broker.renew(facts, now);
+                }
+                Mail::Report(asked, answer) => {
+                    let report = self
+                        .node
+                        .report(&asked, time, &mut publisher!(self, peers, now));
+                    // Whoever asked may have given up.
+                    let _ = answer.send(report);
+                }
+                Mail::Shutdown => self.ending = true,
+                // These are for other loops.
+                Mail::Connection { .. }
+                | Mail::Verified { .. }
+                | Mail::HoldBack(_)
+                | Mail::Changed(_)
+                | Mail::Late(_)
+                | Mail::LameDuck { .. }
+                | Mail::Survey(_)
+                | Mail::Dialled(_)
+                | Mail::Site(_)
+                | Mail::Links(..)
+                | Mail::Cluster(_)
+                | Mail::Shed(_) => {}
+            }
+        }
+        self.mail = mail;
+    }
+
+    /// Hands messages over to the node.
+    fn take_batch(&mut self, peers: &Peers, batch: &Batch, now: Mono, time: Timestamp) {
+        let mut out = publisher!(self, peers, now);
+        let (node, me) = (&mut self.node, self.me);
+        batch.for_each(|message, to, _| {
+            let Some(route) = to.plain() else {
+                return;
+            };
+            let (headers, payload) = {
+                let end = message.payload.len() - 2;
+                message.payload[..end].split_at(message.header_len.unwrap_or(0))
+            };
+            for target in route.plain_of(me) {
+                let delivered = Delivered {
+                    slot: target.slot,
+                    generation: target.generation,
+                    message: Incoming {
+                        subject: message.subject(),
+                        reply: message.reply,
+                        headers,
+                        payload,
+                    },
+                };
+                node.deliver(&delivered, time, &mut out);
+            }
+        });
+    }
+
+    /// Gives the node's tasks to the pool.
+    fn run_tasks(&mut self, peers: &Arc<Peers>) {
+        let (Some(pool), Some(journal)) = (&self.pool, &self.journal) else {
+            return;
+        };
+        for task in self.node.take_tasks() {
+            let pool = match task {
+                Task::Journal(_) => journal,
+                _ => pool,
+            };
+            let peers = peers.clone();
+            pool.run(move || {
+                let done = Box::new(task.run());
+                if let Some(door) = &peers.jetstream {
+                    door.inbox.put(Mail::Task(done));
+                    door.knock(&peers, clock::mono());
+                }
+            });
+        }
+    }
+
+    /// Waits for tasks that are under way, answers who waits for them, and closes all streams.
+    pub fn end(&mut self, peers: &Arc<Peers>, inbox: &Inbox) {
+        // What was given to the pool is done when it is gone.
+        self.pool = None;
+        self.journal = None;
+        self.turn(peers, inbox);
+        self.node.close();
+    }
+}
