@@ -124,10 +124,6 @@ const REFUSED: &[&str] = &[
     "cert_match_skip_invalid",
 ];
 #[rustfmt::skip]
-const REFUSED_OF_CLUSTER: &[&str] = &[
-    "compression", "write_timeout",
-];
-#[rustfmt::skip]
 const REFUSED_OF_JETSTREAM: &[&str] = &[
     "extension_hint", "tpm", "unique_tag", "max_outstanding_catchup", "info_queue_limit",
     "meta_compact", "meta_compact_size", "meta_compact_sync", "max_concurrent_io",
@@ -154,7 +150,6 @@ fn every_key_of_every_block_is_known_and_what_is_to_come_refused() {
                 continue;
             } else if REFUSED.contains(&key)
                 || block == "jetstream" && REFUSED_OF_JETSTREAM.contains(&key)
-                || block == "cluster" && REFUSED_OF_CLUSTER.contains(&key)
             {
                 vec![format!("not supported yet: {key} at ")]
             } else {

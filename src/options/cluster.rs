@@ -1,9 +1,10 @@
 //! What a server is told about the cluster that it is part of.
 
-use super::Secret;
 use super::security::Permissions;
 use super::tls::TlsOptions;
+use super::{Secret, WriteTimeout};
 use crate::base::address;
+use crate::proto::compression::Compression;
 use std::time::Duration;
 
 /// The address to listen on for routes where none is given.
@@ -46,6 +47,8 @@ pub struct ClusterOptions {
     pub pool_size: u32,
     /// Accounts that have a connection of their own with each server, besides the server's own.
     pub accounts: Vec<String>,
+    /// Whether what goes to other servers is compressed.
+    pub compression: Compression,
     /// Time between two pings of a route, which the server's own interval and 30 seconds bound.
     pub ping_interval: Option<Duration>,
     /// Pings that may be unanswered when the next is due; the server's own if `None`.
@@ -53,6 +56,8 @@ pub struct ClusterOptions {
     /// Time that writing to a route may make no progress before it is closed; the server's own if
     /// `None`.
     pub write_deadline: Option<Duration>,
+    /// What becomes of a route to which not all could be written in that time.
+    pub write_timeout: WriteTimeout,
 }
 
 impl Default for ClusterOptions {
@@ -73,9 +78,11 @@ impl Default for ClusterOptions {
             connect_backoff: false,
             pool_size: ROUTE_POOL_SIZE_DEFAULT,
             accounts: Vec::new(),
+            compression: Compression::Accept,
             ping_interval: None,
             ping_max: None,
             write_deadline: None,
+            write_timeout: WriteTimeout::Retry,
         }
     }
 }

@@ -2,10 +2,12 @@
 
 pub mod client;
 pub mod client_info;
+pub mod compression;
 pub mod connect;
 pub mod encoding;
 pub mod error;
 pub mod events;
+pub mod frames;
 pub mod headers;
 pub mod info;
 pub mod latency;

@@ -13,8 +13,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 use std::time::Duration;
 
-/// A server with other options of its cluster.
-fn with(change: impl FnOnce(&mut ClusterOptions)) -> Server {
+/// A server, with monitoring and an account, with other options of its cluster.
+pub fn with(change: impl FnOnce(&mut ClusterOptions)) -> Server {
     start(|o| {
         let mut own = cluster(&[]);
         change(&mut own);
@@ -28,7 +28,7 @@ fn with(change: impl FnOnce(&mut ClusterOptions)) -> Server {
 }
 
 /// The fields of an INFO line.
-fn info(line: &str) -> Value {
+pub fn info(line: &str) -> Value {
     serde_json::from_str(line.strip_prefix("INFO ").expect(line)).unwrap()
 }
 
@@ -284,7 +284,7 @@ fn an_account_can_get_its_own_connection_later() {
 }
 
 /// A server of the reference, or this one, with accounts, and with these routes.
-fn spawn(
+pub fn spawn(
     program: Option<&std::path::Path>,
     dir: &Dir,
     name: &str,
@@ -333,7 +333,7 @@ fn connections(http: SocketAddr) -> (usize, Vec<String>) {
 }
 
 /// Messages of each account go from each server to each other one.
-fn all_hear_all(servers: &[&Process]) {
+pub fn all_hear_all(servers: &[&Process]) {
     for user in ["a", "b", "c"] {
         let login = |at: SocketAddr| log_in(at, &format!("\"user\":\"{user}\",\"pass\":\"p\""));
         for from in servers {

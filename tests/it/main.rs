@@ -16,6 +16,7 @@ mod api;
 mod backup;
 mod client;
 mod cluster;
+mod cluster_compression;
 mod cluster_pool;
 #[cfg(unix)]
 mod cluster_reload;

@@ -169,7 +169,8 @@ impl Mesh {
     }
 
     /// Goes on with other options, of which the routes may be others; the name does not change. If
-    /// accounts are spread in another way, all connections are made anew.
+    /// accounts are spread in another way, or compression is another one, all connections are made
+    /// anew.
     pub fn renew(&mut self, options: ClusterOptions, spread: Spread, now: Mono) {
         let is_kept = |target: &Target| options.routes.contains(&target.url);
         let is_gone = |target: &Target| target.kind == Kind::Explicit && !is_kept(target);
@@ -187,8 +188,8 @@ impl Mesh {
                 _ => {}
             }
         }
-        let own = (&self.options.pool_size, &self.options.accounts);
-        if own != (&options.pool_size, &options.accounts) {
+        let agreed = |o: &ClusterOptions| (o.pool_size, o.accounts.clone(), o.compression.clone());
+        if agreed(&self.options) != agreed(&options) {
             self.spread = spread;
             closing.extend(self.links.keys());
         }

@@ -293,9 +293,6 @@ impl Node {
                     return self.refuse_offline(at, message, out);
                 };
                 let was_dirty = stream.is_dirty();
-                if stream.refuses_for_room(message, out) {
-                    return;
-                }
                 stream.publish(message, now, out);
                 stream.measure();
                 if stream.is_dirty() && !was_dirty {

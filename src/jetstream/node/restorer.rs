@@ -12,10 +12,10 @@ use crate::jetstream::api::{ApiError, StorageType, StreamConfig};
 use crate::jetstream::backup::Fault;
 use crate::jetstream::backup::archive::{CONSUMERS, Entry, MAGIC, Reader, STATE};
 use crate::jetstream::backup::consumers::{self, SavedConsumer};
-use crate::jetstream::backup::frames::Unpacker;
 use crate::jetstream::kept;
 use crate::jetstream::stream::{due_of, ttl_of};
 use crate::json::Time;
+use crate::proto::frames::Unpacker;
 use crate::store::error::LogError;
 use crate::store::file::LogOptions;
 use crate::store::meta::Meta;
@@ -217,7 +217,7 @@ impl Restorer {
 
     fn take(&mut self, chunk: &[u8], now: Timestamp) -> Result<(), Failure> {
         self.unpacker.feed(chunk);
-        while let Some(block) = self.unpacker.next_block()? {
+        while let Some(block) = self.unpacker.next_block().map_err(Fault::from)? {
             self.take_block(block, now)?;
         }
         Ok(())

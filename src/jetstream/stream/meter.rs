@@ -2,7 +2,6 @@
 
 use super::{Incoming, Stream};
 use crate::jetstream::api::{ApiError, StorageType};
-use crate::jetstream::out::{Out, Outgoing};
 use crate::store::stream::StreamState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -82,21 +81,20 @@ impl Stream {
         self.meter.note(self.store.bytes());
     }
 
-    /// Refuses a message for which the account or the server has no bytes left; says whether it did.
-    pub fn refuses_for_room<O: Out>(&self, message: &Incoming<'_>, out: &mut O) -> bool {
+    /// Whether the account and the server have bytes left for a message.
+    ///
+    /// # Errors
+    /// Which of them has not.
+    pub(super) fn room_for(&self, message: &Incoming<'_>) -> Result<(), ApiError> {
         let (subject, headers) = (message.subject.len(), message.headers.len());
         let bytes = StreamState::message_bytes(subject, headers, message.payload.len());
-        let error = if self.meter.server.is_beyond(0) {
-            ApiError::InsufficientResources
-        } else if self.meter.account.is_beyond(bytes) {
-            ApiError::AccountResourcesExceeded
-        } else {
-            return false;
-        };
-        if let Some(reply) = message.reply.filter(|_| !self.config.no_ack) {
-            out.send(&self.account, &Outgoing::plain(reply, &self.refusal(error)));
+        if self.meter.server.is_beyond(0) {
+            return Err(ApiError::InsufficientResources);
         }
-        true
+        if self.meter.account.is_beyond(bytes) {
+            return Err(ApiError::AccountResourcesExceeded);
+        }
+        Ok(())
     }
 
     /// Whether its messages are in memory only.

@@ -47,12 +47,16 @@ impl Stream {
             headers: &block,
             ..*message
         };
-        if let Some(place) = message.reply.and_then(batch::parse) {
-            return self.publish_fast(place, &message, now, out);
-        }
         let asked = PublishHeaders::parse(&block);
-        if asked.is_in_batch() {
-            return self.publish_staged(&asked, &message, now, out);
+        let place = message.reply.and_then(batch::parse);
+        if place.is_some() || asked.is_in_batch() {
+            if let Err(error) = self.room_for(&message) {
+                return self.refuse(reply, error, out);
+            }
+            return match place {
+                Some(place) => self.publish_fast(place, &message, now, out),
+                None => self.publish_staged(&asked, &message, now, out),
+            };
         }
         let transformed = self.transformed(message.subject);
         let subject = transformed.as_deref().unwrap_or(message.subject);
@@ -155,6 +159,7 @@ impl Stream {
             Verdict::Store(checked) => checked,
         };
         if self.is_kept(subject) {
+            self.room_for(message)?;
             self.check_room(subject, &checked)?;
         }
         let value = checked.value.take();

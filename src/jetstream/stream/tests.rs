@@ -302,3 +302,33 @@ fn idle_consumers_get_no_turns() {
     let told = world.stream.told(at, world.now, &mut world.out).unwrap();
     assert_eq!(told.num_pending, 100);
 }
+
+#[test]
+fn what_is_there_already_takes_no_room() {
+    let mut world = World::new(&StreamConfig {
+        duplicate_window: crate::json::Nanos(1_000_000_000),
+        ..config()
+    });
+    let account = Arc::new(Gauge::new(None));
+    world.stream.meter = Meter::new(account.clone(), Arc::new(Gauge::new(None)));
+    let mut ask = |id: &str| {
+        let headers = format!("NATS/1.0\r\nNats-Msg-Id: {id}\r\n\r\n");
+        let message = Incoming {
+            subject: b"a.b",
+            reply: Some(b"asker"),
+            headers: headers.as_bytes(),
+            payload: b"x",
+        };
+        world.stream.publish(&message, world.now, &mut world.out);
+        world.stream.measure();
+        world.turn();
+        String::from_utf8(world.out.0.pop().unwrap().2).unwrap()
+    };
+    let first = r#"{"stream":"S","seq":1"#;
+    assert_eq!(ask("1"), format!("{first}}}"));
+    account.set_max(Some(account.used()));
+    assert_eq!(ask("1"), format!(r#"{first},"duplicate": true}}"#));
+    assert!(ask("2").contains("10002"));
+    account.set_max(None);
+    assert_eq!(ask("2"), r#"{"stream":"S","seq":2}"#);
+}

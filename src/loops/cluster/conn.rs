@@ -12,6 +12,8 @@ use crate::conn::inbound::Inbound;
 use crate::conn::keepalive::Keepalive;
 use crate::conn::outbound::{ChunkPool, Outbound};
 use crate::net::tls::Channel;
+use crate::proto::compression::{Agreed, Level};
+use crate::proto::frames::{Packer, Unpacker};
 use mio::net::TcpStream;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
@@ -32,6 +34,12 @@ pub(super) struct Conn {
     /// How far the server has been told what this one's subscribers listen to; none: nothing is told
     /// here.
     pub(super) cursor: Option<Cursor>,
+    /// What both have agreed on about compression, as soon as they have.
+    pub(super) agreed: Option<Agreed>,
+    /// Compression, if it is on.
+    pub(super) packed: Option<Box<Packed>>,
+    /// Whether it has just been turned on, so that what follows is compressed.
+    pub(super) switching: bool,
     /// How far it has been told all of it once more, as what may be told has changed.
     pub(super) review: Option<Cursor>,
     /// The name and the password that it gave, if it connected to this server.
@@ -50,12 +58,26 @@ pub(super) struct Conn {
     pub(super) writable: bool,
     /// Since when the socket takes no more.
     pub(super) blocked: Option<Mono>,
+    /// Bytes that were pending then and still are.
+    pub(super) owed: usize,
+    /// Bytes that the socket took at the last attempt.
+    pub(super) written: usize,
     /// Whether the peer has closed its side.
     pub(super) ended: bool,
     /// The account of the last message that came.
     pub(super) account: Option<Arc<Account>>,
     pub(super) received: Traffic,
     pub(super) sent: Traffic,
+}
+
+/// The two directions of a connection whose bytes are compressed.
+#[derive(Default)]
+pub(super) struct Packed {
+    pub(super) packer: Packer,
+    unpacker: Unpacker,
+    /// A block, and how much of it was read.
+    block: Vec<u8>,
+    at: usize,
 }
 
 /// How far a connection has come.
@@ -122,6 +144,9 @@ impl Conn {
             out: Outbound::default(),
             inbound: Inbound::default(),
             cursor: None,
+            agreed: None,
+            packed: None,
+            switching: false,
             review: None,
             credentials: None,
             recheck: None,
@@ -132,6 +157,8 @@ impl Conn {
             dirty: false,
             writable: false,
             blocked: None,
+            owed: 0,
+            written: 0,
             ended: false,
             account: None,
             received: Traffic::default(),
@@ -158,45 +185,149 @@ impl Conn {
         unfinished(self.cursor) || unfinished(self.review)
     }
 
-    /// Reads plain bytes; gives how many, and whether there may be more. `scratch` is for what is
-    /// still encrypted. No bytes are the end.
+    /// Bytes that wait to be written.
+    pub(super) fn pending(&self) -> usize {
+        let packed = self.packed.as_ref();
+        self.out.pending() + packed.map_or(0, |packed| packed.packer.ready())
+    }
+
+    /// From now on, what comes and what goes is compressed; what is pending goes out as it is.
+    pub(super) fn begin_packing(&mut self, level: Level, pool: &mut ChunkPool) {
+        let mut packed = Box::<Packed>::default();
+        packed.packer.set_level(level);
+        while self.out.pending() > 0 {
+            let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+            let n = self.out.slices(&mut slices);
+            let mut taken = 0;
+            for slice in &slices[..n] {
+                packed.packer.put_before(slice);
+                taken += slice.len();
+            }
+            self.out.advance(taken, pool);
+        }
+        self.packed = Some(packed);
+        self.switching = true;
+    }
+
+    /// Takes bytes that were read already, and turned out to be compressed.
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
+        self.switching = false;
+        if let Some(packed) = &mut self.packed {
+            packed.unpacker.feed(bytes);
+        }
+    }
+
+    /// Reads bytes; gives how many, and whether there may be more. `scratch` is for what is still
+    /// encrypted. No bytes are the end.
+    ///
+    /// # Errors
+    /// The socket has none, or what came was not compressed as it should be (`InvalidData`).
     pub(super) fn read(
         &mut self,
         scratch: &mut Vec<u8>,
         room: &mut [u8],
     ) -> io::Result<(usize, bool)> {
-        match &mut self.tls {
-            Some(channel) => {
-                scratch.resize(CIPHER_BUFFER, 0);
-                channel.read(&mut self.stream, scratch, room)
+        let Some(packed) = &mut self.packed else {
+            return read_plain(&mut self.stream, &mut self.tls, scratch, room);
+        };
+        loop {
+            let rest = &packed.block[packed.at..];
+            if !rest.is_empty() {
+                let n = rest.len().min(room.len());
+                room[..n].copy_from_slice(&rest[..n]);
+                packed.at += n;
+                if packed.at == packed.block.len() {
+                    (packed.block, packed.at) = (Vec::new(), 0);
+                }
+                return Ok((n, true));
             }
-            None => {
-                let n = self.stream.read(room)?;
-                Ok((n, n == room.len()))
+            let next = packed.unpacker.next_block();
+            match next.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))? {
+                Some(block) => (packed.block, packed.at) = (block, 0),
+                None => {
+                    packed.unpacker.shrink();
+                    let (stream, tls) = (&mut self.stream, &mut self.tls);
+                    let (n, _) = read_plain(stream, tls, scratch, room)?;
+                    if n == 0 {
+                        return Ok((0, false));
+                    }
+                    packed.unpacker.feed(&room[..n]);
+                }
             }
         }
     }
 
     /// Writes until all is written, which it says, or the socket takes no more.
     pub(super) fn write_out(&mut self, pool: &mut ChunkPool) -> io::Result<bool> {
+        self.written = 0;
         if let Some(channel) = &mut self.tls {
             channel.flush(&mut self.stream)?;
         }
-        while self.out.pending() > 0 {
+        while self.pending() > 0 {
             let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
-            let n = self.out.slices(&mut slices);
+            let n = match &mut self.packed {
+                Some(packed) => {
+                    if packed.packer.ready() == 0 {
+                        pack(&mut self.out, &mut packed.packer, pool);
+                    }
+                    slices[0] = IoSlice::new(packed.packer.peek());
+                    1
+                }
+                None => self.out.slices(&mut slices),
+            };
             let written = match &mut self.tls {
                 Some(channel) => channel.write(&mut self.stream, &slices[..n]),
                 None => self.stream.write_vectored(&slices[..n]),
             };
             match written {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => self.out.advance(n, pool),
+                Ok(n) => {
+                    self.written += n;
+                    match &mut self.packed {
+                        Some(packed) => drop(packed.packer.take(n)),
+                        None => self.out.advance(n, pool),
+                    }
+                }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
         }
+        if let Some(packed) = &mut self.packed {
+            packed.packer.shrink();
+        }
         Ok(true)
+    }
+}
+
+/// Compresses some of what is pending.
+fn pack(out: &mut Outbound, packer: &mut Packer, pool: &mut ChunkPool) {
+    let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+    let n = out.slices(&mut slices);
+    let mut taken = 0;
+    for slice in &slices[..n] {
+        let part = &slice[..slice.len().min(Packer::BLOCK - taken)];
+        packer.raw().extend_from_slice(part);
+        taken += part.len();
+    }
+    out.advance(taken, pool);
+    packer.finish();
+}
+
+fn read_plain(
+    stream: &mut TcpStream,
+    tls: &mut Option<Box<Channel>>,
+    scratch: &mut Vec<u8>,
+    room: &mut [u8],
+) -> io::Result<(usize, bool)> {
+    match tls {
+        Some(channel) => {
+            scratch.resize(CIPHER_BUFFER, 0);
+            channel.read(stream, scratch, room)
+        }
+        None => {
+            let n = stream.read(room)?;
+            Ok((n, n == room.len()))
+        }
     }
 }

@@ -15,6 +15,7 @@ use crate::conn::keepalive::Verdict;
 use crate::options::VERSION;
 use crate::options::cluster::ROUTE_PING_MAX;
 use crate::options::security::Rules;
+use crate::proto::compression::{Agreed, Compression};
 use crate::proto::error::CloseReason;
 use crate::proto::info::TOOLCHAIN;
 use crate::proto::route_info::{PROTO, RouteConnect, RouteInfo, SubjectRules};
@@ -86,7 +87,12 @@ impl ClusterLoop {
             return;
         };
         let account = self.mesh.account(link);
+        let agreed = self.conns.get_mut(token).and_then(|conn| conn.agreed);
         let info = RouteInfo {
+            compression: match (&self.options.compression, agreed) {
+                (Compression::Auto(_), _) | (_, None) => self.options.compression.name().into(),
+                (_, Some(agreed)) => agreed.name().into(),
+            },
             route_pool_idx: self.mesh.lane(link).map_or(0, Lane::index),
             route_account: account.map_or(String::new(), |name| name.to_string()),
             gossip_mode: self.mesh.gossip_mode(link),
@@ -243,6 +249,21 @@ impl ClusterLoop {
         };
         let is_new = conn.phase.is_stranger();
         let headers = info.headers;
+        if is_new && conn.agreed.is_none() {
+            if let Err(refusal) = self.mesh.check_info(link, &info) {
+                return self.refused(token, refusal, now);
+            }
+            self.act(now);
+            match self.agree(token, &info.compression, now) {
+                Ok(false) => {}
+                // The peer says INFO again, compressed.
+                Ok(true) => return,
+                Err(text) => {
+                    error!("{label} - {text}");
+                    return self.refuse(token, &text, CloseReason::ProtocolViolation, now);
+                }
+            }
+        }
         if let Err(refusal) = self.mesh.handle_info(link, info, now) {
             return self.refused(token, refusal, now);
         }
@@ -277,6 +298,31 @@ impl ClusterLoop {
             self.scratch.extend_from_slice(b"PING\r\n");
             self.send_scratch(link);
         }
+    }
+
+    /// Comes to an agreement about compression; says whether it is on.
+    fn agree(&mut self, token: Token, theirs: &str, now: Mono) -> Result<bool, String> {
+        let Some(conn) = self.conns.get_mut(token) else {
+            return Ok(false);
+        };
+        let (link, rtt) = (conn.link, now.since(conn.opened));
+        let agreed = self.options.compression.agree(theirs, rtt)?;
+        conn.agreed = Some(agreed);
+        let Agreed::On(level) = agreed else {
+            return Ok(false);
+        };
+        // Whoever connected says so in plain text, and the other one answers compressed.
+        let is_solicited = self.mesh.is_solicited(link);
+        if is_solicited {
+            self.greet(token);
+        }
+        if let Some(conn) = self.conns.get_mut(token) {
+            conn.begin_packing(level, &mut self.pool);
+        }
+        if !is_solicited {
+            self.greet(token);
+        }
+        Ok(true)
     }
 
     fn refused(&mut self, token: Token, refusal: Refusal, now: Mono) {
@@ -351,7 +397,7 @@ impl ClusterLoop {
                 .blocked
                 .is_some_and(|since| now >= since + write_deadline)
             {
-                let pending = conn.out.pending();
+                let pending = conn.pending();
                 info!(
                     "{} - Slow Consumer Detected: WriteDeadline of {} exceeded with {pending} \
                      bytes pending.",

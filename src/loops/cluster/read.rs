@@ -8,6 +8,7 @@ use crate::base::clock::Mono;
 use crate::base::limits::{READ_BUFFER, ROUTE_LINE_FACTOR, ROUTE_READ_BUDGET};
 use crate::broker::Source;
 use crate::proto::client::Partial;
+use crate::proto::compression::Agreed;
 use crate::proto::error::CloseReason;
 use crate::proto::msg_trace::{Asked, is_mentioned};
 use crate::proto::route::{Limits, Op, Parsed, Routed, Subject, Violation, parse};
@@ -72,6 +73,11 @@ impl ClusterLoop {
                 Ok(read) => read,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break false,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+                    error!("{} - Route cannot be decompressed: {e}", conn.label());
+                    self.close(token, CloseReason::ReadError, now);
+                    break false;
+                }
                 Err(e) => {
                     debug!("{} - Route read error: {e}", conn.label());
                     self.close(token, CloseReason::ReadError, now);
@@ -90,6 +96,10 @@ impl ClusterLoop {
                 }
                 Progress::Closed => break false,
             };
+            if self.switch(token, &bytes[rest..]) {
+                kept = 0;
+                continue;
+            }
             kept = len - rest;
             let yielding = total >= ROUTE_READ_BUDGET;
             let large = kept > READ_BUFFER / 2
@@ -121,6 +131,15 @@ impl ClusterLoop {
             conn.queued = true;
             self.ready.push_back(token);
         }
+    }
+
+    /// Compression may just have been turned on: what is left is compressed then.
+    fn switch(&mut self, token: Token, rest: &[u8]) -> bool {
+        let Some(conn) = self.conns.get_mut(token).filter(|conn| conn.switching) else {
+            return false;
+        };
+        conn.feed(rest);
+        true
     }
 
     /// Keeps the front of an operation until more of it comes.
@@ -156,12 +175,13 @@ impl ClusterLoop {
         }
         let mut limits = self.limits(token);
         loop {
-            if self
-                .conns
-                .get_mut(token)
-                .is_none_or(|c| c.phase == Phase::Closed)
-            {
-                return Progress::Closed;
+            match self.conns.get_mut(token) {
+                Some(conn) if conn.phase != Phase::Closed => {
+                    if conn.switching {
+                        return Progress::Wait(consumed, Partial::Line);
+                    }
+                }
+                Some(_) | None => return Progress::Closed,
             }
             match parse(&data[consumed..], &limits) {
                 Parsed::Op(op, used) => {
@@ -237,6 +257,7 @@ impl ClusterLoop {
         let mut kept = Bytes::from(conn.inbound.take());
         let bytes = kept.clone();
         if let Progress::Wait(consumed, partial) = self.handle_bytes(token, &bytes, &mut kept, now)
+            && !self.switch(token, &bytes[consumed..])
         {
             self.keep(token, &bytes[consumed..], partial);
         }
@@ -312,6 +333,14 @@ impl ClusterLoop {
             }
             Op::Pong => {
                 conn.keepalive.handle_pong(now);
+                let level = conn
+                    .keepalive
+                    .rtt()
+                    .and_then(|rtt| self.options.compression.by_rtt(rtt));
+                if let (Some(level), Some(packed)) = (level, &mut conn.packed) {
+                    packed.packer.set_level(level);
+                    conn.agreed = Some(Agreed::On(level));
+                }
                 self.mesh.handle_pong(link, now);
             }
             Op::Error(text) => {

@@ -7,6 +7,7 @@ use crate::base::limits::ROUTE_LISTED;
 use crate::cluster::remote::RemoteSub;
 use crate::json::write::{Age, RoundTrip, Stamp};
 use crate::monitor::links::{ClusterState, Links, RouteRow};
+use crate::proto::compression::Agreed;
 
 impl ClusterLoop {
     /// All connections, in the order of their numbers, with what the servers listen to if it is asked
@@ -52,7 +53,7 @@ impl ClusterLoop {
                 rtt: conn.keepalive.rtt().map(RoundTrip),
                 uptime: Age(now.since(conn.opened)),
                 idle: Age(now.since(conn.keepalive.last_in())),
-                pending_size: conn.out.pending(),
+                pending_size: conn.pending(),
                 in_msgs: conn.received.msgs,
                 out_msgs: conn.sent.msgs,
                 in_bytes: conn.received.bytes,
@@ -64,7 +65,7 @@ impl ClusterLoop {
                     .lane
                     .account()
                     .map_or(String::new(), |name| name.to_string()),
-                compression: "not supported".into(),
+                compression: conn.agreed.map_or("", Agreed::name).into(),
             });
         }
         links.routes.sort_by_key(|row| row.rid);

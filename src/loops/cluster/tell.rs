@@ -10,6 +10,7 @@ use crate::cluster::LinkId;
 use crate::cluster::imports::Imports;
 use crate::cluster::lanes::Lane;
 use crate::cluster::local::{Cursor, Imported, Told};
+use crate::options::WriteTimeout;
 use crate::proto::error::CloseReason;
 use crate::proto::route::{Queue, Subject, write_subscribe, write_unsubscribe};
 use log::{debug, info};
@@ -207,7 +208,12 @@ impl ClusterLoop {
         conn.writable = false;
         let before = conn.out.pending();
         let result = conn.write_out(&mut self.pool);
-        if conn.out.pending() < before {
+        conn.owed = conn.owed.saturating_sub(before - conn.out.pending());
+        let in_time = match self.options.write_timeout {
+            WriteTimeout::Retry => conn.written > 0,
+            WriteTimeout::Close => conn.owed == 0,
+        };
+        if in_time {
             conn.blocked = None;
         }
         match result {
@@ -219,6 +225,7 @@ impl ClusterLoop {
                 self.telling |= conn.has_to_be_told() && conn.out.pending() < before;
                 if conn.blocked.is_none() {
                     conn.blocked = Some(now);
+                    conn.owed = conn.out.pending().max(1);
                     self.look_no_later_than(now + write_deadline);
                 }
                 self.close_if_slow(token, pending_max, now);
@@ -235,7 +242,7 @@ impl ClusterLoop {
         let Some(conn) = self.conns.get_mut(token) else {
             return;
         };
-        if conn.out.pending() > pending_max && conn.phase != Phase::Closed {
+        if conn.pending() > pending_max && conn.phase != Phase::Closed {
             let label = conn.label();
             info!("{label} - Slow Consumer Detected: MaxPending of {pending_max} Exceeded");
             conn.out.clear(&mut self.pool);

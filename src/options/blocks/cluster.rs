@@ -5,13 +5,14 @@ use crate::base::address;
 use crate::base::limits::ROUTE_POOL_MAX;
 use crate::base::text::quoted;
 use crate::config::{Kind, Value};
-use crate::options::Options;
 use crate::options::cluster::{
     CLUSTER_HOST_DEFAULT, ClusterOptions, ROUTE_POOL_SIZE_DEFAULT, RouteUrl,
 };
 use crate::options::file::{Check, time};
-use crate::options::keys::blocks::{CLUSTER, CLUSTER_AUTHORIZATION};
+use crate::options::keys::blocks::{CLUSTER, CLUSTER_AUTHORIZATION, COMPRESSION_MODE};
 use crate::options::security::Permissions;
+use crate::options::{Options, WriteTimeout};
+use crate::proto::compression::Compression;
 use crate::subject::is_valid;
 
 pub(in crate::options) fn cluster(options: &mut Options, value: &Value, check: &mut Check<'_>) {
@@ -66,6 +67,14 @@ fn set(own: &mut ClusterOptions, name: &str, value: &Value) -> Result<(), String
             let names = texts(value).iter();
             own.accounts = names.map(|name| text(name).into()).collect();
         }
+        "compression" => own.compression = compression(value)?,
+        "write_timeout" => {
+            own.write_timeout = match text(value) {
+                "default" | "retry" => WriteTimeout::Retry,
+                "close" => WriteTimeout::Close,
+                _ => return Err("write_timeout must be 'default', 'close' or 'retry'".into()),
+            }
+        }
         "ping_interval" => own.ping_interval = Some(time(name, value)?).filter(|t| !t.is_zero()),
         "ping_max" => own.ping_max = Some(count(name, value)?).filter(|n| *n > 0),
         "write_deadline" => own.write_deadline = Some(time(name, value)?).filter(|t| !t.is_zero()),
@@ -105,6 +114,29 @@ fn pool_size(number: i64) -> Result<u32, String> {
         Ok(size) if size <= ROUTE_POOL_MAX => Ok(size),
         Ok(size) => Err(format!("pool_size: {size} is more than {ROUTE_POOL_MAX}")),
     }
+}
+
+/// A word, true or false, or a block with a word and thresholds.
+fn compression(value: &Value) -> Result<Compression, String> {
+    let word = |value: &Value| match value.kind {
+        Kind::Bool(on) => if on { "on" } else { "off" }.to_owned(),
+        _ => text(value).to_owned(),
+    };
+    if !matches!(value.kind, Kind::Map(_)) {
+        return Compression::parse(&word(value), &[]);
+    }
+    let (mut mode, mut thresholds) = ("accept".to_owned(), Vec::new());
+    for (name, entry) in entries(value, COMPRESSION_MODE) {
+        match name {
+            "mode" => mode = word(&entry.value),
+            _ => {
+                for value in texts(&entry.value) {
+                    thresholds.push(time(name, value)?);
+                }
+            }
+        }
+    }
+    Compression::parse(&mode, &thresholds)
 }
 
 fn routes(own: &mut ClusterOptions, value: &Value, check: &mut Check<'_>) {

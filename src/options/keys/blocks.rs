@@ -5,10 +5,7 @@ use super::Takes::{
     Block, Blocks, Bool, Credential, Each, Either, Int, Listen, Subjects, Text, Texts, Time,
     TimeOrAlways,
 };
-use super::{
-    Key, Takes, What,
-    later::{COMPRESSION, later},
-};
+use super::{Key, Takes, What, later::later};
 
 /// A key that is applied with the block that it stands in.
 const fn part(names: &'static [&'static str], takes: Takes) -> Key {
@@ -146,8 +143,14 @@ pub(in crate::options) const CLUSTER: &[Key] = &[
     part(&["ping_max"], Int),
     part(&["write_deadline"], Time),
     part(&["accounts"], Texts),
-    COMPRESSION,
-    later(&["write_timeout"], Text),
+    part(&["compression"], Either(&[Bool, Text, Block(COMPRESSION_MODE)])),
+    part(&["write_timeout"], Text),
+];
+
+#[rustfmt::skip]
+pub(in crate::options) const COMPRESSION_MODE: &[Key] = &[
+    part(&["mode"], Either(&[Bool, Text])),
+    part(&["rtt_thresholds", "thresholds", "rtts", "rtt"], Texts),
 ];
 
 #[rustfmt::skip]

@@ -76,7 +76,7 @@ const RESOLVER: &[Key] = &[
 const HOST: Key = later(&["host", "net"], Text);
 const PORT: Key = later(&["port"], Int);
 const LISTEN: Key = later(&["listen"], Listen);
-pub(super) const COMPRESSION: Key = later(
+const COMPRESSION: Key = later(
     &["compression"],
     Either(&[Bool, Text, Block(COMPRESSION_MODE)]),
 );

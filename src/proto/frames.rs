@@ -1,7 +1,8 @@
-//! The outer form of a backup: a stream in the framing of S2, which is that of Snappy with larger
-//! blocks (<https://github.com/google/snappy/blob/master/framing_format.txt>).
+//! Streams in the framing of S2, which is that of Snappy with larger blocks
+//! (<https://github.com/google/snappy/blob/master/framing_format.txt>): backups of streams, and what
+//! goes between servers that compress.
 
-use super::Fault;
+use super::compression::Level;
 use minlz::crc::crc;
 use minlz::s2;
 
@@ -20,29 +21,69 @@ const NAMES: [&[u8]; 2] = [b"S2sTwO", b"sNaPpY"];
 /// Bytes of a block that we write.
 const BLOCK: usize = 256 << 10;
 
+/// Bytes that may stay for what is to come.
+const IDLE: usize = 16 << 10;
+
 /// Bytes of a block that any writer makes, and of a frame that holds one: what cannot be compressed
 /// is stored as it is.
 const BLOCK_MAX: usize = 4 << 20;
 const FRAME_MAX: usize = BLOCK_MAX + (BLOCK_MAX >> 2);
 
+/// What is wrong with a stream.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub struct Damaged(pub &'static str);
+
+impl std::fmt::Display for Damaged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Damaged {}
+
 /// Makes frames of bytes.
 #[derive(Debug, Default)]
-pub(in crate::jetstream) struct Packer {
+pub struct Packer {
     raw: Vec<u8>,
     out: Vec<u8>,
     /// Bytes in front of `out` that were taken.
     taken: usize,
     begun: bool,
+    level: Level,
 }
 
 impl Packer {
+    /// Adds bytes that go out as they are, before the stream.
+    pub fn put_before(&mut self, bytes: &[u8]) {
+        debug_assert!(!self.begun);
+        self.out.extend_from_slice(bytes);
+    }
+
+    /// How hard to try from the next block on.
+    pub fn set_level(&mut self, level: Level) {
+        self.level = level;
+    }
+
+    /// Bytes that [`Packer::settle`] makes a block of.
+    pub const BLOCK: usize = BLOCK;
+
+    /// Gives memory back that is not needed, if all is taken.
+    pub fn shrink(&mut self) {
+        if self.ready() == 0
+            && self.raw.is_empty()
+            && self.out.capacity() + self.raw.capacity() > IDLE
+        {
+            (self.raw, self.out, self.taken) = (Vec::new(), Vec::new(), 0);
+        }
+    }
+
     /// Where to put what is to be packed; [`Packer::settle`] is to be called then.
-    pub(in crate::jetstream) fn raw(&mut self) -> &mut Vec<u8> {
+    pub fn raw(&mut self) -> &mut Vec<u8> {
         &mut self.raw
     }
 
     /// Packs what fills blocks.
-    pub(in crate::jetstream) fn settle(&mut self) {
+    pub fn settle(&mut self) {
         let mut from = 0;
         while self.raw.len() - from >= BLOCK {
             self.pack(from, from + BLOCK);
@@ -52,7 +93,7 @@ impl Packer {
     }
 
     /// Packs all there is.
-    pub(in crate::jetstream) fn finish(&mut self) {
+    pub fn finish(&mut self) {
         self.settle();
         if !self.raw.is_empty() {
             self.pack(0, self.raw.len());
@@ -66,7 +107,12 @@ impl Packer {
             put_frame(&mut self.out, IDENTIFIER, None, NAMES[0]);
         }
         let raw = &self.raw[from..to];
-        let packed = s2::encode(raw);
+        let packed = match self.level {
+            Level::Uncompressed => return put_frame(&mut self.out, PLAIN, Some(crc(raw)), raw),
+            Level::Fast => s2::encode(raw),
+            Level::Better => s2::encode_better(raw),
+            Level::Best => s2::encode_best(raw),
+        };
         match packed.len() < raw.len() - raw.len() / 8 {
             true => put_frame(&mut self.out, COMPRESSED, Some(crc(raw)), &packed),
             false => put_frame(&mut self.out, PLAIN, Some(crc(raw)), raw),
@@ -74,18 +120,23 @@ impl Packer {
     }
 
     /// How many bytes are there to be taken.
-    pub(in crate::jetstream) fn ready(&self) -> usize {
+    pub fn ready(&self) -> usize {
         self.out.len() - self.taken
     }
 
+    /// The next bytes, which [`Packer::take`] gives and counts as taken.
+    pub fn peek(&self) -> &[u8] {
+        &self.out[self.taken..]
+    }
+
     /// The next bytes, so many or all there are.
-    pub(in crate::jetstream) fn take(&mut self, most: usize) -> &[u8] {
-        if self.taken > BLOCK {
+    pub fn take(&mut self, most: usize) -> &[u8] {
+        if self.taken > BLOCK || self.taken == self.out.len() {
             self.out.drain(..self.taken);
             self.taken = 0;
         }
         let from = self.taken;
-        self.taken = self.out.len().min(from + most);
+        self.taken = self.out.len().min(from.saturating_add(most));
         &self.out[from..self.taken]
     }
 }
@@ -101,7 +152,7 @@ fn put_frame(out: &mut Vec<u8>, kind: u8, crc: Option<u32>, body: &[u8]) {
 
 /// Makes bytes of frames, whatever pieces they come in.
 #[derive(Debug, Default)]
-pub(in crate::jetstream) struct Unpacker {
+pub struct Unpacker {
     held: Vec<u8>,
     at: usize,
     /// Bytes of a frame that is passed over which have not come yet.
@@ -111,7 +162,7 @@ pub(in crate::jetstream) struct Unpacker {
 
 impl Unpacker {
     /// Takes bytes.
-    pub(in crate::jetstream) fn feed(&mut self, bytes: &[u8]) {
+    pub fn feed(&mut self, bytes: &[u8]) {
         self.held.drain(..self.at);
         self.at = 0;
         self.held.extend_from_slice(bytes);
@@ -121,7 +172,7 @@ impl Unpacker {
     ///
     /// # Errors
     /// If these are no frames.
-    pub(in crate::jetstream) fn next_block(&mut self) -> Result<Option<Vec<u8>>, Fault> {
+    pub fn next_block(&mut self) -> Result<Option<Vec<u8>>, Damaged> {
         loop {
             let passed = self.skip.min(self.held.len() - self.at);
             self.skip -= passed;
@@ -132,7 +183,7 @@ impl Unpacker {
             };
             let len = u32::from_le_bytes([a, b, c, 0]) as usize;
             if !self.begun && kind != IDENTIFIER {
-                return Err(Fault::new("it does not begin as a compressed stream does"));
+                return Err(Damaged("it does not begin as a compressed stream does"));
             }
             match kind {
                 COMPRESSED | PLAIN | IDENTIFIER => {}
@@ -141,10 +192,10 @@ impl Unpacker {
                     self.skip = len;
                     continue;
                 }
-                _ => return Err(Fault::new("it holds frames of an unknown kind")),
+                _ => return Err(Damaged("it holds frames of an unknown kind")),
             }
             if len > FRAME_MAX {
-                return Err(Fault::new("it holds a frame that is too large"));
+                return Err(Damaged("it holds a frame that is too large"));
             }
             let Some(body) = rest.get(..len) else {
                 return Ok(None);
@@ -152,7 +203,7 @@ impl Unpacker {
             self.at += HEAD + len;
             if kind == IDENTIFIER {
                 if !NAMES.contains(&body) {
-                    return Err(Fault::new("it is not compressed with S2 or Snappy"));
+                    return Err(Damaged("it is not compressed with S2 or Snappy"));
                 }
                 self.begun = true;
                 continue;
@@ -161,14 +212,21 @@ impl Unpacker {
         }
     }
 
+    /// Gives memory back that nothing is held in.
+    pub fn shrink(&mut self) {
+        if self.at == self.held.len() && self.held.capacity() > IDLE {
+            (self.held, self.at) = (Vec::new(), 0);
+        }
+    }
+
     /// Whether a frame has begun and not ended.
-    pub(in crate::jetstream) fn is_torn(&self) -> bool {
+    pub fn is_torn(&self) -> bool {
         self.at < self.held.len() || self.skip > 0
     }
 }
 
-fn block(is_compressed: bool, body: &[u8]) -> Result<Vec<u8>, Fault> {
-    let corrupt = || Fault::new("a compressed block is damaged");
+fn block(is_compressed: bool, body: &[u8]) -> Result<Vec<u8>, Damaged> {
+    let corrupt = || Damaged("a compressed block is damaged");
     let (sum, body) = body.split_first_chunk::<4>().ok_or_else(corrupt)?;
     let block = match is_compressed {
         false => body.to_vec(),
@@ -207,7 +265,7 @@ mod tests {
         out
     }
 
-    fn unpacked(bytes: &[u8], piece: usize) -> Result<Vec<u8>, Fault> {
+    fn unpacked(bytes: &[u8], piece: usize) -> Result<Vec<u8>, Damaged> {
         let mut unpacker = Unpacker::default();
         let mut out = Vec::new();
         for piece in bytes.chunks(piece) {
@@ -241,6 +299,33 @@ mod tests {
         let mut read = Vec::new();
         std::io::Read::read_to_end(&mut reader, &mut read).unwrap();
         assert_eq!(read, bytes);
+    }
+
+    #[test]
+    fn every_level_can_be_read_and_what_comes_before_the_stream_stays_plain() {
+        let bytes = sample();
+        for level in [Level::Uncompressed, Level::Fast, Level::Better, Level::Best] {
+            let mut packer = Packer::default();
+            packer.set_level(level);
+            packer.put_before(b"plain");
+            packer.raw().extend_from_slice(&bytes);
+            packer.finish();
+            let out = packer.peek().to_vec();
+            assert_eq!(packer.take(usize::MAX), out);
+            let packed = out.strip_prefix(b"plain").unwrap();
+            assert_eq!(
+                unpacked(packed, 999).as_deref(),
+                Ok(&bytes[..]),
+                "{level:?}"
+            );
+            assert_eq!(packed.len() > bytes.len(), level == Level::Uncompressed);
+            packer.shrink();
+            assert!(packer.out.capacity() == 0 && packer.raw.capacity() == 0);
+            packer.raw().extend_from_slice(b"more");
+            packer.finish();
+            let packed = [packed, packer.peek()].concat();
+            assert!(unpacked(&packed, 999).unwrap().ends_with(b"more"));
+        }
     }
 
     #[test]
