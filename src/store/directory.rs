@@ -207,11 +207,8 @@ impl StoreDir {
         begin: &mut dyn FnMut(usize, &Path, &Meta) -> Result<T, LogError>,
         note_synced: &mut dyn FnMut(&mut T),
     ) -> Vec<Result<T, LogError>> {
-        let barrier = match self.barrier(metas.len()) {
-            Ok(barrier) => barrier,
-            // Those that are made one by one say so, too.
-            Err(_) => None,
-        };
+        // Those that are made one by one say what is wrong, too.
+        let barrier = self.barrier(metas.len()).unwrap_or_default();
         let Some(barrier) = barrier else {
             let one = |(i, meta): (usize, &mut &mut Meta)| {
                 let dir = self.create(meta, keys)?;
