@@ -86,6 +86,8 @@ pub enum Mail {
     /// Accept no more, tell the clients, and after `grace` disconnect them one after the other
     /// until `duration` is over.
     LameDuck { grace: Duration, duration: Duration },
+    /// The server ends: tell clients that wait for messages of streams, and then that it is done.
+    Goodbye(Sender<()>),
     /// Close everything and end.
     Shutdown,
 }

@@ -249,6 +249,7 @@ impl SystemLoop {
                 | Mail::Site(_)
                 | Mail::Links(..)
                 | Mail::Cluster(_)
+                | Mail::Goodbye(_)
                 | Mail::Shed(_) => {}
             }
         }

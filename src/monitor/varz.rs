@@ -86,6 +86,7 @@ pub(super) struct Varz {
     tags: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     metadata: BTreeMap<String, String>,
+    feature_flags: BTreeMap<&'static str, bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     system_account: Option<String>,
     slow_consumer_stats: ByKind,
@@ -279,6 +280,7 @@ pub(super) fn document(source: &dyn Source) -> Varz {
         config_digest: vitals.config.digest,
         tags: options.tags.clone(),
         metadata: options.metadata.clone(),
+        feature_flags: BTreeMap::from([("js_ack_fc_v2", options.jetstream.long_acks)]),
         system_account: system_account(&facts),
         slow_consumer_stats: ByKind::clients(figures.slow_consumers),
         stale_connection_stats: ByKind::clients(figures.stale_connections),

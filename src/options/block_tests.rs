@@ -98,6 +98,8 @@ const BLOCKS: &[(&str, &str)] = &[
         "trusted"),
     ("proxies {trusted: [{@}]}",
         "key public_key"),
+    ("feature_flags {@}",
+        "js_ack_fc_v2 js_api_reply_v2 js_raft_delete_range js_snapshot_sources"),
     ("jetstream {@}",
         "enabled enable strict store_dir store storedir sync_interval sync \
          max_memory_store max_mem_store max_mem max_file_store max_file domain key ek \
@@ -116,12 +118,13 @@ fn errors(text: &str) -> Vec<String> {
 #[rustfmt::skip]
 const APPLIED: &[&str] = &[
     "authorization", "accounts", "mappings", "proxies", "tls", "jetstream", "cluster",
+    "feature_flags",
 ];
 #[rustfmt::skip]
 const REFUSED: &[&str] = &[
     "auth_callout", "auth_hook", "cluster_traffic",
     "ocsp_peer", "cert_store", "cert_match_by", "cert_match", "ca_certs_match",
-    "cert_match_skip_invalid",
+    "cert_match_skip_invalid", "js_api_reply_v2", "js_raft_delete_range", "js_snapshot_sources",
 ];
 #[rustfmt::skip]
 const REFUSED_OF_JETSTREAM: &[&str] = &[

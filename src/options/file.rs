@@ -596,7 +596,7 @@ mod tests {
         trusted=x resolver=MEMORY account_resolver=MEM accounts_resolver=MEM resolver_tls={} \
         resolver_preload={} resolver_pinned_accounts=x proxy_protocol=true ocsp=true \
         ocsp_cache=true gateway={} leafnodes={} leaf={} connect_error_reports=1 \
-        reconnect_error_reports=1 websocket={} ws={} mqtt={} default_js_domain={} feature_flags={}";
+        reconnect_error_reports=1 websocket={} ws={} mqtt={} default_js_domain={}";
 
     #[test]
     fn keys_of_features_to_come_are_refused_by_name_and_place() {

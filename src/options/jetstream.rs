@@ -44,6 +44,9 @@ pub struct JetStreamOptions {
     /// The one before, with which what is there may be encrypted.
     pub previous_key: Option<Secret>,
     pub cipher: Cipher,
+    /// Whether the subjects that acknowledgements and flow control are answered on have the domain and
+    /// the account in them (`js_ack_fc_v2`).
+    pub long_acks: bool,
 }
 
 /// How many batches there may be, and how large they are.
@@ -101,6 +104,7 @@ impl Default for JetStreamOptions {
             domain: None,
             sync: Sync::Always,
             strict: true,
+            long_acks: false,
             max_buffered_bytes: 128 << 20,
             max_buffered_messages: 100_000,
             request_queue_limit: 10_000,

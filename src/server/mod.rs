@@ -39,9 +39,13 @@ use site::Site;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// How long it is waited for clients to be told that the server ends.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// A running server.
 pub struct Server {
@@ -520,6 +524,7 @@ impl Server {
                 log::error!("The loop of the system account ended with a panic");
             }
         }
+        self.say_goodbye();
         for inbox in &self.peers.inboxes {
             send(inbox, Mail::Shutdown);
         }
@@ -545,6 +550,21 @@ impl Server {
             }
             if jetstream.join().is_err() {
                 log::error!("The loop of JetStream ended with a panic");
+            }
+        }
+    }
+}
+
+impl Server {
+    /// Has clients told that wait for messages of streams, while there are loops that deliver that.
+    fn say_goodbye(&self) {
+        if self.jetstream.is_some()
+            && let Some(door) = &self.peers.jetstream
+        {
+            let (done, is_done) = mpsc::channel();
+            send(&door.inbox, Mail::Goodbye(done));
+            if is_done.recv_timeout(GOODBYE).is_err() {
+                log::warn!("Clients that wait for messages of streams were not told of the end");
             }
         }
     }

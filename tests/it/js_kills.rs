@@ -1,13 +1,17 @@
 //! What is left of streams and consumers when the server is killed again and again, in the middle of
-//! everything.
+//! everything. `NATS_KILLS` says how often, instead of the usual number.
 
 use crate::support::wire::Wire;
-use crate::support::{Dir, Noise, Process};
+use crate::support::{Dir, Noise, Process, server_binary};
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How often the server is killed.
-const ROUNDS: u64 = 100;
+/// How often a server is killed.
+fn kills(usual: u64) -> u64 {
+    let asked = std::env::var("NATS_KILLS").ok();
+    asked.and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
 
 /// Publishes that wait for their answers.
 const WINDOW: usize = 64;
@@ -124,10 +128,11 @@ impl Ledger {
 
 #[test]
 fn nothing_that_was_answered_is_lost_by_a_hundred_kills() {
+    let rounds = kills(100);
     let dir = Dir::new("js-kills");
     let (mut ledger, mut noise) = (Ledger::default(), Noise(0x5eed));
     let (mut checked, mut last) = (1, 0);
-    for round in 0..=ROUNDS {
+    for round in 0..=rounds {
         let server = Process::start(&["-js", "-sd", &dir.path("store")]);
         let mut wire = Wire::connect(server.addr);
         if round == 0 {
@@ -137,17 +142,17 @@ fn nothing_that_was_answered_is_lost_by_a_hundred_kills() {
                 "explicit","ack_wait":5000000000,"max_ack_pending":100000}}"#;
             wire.api("CONSUMER.DURABLE.CREATE.S.C", consumer);
         }
-        let from = if round == ROUNDS { 1 } else { checked };
+        let from = if round == rounds { 1 } else { checked };
         let now = ledger.check(&mut wire, from);
         assert!(now >= last, "{now} is before {last}");
         (checked, last) = (ledger.last() + 1, now);
-        if round < ROUNDS {
+        if round < rounds {
             let time = Duration::from_millis(5 + noise.next() % 60);
             ledger.work(&mut wire, &server, time);
         }
     }
     println!(
-        "{ROUNDS} kills: of {} published {} were answered, {} acknowledgements confirmed, {last} there",
+        "{rounds} kills: of {} published {} were answered, {} acknowledgements confirmed, {last} there",
         ledger.published,
         ledger.stored.len(),
         ledger.done.len()
@@ -155,136 +160,84 @@ fn nothing_that_was_answered_is_lost_by_a_hundred_kills() {
     assert!(ledger.stored.len() > 1000 && ledger.done.len() > 500);
 }
 
-/// What is known of streams of which more and more are made.
-#[derive(Default)]
-struct Fleet {
-    /// Streams that are there, as the server said, with what was stored in each.
-    streams: BTreeMap<String, BTreeMap<u64, String>>,
-    /// Those that are surely gone.
-    gone: BTreeSet<String>,
-    made: usize,
-    published: usize,
-}
-
-/// What an answer is about.
-enum Asked {
-    Create(String),
-    Delete(String),
-    Publish(String, String),
-}
-
-impl Fleet {
-    /// Makes streams, publishes to all that there are, and removes some, until nothing comes any more.
-    fn work(&mut self, wire: &mut Wire, server: &Process, noise: &mut Noise, time: Duration) {
-        let until = Instant::now() + time;
-        let mut asked: BTreeMap<String, Asked> = BTreeMap::new();
-        let (mut number, mut is_killed) = (0, false);
-        // Streams about which something is asked that decides whether they are there.
-        let mut all: Vec<String> = self.streams.keys().cloned().collect();
-        let news = self.made + 6;
-        loop {
-            if !is_killed && Instant::now() >= until {
-                server.signal(libc::SIGKILL);
-                is_killed = true;
-            }
-            while asked.len() < WINDOW {
-                number += 1;
-                let reply = format!("in.{number}");
-                if self.made < news {
-                    let name = format!("S{}", self.made);
-                    self.made += 1;
-                    let body = format!(
-                        "{{\"name\":\"{name}\",\"subjects\":[\"{name}.>\"],\"allow_direct\":true}}"
-                    );
-                    wire.publish(&format!("$JS.API.STREAM.CREATE.{name}"), &reply, &body);
-                    asked.insert(reply, Asked::Create(name));
-                } else if all.len() > 12 && noise.next() % 300 == 0 {
-                    let at = (noise.next() % all.len() as u64) as usize;
-                    let name = all.swap_remove(at);
-                    wire.publish(&format!("$JS.API.STREAM.DELETE.{name}"), &reply, "");
-                    // What it has may be gone or not from here on.
-                    self.streams.remove(&name);
-                    asked.insert(reply, Asked::Delete(name));
-                } else if !all.is_empty() {
-                    let name = &all[(noise.next() % all.len() as u64) as usize];
-                    let payload = format!("{} {}", self.published, "x".repeat(self.published % 99));
-                    self.published += 1;
-                    wire.publish(&format!("{name}.{}", self.published % 7), &reply, &payload);
-                    asked.insert(reply, Asked::Publish(name.clone(), payload));
-                } else {
-                    break;
-                }
-            }
-            let Some(message) = wire.next() else { return };
-            let answer = message.json();
-            match asked.remove(&message.subject) {
-                Some(Asked::Create(name)) => {
-                    assert!(answer["did_create"].as_bool().unwrap_or(false), "{answer}");
-                    all.push(name.clone());
-                    self.streams.insert(name, BTreeMap::new());
-                }
-                Some(Asked::Delete(name)) => {
-                    assert_eq!(answer["success"], true, "{answer}");
-                    self.gone.insert(name);
-                }
-                Some(Asked::Publish(name, payload)) => {
-                    let stored = self.streams.get_mut(&name).zip(answer["seq"].as_u64());
-                    if let Some((stored, sequence)) = stored {
-                        stored.insert(sequence, payload);
-                    }
-                }
-                None => panic!("{message:?}"),
-            }
-        }
+/// What a server has of a stream and its consumer: what is told of them, and every message.
+fn everything(wire: &mut Wire) -> Vec<String> {
+    let told = |answer: serde_json::Value, parts: &[&str]| -> Vec<String> {
+        parts.iter().map(|part| answer[*part].to_string()).collect()
+    };
+    let info = wire.api("STREAM.INFO.S", r#"{"deleted_details":true}"#);
+    let last = info["state"]["last_seq"].as_u64().unwrap();
+    let mut all = told(info, &["config", "created", "state"]);
+    let consumer = wire.api("CONSUMER.INFO.S.C", "");
+    let parts = [
+        "config",
+        "created",
+        "num_pending",
+        "num_ack_pending",
+        "ack_floor",
+    ];
+    all.extend(told(consumer, &parts));
+    for sequence in 1..=last {
+        let got = wire.ask("$JS.API.DIRECT.GET.S", &format!("{{\"seq\":{sequence}}}"));
+        all.push(format!(
+            "{}{}",
+            got.headers,
+            String::from_utf8_lossy(&got.payload)
+        ));
     }
-
-    /// Compares what there is with what the server said before it was killed.
-    fn check(&self, wire: &mut Wire) {
-        for (name, stored) in &self.streams {
-            let info = wire.api(&format!("STREAM.INFO.{name}"), "");
-            let last = info["state"]["last_seq"].as_u64();
-            let last = last.unwrap_or_else(|| panic!("{name}: {info}"));
-            assert!(last >= stored.last_key_value().map_or(0, |(last, _)| *last));
-            assert_eq!(info["state"]["messages"], last, "{name}: {info}");
-            for (sequence, payload) in stored {
-                let subject = format!("$JS.API.DIRECT.GET.{name}");
-                let got = wire.ask(&subject, &format!("{{\"seq\":{sequence}}}"));
-                let got = String::from_utf8_lossy(&got.payload);
-                assert_eq!(got, *payload, "{name}: {sequence}");
-            }
-        }
-        for name in &self.gone {
-            let info = wire.api(&format!("STREAM.INFO.{name}"), "");
-            assert_eq!(info["error"]["err_code"], 10059, "{name}: {info}");
-        }
-    }
+    all
 }
 
+/// B3: what a start does can be done again from the beginning, wherever it was ended.
 #[test]
-fn nothing_of_many_streams_is_lost_by_kills() {
-    let dir = Dir::new("js-kills-many");
-    let (mut fleet, mut noise) = (Fleet::default(), Noise(0xf1ee7));
-    let journal = dir.path("store/jetstream/journal");
-    let mut journals = 0;
-    for round in 0..=ROUNDS / 4 {
-        let server = Process::start(&["-js", "-sd", &dir.path("store")]);
-        let mut wire = Wire::connect(server.addr);
-        fleet.check(&mut wire);
-        if round < ROUNDS / 4 {
-            let time = Duration::from_millis(20 + noise.next() % 100);
-            fleet.work(&mut wire, &server, &mut noise, time);
-            // It is in use, and what it has is put into the streams by the next start.
-            let files = std::fs::read_dir(&journal).unwrap();
-            journals += usize::from(files.count() > 1);
+fn a_start_that_is_killed_again_and_again_ends_as_any_other() {
+    let dir = Dir::new("js-starts");
+    let store = dir.path("store");
+    let server = Process::start(&["-js", "-sd", &store]);
+    let mut wire = Wire::connect(server.addr);
+    let stream = r#"{"name":"S","subjects":["s.*"],"allow_direct":true,"max_msgs_per_subject":20}"#;
+    wire.api("STREAM.CREATE.S", stream);
+    let consumer = r#"{"stream_name":"S","config":{"durable_name":"C","ack_policy":"explicit"}}"#;
+    wire.api("CONSUMER.DURABLE.CREATE.S.C", consumer);
+    for n in 0..5000 {
+        wire.publish(&format!("s.{}", n % 100), "in.p", &format!("message {n}"));
+        if n % 500 == 499 {
+            for _ in 0..500 {
+                wire.next().unwrap();
+            }
         }
     }
-    let stored: usize = fleet.streams.values().map(BTreeMap::len).sum();
-    println!(
-        "{} streams made, {} there, {} gone; {} published, {stored} there; {journals} journals",
-        fleet.made,
-        fleet.streams.len(),
-        fleet.gone.len(),
-        fleet.published,
-    );
-    assert!(stored > 500 && fleet.streams.len() > 20 && journals > 5);
+    for _ in 0..50 {
+        wire.publish("$JS.API.CONSUMER.MSG.NEXT.S.C", "in.m", "");
+        let got = wire.next().unwrap();
+        wire.ask(&got.reply, "+ACK");
+    }
+    server.signal(libc::SIGKILL);
+    drop(server);
+    let copied = Command::new("cp")
+        .args(["-a", &store, &dir.path("copy")])
+        .status();
+    assert!(copied.unwrap().success());
+    let begun = Instant::now();
+    let undisturbed = Process::start(&["-js", "-sd", &dir.path("copy")]);
+    let whole = begun.elapsed();
+    let expected = everything(&mut Wire::connect(undisturbed.addr));
+    drop(undisturbed);
+    let mut noise = Noise(0x57a7);
+    for _ in 0..kills(20) {
+        let mut child = Command::new(server_binary())
+            .args(["-p", "-1", "-a", "127.0.0.1", "-js", "-sd", &store])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Somewhere between its first step and its last.
+        let most = u64::try_from(whole.as_micros()).unwrap();
+        std::thread::sleep(Duration::from_micros(noise.next() % most.max(1)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let server = Process::start(&["-js", "-sd", &store]);
+    assert_eq!(everything(&mut Wire::connect(server.addr)), expected);
 }

@@ -29,9 +29,12 @@ mod jetstream;
 #[cfg(target_os = "linux")]
 mod js_disks;
 #[cfg(unix)]
+mod js_events;
+#[cfg(unix)]
 mod js_faults;
 #[cfg(unix)]
 mod js_kills;
+mod js_kills_many;
 mod login;
 mod mkpasswd;
 mod monitor;

@@ -121,7 +121,7 @@ kinds! {
     /// A request to the API, and how it was answered.
     ApiAudit = "advisory.v1.api_audit", |_this| "ADVISORY.API", {
         server: String,
-        client: ClientInfo,
+        client: Option<ClientInfo>,
         subject: String,
         #[serde(skip_serializing_if = "is_none")]
         request: String,

@@ -278,7 +278,7 @@ fn events_are_as_their_schemas() {
     let (stream, consumer) = (|| "S".to_owned(), || "C".to_owned());
     found.event(advisory::ApiAudit {
         server: "N".into(),
-        client: client(),
+        client: Some(client()),
         subject: "$JS.API.INFO".into(),
         request: String::new(),
         response: "{}".into(),

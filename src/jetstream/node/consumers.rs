@@ -31,6 +31,9 @@ use std::sync::Arc;
 const NAMES: usize = 1024;
 const LIST: usize = 256;
 
+/// Tokens of subjects that flow control is answered on, without a domain in them.
+const FLOW_TOKENS: usize = 5;
+
 const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// The consumers of a stream, as far as another is checked against them.
@@ -586,7 +589,13 @@ impl Node {
         out: &mut O,
     ) {
         let subject = std::str::from_utf8(message.subject).unwrap_or_default();
-        let mut tokens = subject.split('.').skip(2);
+        // With the domain and the account in it, there are two tokens more.
+        let skipped = if subject.split('.').count() > FLOW_TOKENS {
+            4
+        } else {
+            2
+        };
+        let mut tokens = subject.split('.').skip(skipped);
         let (Some(stream), Some(consumer)) = (tokens.next(), tokens.next()) else {
             return;
         };

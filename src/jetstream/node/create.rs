@@ -244,6 +244,7 @@ impl Node {
             bounds: self.bounds(),
             batches: self.batches.clone(),
             domain: self.identity.options.domain.clone(),
+            long_acks: self.identity.options.long_acks,
             meter,
             seed: self.rng.next_u64(),
             now,

@@ -8,6 +8,7 @@
 //! [`Node::turn`], and takes the tasks.
 
 mod asker;
+mod audit;
 mod backup;
 mod consumers;
 mod create;
@@ -31,6 +32,7 @@ mod taken;
 mod tasks;
 mod tenants;
 
+use self::audit::{Audited, Audits};
 use self::deadlines::Deadlines;
 use self::faults::{Reopening, Trouble};
 use self::journal::Journaling;
@@ -111,6 +113,7 @@ pub struct Node {
     /// The subjects that streams take.
     taken: Taken,
     requests: VecDeque<Request>,
+    audits: Audits,
     /// Backups that are sent, when to look at them, and those that are taken in.
     backups: Slab<backup::Backup>,
     backups_at: Timestamp,
@@ -240,6 +243,7 @@ impl Node {
             requests: VecDeque::new(),
             backups: Slab::new(),
             backups_at: NEVER,
+            audits: Audits::default(),
             restores: Slab::new(),
             creations: Vec::new(),
             is_making: false,
@@ -314,6 +318,30 @@ impl Node {
     /// Does what is to be done in a turn: answers requests, goes on with what takes long, writes
     /// what came. Says whether there is more.
     pub fn turn<O: Out>(&mut self, now: Timestamp, mono: Mono, out: &mut O) -> bool {
+        self.audited(now, out, |node, out| node.go_on(now, mono, out))
+    }
+
+    /// Does something with a way out on which answers to requests are recognised.
+    fn audited<O: Out, T>(
+        &mut self,
+        now: Timestamp,
+        out: &mut O,
+        act: impl FnOnce(&mut Node, &mut Audited<'_, O>) -> T,
+    ) -> T {
+        let mut audits = std::mem::take(&mut self.audits);
+        let acted = act(
+            self,
+            &mut Audited {
+                out,
+                audits: &mut audits,
+                now,
+            },
+        );
+        self.audits = audits;
+        acted
+    }
+
+    fn go_on<O: Out>(&mut self, now: Timestamp, mono: Mono, out: &mut O) -> bool {
         for _ in 0..REQUESTS {
             let Some(request) = self.requests.pop_front() else {
                 break;
@@ -534,6 +562,17 @@ impl Node {
         (now, mono): (Timestamp, Mono),
         out: &mut O,
     ) {
+        self.audited(now, out, |node, out| {
+            node.take_outcome(done, (now, mono), out)
+        });
+    }
+
+    fn take_outcome<O: Out>(
+        &mut self,
+        done: TaskDone,
+        (now, mono): (Timestamp, Mono),
+        out: &mut O,
+    ) {
         match done {
             TaskDone::Job { slot, done } => {
                 if !self.backups.is_empty() {
@@ -634,6 +673,15 @@ impl Node {
             }
         }
         Ok(true)
+    }
+
+    /// Tells clients that wait for messages that the server ends.
+    pub fn say_goodbye<O: Out>(&mut self, now: Timestamp, out: &mut O) {
+        for (_, slot) in self.streams.iter_mut() {
+            if let Phase::Open { stream, .. } = &mut slot.phase {
+                stream.end_requests(now, out);
+            }
+        }
     }
 
     /// Syncs and closes all streams.

@@ -18,7 +18,7 @@ use crate::store::types::Timestamp;
 use std::sync::Arc;
 
 /// What all requests begin with.
-const PREFIX: &str = "$JS.API.";
+pub(super) const PREFIX: &str = "$JS.API.";
 
 /// A request.
 #[derive(Debug, Default)]
@@ -54,8 +54,13 @@ impl Request {
         headers::value(&self.headers, REQUEST_INFO)
     }
 
-    /// The account that asks.
-    fn account(&self) -> Option<String> {
+    /// Whether it is one that the system account may make.
+    pub(super) fn is_for_system(&self) -> bool {
+        self.subject == "INFO" || matches!(early(&self.subject), Early::Purge(_))
+    }
+
+    /// The account that asks; none if it is the system account.
+    pub(super) fn account(&self) -> Option<String> {
         let info = self.info()?;
         let asker: Asker = serde_json::from_slice(info).ok()?;
         let account = match asker.svc.is_empty() {
@@ -97,19 +102,23 @@ impl Node {
         if self.requests.len() >= self.identity.options.request_queue_limit {
             self.drop_requests(now, out);
         }
-        self.requests.push_back(Request {
+        let request = Request {
             subject: subject.to_owned(),
             reply: reply.to_vec(),
             headers: message.headers.to_vec(),
             body: message.payload.to_vec(),
-        });
+        };
+        self.note_request(&request, out);
+        self.requests.push_back(request);
     }
 
     /// Too many requests wait: all of them are dropped, as in the reference.
     fn drop_requests<O: Out>(&mut self, now: Timestamp, out: &mut O) {
         let dropped = self.requests.len();
         log::warn!("JetStream API queue limit reached, dropping {dropped} requests");
-        self.requests.clear();
+        for request in self.requests.drain(..) {
+            self.audits.forget(&request.reply);
+        }
         if let Some(system) = self.system.clone() {
             let kind = ApiLimitReached {
                 server: self.identity.server.clone(),

@@ -4,6 +4,7 @@ use super::requests::{Reaction, Request};
 use super::{Change, Node, Phase, decode};
 use crate::accounts::Account;
 use crate::jetstream::api::ApiError;
+use crate::jetstream::api::advisory::Action;
 use crate::jetstream::api::request::{MsgDeleteRequest, MsgGetRequest, StreamPurgeRequest};
 use crate::jetstream::api::response::{
     MsgDeleteBody, MsgGetBody, StoredMsg, StreamDeleteBody, StreamPurgeBody,
@@ -78,6 +79,7 @@ impl Node {
         (now, out): (Timestamp, &mut O),
     ) {
         let mut steps = Vec::new();
+        let mut consumers = Vec::new();
         if let Phase::Open {
             stream,
             listening,
@@ -89,9 +91,16 @@ impl Node {
                 self.listeners.leave(slot);
             }
             stream.end_origins(&mut steps);
+            consumers = stream.end_consumers(now, out);
             *change = Change::Removal(request);
         }
         self.do_steps(at, steps, now, out);
+        let slot = &self.streams[at];
+        let (account, stream) = (slot.account.clone(), slot.name.clone());
+        for consumer in &consumers {
+            let names = (&account, &*stream, &**consumer);
+            self.tell_of_consumer(names, Action::Delete, now, out);
+        }
         self.go_on_removing(at);
     }
 

@@ -25,6 +25,8 @@ const SUBJECTS: Subjects = [
 pub(super) struct Tenants {
     by_number: HashMap<u32, Tenant>,
     numbers: HashMap<Box<str>, u32>,
+    /// All accounts, those without streams as well.
+    accounts: HashMap<Box<str>, Arc<Account>>,
 }
 
 /// One of them.
@@ -43,6 +45,10 @@ pub(super) struct Tenant {
 impl Tenants {
     pub(super) fn renew(&mut self, accounts: &Accounts, listeners: &mut Listeners) {
         self.numbers.clear();
+        let all = accounts.iter().map(|tenant| &tenant.account);
+        self.accounts = all
+            .map(|account| (account.name.clone(), account.clone()))
+            .collect();
         let mut old = std::mem::take(&mut self.by_number);
         for tenant in accounts.iter() {
             let Some(limits) = tenant.jetstream else {
@@ -90,6 +96,11 @@ impl Tenants {
         for slot in old.into_values().flat_map(|tenant| tenant.listening) {
             listeners.leave(slot);
         }
+    }
+
+    /// An account by its name, with streams or without.
+    pub(super) fn account(&self, name: &str) -> Option<&Arc<Account>> {
+        self.accounts.get(name)
     }
 
     pub(super) fn get(&self, number: u32) -> Option<&Tenant> {

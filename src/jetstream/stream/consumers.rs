@@ -294,7 +294,7 @@ impl Stream {
     ) -> Result<Slot, ConsumerFault> {
         // It counts without those.
         self.tell_gone(now, out);
-        let settings = settings(&self.config, &config);
+        let settings = settings(&self.config, &config, self.place.as_deref());
         let one_per_subject = self.config.max_msgs_per_subject == 1;
         let mut recorded = false;
         // The state of no consumer is looked at to find the start.
@@ -381,7 +381,7 @@ impl Stream {
                 log::error!("Stream {}: a consumer cannot be read", self.label());
                 continue;
             };
-            let settings = settings(&self.config, &config);
+            let settings = settings(&self.config, &config, self.place.as_deref());
             let mut view = View {
                 store: &mut self.store,
                 id: Some(id),
@@ -405,7 +405,7 @@ impl Stream {
         now: Timestamp,
         out: &mut O,
     ) -> Result<(), ConsumerFault> {
-        let new = settings(&self.config, &config);
+        let new = settings(&self.config, &config, self.place.as_deref());
         let entry = self.consumers.roster.get(at);
         let (_, entry) = entry.ok_or(ConsumerFault::Unknown)?;
         let kept = crate::jetstream::kept::encode(&config, entry.created);

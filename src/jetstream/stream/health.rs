@@ -79,15 +79,33 @@ impl Stream {
         self.scrubbing
     }
 
-    /// Takes it apart, so that it can be opened again. Clients that wait for messages are told to ask
-    /// again.
-    pub fn dismantle<O: Out>(mut self, now: Timestamp, out: &mut O) -> Remains {
+    /// Tells clients that wait for messages to ask again later, and another server.
+    pub fn end_requests<O: Out>(&mut self, now: Timestamp, out: &mut O) {
         let all: Vec<_> = self.consumer_names().map(|(_, at)| at).collect();
         for at in all {
             self.act((at, now, true), out, |engine, turn| {
                 engine.handle_shutdown(turn)
             });
         }
+    }
+
+    /// Tells clients that wait for messages that there will be none, as the stream goes with all its
+    /// consumers. Gives their names.
+    pub fn end_consumers<O: Out>(&mut self, now: Timestamp, out: &mut O) -> Vec<String> {
+        let all = self.consumer_names();
+        let all: Vec<_> = all.map(|(name, at)| (name.to_owned(), at)).collect();
+        for (_, at) in &all {
+            self.act((*at, now, true), out, |engine, turn| {
+                engine.handle_deleted(turn)
+            });
+        }
+        all.into_iter().map(|(name, _)| name).collect()
+    }
+
+    /// Takes it apart, so that it can be opened again. Clients that wait for messages are told to ask
+    /// again.
+    pub fn dismantle<O: Out>(mut self, now: Timestamp, out: &mut O) -> Remains {
+        self.end_requests(now, out);
         let consumers = self.consumers.roster.iter();
         let unrecorded = consumers.filter(|(_, _, entry)| !entry.id.is_recorded());
         let unrecorded = unrecorded.map(|(_, _, entry)| {

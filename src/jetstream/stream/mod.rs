@@ -41,6 +41,7 @@ use crate::base::rng::Rng;
 use crate::jetstream::api::advisory::AbandonReason;
 use crate::jetstream::api::headers::{MARKER_REASON, ROLLUP, TTL, value};
 use crate::jetstream::api::policy::PersistMode;
+use crate::jetstream::api::stream_check::short_hash;
 use crate::jetstream::api::{ApiError, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig};
 use crate::jetstream::out::{Out, Outgoing};
 use crate::json::Time;
@@ -90,6 +91,8 @@ pub struct Stream {
     pub account: Arc<Account>,
     pub config: StreamConfig,
     pub created: Time,
+    /// The domain and the account's hash, if subjects of acknowledgements begin with them.
+    place: Option<Box<(String, String)>>,
     store: StreamStore,
     bounds: Bounds,
     dedupe: Dedupe,
@@ -159,6 +162,8 @@ pub struct Parts {
     /// The batches of all streams.
     pub batches: Arc<OpenBatches>,
     pub domain: Option<String>,
+    /// Whether subjects of acknowledgements have the domain and the account in them.
+    pub long_acks: bool,
     pub meter: Meter,
     pub seed: u64,
     pub now: Timestamp,
@@ -196,6 +201,7 @@ impl Stream {
             bounds,
             batches,
             domain,
+            long_acks,
             meter,
             seed,
             now,
@@ -211,11 +217,16 @@ impl Stream {
             ack_head.extend(crate::json::compact(domain));
             ack_head.push(b',');
         }
+        let place = long_acks.then(|| {
+            let domain = domain.clone().unwrap_or_default();
+            Box::new((domain, short_hash(&account.name)))
+        });
         let visible = store.visible();
         let ids_unread = store.state().messages > 0;
         let mut stream = Stream {
             account,
             created,
+            place,
             bounds,
             dedupe: Dedupe::new(duration(config.duplicate_window.0), seed),
             last_msg_id: Vec::new(),

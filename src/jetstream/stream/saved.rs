@@ -40,7 +40,7 @@ impl Stream {
         saved: &SavedState,
         now: Timestamp,
     ) -> Result<Slot, ConsumerFault> {
-        let settings = settings(&self.config, &config);
+        let settings = settings(&self.config, &config, self.place.as_deref());
         let policy = settings.ack.stored();
         let last = self.store.state().last;
         let state = saved.restore(policy, last, |at, redeliveries| {

@@ -72,6 +72,7 @@ fn open(disk: &Arc<dyn Disk>, config: &StreamConfig, now: Timestamp) -> Stream {
         },
         batches: Arc::default(),
         domain: None,
+        long_acks: false,
         meter: Meter::new(Arc::new(Gauge::new(None)), Arc::new(Gauge::new(None))),
         seed: 5,
         now,

@@ -467,6 +467,7 @@ impl ClientLoop {
                 | Mail::Report(..)
                 | Mail::Links(..)
                 | Mail::Dialled(_)
+                | Mail::Goodbye(_)
                 | Mail::Site(_) => {}
                 Mail::Cluster(view) => {
                     self.broker.show_cluster(view);

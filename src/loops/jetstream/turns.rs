@@ -14,6 +14,7 @@ use crate::store::sync_pool::SyncPool;
 use crate::store::types::Timestamp;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The streams and consumers, and all that a turn needs beside the other loops.
@@ -27,6 +28,8 @@ pub struct Turns {
     /// Whether the last turn has left something for the next.
     unfinished: bool,
     ending: bool,
+    /// Who waits for clients to be told that the server ends.
+    goodbye: Option<Sender<()>>,
     /// Until when the loop's own thread sleeps if nobody wakes it; never if it is none.
     sleeps_until: Option<Mono>,
     scratch: Vec<u8>,
@@ -122,6 +125,7 @@ impl Turns {
             journal: Some(journal),
             unfinished: true,
             ending: false,
+            goodbye: None,
             sleeps_until: None,
             scratch: Vec::new(),
             mail: Vec::new(),
@@ -150,6 +154,10 @@ impl Turns {
         };
         self.broker.expire(turn);
         self.broker.finish(turn);
+        if let Some(done) = self.goodbye.take() {
+            // Whoever asked may have given up.
+            let _ = done.send(());
+        }
     }
 
     /// How long the loop's own thread may sleep now, which it then does; forever if it is none.
@@ -210,6 +218,11 @@ impl Turns {
                         .report(&asked, time, &mut publisher!(self, peers, now));
                     // Whoever asked may have given up.
                     let _ = answer.send(report);
+                }
+                Mail::Goodbye(done) => {
+                    self.node
+                        .say_goodbye(time, &mut publisher!(self, peers, now));
+                    self.goodbye = Some(done);
                 }
                 Mail::Shutdown => self.ending = true,
                 // These are for other loops.

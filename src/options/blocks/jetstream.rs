@@ -7,7 +7,7 @@ use crate::options::Options;
 use crate::options::file::{Check, time};
 use crate::options::jetstream::{AccountJetStream, BatchLimits, Cipher, JetStreamOptions, Sync};
 use crate::options::keys::blocks::{
-    ACCOUNT_JETSTREAM, JETSTREAM, JETSTREAM_BATCH, JETSTREAM_LIMITS,
+    ACCOUNT_JETSTREAM, FEATURE_FLAGS, JETSTREAM, JETSTREAM_BATCH, JETSTREAM_LIMITS,
 };
 
 /// The block of the server, or whether there is JetStream at all.
@@ -31,6 +31,15 @@ pub(in crate::options) fn jetstream(options: &mut Options, value: &Value, check:
             Ok(enabled) => own.enabled = enabled,
             Err(wrong) => check.error(value.at, wrong),
         },
+    }
+}
+
+/// Features that are tried out: all that there is are the subjects of acknowledgements.
+pub(in crate::options) fn feature_flags(options: &mut Options, value: &Value, _: &mut Check<'_>) {
+    for (name, entry) in entries(value, FEATURE_FLAGS) {
+        if name == "js_ack_fc_v2" {
+            options.jetstream.long_acks = truth(&entry.value);
+        }
     }
 }
 

@@ -18,7 +18,7 @@ mod users;
 
 pub(super) use accounts::accounts;
 pub(super) use cluster::cluster;
-pub(super) use jetstream::jetstream;
+pub(super) use jetstream::{feature_flags, jetstream};
 pub(super) use mappings::mappings;
 pub(super) use proxies::proxies;
 pub(super) use tls::tls;

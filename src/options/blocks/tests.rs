@@ -476,7 +476,8 @@ fn the_block_of_jetstream_is_read() {
         strict: false, max_buffered_size: 1MB, max_buffered_msgs: 7, request_queue_limit: 8
         limits {max_ack_pending: 9, max_request_batch: 10, default_max_consumers: -1, duplicate_window: '11s',
             batch {max_inflight_per_stream: 3, max_inflight_total: 4, max_msgs: 5, timeout: '6s'}}
-        ek: 's3cret', prev_key: 'old', cipher: AES}";
+        ek: 's3cret', prev_key: 'old', cipher: AES}
+        feature_flags {js_ack_fc_v2: true, js_snapshot_sources: false}";
     let expected = JetStreamOptions {
         enabled: true,
         store_dir: Some("/s".into()),
@@ -485,6 +486,7 @@ fn the_block_of_jetstream_is_read() {
         domain: Some("hub".into()),
         sync: Sync::Interval(Duration::from_secs(5)),
         strict: false,
+        long_acks: true,
         max_buffered_bytes: 1 << 20,
         max_buffered_messages: 7,
         request_queue_limit: 8,

@@ -13,6 +13,15 @@ const fn part(names: &'static [&'static str], takes: Takes) -> Key {
     Key { names, what }
 }
 
+/// Flags of features that are tried out. Of those, there is what the first one asks for.
+#[rustfmt::skip]
+pub(in crate::options) const FEATURE_FLAGS: &[Key] = &[
+    part(&["js_ack_fc_v2"], Bool),
+    later(&["js_api_reply_v2"], Bool),
+    later(&["js_raft_delete_range"], Bool),
+    later(&["js_snapshot_sources"], Bool),
+];
+
 #[rustfmt::skip]
 pub(in crate::options) const AUTHORIZATION: &[Key] = &[
     part(&["user", "username"], Credential),

@@ -42,7 +42,6 @@ pub(super) const KEYS: &[Key] = &[
     later(&["mqtt"], Block(MQTT)),
 
     later(&["default_js_domain"], Free),
-    later(&["feature_flags"], Free),
 ];
 
 #[rustfmt::skip]

@@ -1,7 +1,9 @@
 //! The keys that are applied.
 
 use super::Set::{Block, Bool, Int, Listen, LongTime, Name, Pairs, Text, Texts, Time, Word};
-use super::blocks::{ACCOUNT, AUTHORIZATION, CLUSTER, JETSTREAM, MAPPINGS, PROXIES, TLS};
+use super::blocks::{
+    ACCOUNT, AUTHORIZATION, CLUSTER, FEATURE_FLAGS, JETSTREAM, MAPPINGS, PROXIES, TLS,
+};
 use super::{Key, Set, Takes, What};
 use crate::options::blocks;
 use crate::options::{HOST_DEFAULT, LOOPS_MAX, LogFormat, Options, PORT_DEFAULT, WriteTimeout};
@@ -72,6 +74,7 @@ pub(super) const KEYS: &[Key] = &[
     ready(&["allow_non_tls"], "false", Bool(|o, v| o.allow_non_tls = v)),
 
     ready(&["jetstream"], "none", Block(JETSTREAM_TAKES, blocks::jetstream)),
+    ready(&["feature_flags"], "none", Block(Takes::Block(FEATURE_FLAGS), blocks::feature_flags)),
     ready(&["cluster"], "none", Block(Takes::Block(CLUSTER), blocks::cluster)),
     ready(&["store_dir", "storedir"], "none", Text(|o, v| o.jetstream.store_dir = path(v))),
 

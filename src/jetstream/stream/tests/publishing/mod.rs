@@ -207,6 +207,7 @@ fn open(
         batches: batches.clone(),
         meter: Meter::new(Arc::new(Gauge::new(None)), Arc::new(Gauge::new(None))),
         domain: None,
+        long_acks: false,
         seed: 9,
         now: Timestamp(now),
     })
