@@ -715,6 +715,7 @@ fn log_options(identity: &Identity, place: &Place, persist: PersistMode) -> LogO
         sync,
         cold: Cold::Tell,
         locks: Some(place.dir.locks()),
+        reserve: Some(place.dir.reserve()),
         ..LogOptions::new(place.handles.clone())
     }
 }

@@ -11,6 +11,7 @@ use super::pack::BlockCache;
 use super::warm::Cold;
 use crate::store::crypt::{KeyFault, SealKey, StreamKey};
 use crate::store::disk::LockGuard;
+use crate::store::reserve::Reserve;
 
 /// Bytes that all logs together may keep of where subjects are in sealed segments, so that they
 /// need not be looked for again: about those of three hundred segments of small messages.
@@ -32,6 +33,8 @@ pub struct LogOptions {
     /// Who has which log open, where the directory of all logs is locked as a whole; otherwise each has
     /// a lock of its own, in a file that stays open.
     pub locks: Option<Arc<Locks>>,
+    /// Room for what makes room, where there is no other.
+    pub reserve: Option<Arc<Reserve>>,
     /// Encrypts what is written; see [`Meta`](crate::store::meta::Meta).
     pub key: Option<StreamKey>,
 }
@@ -93,6 +96,7 @@ impl LogOptions {
             handles,
             begins_unsynced: false,
             locks: None,
+            reserve: None,
             key: None,
         }
     }
