@@ -111,7 +111,7 @@ impl Fleet {
             }
         }
         for name in &self.gone {
-            let info = wire.api(&format!("STREAM.INFO.{name}"), "");
+            let info = wire.ask(&format!("$JS.API.STREAM.INFO.{name}"), "").json();
             assert_eq!(info["error"]["err_code"], 10059, "{name}: {info}");
         }
     }
