@@ -685,6 +685,31 @@ fn health_has_the_texts_and_statuses_of_the_reference() {
 }
 
 #[test]
+fn damage_is_told_and_does_not_make_the_server_unwell() {
+    use crate::jetstream::report::{Damaged, Report};
+    let mut fake = Fake::new();
+    let damaged = |account: &str, messages| Damaged {
+        account: account.into(),
+        stream: "S".into(),
+        messages,
+    };
+    fake.jetstream = Some(Report {
+        damaged: vec![damaged("A", 3), damaged("B", 1)],
+        ..Report::default()
+    });
+    let body = |query| {
+        let answer = ask(&fake, "/healthz", query);
+        assert_eq!(answer.status, 200);
+        String::from_utf8(answer.body).unwrap()
+    };
+    assert_eq!(body(""), "{\"status\":\"ok\"}");
+    let told = body("details=1");
+    let first = r#"{"status":"ok","warnings":[{"type":"STREAM","account":"A","stream":"S","error":"JetStream stream 'A \u003e S' has lost 3 messages to damage"},"#;
+    assert!(told.starts_with(first), "{told}");
+    assert!(told.contains("\"account\":\"B\""), "{told}");
+}
+
+#[test]
 fn probes_say_why_not() {
     let mut fake = Fake::new();
     let probe = |fake: &Fake, path: &str| {
