@@ -94,6 +94,7 @@ pub(crate) fn barrier(stream: &mut TcpStream) {
 }
 
 /// The middle one.
+#[allow(dead_code, reason = "not every bench asks")]
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]

@@ -31,6 +31,7 @@ pub struct StreamReport {
     /// The names of account and stream, if the metadata can be read.
     pub names: Option<(String, String)>,
     pub state: Option<StreamState>,
+    /// Consumers, without [cells](crate::store::stream::Consumer::is_cell).
     pub consumers: usize,
     pub segments: usize,
     /// Records that could be read.
@@ -335,7 +336,8 @@ impl StreamReport {
 
     fn look_at_records(&mut self, mut store: StreamStore, opened: &Opened) {
         self.state = Some(store.state());
-        self.consumers = store.consumer_count();
+        let consumers = store.consumers();
+        self.consumers = consumers.filter(|(_, c)| !c.is_cell()).count();
         let log = &opened.log;
         for run in &log.lost {
             let mut text = format!("records {} to {} are lost", run.first, run.last);

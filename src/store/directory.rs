@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!  <root>/lock
+//!  <root>/reserve                        room for what makes room, see [`reserve`](super::reserve)
 //!  <root>/<account>/<stream>/            a stream
 //!  <root>/<account>/<stream>.new/        one that is being made: of no use after a crash
 //!  <root>/<account>/<...>.removed/       one that is being removed: a start goes on with that
@@ -22,10 +23,14 @@ use super::crypt::Keys;
 use super::disk::{Disk, LockGuard};
 use super::error::{LogError, Reason, is_full};
 use super::meta::{Meta, MetaError, MetaFound, NAME_MAX};
+use super::reserve::Reserve;
 use super::types::StreamId;
 
 const NEW: &str = ".new";
 const REMOVED: &str = ".removed";
+
+/// Bytes that are kept back for what makes room.
+const RESERVE_BYTES: u64 = 256 << 10;
 
 /// Characters of a name that its directory shows.
 const SHOWN_MAX: usize = 40;
@@ -38,6 +43,7 @@ pub struct StoreDir {
     /// Directories of accounts that are surely on the disk for good, and what is in them. Nobody else
     /// makes or removes anything there.
     accounts: Mutex<HashMap<PathBuf, HashSet<String>>>,
+    reserve: Arc<Reserve>,
     _lock: LockGuard,
 }
 
@@ -74,12 +80,22 @@ impl StoreDir {
         make_for_good(&*disk, root)?;
         let path = root.join("lock");
         let lock = disk.lock(&path).map_err(|e| failed("lock", &path, &e))?;
+        let lock = lock.ok_or_else(|| LogError::Locked(root.to_owned()))?;
+        let reserve = Reserve::new(disk.clone(), root.join("reserve"), RESERVE_BYTES);
+        // It is tried again when something has made room.
+        reserve.hold();
         Ok(StoreDir {
             disk,
             root: root.to_owned(),
             accounts: Mutex::default(),
-            _lock: lock.ok_or_else(|| LogError::Locked(root.to_owned()))?,
+            reserve: Arc::new(reserve),
+            _lock: lock,
         })
+    }
+
+    /// Room for what makes room, where there is no other.
+    pub fn reserve(&self) -> Arc<Reserve> {
+        self.reserve.clone()
     }
 
     /// All streams, after what crashes have left was removed, and data keys were wrapped with the

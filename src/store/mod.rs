@@ -30,6 +30,7 @@ pub mod journal;
 pub mod memory;
 pub mod meta;
 pub mod overlay;
+pub mod reserve;
 pub mod stream;
 pub mod sync_pool;
 pub mod types;

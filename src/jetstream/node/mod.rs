@@ -632,6 +632,7 @@ fn log_options(identity: &Identity, place: &Place, persist: PersistMode) -> LogO
     LogOptions {
         sync,
         cold: Cold::Tell,
+        reserve: Some(place.dir.reserve()),
         ..LogOptions::new(place.handles.clone())
     }
 }

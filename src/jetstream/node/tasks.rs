@@ -3,13 +3,13 @@
 use super::restorer::{Outcome, Restorer};
 use super::{Identity, Node, Place, log_options};
 use crate::base::clock::Mono;
-use crate::jetstream::api::{StorageType, StoreCompression, StreamConfig};
-use crate::jetstream::stream::{Stream, limits};
+use crate::jetstream::api::{StorageType, StreamConfig};
+use crate::jetstream::stream::{Stream, compression, limits};
 use crate::json::Time;
 use crate::store::directory::{Removal, StoreDir};
 use crate::store::disk::Disk;
 use crate::store::error::LogError;
-use crate::store::file::{Compression, LogOptions};
+use crate::store::file::LogOptions;
 use crate::store::memory::MemoryDisk;
 use crate::store::meta::Meta;
 use crate::store::stream::{Job, JobDone, Opened, StoreOptions, StreamStore};
@@ -243,12 +243,8 @@ fn open(
     log: LogOptions,
     durable: Option<LogIndex>,
 ) -> Result<(StreamStore, Opened), LogError> {
-    let compression = match config.compression {
-        StoreCompression::None => Compression::None,
-        StoreCompression::S2 => Compression::S2,
-    };
     let log = LogOptions {
-        compression,
+        compression: compression(config),
         key: meta.key(),
         ..log
     };

@@ -356,7 +356,7 @@ impl Stream {
         let found: Vec<_> = self
             .store
             .consumers()
-            .filter(|(_, consumer)| !super::origins::is_cell(consumer.name()))
+            .filter(|(_, consumer)| !consumer.is_cell())
             .map(|(id, consumer)| (id, consumer.config().to_vec()))
             .collect();
         for (id, kept) in found {

@@ -41,12 +41,14 @@ use crate::base::rng::Rng;
 use crate::jetstream::api::advisory::AbandonReason;
 use crate::jetstream::api::headers::{MARKER_REASON, ROLLUP, TTL, value};
 use crate::jetstream::api::stream_check::short_hash;
-use crate::jetstream::api::{ApiError, DiscardPolicy, RetentionPolicy, StreamConfig};
+use crate::jetstream::api::{
+    ApiError, DiscardPolicy, RetentionPolicy, StoreCompression, StreamConfig,
+};
 use crate::jetstream::out::{Out, Outgoing};
 use crate::json::Time;
 use crate::options::jetstream::BatchLimits;
 use crate::store::error::LogError;
-use crate::store::file::ReadBuffer;
+use crate::store::file::{Compression, ReadBuffer};
 use crate::store::stream::{
     Expired, Job, JobDone, Limits, Marker, Purge, StreamState, StreamStore,
 };
@@ -185,6 +187,14 @@ pub fn limits(config: &StreamConfig) -> Limits {
     }
 }
 
+/// What becomes of segments of the store that are complete.
+pub fn compression(config: &StreamConfig) -> Compression {
+    match config.compression {
+        StoreCompression::None => Compression::None,
+        StoreCompression::S2 => Compression::S2,
+    }
+}
+
 fn duration(nanos: i64) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
 }
@@ -294,6 +304,9 @@ impl Stream {
             while self.store.has_work() && self.store.work(WORK) {}
             self.store.set_limits(&limits)?;
             self.dirty = true;
+        }
+        if config.compression != self.config.compression {
+            self.store.set_compression(compression(&config));
         }
         self.config = config;
         if !self.config.allow_atomic {

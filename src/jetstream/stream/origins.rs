@@ -19,13 +19,10 @@ use crate::jetstream::origin::request::{Kind, Owner};
 use crate::store::consumer::AckPolicy;
 use crate::store::error::LogError;
 use crate::store::index::Filters;
-use crate::store::stream::{ConsumerId, Found, StreamStore};
+use crate::store::stream::{CELL, ConsumerId, Found, StreamStore};
 use crate::store::types::{StreamSeq, Timestamp};
 use crate::subject::transform::Transform;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// What the names of cells begin with, and those of no consumers.
-const CELL: char = '\0';
 
 /// Messages after which positions are written in any case: as many as are looked through after a
 /// start.
@@ -83,11 +80,6 @@ struct Finding {
     start: StreamSeq,
     position: StreamSeq,
     identity: String,
-}
-
-/// Whether a consumer of the store is a cell.
-pub(super) fn is_cell(name: &str) -> bool {
-    name.starts_with(CELL)
 }
 
 fn cell_name(index_name: &str) -> String {
@@ -302,7 +294,7 @@ impl Stream {
         };
         let mut cells = BTreeMap::new();
         for (id, consumer) in self.store.consumers() {
-            if is_cell(consumer.name())
+            if consumer.is_cell()
                 && let Some((sequence, identity)) = read_cell(consumer.config())
             {
                 let cell = (id, sequence, identity.to_owned());

@@ -306,7 +306,7 @@ impl Stream {
 
     /// Reads the ids of messages from before the start, if that was not done yet.
     pub(super) fn read_ids(&mut self, now: Timestamp) {
-        if !std::mem::take(&mut self.ids_unread) {
+        if !self.ids_unread {
             return;
         }
         let window = u64::try_from(self.dedupe.window().as_nanos()).unwrap_or(u64::MAX);
@@ -314,6 +314,7 @@ impl Stream {
         let Ok(mut at) = self.store.first_at(since) else {
             return;
         };
+        self.ids_unread = false;
         let last = self.store.state().last;
         // The id of the last message counts, however old that is.
         at = at.min(last);

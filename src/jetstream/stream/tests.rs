@@ -304,6 +304,23 @@ fn idle_consumers_get_no_turns() {
     assert_eq!(told.num_pending, 100);
 }
 
+/// Found by reading: it took a start until the store knew of it.
+#[test]
+fn compression_changes_with_the_configuration() {
+    let config = config();
+    let mut world = World::new(&config);
+    for compression in [StoreCompression::S2, StoreCompression::None] {
+        let changed = StreamConfig {
+            compression,
+            ..config.clone()
+        };
+        world.stream.update(changed.clone()).unwrap();
+        let is = world.stream.store().compression();
+        assert_eq!(is, super::compression(&changed));
+        assert_eq!(is == Compression::S2, compression == StoreCompression::S2);
+    }
+}
+
 #[test]
 fn what_is_there_already_takes_no_room() {
     let mut world = World::new(&StreamConfig {

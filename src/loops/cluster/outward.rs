@@ -6,11 +6,13 @@ use crate::accounts::interest::Target;
 use crate::base::clock::Mono;
 use crate::base::limits::FLUSH_EARLY;
 use crate::base::rng::Rng;
-use crate::broker::batch::{Batch, Destination};
+use crate::broker::batch::{Batch, Destination, Traced};
 use crate::broker::message::Message;
+use crate::broker::tracing::Crossing;
 use crate::cluster::LinkId;
 use crate::cluster::remote::{RemoteInterest, RemoteSub};
 use crate::proto::route::{Subject, write_message};
+use crate::proto::route_info::PROTO;
 use crate::routing::route::Route;
 use log::trace;
 
@@ -28,18 +30,20 @@ impl ClusterLoop {
         let mut hits = std::mem::take(&mut self.hits);
         batch.for_each(|message, to, _| {
             hits.clear();
-            match to {
-                Destination::Member(route, pick) => {
-                    self.find_other(route, pick.group, &mut hits);
-                }
-                to => {
-                    if let Some(route) = to.plain() {
-                        self.find_all(route, &mut hits);
-                    }
-                }
+            let (route, member, traced) = match to {
+                Destination::Plain(route) => (route, None, None),
+                Destination::Member(route, pick) => (&**route, Some(pick), None),
+                Destination::Traced(traced) => (&**traced.route(), traced.member(), Some(traced)),
+            };
+            match member {
+                Some(pick) => self.find_other(route, pick.group, &mut hits),
+                None => self.find_all(route, &mut hits),
             }
             for hit in &hits {
-                self.send_message(message, hit, now);
+                match traced {
+                    Some(traced) => self.send_traced(message, traced, hit, now),
+                    None => self.send_message(message, hit, now),
+                }
             }
         });
         self.hits = hits;
@@ -96,6 +100,26 @@ impl ClusterLoop {
                 sub: member,
                 groups: vec![member],
             });
+        }
+    }
+
+    /// Sends a message of which it is told where it goes.
+    #[cold]
+    fn send_traced(&mut self, message: &Message<'_>, traced: &Traced, hit: &Hit, now: Mono) {
+        let headers = self.by_link.get(&hit.link).copied();
+        let headers = headers.and_then(|token| self.conns.get_mut(token));
+        let headers = headers.is_some_and(|conn| conn.headers);
+        let Some(info) = self.mesh.info(hit.link) else {
+            return;
+        };
+        let to = Crossing {
+            rid: hit.link.0,
+            name: &info.server_name,
+            traces: headers && info.proto >= PROTO,
+        };
+        let mut payload = Vec::new();
+        if let Some(message) = traced.cross(message, &to, now, &mut payload) {
+            self.send_message(&message, hit, now);
         }
     }
 

@@ -183,24 +183,15 @@ impl Log {
                 Ok(_) => last,
                 Err(_) => record.sequence.previous(),
             };
-            self.roll_to(base, len)?;
-        }
-        let needs_zeros = self.likes_zeros;
-        let active = self.active_mut();
-        let len = record.len(&active.header);
-        let direct = needs_zeros && len >= DIRECT_MIN;
-        let reserved = match (direct, needs_zeros) {
-            (false, true) => {
-                let end = active.end() as usize + len;
-                let end = u32::try_from(end).unwrap_or(u32::MAX);
-                match active.reserve(end) {
-                    // Orders make room: they get what there is.
-                    Err(e) if is_full(&e) && draft.kind != Kind::Message => {
-                        active.reserve_little(end)
-                    }
-                    reserved => reserved,
-                }
+            match self.roll_to(base, len) {
+                Err(LogError::Full) if self.makes_room(draft.kind) => self.roll_to(base, len)?,
+                rolled => rolled?,
             }
+        }
+        let len = record.len(&self.active().header);
+        let direct = self.likes_zeros && len >= DIRECT_MIN;
+        let reserved = match (direct, self.likes_zeros) {
+            (false, true) => self.reserve(draft.kind, len),
             // What was taken before has its room, and is written before the room is tried that
             // this record needs.
             _ => Ok(()),
@@ -867,6 +858,9 @@ impl Log {
             self.remove(&segment_path(&self.dir, sealed.number()))?;
             self.sealed.remove(0);
             removed = true;
+        }
+        if let Some(reserve) = self.options.reserve.as_ref().filter(|_| removed) {
+            reserve.hold();
         }
         let synced = match removed {
             true => self.disk.sync_dir(&self.dir),

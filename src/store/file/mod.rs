@@ -18,6 +18,7 @@ mod read;
 mod recover;
 mod regions;
 mod rewrite;
+mod room;
 mod scan;
 mod scrub;
 mod sealed;

@@ -8,6 +8,7 @@ use super::format::{SEGMENT_BYTES, SegmentHeader};
 use super::pack::BlockCache;
 use super::warm::Cold;
 use crate::store::crypt::{KeyFault, SealKey, StreamKey};
+use crate::store::reserve::Reserve;
 
 /// Bytes that all logs together may keep of where subjects are in sealed segments, so that they
 /// need not be looked for again: about those of three hundred segments of small messages.
@@ -23,6 +24,8 @@ pub struct LogOptions {
     pub cold: Cold,
     pub compression: Compression,
     pub handles: Arc<Handles>,
+    /// Room for what makes room, where there is no other.
+    pub reserve: Option<Arc<Reserve>>,
     /// Encrypts what is written; see [`Meta`](crate::store::meta::Meta).
     pub key: Option<StreamKey>,
 }
@@ -55,6 +58,7 @@ impl LogOptions {
             cold: Cold::Wait,
             compression: Compression::None,
             handles,
+            reserve: None,
             key: None,
         }
     }

@@ -181,6 +181,11 @@ impl Log {
         self.hold = applied;
     }
 
+    /// The last record that is surely never taken back.
+    pub(in crate::store) fn held(&self) -> LogIndex {
+        self.hold
+    }
+
     /// Whether a segment has a message from `first` on, or is [held](Log::hold).
     pub(super) fn is_needed(&self, sealed: &Sealed, first: StreamSeq) -> bool {
         sealed.footer.last_sequence >= first || sealed.last_index() > self.hold

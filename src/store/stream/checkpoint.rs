@@ -227,6 +227,7 @@ impl StreamStore {
         let job = CheckpointJob {
             disk: self.disk.clone(),
             dir: self.dir.clone(),
+            reserve: self.log.reserve_kept(),
             content: Content {
                 state: state.clone(),
                 container,
@@ -271,6 +272,7 @@ impl StreamStore {
         saved.prepared = Some(Box::new(CheckpointJob {
             disk: self.disk.clone(),
             dir: self.dir.clone(),
+            reserve: self.log.reserve_kept(),
             content: Content {
                 state: self.state.clone(),
                 container,

@@ -13,6 +13,7 @@ use crate::store::file::{
     EraseDone, EraseJob, RewriteDone, RewriteJob, ScrubDone, ScrubJob, SubjectsDone, SubjectsJob,
     SyncDone, SyncJob, WarmDone, WarmJob,
 };
+use crate::store::reserve::Reserve;
 use crate::store::types::{LogIndex, StreamSeq};
 
 /// Something to be done. Run it anywhere, and give the outcome to the store it came from.
@@ -63,6 +64,7 @@ pub struct CheckpointJob {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) dir: PathBuf,
     pub(super) content: Content,
+    pub(super) reserve: Option<Arc<Reserve>>,
 }
 
 /// The outcome of a [`CheckpointJob`].
@@ -91,6 +93,12 @@ impl CheckpointJob {
         if result.as_ref().is_err_and(is_full) {
             // The older copy makes room: without a checkpoint nothing does.
             let _ = self.disk.remove(&path);
+            result = written();
+        }
+        if result.as_ref().is_err_and(is_full)
+            && let Some(reserve) = self.reserve
+            && reserve.give(bytes.len() as u64)
+        {
             result = written();
         }
         CheckpointDone {

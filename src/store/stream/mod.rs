@@ -35,14 +35,14 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use consumers::{Consumer, ConsumerDamage, ConsumerId};
+pub use consumers::{CELL, Consumer, ConsumerDamage, ConsumerId};
 pub use gone::Gone;
 pub use group::Step;
 pub use jobs::{Job, JobDone};
 pub use orders::{Limits, Purge};
 pub use read::Message;
 pub use removal::{Expired, Marker};
-pub use reset::{Reset, Snapshot};
+pub use reset::{Copy, Reset, Snapshot};
 pub use scrub::{Damage, DamageKind, ScrubProgress};
 pub use search::{Found, Reader};
 pub use state::StreamState;
@@ -51,6 +51,7 @@ use self::checkpoint::Checkpoints;
 use self::group::{Held, Unstored};
 use self::pace::Pace;
 use self::replica::Unapplied;
+use self::reset::Copies;
 use self::scrub::Scrub;
 use self::state::State;
 use self::upkeep::Upkeep;
@@ -77,6 +78,7 @@ pub struct StreamStore {
     buffer: ReadBuffer,
     scratch: Vec<u8>,
     scrub: Scrub,
+    copies: Copies,
     /// Whether reads do not wait for the disk.
     hurried: bool,
     pace: Pace,
@@ -177,6 +179,7 @@ impl StreamStore {
             buffer: ReadBuffer::default(),
             scratch: vec![],
             scrub: Scrub::default(),
+            copies: Copies::default(),
             hurried: true,
             pace: Pace::default(),
             term: Term(0),

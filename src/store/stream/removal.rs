@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use super::state::{ERASE, KEEP, State};
+use super::state::{ERASE, KEEP, State, TRIM, size};
 use super::{NewMessage, Purge, Step, StreamStore, TTL_NEVER};
 use crate::store::error::LogError;
 use crate::store::file::format::{Kind, encode_runs};
@@ -79,10 +79,58 @@ impl StreamStore {
             return Ok(());
         }
         let (log, buffer) = (&mut self.log, &mut self.buffer);
-        match self.state.work(WAY_MAX, log, buffer) {
+        if self.state.work(WAY_MAX, log, buffer) {
+            return Err(LogError::Busy);
+        }
+        if self.state.is_over() {
+            self.end_work()?;
+        }
+        match self.state.is_over() {
             true => Err(LogError::Busy),
             false => Ok(()),
         }
+    }
+
+    /// The oldest messages while there are too many, `max` at most.
+    fn excess(&mut self, max: usize) -> Vec<StreamSeq> {
+        let state = &self.state;
+        let (mut messages, mut bytes) = (state.messages, state.bytes);
+        let mut excess = vec![];
+        let mut at = state.first;
+        while excess.len() < max && self.state.is_over_by(messages, bytes) {
+            let next = self.state.deleted.next_absent(at);
+            let Some(next) = next.filter(|next| *next <= self.state.last) else {
+                break;
+            };
+            // What cannot be read counts as it does when it is removed.
+            if let Ok(stored) = self.log.read_message(next, &mut self.buffer) {
+                bytes = bytes.saturating_sub(size(&stored.record));
+            }
+            messages = messages.saturating_sub(1);
+            excess.push(next);
+            at = next.next();
+        }
+        excess
+    }
+
+    /// Says that all [work](StreamStore::work) is done, which ends the time in which limits wait for
+    /// it. What is too much altogether goes before, in parts of which each has a record. On a single
+    /// server that says itself; in a group the leader does, when it has no more, and once more when that
+    /// was applied.
+    pub fn end_work(&mut self) -> Result<LogIndex, LogError> {
+        self.end_part(WAY_MAX)
+    }
+
+    fn end_part(&mut self, max: usize) -> Result<LogIndex, LogError> {
+        let excess = self.excess(max);
+        if !excess.is_empty() {
+            let index = self.delete_all(TRIM, &excess)?;
+            if excess.len() >= max {
+                return Ok(index);
+            }
+        }
+        let done = self.order(Kind::Noop, &[]);
+        self.append_record(&done)
     }
 
     /// Records that messages, which are in order and there, are removed.
@@ -113,19 +161,20 @@ impl StreamStore {
 
     /// Does a part of what is to be done, looking at about `budget` messages, and says whether
     /// there is more. Limits do not remove anything while a purge is under way. When all is done,
-    /// that is a record of its own; without room for it, it is tried again the next time.
+    /// that is a record of its own, as is each part of what is too much altogether; without room for it, it
+    /// is tried again the next time.
     pub fn work(&mut self, budget: usize) -> bool {
         if !self.state.deferring {
             return false;
         }
+        let before = self.state.messages;
         let (log, buffer) = (&mut self.log, &mut self.buffer);
         if self.state.work(budget, log, buffer) {
             return true;
         }
-        if !self.is_replica() {
-            let _ = self.end_work();
-        }
-        false
+        let gone = usize::try_from(before - self.state.messages).unwrap_or(usize::MAX);
+        let max = budget.saturating_sub(gone).clamp(1, WAY_MAX);
+        !self.is_replica() && self.end_part(max).is_ok() && self.state.deferring
     }
 
     /// Whether [`StreamStore::work`] has something to do.
@@ -276,19 +325,23 @@ impl StreamStore {
     /// Removes segments in which nothing is any more, up to the first message of a checkpoint that
     /// is on the disk, and to the last record that it knows.
     pub(super) fn reclaim(&mut self, first: StreamSeq, upto: LogIndex) -> Result<(), LogError> {
-        self.log.drop_segments_before(first, upto)
+        let needed = self.copies.first().unwrap_or(first);
+        self.log.drop_segments_before(first.min(needed), upto)
     }
 
     /// Bytes of segments that a checkpoint would free.
     pub(super) fn reclaimable(&self) -> u64 {
+        if !self.copies.is_empty() {
+            return 0;
+        }
         self.log.bytes_before(self.state.first)
     }
 }
 
 impl State {
     /// Does a part of what is under way, and says whether there is more. What is too much altogether goes
-    /// with the record that ends the work, if subjects have a limit of their own: how much that is depends
-    /// on what their limit has removed by then, and is to be the same in a replay.
+    /// with records of its own, if subjects have a limit of their own: how much that is depends on what
+    /// their limit has removed by then, and is to be the same in a replay.
     pub(super) fn work(&mut self, budget: usize, log: &mut Log, buffer: &mut ReadBuffer) -> bool {
         self.purge(budget, log, buffer)
             || self.sweep_subjects(budget, log, buffer)
@@ -320,7 +373,10 @@ impl State {
             // Looking at a subject costs a part of what a removal does, and is counted the same.
             left = left.saturating_sub(seen.max(1));
             if let Some(subject) = found {
+                let before = self.messages;
                 self.trim_subject(&subject, log, buffer);
+                let gone = usize::try_from(before - self.messages).unwrap_or(usize::MAX);
+                left = left.saturating_sub(gone);
                 let still = self
                     .subjects
                     .get(&subject)
@@ -340,9 +396,13 @@ impl State {
 
     /// Whether there are more messages, or bytes, than there may be.
     pub(super) fn is_over(&self) -> bool {
-        self.messages > 0
-            && (State::is_over_limit(self.limits.messages, self.messages)
-                || State::is_over_limit(self.limits.bytes, self.bytes))
+        self.is_over_by(self.messages, self.bytes)
+    }
+
+    fn is_over_by(&self, messages: u64, bytes: u64) -> bool {
+        messages > 0
+            && (State::is_over_limit(self.limits.messages, messages)
+                || State::is_over_limit(self.limits.bytes, bytes))
     }
 }
 

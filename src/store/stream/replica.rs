@@ -192,11 +192,4 @@ impl StreamStore {
     pub fn term_of(&mut self, index: LogIndex) -> Result<Term, LogError> {
         self.log.term_of(index, &mut self.buffer)
     }
-
-    /// Says that all [work](StreamStore::work) is done, which ends the time in which limits wait for
-    /// it. On a single server that says itself; in a group the leader does, when it has no more.
-    pub fn end_work(&mut self) -> Result<LogIndex, LogError> {
-        let done = self.order(Kind::Noop, &[]);
-        self.append_record(&done)
-    }
 }

@@ -5,9 +5,10 @@
 //! has the index and the term that the copy stands for, and the others those before it, which are not
 //! those that they had: nobody is to be sent any of them, see [`StreamStore::first_entry`].
 
-use std::ops::ControlFlow;
+use std::collections::VecDeque;
 
 use super::StreamStore;
+use super::consumers::ConsumerId;
 use super::orders::Limits;
 use super::replica::Unapplied;
 use super::scrub::Scrub;
@@ -20,6 +21,9 @@ use crate::store::types::{LogIndex, StreamSeq, Term, Timestamp};
 
 /// Bytes of records that are kept in memory while a copy is taken.
 const PIECE: usize = 256 << 10;
+
+/// Bytes of a record besides what is in it, about.
+const RECORD_AROUND: usize = 32;
 
 /// What a copy is of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +48,62 @@ pub struct Reset {
     log: Log,
     state: State,
     buffer: ReadBuffer,
+}
+
+/// A copy that is being given, of a stream as it was when that was begun.
+#[derive(Debug)]
+#[must_use = "what it needs stays in the files until it is ended"]
+pub struct Copy {
+    number: u64,
+    snapshot: Snapshot,
+    state: State,
+    /// The next message is not before this one.
+    at: StreamSeq,
+    /// Those that were not shown.
+    consumers: VecDeque<ConsumerId>,
+    shown: u64,
+}
+
+impl Copy {
+    /// What it is of.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    fn next_message(&self) -> Option<StreamSeq> {
+        let next = self.state.deleted.next_absent(self.at)?;
+        (next <= self.state.last).then_some(next)
+    }
+}
+
+/// Copies that are being given.
+#[derive(Debug, Default)]
+pub(super) struct Copies {
+    begun: u64,
+    /// Their numbers, and their first messages.
+    under_way: Vec<(u64, StreamSeq)>,
+}
+
+impl Copies {
+    pub(super) fn is_empty(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    fn has(&self, number: u64) -> bool {
+        self.under_way.iter().any(|(other, _)| *other == number)
+    }
+
+    /// The first message that one of them needs.
+    pub(super) fn first(&self) -> Option<StreamSeq> {
+        self.under_way.iter().map(|(_, first)| *first).min()
+    }
+}
+
+impl State {
+    /// Whether a message is not the last that has a sequence.
+    fn ends_with_a_skip(&self) -> bool {
+        self.deleted.contains(self.last)
+    }
 }
 
 impl Reset {
@@ -86,7 +146,7 @@ impl StreamStore {
             return Err(LogError::Absent);
         }
         let consumers = self.consumers().filter(|(id, _)| id.is_recorded()).count();
-        let skips = u64::from(self.ends_with_a_skip());
+        let skips = u64::from(state.ends_with_a_skip());
         let records = state.messages + consumers as u64 + skips;
         let snapshot = Snapshot {
             index,
@@ -104,58 +164,88 @@ impl StreamStore {
         Ok(Snapshot { term, ..snapshot })
     }
 
-    /// Whether a message is not the last that has a sequence.
-    fn ends_with_a_skip(&self) -> bool {
-        let state = &self.state;
-        state.deleted.contains(state.last)
-    }
-
-    /// Shows the records of a copy, in order. Nothing may happen to the stream between the two calls.
-    /// It takes as long as reading all of it.
+    /// Begins to give a copy of the stream as it is now. The stream goes on meanwhile; what the copy needs
+    /// stays in its files until [`StreamStore::end_copy`].
     ///
     /// # Errors
-    /// [`LogError::Disorder`] if something did; [`LogError::Damaged`] if a message cannot be read.
-    pub fn copy(
+    /// As [`StreamStore::snapshot`].
+    pub fn begin_copy(&mut self) -> Result<Copy, LogError> {
+        let snapshot = self.snapshot()?;
+        let state = self.state.clone();
+        self.copies.begun += 1;
+        self.copies.under_way.push((self.copies.begun, state.first));
+        Ok(Copy {
+            number: self.copies.begun,
+            at: state.first,
+            consumers: state.consumers.recorded_ids().into(),
+            snapshot,
+            state,
+            shown: 0,
+        })
+    }
+
+    /// Shows records of a copy, in order, until they have more than `bytes` together. Says whether
+    /// there are more. It waits for the disk.
+    ///
+    /// # Errors
+    /// [`LogError::Disorder`] if the copy was ended, or the stream has taken another one's place since;
+    /// [`LogError::Damaged`] if a message cannot be read.
+    pub fn copy_part(
         &mut self,
-        snapshot: &Snapshot,
+        copy: &mut Copy,
+        bytes: usize,
         mut show: impl FnMut(&Draft<'_>),
-    ) -> Result<(), LogError> {
-        if snapshot.index != self.state.applied {
+    ) -> Result<bool, LogError> {
+        if !self.copies.has(copy.number) {
             return Err(LogError::Disorder);
         }
-        let mut buffer = ReadBuffer::default();
-        let (mut at, upto) = (self.state.first, self.state.last);
-        let mut shown = 0;
-        while at <= upto {
-            let from = at;
-            at = self.read_from(from, upto, 1024, 1 << 20, &mut buffer, |stored| {
-                let record = &stored.record;
-                show(&message(record, snapshot.term));
-                shown += 1;
-                ControlFlow::Continue(())
+        let mut left = bytes;
+        let mut show = |copy: &mut Copy, draft: &Draft<'_>| {
+            let len = draft.subject.len() + draft.headers.len() + draft.payload.len();
+            left = left.saturating_sub(len + RECORD_AROUND);
+            copy.shown += 1;
+            show(draft);
+            left > 0
+        };
+        while let Some(next) = copy.next_message() {
+            let stored = self.log.read_message(next, &mut self.buffer);
+            let stored = stored.map_err(|error| match error {
+                LogError::Absent => LogError::Damaged,
+                error => error,
             })?;
-            if at <= from {
-                break;
+            let term = copy.snapshot.term;
+            copy.at = next.next();
+            if !show(copy, &message(&stored.record, term)) {
+                return Ok(true);
             }
         }
-        if shown != self.state.messages {
-            return Err(LogError::Damaged);
+        let snapshot = copy.snapshot;
+        if copy.shown == copy.state.messages && copy.state.ends_with_a_skip() {
+            show(copy, &order(&snapshot, Kind::Skip, b""));
         }
-        if self.ends_with_a_skip() {
-            show(&order(snapshot, Kind::Skip, b""));
-            shown += 1;
+        while let Some(id) = copy.consumers.pop_front() {
+            let mut payload = vec![];
+            copy.state.consumers.encode_kept(id, &mut payload);
+            let is_full = !show(copy, &order(&snapshot, Kind::Consumer, &payload));
+            if is_full && !copy.consumers.is_empty() {
+                return Ok(true);
+            }
         }
-        let mut payload = vec![];
-        for id in self.state.consumers.recorded_ids() {
-            payload.clear();
-            self.state.consumers.encode_kept(id, &mut payload);
-            show(&order(snapshot, Kind::Consumer, &payload));
-            shown += 1;
+        if copy.shown == 0 {
+            show(copy, &order(&snapshot, Kind::Noop, b""));
         }
-        if shown == 0 {
-            show(&order(snapshot, Kind::Noop, b""));
+        match copy.shown == snapshot.records {
+            true => Ok(false),
+            false => Err(LogError::Damaged),
         }
-        Ok(())
+    }
+
+    /// Ends a copy, given as a whole or not.
+    pub fn end_copy(&mut self, copy: Copy) {
+        let number = copy.number;
+        self.copies.under_way.retain(|(other, _)| *other != number);
+        // Segments may be looked at again.
+        self.look_again();
     }
 
     /// Begins to take a copy of a group's state, which is to take the place of the stream. The stream
@@ -236,6 +326,7 @@ impl StreamStore {
     fn take_up(&mut self, start: LogStart) {
         self.upkeep = Upkeep::default();
         self.scrub = Scrub::default();
+        self.copies.under_way.clear();
         self.term = self.term.max(self.log.last_term());
         let (first, applied) = (self.state.first, self.state.applied);
         if self.is_replica() {

@@ -19,9 +19,11 @@ use crate::store::types::{LogIndex, StreamSeq, Timestamp};
 /// Messages that go at once when one comes that is too many. More go in parts.
 const EVICT_AT_ONCE: usize = 16;
 
-/// The first byte of a delete that erases, and of one that does not.
+/// The first byte of a delete that erases, of one that does not, and of one for the sake of limits,
+/// which ends no work.
 pub(super) const ERASE: u8 = 1;
 pub(super) const KEEP: u8 = 0;
+pub(super) const TRIM: u8 = 2;
 
 /// Messages of a subject up to which they are followed back one by one to find the first; the log
 /// is searched otherwise.
@@ -174,7 +176,10 @@ impl State {
     /// checksum was right, so they were written like that.
     pub(super) fn apply(&mut self, record: &Record<'_>, log: &mut Log, buffer: &mut ReadBuffer) {
         if self.settles(record) {
-            self.settle(log, buffer);
+            match is_trim(record) {
+                true => while self.work(usize::MAX, log, buffer) {},
+                false => self.settle(log, buffer),
+            }
         }
         match record.kind {
             Kind::Message => self.add(record, log, buffer),
@@ -568,8 +573,13 @@ impl State {
     }
 }
 
+/// Whether a record says which messages limits have removed while there was work.
+fn is_trim(record: &Record<'_>) -> bool {
+    record.kind == Kind::Delete && record.payload.first() == Some(&TRIM)
+}
+
 /// Bytes of a message that count.
-fn size(record: &Record<'_>) -> u64 {
+pub(super) fn size(record: &Record<'_>) -> u64 {
     let (subject, headers) = (record.subject.len(), record.headers.len());
     StreamState::message_bytes(subject, headers, record.payload.len())
 }

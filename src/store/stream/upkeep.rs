@@ -179,13 +179,24 @@ impl StreamStore {
         self.upkeep.packed = 0;
     }
 
+    /// What becomes of complete segments.
+    pub fn compression(&self) -> Compression {
+        self.log.compression()
+    }
+
+    /// Has all segments looked at anew.
+    pub(super) fn look_again(&mut self) {
+        self.upkeep.swept = None;
+    }
+
     /// The next thing to be done with segments.
     pub(super) fn upkeep_job(&mut self, now: Mono) -> Option<Job> {
         let upkeep = &mut self.upkeep;
         if std::mem::take(&mut upkeep.has_failed) {
             upkeep.retry_at = Some(now + RETRY);
         }
-        let waits = upkeep.retry_at.is_some_and(|at| now < at);
+        // Copies have messages that are gone, and those that are to be erased.
+        let waits = upkeep.retry_at.is_some_and(|at| now < at) || !self.copies.is_empty();
         if upkeep.in_flight || waits || self.log.failure().is_some() {
             return None;
         }
@@ -298,6 +309,7 @@ impl StreamStore {
             let is_there = |span: &Span| span.number == number && span.unfit.is_none();
             if let Some(span) = self.log.span(number).filter(is_there) {
                 let is_durable = self.log.durable() >= self.state.applied;
+                let is_durable = is_durable && self.is_settled(&span);
                 return is_durable.then(|| self.rewrite(&span, &span, Changes::default()))?;
             }
             if self.log.open_from() <= number {
@@ -326,6 +338,9 @@ impl StreamStore {
         }
         for _ in 0..LOOK_MAX {
             let span = self.log.span(self.upkeep.packed)?;
+            if !self.is_settled(&span) {
+                return None;
+            }
             self.upkeep.packed = span.number + 1;
             let is_done = span.layout == Layout::Packed || span.unfit.is_some();
             let waits = self.upkeep.candidates.contains(&span.number);
@@ -341,6 +356,9 @@ impl StreamStore {
         for _ in 0..LOOK_MAX {
             let span = self.log.span(self.upkeep.merged)?;
             let behind = self.log.span(span.number + 1)?;
+            if !self.is_settled(&behind) {
+                return None;
+            }
             let is_behind = span.last >= self.state.first;
             let waits = |number| self.upkeep.candidates.contains(&number);
             let waits = waits(span.number) || waits(behind.number);
@@ -350,6 +368,12 @@ impl StreamStore {
             self.upkeep.merged = behind.number;
         }
         None
+    }
+
+    /// Whether no record of a segment may be taken back any more: a group's log is cut where all records
+    /// up to there are, none of them left out.
+    fn is_settled(&self, span: &Span) -> bool {
+        span.last_index <= self.log.held()
     }
 
     /// How segments are written anew.
@@ -456,6 +480,7 @@ impl StreamStore {
             let is_fit = span.unfit.is_none_or(|before| dead > before);
             let is_behind = span.last >= self.state.first;
             let is_new = !upkeep.candidates.contains(&span.number);
+            let is_behind = is_behind && span.last_index <= self.log.held();
             if gone > 0 && 2 * gone >= of && is_fit && is_behind && is_new {
                 upkeep.candidates.push(span.number);
                 upkeep.dead_bytes += span.bytes * gone / of;

@@ -228,6 +228,61 @@ fn messages_go_by_orders_limits_and_time_and_stay_gone() {
 }
 
 #[test]
+fn limits_that_were_lowered_by_much_remove_messages_in_parts() {
+    on_all("lowered", |disk, dir| {
+        let mut store = open(disk, dir, Limits::default(), false);
+        for n in 1..=6000 {
+            append(&mut store, n, 0);
+        }
+        let limits = Limits {
+            messages: 500,
+            bytes: 100 * 200,
+            per_subject: 600,
+            ..Limits::default()
+        };
+        store.set_limits(&limits).unwrap();
+        let mut parts = 0;
+        loop {
+            let before = store.state().messages;
+            // Messages that come meanwhile are stored.
+            append(&mut store, 6001 + parts, 0);
+            let more = store.work(300);
+            let gone = before + 1 - store.state().messages;
+            assert!(gone <= 300 + 16, "{gone} in one part");
+            parts += 1;
+            if !more {
+                break;
+            }
+        }
+        assert!(parts >= 15, "{parts}");
+        let state = store.state();
+        assert!(
+            state.bytes <= limits.bytes && state.messages > 100,
+            "{state:?}"
+        );
+        assert_eq!(state.last, StreamSeq(6000 + parts));
+        // An order waits for the rest, in parts as well.
+        let fewer = Limits {
+            messages: 10,
+            ..limits
+        };
+        store.set_limits(&fewer).unwrap();
+        store.delete(state.last).unwrap().unwrap();
+        while store.work(10) {}
+        store.sync().unwrap();
+        let kept = sequences(&mut store);
+        assert_eq!(kept.len(), 9);
+        drop(store);
+        if disk.is_volatile() {
+            return;
+        }
+        // There was no checkpoint.
+        let mut store = open(disk, dir, Limits::default(), false);
+        assert_eq!(sequences(&mut store), kept);
+    });
+}
+
+#[test]
 fn consumers_and_cut_ends_are_kept_as_they_were() {
     on_all("consumers", |disk, dir| {
         let mut store = open(disk, dir, Limits::default(), false);

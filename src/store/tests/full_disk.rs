@@ -9,8 +9,9 @@ use std::sync::Arc;
 use super::log_faults::stream;
 use crate::base::clock::mono;
 use crate::store::LogError;
-use crate::store::disk::OsDisk;
+use crate::store::disk::{Disk, OsDisk};
 use crate::store::file::{Handles, LogOptions, ReadBuffer};
+use crate::store::reserve::Reserve;
 use crate::store::stream::{Limits, NewMessage, Purge, StoreOptions, StreamStore};
 use crate::store::types::{StreamSeq, Timestamp};
 
@@ -18,8 +19,13 @@ use crate::store::types::{StreamSeq, Timestamp};
 const DIR: &str = "STORE_FULL_DIR";
 
 fn open(dir: &Path) -> StreamStore {
+    open_with(dir, None)
+}
+
+fn open_with(dir: &Path, reserve: Option<Arc<Reserve>>) -> StreamStore {
     let mut log = LogOptions::new(Arc::new(Handles::new(100)));
     log.segment_bytes = 256 << 10;
+    log.reserve = reserve;
     let limits = Limits::default();
     let options = StoreOptions { log, limits };
     let opened = StreamStore::open(Arc::new(OsDisk), dir, stream(), &options, None, &mut |_| {});
@@ -124,8 +130,77 @@ fn filler() {
 }
 
 #[test]
+#[ignore = "it is the process that another test starts, on a file system of its own"]
+fn last_byte() {
+    let dir = PathBuf::from(std::env::var_os(DIR).expect("another test starts this one"));
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let reserve = Arc::new(Reserve::new(disk, dir.join("reserve"), 128 << 10));
+    assert!(reserve.hold());
+    let mut store = open_with(&dir.join("s"), Some(reserve.clone()));
+    let many = fill(&mut store);
+    assert!(many > 1000, "{many}");
+    // What orders get is used up, and all that files can get.
+    let mut ballast = std::fs::File::create(dir.join("ballast")).unwrap();
+    while std::io::Write::write_all(&mut ballast, &[1; 512]).is_ok() {}
+    let mut skipped = 0;
+    loop {
+        match store.skip_to(store.last().next()) {
+            Ok(_) => skipped += 1,
+            Err(LogError::Full) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    jobs(&mut store);
+    assert_eq!(fill(&mut store), 0);
+    // A few orders that free nothing leave enough for one that does.
+    for sequence in 1..=20 {
+        store.delete(StreamSeq(sequence)).unwrap().unwrap();
+        jobs(&mut store);
+    }
+    let purge = Purge {
+        upto: StreamSeq(many - 100),
+        ..Purge::default()
+    };
+    store.purge(&purge).unwrap();
+    while store.work(1000) {}
+    jobs(&mut store);
+    assert_eq!(store.log().failure(), None);
+    assert_eq!(store.state().messages, 100);
+    assert!(reserve.hold(), "it is taken again");
+    let again = fill(&mut store);
+    assert!(again > 1000, "{again}");
+    jobs(&mut store);
+    // And without a checkpoint of its own, when it is opened anew while the disk is full.
+    while std::io::Write::write_all(&mut ballast, &[1; 512]).is_ok() {}
+    drop(store);
+    let mut store = open_with(&dir.join("s"), Some(reserve));
+    assert_eq!(store.state().messages, 100 + again);
+    store.purge(&Purge::default()).unwrap();
+    let all = Purge {
+        upto: store.last(),
+        ..Purge::default()
+    };
+    store.purge(&all).unwrap();
+    while store.work(1000) {}
+    jobs(&mut store);
+    assert_eq!(store.state().messages, 0);
+    assert!(fill(&mut store) > 1000);
+    println!("filled {many} {skipped} {again}");
+}
+
+#[test]
+fn what_makes_room_has_some_on_a_disk_that_is_full_to_the_last_byte() {
+    on_small_disk("last_byte");
+}
+
+#[test]
 fn a_full_file_system_is_an_error_of_the_call_and_passes() {
-    let dir = std::env::temp_dir().join(format!("nats-store-full-{}", std::process::id()));
+    on_small_disk("filler");
+}
+
+/// Runs a test as a process of its own, on a file system of four megabytes.
+fn on_small_disk(test: &str) {
+    let dir = std::env::temp_dir().join(format!("nats-store-full-{test}-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     let program = std::env::current_exe().unwrap();
     let script = "mount -t tmpfs -o size=4m tmpfs \"$STORE_FULL_DIR\" || exit 77; exec \"$@\"";
@@ -134,7 +209,7 @@ fn a_full_file_system_is_an_error_of_the_call_and_passes() {
         command.arg(options).args(["sh", "-c", script, "sh"]);
         command.arg(&program).args([
             "--exact",
-            "store::tests::full_disk::filler",
+            &format!("store::tests::full_disk::{test}"),
             "--ignored",
             "--nocapture",
         ]);

@@ -8,10 +8,11 @@ use super::faulty::{Fault, FaultyDisk};
 use super::log_faults::{dir, stream};
 use crate::base::clock::Mono;
 use crate::store::LogError;
+use crate::store::consumer::AckPolicy;
 use crate::store::disk::Disk;
-use crate::store::file::{Compression, Handles, LogOptions, ReadBuffer};
+use crate::store::file::{Compression, Draft, Handles, LogOptions, ReadBuffer};
 use crate::store::memory::MemoryDisk;
-use crate::store::stream::{Job, Limits, NewMessage, Opened, StoreOptions, StreamStore};
+use crate::store::stream::{Job, Limits, NewMessage, Opened, Purge, StoreOptions, StreamStore};
 use crate::store::types::{StreamSeq, Timestamp};
 
 fn options(segment_bytes: u32, compression: Compression) -> StoreOptions {
@@ -579,4 +580,68 @@ fn a_steady_load_does_not_put_checkpoints_off() {
         }
     }
     assert!(checkpoints >= 2, "{checkpoints} for 240 MB");
+}
+
+#[test]
+fn a_copy_is_given_in_parts_while_the_stream_goes_on() {
+    for compression in [Compression::None, Compression::S2] {
+        let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(1));
+        let options = options(4000, compression);
+        let (mut store, _) = open(&disk, &options);
+        for n in 0..300 {
+            append(&mut store, "a", &json(n));
+        }
+        let policy = AckPolicy::Explicit;
+        for name in ["one", "two"] {
+            store
+                .create_consumer(name, b"{}", policy, StreamSeq(0))
+                .unwrap();
+        }
+        store.delete(StreamSeq(7)).unwrap();
+        work(&mut store);
+        let line = |draft: &Draft<'_>| format!("{draft:?}");
+        let mut expected = vec![];
+        let mut copy = store.begin_copy().unwrap();
+        let more = store.copy_part(&mut copy, usize::MAX, |draft| expected.push(line(draft)));
+        assert!(!more.unwrap());
+        store.end_copy(copy);
+        assert_eq!(expected.len(), 299 + 2);
+        let mut copy = store.begin_copy().unwrap();
+        let (mut shown, mut parts) = (vec![], 0);
+        let before = store.state().file_bytes;
+        while store
+            .copy_part(&mut copy, 4000, |draft| shown.push(line(draft)))
+            .unwrap()
+        {
+            parts += 1;
+            for n in 0..20 {
+                append(&mut store, "a", &json(n));
+            }
+            // What is not shown yet goes, some of it for good.
+            store.erase(StreamSeq(300 - parts)).unwrap();
+            let purge = Purge {
+                upto: StreamSeq(200 + parts),
+                ..Purge::default()
+            };
+            store.purge(&purge).unwrap();
+            while store.work(100) {}
+            assert_eq!(work(&mut store), 0, "nothing is written anew meanwhile");
+        }
+        assert!(parts > 10, "{parts}");
+        assert!(shown == expected, "{} of {}", shown.len(), expected.len());
+        let held = store.state().file_bytes;
+        assert!(held > before);
+        let mut ended = store.begin_copy().unwrap();
+        store.end_copy(copy);
+        assert!(store.is_erasing());
+        assert_eq!(work(&mut store), 0, "there is another one");
+        let again = store.begin_copy().unwrap();
+        store.end_copy(std::mem::replace(&mut ended, again));
+        store.end_copy(ended);
+        append(&mut store, "a", b"more");
+        work(&mut store);
+        assert!(!store.is_erasing());
+        let after = store.state();
+        assert!(after.file_bytes < held, "{after:?}");
+    }
 }

@@ -5,6 +5,7 @@ mod login;
 pub mod mesh;
 mod peer;
 mod process;
+pub mod proxy;
 pub mod schema;
 pub mod tls;
 #[cfg(unix)]

@@ -13,7 +13,7 @@ mod set;
 mod tests;
 
 pub(super) use set::Consumers;
-pub use set::{Consumer, ConsumerId};
+pub use set::{CELL, Consumer, ConsumerId};
 
 use self::record::Change;
 use super::StreamStore;

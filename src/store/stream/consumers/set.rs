@@ -10,6 +10,9 @@ use crate::store::file::format::Record;
 use crate::store::index::varint::{self, Malformed, Reader};
 use crate::store::types::{LogIndex, StreamSeq};
 
+/// The first character of the name of a consumer that nobody is to see.
+pub const CELL: char = '\0';
+
 /// Events that are kept until they are recorded, of all consumers together. From there on the
 /// state of a consumer is recorded in their place.
 const GATHERED_MAX: usize = 1 << 20;
@@ -67,6 +70,12 @@ impl Consumer {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it is none that anybody has asked for, but something that the layer above keeps in the form
+    /// of one. Its name begins with [`CELL`].
+    pub fn is_cell(&self) -> bool {
+        self.name.starts_with(CELL)
     }
 
     /// What it was created or last updated with.
