@@ -83,11 +83,10 @@ fn varz_has_the_fields_of_the_reference() {
          connections:n total_connections:n routes:n remotes:n leafnodes:n in_msgs:n in_bytes:n \
          in_client_msgs:n in_client_bytes:n out_msgs:n out_bytes:n out_client_msgs:n \
          out_client_bytes:n slow_consumers:n stale_connections:n stalled_clients:n \
-         subscriptions:n http_req_stats:m config_load_time:t config_digest:t tags:l metadata:m \
+         subscriptions:n http_req_stats:m config_load_time:t config_digest:t tags:l metadata:m feature_flags:m \
          system_account:t slow_consumer_stats:m stale_connection_stats:m disk_io_wait_stats:m"
     );
-    let kinds =
-        "clients:n routes:n gateways:n leafs:n waiters:n waits:n wait_time:n max_wait_time:n";
+    let kinds = "js_ack_fc_v2:b clients:n routes:n gateways:n leafs:n waiters:n waits:n wait_time:n max_wait_time:n";
     assert_eq!(shape(&varz, 2), format!("/varz:n k\\u0026:t {kinds}"));
     for line in [
         "\"server_name\": \"a\\u003cb\\u003e\",",
