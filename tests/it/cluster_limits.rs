@@ -1,14 +1,60 @@
 //! Limits that hold for all servers of a cluster, and who may be one of them.
 
-use crate::support::mesh::{heard, reference};
+use crate::cluster_pool::with;
+use crate::support::mesh::{Route, heard, reference};
 use crate::support::tls::{Authority, Names};
 use crate::support::{Dir, Peer, Process, eventually, log_in, try_log_in};
+use nats_server::options::WriteTimeout;
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::io::Read;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_route_that_takes_little_stays_open_unless_it_is_to_be_closed() {
+    for policy in [WriteTimeout::Retry, WriteTimeout::Close] {
+        let server = with(|own| {
+            own.write_deadline = Some(Duration::from_millis(1500));
+            own.write_timeout = policy;
+        });
+        let at = server.cluster_addr().unwrap();
+        let socket = Socket::new(Domain::for_address(at), Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(64 << 10).unwrap();
+        socket.connect(&at.into()).unwrap();
+        let mut peer = Peer::from(TcpStream::from(socket));
+        peer.line();
+        peer.say("CONNECT {\"name\":\"x\",\"cluster\":\"test\",\"headers\":true}\r\n");
+        peer.say(Route::info("NSLOW", ""));
+        peer.say("RS+ $G big\r\n");
+        let mut client = Peer::connect(server.addr());
+        heard(&mut client, "big");
+        let payload = vec![b'x'; 1_000_000];
+        for _ in 0..40 {
+            client.say("PUB big 1000000\r\n");
+            client.say(&payload);
+            client.say("\r\n");
+        }
+        client.sync();
+        // Some of it is taken, all the time, far from all.
+        let until = Instant::now() + Duration::from_millis(4000);
+        let mut room = vec![0; 64 << 10];
+        let mut closed = false;
+        while Instant::now() < until && !closed {
+            closed = !matches!(peer.stream.read(&mut room), Ok(1..));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        match policy {
+            WriteTimeout::Retry => {
+                assert!(!closed && !client.finds_nobody("big"), "it is still there");
+            }
+            WriteTimeout::Close => eventually("it is closed", || client.finds_nobody("big")),
+        }
+    }
+}
 
 /// A server whose account A may have two clients.
 fn limited(
