@@ -55,7 +55,7 @@ impl Fleet {
                     );
                     wire.publish(&format!("$JS.API.STREAM.CREATE.{name}"), &reply, &body);
                     asked.insert(reply, Asked::Create(name));
-                } else if all.len() > 12 && noise.next() % 300 == 0 {
+                } else if all.len() > 12 && noise.next().is_multiple_of(300) {
                     let at = (noise.next() % all.len() as u64) as usize;
                     let name = all.swap_remove(at);
                     wire.publish(&format!("$JS.API.STREAM.DELETE.{name}"), &reply, "");

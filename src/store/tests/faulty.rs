@@ -130,7 +130,7 @@ impl FaultyDisk {
             dirs: BTreeSet::new(),
             durable_dirs: BTreeSet::new(),
             strict: false,
-            has_barriers: seed % 2 == 0,
+            has_barriers: seed.is_multiple_of(2),
             changes: vec![],
             locked: HashSet::new(),
         })))
