@@ -26,15 +26,26 @@ impl ClusterLoop {
     /// Passes on what clients published, each message once to each server.
     pub(super) fn pass_on(&mut self, batch: &Batch, now: Mono) {
         let mut hits = std::mem::take(&mut self.hits);
+        // The route that the hits are of, as messages often come in runs; the batch holds on to it.
+        let mut of: Option<*const Route> = None;
         batch.for_each(|message, to, _| {
-            hits.clear();
             match to {
                 Destination::Member(route, pick) => {
+                    of = None;
+                    hits.clear();
                     self.find_other(route, pick.group, &mut hits);
                 }
                 to => {
-                    if let Some(route) = to.plain() {
-                        self.find_all(route, &mut hits);
+                    let route = to.plain();
+                    if of.is_none() || of != route.map(std::ptr::from_ref) {
+                        of = None;
+                        hits.clear();
+                        if let Some(route) = route {
+                            self.find_all(route, &mut hits);
+                            // Members of groups are picked for each message anew.
+                            let has_groups = route.far().is_some_and(|far| !far.groups.is_empty());
+                            of = (!has_groups).then(|| std::ptr::from_ref(route));
+                        }
                     }
                 }
             }
