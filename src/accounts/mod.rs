@@ -43,6 +43,10 @@ pub struct Account {
     pub replies: Replies,
     /// Clients that are connected.
     pub connections: AtomicUsize,
+    /// Clients that are connected to other servers of the cluster.
+    pub elsewhere: AtomicUsize,
+    /// Clients that are still to be closed, as there are more of them in all than may be.
+    pub excess: AtomicUsize,
 }
 
 impl Account {
@@ -58,6 +62,8 @@ impl Account {
             interest,
             replies: Replies::new(seed),
             connections: AtomicUsize::new(0),
+            elsewhere: AtomicUsize::new(0),
+            excess: AtomicUsize::new(0),
         }
     }
 }

@@ -234,6 +234,11 @@ pub const ROUTE_TARGETS: usize = 4096;
 pub const ROUTE_LINKS: usize = 8192;
 pub const ROUTE_STRANGERS: usize = 256;
 
+/// Numbers of an account's clients on other servers that are remembered, and for how long if nothing
+/// more is heard; they are told every half minute.
+pub const ELSEWHERE: usize = 1 << 16;
+pub const ELSEWHERE_TIME: Duration = Duration::from_secs(95);
+
 /// Connections in a pool with another server, besides those for one account each.
 pub const ROUTE_POOL_MAX: u32 = 256;
 

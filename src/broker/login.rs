@@ -267,9 +267,10 @@ fn identity(grant: &Grant, connect: &Connect) -> Option<String> {
     }
 }
 
-/// Counts a client in, if its account has room for it.
+/// Counts a client in, if its account has room for it beside those on other servers.
 fn enter(account: &Account, limit: Option<usize>) -> bool {
     let limit = limit.unwrap_or(usize::MAX);
+    let limit = limit.saturating_sub(account.elsewhere.load(Ordering::Relaxed));
     let add = |n: usize| (n < limit).then_some(n + 1);
     account
         .connections

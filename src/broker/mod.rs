@@ -31,7 +31,7 @@ mod surveyor;
 #[cfg(test)]
 mod tests;
 mod traces;
-mod tracing;
+pub mod tracing;
 
 use crate::accounts::Accounts;
 use crate::accounts::interest::LoopId;

@@ -8,6 +8,7 @@ use crate::conn::client::Client;
 use crate::proto::error::{ClientError, CloseReason};
 use log::error;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 impl Broker {
     /// Goes on with other facts. If they make another INFO, [`Broker::inform`] has work. Clients whose pings come
@@ -95,6 +96,34 @@ impl Broker {
             error!("{label} - maximum connections exceeded");
             self.delivery.error(slot, ClientError::ConnectionsExceeded);
             self.close(slot, CloseReason::MaxConnectionsExceeded);
+        }
+    }
+
+    /// An account has more clients in all servers than may be: those that came last are closed, as many
+    /// as are still too many.
+    pub fn shed_account(&mut self, number: u32) {
+        let facts = self.facts.clone();
+        let Some(tenant) = facts.accounts.tenant(number) else {
+            return;
+        };
+        let clients = &self.delivery.clients;
+        let mut slots: Vec<(u64, u32)> = clients
+            .iter()
+            .filter(|(_, c)| !c.is_closed() && c.grant.is_some() && c.account.number == number)
+            .map(|(slot, c)| (c.id.0, slot))
+            .collect();
+        slots.sort_unstable_by(|a, b| b.cmp(a));
+        for (_, slot) in slots {
+            let excess = &tenant.account.excess;
+            let less = |n: usize| n.checked_sub(1);
+            let taken = excess.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+            if taken.is_err() {
+                break;
+            }
+            let error = ClientError::AccountConnectionsExceeded;
+            error!("{} - {error}", self.delivery.label(slot));
+            self.delivery.error(slot, error);
+            self.close(slot, CloseReason::MaxAccountConnectionsExceeded);
         }
     }
 }

@@ -83,6 +83,8 @@ pub enum Mail {
     Links(bool, Sender<Links>),
     /// There are so many more connections than may be.
     Shed(usize),
+    /// The account with this number has more clients, on all servers, than may be.
+    Crowded(u32),
     /// Accept no more, tell the clients, and after `grace` disconnect them one after the other
     /// until `duration` is over.
     LameDuck { grace: Duration, duration: Duration },

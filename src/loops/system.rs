@@ -21,7 +21,7 @@ use crate::proto::encoding::{ACCEPT_ENCODING, CONTENT_ENCODING, Encoding};
 use crate::proto::headers;
 use crate::system::heartbeat::Beat;
 use crate::system::services::{Service, table};
-use crate::system::{self, Heartbeat, Reaction, Request};
+use crate::system::{self, Elsewhere, Heartbeat, Reaction, Request};
 use log::{debug, error};
 use mio::{Events, Poll, Token, Waker};
 use std::collections::{BTreeSet, VecDeque};
@@ -67,6 +67,8 @@ pub struct SystemLoop {
     operator: Arc<dyn Operator>,
     id: String,
     heartbeat: Heartbeat,
+    /// Clients on other servers.
+    elsewhere: Elsewhere,
     /// Requests that wait.
     requests: VecDeque<Asked>,
     /// Accounts of whose clients is to be told.
@@ -138,7 +140,9 @@ impl SystemLoop {
         let account = facts.accounts.system().map(|t| t.account.clone());
         let mut services = Vec::new();
         if let Some(account) = &account {
-            for (slot, (subject, service)) in (0..).zip(table(&facts.id)) {
+            for (slot, (subject, service)) in
+                (0..).zip(table(&facts.id, facts.options.is_clustered()))
+            {
                 let target = Target {
                     owner: me,
                     slot,
@@ -162,6 +166,7 @@ impl SystemLoop {
             operator,
             id: facts.id.clone(),
             heartbeat: Heartbeat::new(now),
+            elsewhere: Elsewhere::default(),
             requests: VecDeque::new(),
             changed: BTreeSet::new(),
             late: Arc::default(),
@@ -249,6 +254,7 @@ impl SystemLoop {
                 | Mail::Site(_)
                 | Mail::Links(..)
                 | Mail::Cluster(_)
+                | Mail::Crowded(_)
                 | Mail::Goodbye(_)
                 | Mail::Shed(_) => {}
             }
@@ -306,6 +312,18 @@ impl SystemLoop {
                 }
             }
             Reaction::Broadcast => self.tell_statsz(now),
+            Reaction::Elsewhere(server, account, clients) => {
+                if server != self.id {
+                    let name = account.clone();
+                    self.elsewhere.note(server, account, clients, now);
+                    self.count_elsewhere(&name);
+                }
+            }
+            Reaction::Ends(server) => {
+                for account in self.elsewhere.forget(&server) {
+                    self.count_elsewhere(&account);
+                }
+            }
             Reaction::Reload => {
                 let (operator, source) = (self.operator.clone(), self.source.clone());
                 self.work(asked, move || {
@@ -322,6 +340,29 @@ impl SystemLoop {
                     let taken = operator.profile(&name, duration);
                     system::profile_answer(&*source, taken)
                 });
+            }
+        }
+    }
+
+    /// The clients of an account on other servers are other ones: if there are too many now, those that
+    /// came last to this server are closed, as the other servers do with theirs.
+    fn count_elsewhere(&mut self, name: &str) {
+        let facts = self.source.facts();
+        let Some(tenant) = facts.accounts.named(name) else {
+            return;
+        };
+        let (account, total) = (&tenant.account, self.elsewhere.total(name));
+        account.elsewhere.store(total, Ordering::Relaxed);
+        let own = account.connections.load(Ordering::Relaxed);
+        let limit = tenant.limits.max_connections.unwrap_or(usize::MAX);
+        let excess = own.saturating_add(total).saturating_sub(limit).min(own);
+        account.excess.store(excess, Ordering::Relaxed);
+        if excess == 0 {
+            return;
+        }
+        for inbox in &self.peers.inboxes {
+            if let Err(e) = inbox.send(Mail::Crowded(account.number)) {
+                error!("Error waking a client loop: {e}");
             }
         }
     }
@@ -393,6 +434,9 @@ impl SystemLoop {
         match beat {
             Beat::Statsz => self.tell_statsz(now),
             Beat::Accounts => {
+                for account in self.elsewhere.expire(now) {
+                    self.count_elsewhere(&account);
+                }
                 let facts = self.source.facts();
                 let with_clients = facts.accounts.iter().filter(|tenant| {
                     let account = &tenant.account;

@@ -13,7 +13,7 @@ pub struct Links {
     pub routes: Vec<RouteRow>,
     /// The cluster, if there is one.
     pub cluster: Option<ClusterState>,
-    /// Route URLs that are configured.
+    /// Servers that there are routes to.
     pub remotes: usize,
     pub gateways: Gateways,
     pub leafs: Vec<LeafRow>,

@@ -20,6 +20,10 @@ pub const DISABLED: &str = "trace disabled";
 /// Whether the message is to reach nobody.
 const ONLY: &str = "Nats-Trace-Only";
 
+/// How a message came here, by which of the servers' deliveries: `1.2` is the second one of the server
+/// that the first one led to.
+pub const HOP: &str = "Nats-Trace-Hop";
+
 /// The account in which the event is to be told, which servers tell each other.
 const ORIGIN_ACCOUNT: &str = "Nats-Trace-Origin-Account";
 
@@ -87,6 +91,8 @@ pub struct Asked<'a> {
     pub claims_origin: bool,
     /// Whether those who trace requests over many programs ask for it.
     pub sampled: bool,
+    /// How it came here.
+    pub hop: Option<&'a [u8]>,
     /// How the event is to be encoded.
     pub encoding: Option<Encoding>,
 }
@@ -101,6 +107,8 @@ impl<'a> Asked<'a> {
                 asked.dest.get_or_insert(value);
             } else if name == ONLY.as_bytes() {
                 only.get_or_insert(value);
+            } else if name == HOP.as_bytes() {
+                asked.hop.get_or_insert(value);
             } else if name == ORIGIN_ACCOUNT.as_bytes() {
                 asked.claims_origin = true;
             } else if name == ACCEPT_ENCODING.as_bytes() {
@@ -143,6 +151,8 @@ pub fn text(bytes: &[u8]) -> String {
 #[repr(u8)]
 pub enum Kind {
     Client = 0,
+    /// Another server of the cluster.
+    Router = 1,
     /// The server itself.
     System = 3,
 }
@@ -211,6 +221,9 @@ pub enum Step {
         cid: u64,
         #[serde(skip_serializing_if = "String::is_empty")]
         name: String,
+        /// How it gets to another server.
+        #[serde(skip_serializing_if = "String::is_empty")]
+        hop: String,
         /// The account, if it is not the one that the message came from.
         #[serde(rename = "acc", skip_serializing_if = "String::is_empty")]
         account: String,
@@ -261,6 +274,10 @@ pub enum Refusal {
     SubscriptionClosed,
     ClientClosed,
     Slow,
+    /// It was only to be traced, which the other server does not know.
+    CannotTrace,
+    /// It did get it, and does not tell what becomes of it.
+    Untold,
 }
 
 impl Refusal {
@@ -270,6 +287,11 @@ impl Refusal {
             Refusal::Denied => "Not delivered because subscription denies this subject",
             Refusal::SubscriptionClosed => "Not delivered because subscription is closed",
             Refusal::ClientClosed => "Not delivered because client is closed",
+            Refusal::CannotTrace => "Not delivered because remote does not support message tracing",
+            Refusal::Untold => {
+                "Message delivered but remote does not support message tracing so no trace event \
+                 generated from there"
+            }
             Refusal::Slow => "Not delivered because fast producer not stalled and consumer is slow",
         }
     }
@@ -284,6 +306,9 @@ pub const LEFT_OUT: &str = "The rest is left out";
 pub struct TraceEvent<'a> {
     pub server: ServerInfo<'a>,
     pub request: Request<'a>,
+    /// Deliveries to other servers, which tell what became of it there.
+    #[serde(skip_serializing_if = "is_none")]
+    pub hops: u32,
     #[serde(rename = "events")]
     pub steps: &'a [Step],
 }
@@ -300,6 +325,11 @@ pub struct Request<'a> {
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
 fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_none(n: &u32) -> bool {
     *n == 0
 }
 
@@ -477,6 +507,7 @@ mod tests {
                 kind: Kind::Client,
                 cid: 5,
                 name: texts("n"),
+                hop: String::new(),
                 account: texts("B"),
                 subject: texts("s.*"),
                 queue: texts("q"),
@@ -487,6 +518,7 @@ mod tests {
                 kind: Kind::System,
                 cid: 0,
                 name: texts(""),
+                hop: String::new(),
                 account: texts(""),
                 subject: texts(""),
                 queue: texts(""),
@@ -516,6 +548,7 @@ mod tests {
         let event = TraceEvent {
             server,
             request,
+            hops: 0,
             steps: &steps,
         };
         let json = String::from_utf8(event.json()).unwrap();

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The level of the protocol between servers that this one announces: accounts, but no tracing of
-/// messages over routes.
-pub const PROTO: u32 = 2;
+/// The level of the protocol between servers that this one announces: accounts, and tracing of
+/// messages over routes, which servers have from the same level on.
+pub const PROTO: u32 = 3;
 
 /// INFO on a route, in the order in which it is written. Fields that this server does not know are
 /// left out when it passes on what another said.

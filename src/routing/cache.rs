@@ -89,6 +89,11 @@ impl RouteCache {
         }
     }
 
+    /// Whether its routes lead to subscribers of this server only.
+    pub fn leads_nowhere_else(&self) -> bool {
+        self.named.is_some()
+    }
+
     /// Bytes that the cache holds, about.
     pub fn held(&self) -> usize {
         let sets = self.sets.len() * size_of::<[Option<Box<Entry>>; 2]>();

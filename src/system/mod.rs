@@ -6,11 +6,13 @@
 //! from any publisher, so that imports, exports and permissions hold for them; the loop that does
 //! that is `loops/system.rs`.
 
+mod elsewhere;
 mod envelope;
 pub mod heartbeat;
 pub mod services;
 mod user;
 
+pub use elsewhere::Elsewhere;
 pub use envelope::{
     connections_event, enveloped, plain, profile_answer, server_event, statsz_event,
 };
@@ -50,6 +52,10 @@ pub enum Reaction {
     Connections(Box<AccountStat>),
     /// What the server tells everybody of itself from time to time is told now.
     Broadcast,
+    /// Another server has so many clients in an account: the server's key, the account and how many.
+    Elsewhere(String, String, usize),
+    /// The server with that key ends.
+    Ends(String),
     /// The configuration is read again; what comes of it is the answer.
     Reload,
     /// The process is looked at for a while; the profile is the answer.
@@ -61,6 +67,11 @@ const PROFILE_MAX: Duration = Duration::from_secs(15);
 
 /// What a request to a service leads to.
 pub fn handle(source: &dyn Source, service: Service, request: &Request<'_>) -> Reaction {
+    match service {
+        Service::Elsewhere => return elsewhere::told(request.body),
+        Service::Ends => return elsewhere::ended(request.subject),
+        _ => {}
+    }
     let statsz = service == Service::Document(Endpoint::Statsz);
     if !request.wants_answer && !statsz && service != Service::Reload {
         return Reaction::Silence;
@@ -105,6 +116,8 @@ pub fn handle(source: &dyn Source, service: Service, request: &Request<'_>) -> R
             };
         }
         Service::Profile => return profile(source, request),
+        // Nobody is answered.
+        Service::Elsewhere | Service::Ends => return Reaction::Silence,
     };
     answer.map_or(Reaction::Silence, Reaction::Answer)
 }

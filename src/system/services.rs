@@ -1,5 +1,6 @@
 //! The subjects on which the server listens in the system account.
 
+use crate::broker::events::connections_subjects;
 use crate::monitor::request::{AccountEndpoint, Endpoint};
 
 /// A service of the system account.
@@ -25,6 +26,10 @@ pub enum Service {
     UserInfo,
     /// How many subscriptions there are on a subject.
     Subscribers,
+    /// Another server tells how many clients it has in an account.
+    Elsewhere,
+    /// Another server ends.
+    Ends,
 }
 
 /// What a server is asked for by its name or by all servers' name.
@@ -54,8 +59,9 @@ const ACCOUNT_DOCUMENTS: &[(&str, AccountEndpoint)] = &[
     ("CONNS", AccountEndpoint::Conns),
 ];
 
-/// All subjects, and the service on each, for the server with the key `id`.
-pub fn table(id: &str) -> Vec<(String, Service)> {
+/// All subjects, and the service on each, for the server with the key `id`, which may be part of a
+/// cluster.
+pub fn table(id: &str, is_clustered: bool) -> Vec<(String, Service)> {
     let mut table = vec![(
         "$SYS.REQ.SERVER.PING".into(),
         Service::Document(Endpoint::Statsz),
@@ -83,6 +89,12 @@ pub fn table(id: &str) -> Vec<(String, Service)> {
     table.push(("$SYS.REQ.ACCOUNT.PING.STATZ".into(), Service::AccountsStatz));
     table.push(("$SYS.REQ.USER.*.INFO".into(), Service::UserInfo));
     table.push(("$SYS.DEBUG.SUBSCRIBERS".into(), Service::Subscribers));
+    if is_clustered {
+        for subject in connections_subjects("*") {
+            table.push((subject, Service::Elsewhere));
+        }
+        table.push(("$SYS.SERVER.*.SHUTDOWN".into(), Service::Ends));
+    }
     table
 }
 
@@ -93,7 +105,9 @@ mod tests {
 
     #[test]
     fn subjects_are_valid_and_listed_once() {
-        let table = table("NX");
+        let alone = table("NX", false).len();
+        let table = table("NX", true);
+        assert_eq!(table.len(), alone + 3);
         let subjects: HashSet<_> = table.iter().map(|(subject, _)| subject).collect();
         assert_eq!(subjects.len(), table.len());
         for (subject, _) in &table {

@@ -12,7 +12,7 @@ cd "$(dirname "$0")"
 seconds=${1:-20}
 targets=("${@:2}")
 if ((${#targets[@]} == 0)); then
-    targets=(parse route session connect config transform http store_index store_consumer store_open store_records jetstream)
+    targets=(parse route frames session connect config transform http store_index store_consumer store_open store_records jetstream)
 fi
 
 # Coverage for the fuzzer, as cargo-fuzz sets it up; these options work on stable compilers.

@@ -318,3 +318,47 @@ fn of_two_servers_with_one_name_the_later_stays_out() {
     assert!(Peer::connect(first.addr).finds_nobody("double"));
     assert!(reaches_at(second.addr, first.addr));
 }
+
+#[test]
+fn messages_go_on_where_two_servers_have_connected_to_each_other() {
+    for _ in 0..5 {
+        let listeners = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let [at_a, at_b] = listeners.each_ref().map(|l| l.local_addr().unwrap());
+        drop(listeners);
+        let start_at = |at: SocketAddr, other: SocketAddr| {
+            start(|o| {
+                o.cluster = Some(ClusterOptions {
+                    port: i32::from(at.port()),
+                    ..cluster(&[other])
+                });
+            })
+        };
+        let (a, b) = (start_at(at_a, at_b), start_at(at_b, at_a));
+        let mut subscriber = Peer::connect(b.addr());
+        subscriber.say("SUB flow 1\r\n");
+        subscriber.sync();
+        let mut publisher = Peer::connect(a.addr());
+        heard(&mut publisher, "flow");
+        publisher.take_heard();
+        let since = Instant::now();
+        let mut count = 0;
+        // Longer than it takes to decide which of two connections stays.
+        while since.elapsed() < Duration::from_millis(1200) {
+            publisher.say(format!(
+                "PUB flow {}\r\n{count}\r\n",
+                count.to_string().len()
+            ));
+            publisher.sync();
+            count += 1;
+        }
+        let mut next = 0;
+        while next < count {
+            let (_, body) = subscriber.message();
+            // Those that looked for somebody are empty.
+            if !body.is_empty() {
+                assert_eq!(String::from_utf8_lossy(&body), next.to_string());
+                next += 1;
+            }
+        }
+    }
+}

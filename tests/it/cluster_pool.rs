@@ -283,6 +283,44 @@ fn an_account_can_get_its_own_connection_later() {
     heard(&mut client, "after");
 }
 
+#[cfg(unix)]
+#[test]
+fn pools_and_compression_can_be_others_after_a_reload() {
+    let dir = Dir::new("cluster-pool-reload");
+    let own = "pool_size: 3, accounts: [A]";
+    let (one, at, http) = spawn(None, &dir, "one", own, &[]);
+    let (two, _, _) = spawn(None, &dir, "two", own, &[at]);
+    let change = |process: &Process, name: &str, from: &str, to: &str| {
+        let path = dir.path(name);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from));
+        dir.write(name, &text.replace(from, to));
+        process.signal(libc::SIGHUP);
+    };
+    let wait = |count: usize, accounts: &[&str], compression: &str| {
+        eventually("connections are made anew", || {
+            let rows = json(http, "/routez");
+            let Some(rows) = rows["routes"].as_array() else {
+                return false;
+            };
+            let mut own: Vec<&str> = rows.iter().filter_map(|r| r["account"].as_str()).collect();
+            own.sort_unstable();
+            let all = rows.iter().all(|row| row["compression"] == compression);
+            rows.len() == count && own == accounts && all
+        });
+        all_hear_all(&[&one, &two]);
+    };
+    wait(5, &["A", "SYS"], "off");
+    // The greater number counts, and an account needs both to want it.
+    change(&one, "one.conf", own, "pool_size: 1, accounts: [A]");
+    wait(5, &["A", "SYS"], "off");
+    change(&two, "two.conf", own, "pool_size: 2, accounts: [A]");
+    wait(4, &["A", "SYS"], "off");
+    change(&one, "one.conf", "accounts: [A]", "accounts: []");
+    change(&two, "two.conf", "accounts: [A]", "compression: s2_best");
+    wait(3, &["SYS"], "s2_best");
+}
+
 /// A server of the reference, or this one, with accounts, and with these routes.
 pub fn spawn(
     program: Option<&std::path::Path>,

@@ -18,11 +18,14 @@ mod client;
 mod cluster;
 mod cluster_compression;
 mod cluster_faults;
+#[cfg(unix)]
+mod cluster_limits;
 mod cluster_pool;
 #[cfg(unix)]
 mod cluster_reload;
 #[cfg(unix)]
 mod cluster_rolling;
+mod cluster_trace;
 mod codes;
 #[cfg(unix)]
 mod config;

@@ -44,9 +44,12 @@ impl Delivery {
             };
             self.trace_to_member((route, member), message, from, tap, turn, &mut outcome);
         }
-        // Other servers are not asked yet what would become of it there.
-        if route.far().is_some_and(Far::is_certain) && !tap.tracer.only {
-            self.deliver_far(route, message, from, turn, &mut outcome);
+        // They tell what becomes of it there.
+        if route.far().is_some_and(Far::is_certain) {
+            let traced = traced(route, None, tap);
+            self.push_far(turn, |b| b.push_traced(message, traced, from.slot));
+            outcome.delivered += 1;
+            outcome.crosses = true;
         }
         self.hold_if_all_are_behind(from, &outcome);
         outcome
@@ -80,7 +83,7 @@ impl Delivery {
     }
 
     /// To a member of a queue group, as `deliver_to_member` does.
-    fn trace_to_member<W: Wire>(
+    pub(super) fn trace_to_member<W: Wire>(
         &mut self,
         (route, pick): (&Arc<Route>, Member),
         message: &Message<'_>,
@@ -103,8 +106,15 @@ impl Delivery {
             }
         }
         let Some((owner, pick)) = next.or_else(|| self.next_loop(members, pick)) else {
-            if !tap.tracer.only {
-                self.fail_over(route, pick, message, from, turn, outcome);
+            if route
+                .far()
+                .is_some_and(|far| far.also(pick.group).is_some())
+            {
+                let pick = Member { member: 0, ..pick };
+                let traced = traced(route, Some(pick), tap);
+                self.push_far(turn, |b| b.push_traced(message, traced, from.slot));
+                outcome.delivered += 1;
+                outcome.crosses = true;
             }
             return;
         };
@@ -171,6 +181,7 @@ impl Delivery {
             kind: Kind::Client,
             cid: client.id.0,
             name: name.unwrap_or_default(),
+            hop: String::new(),
             account: if is_other {
                 account.name.to_string()
             } else {
@@ -224,7 +235,7 @@ impl Step {
     }
 }
 
-fn traced(route: &Arc<Route>, member: Option<Member>, tap: &Tap) -> Traced {
+pub(super) fn traced(route: &Arc<Route>, member: Option<Member>, tap: &Tap) -> Traced {
     Traced {
         route: route.clone(),
         member,

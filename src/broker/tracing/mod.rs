@@ -2,12 +2,15 @@
 //!
 //! A client asks for that with headers (see [`crate::proto::msg_trace`]). Its message takes ways of
 //! its own through the broker, which do what those of other messages do and note it: `publish` into
-//! the loop and through accounts, `delivery` to subscriptions. What is noted is collected in a
+//! the loop and through accounts, `delivery` to subscriptions, `far` to and from other servers. What is noted is collected in a
 //! [`Tracer`]; other loops, whose clients get the message, hold it together with the message. Whoever
 //! lets go of it last tells what it has collected.
 
 mod delivery;
+mod far;
 mod publish;
+
+pub use far::{Arrival, Crossing};
 
 use crate::accounts::Account;
 use crate::accounts::exchange::StreamShare;
@@ -30,6 +33,8 @@ pub(super) struct Tracer {
     header: Picked,
     /// Bytes of its headers and its body.
     size: usize,
+    /// How it came to this server; empty if it was published here.
+    hop: Box<str>,
     /// The wall clock time at the start of monotonic time.
     epoch: SystemTime,
     steps: Mutex<Steps>,
@@ -41,6 +46,8 @@ struct Steps {
     /// Bytes that they take.
     held: usize,
     is_full: bool,
+    /// Deliveries to other servers.
+    hops: u32,
 }
 
 impl Tracer {
@@ -69,6 +76,7 @@ impl Tracer {
             kind: Kind::System,
             cid: 0,
             name: String::new(),
+            hop: String::new(),
             account: String::new(),
             subject: String::new(),
             queue: String::new(),

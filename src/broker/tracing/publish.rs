@@ -5,6 +5,7 @@ use super::super::commands::Publisher;
 use super::super::exchange::{Journey, without_trace};
 use super::super::{Broker, Source, Turn, Wire, reserved};
 use super::{Steps, Tracer};
+use crate::accounts::Account;
 use crate::accounts::mappings::Mapped;
 use crate::accounts::sampling::is_drawn;
 use crate::base::clock::Mono;
@@ -14,15 +15,25 @@ use crate::proto::encoding::{CONTENT_ENCODING, Encoding};
 use crate::proto::error::ClientError;
 use crate::proto::headers;
 use crate::proto::msg_trace::{Asked, DISABLED, Kind, Request, Step, TraceEvent, shown, text};
+use crate::routing::cache::RouteCache;
 use crate::subject;
 use bytes::Bytes;
 use std::sync::{Arc, Mutex};
 
 /// What is to be told of a message, and where.
-struct Order<'a> {
-    dest: &'a [u8],
-    only: bool,
-    encoding: Option<Encoding>,
+pub(super) struct Order<'a> {
+    pub(super) dest: &'a [u8],
+    pub(super) only: bool,
+    pub(super) encoding: Option<Encoding>,
+    /// How it came here.
+    pub(super) hop: &'a [u8],
+}
+
+/// Where a message came in.
+pub(super) struct Ingress {
+    pub(super) kind: Kind,
+    pub(super) cid: u64,
+    pub(super) name: String,
 }
 
 impl Broker {
@@ -50,27 +61,25 @@ impl Broker {
                 dest,
                 only: asked.only,
                 encoding: asked.encoding,
+                hop: b"",
             },
             (None, Some(own)) if asked.sampled && is_drawn(own.sampling, &mut self.rng) => Order {
                 dest: own.subject.as_bytes(),
                 only: false,
                 encoding: asked.encoding,
+                hop: b"",
             },
+            (None, Some(_)) if asked.sampled && facts.options.is_clustered() => {
+                // Whether it is traced is decided here, also for other servers.
+                self.publish_disabled(from, publish, turn);
+                return true;
+            }
             _ => return false,
         };
         if asked.claims_origin {
             // Only servers say where a message came from; who makes that up gets no trace.
             if !order.only {
-                let (payload, header_len) = without_trace(publish.payload, header_len);
-                let mut payload = Bytes::from(payload);
-                let whole = payload.clone();
-                let publish = Publish {
-                    payload: &whole,
-                    header_len: Some(header_len),
-                    canonical: None,
-                    ..*publish
-                };
-                self.publish_untraced(from, &publish, b"", &mut payload, turn);
+                self.publish_disabled(from, publish, turn);
             }
             return true;
         }
@@ -78,10 +87,38 @@ impl Broker {
             self.deny(from.slot, ClientError::PublishViolation(order.dest));
             return true;
         }
-        let tracer = Arc::new(self.tracer(from, publish, &order, turn.now));
+        let client = self.delivery.clients.get(from.slot);
+        let name = client.and_then(|client| Some(client.connect.as_ref()?.name.clone()));
+        let ingress = Ingress {
+            kind: Kind::Client,
+            cid: client.map_or(0, |client| client.id.0),
+            name: name.unwrap_or_default(),
+        };
+        let tracer = self.tracer(&from.account, publish, &order, ingress, turn.now);
+        let tracer = Arc::new(tracer);
         self.publish_with(&tracer, from, publish, source, turn);
         self.end_trace(tracer, turn);
         true
+    }
+
+    /// Publishes a message with a header that says that it is not traced.
+    fn publish_disabled<W: Wire>(
+        &mut self,
+        from: &mut Publisher,
+        publish: &Publish<'_>,
+        turn: &mut Turn<'_, W>,
+    ) {
+        let header_len = publish.header_len.unwrap_or(0);
+        let (payload, header_len) = without_trace(publish.payload, header_len);
+        let mut payload = Bytes::from(payload);
+        let whole = payload.clone();
+        let publish = Publish {
+            payload: &whole,
+            header_len: Some(header_len),
+            canonical: None,
+            ..*publish
+        };
+        self.publish_untraced(from, &publish, b"", &mut payload, turn);
     }
 
     /// Whether a client may publish to the destination of a trace.
@@ -93,31 +130,31 @@ impl Broker {
     }
 
     /// A tracer that knows that the message came in.
-    fn tracer(
+    pub(super) fn tracer(
         &self,
-        from: &Publisher,
+        account: &Arc<Account>,
         publish: &Publish<'_>,
         order: &Order<'_>,
+        ingress: Ingress,
         now: Mono,
     ) -> Tracer {
-        let client = self.delivery.clients.get(from.slot);
-        let name = client.and_then(|client| Some(client.connect.as_ref()?.name.clone()));
         let tracer = Tracer {
-            account: from.account.clone(),
+            account: account.clone(),
             dest: order.dest.into(),
             only: order.only,
             encoding: order.encoding,
             header: shown(&publish.payload[..publish.header_len.unwrap_or(0)]),
             size: publish.size(),
+            hop: text(order.hop).into(),
             epoch: self.wall(Mono::ZERO),
             steps: Mutex::default(),
         };
         tracer.add(Step::Ingress {
             ts: tracer.stamp(now),
-            kind: Kind::Client,
-            cid: client.map_or(0, |client| client.id.0),
-            name: name.unwrap_or_default(),
-            account: from.account.name.to_string(),
+            kind: ingress.kind,
+            cid: ingress.cid,
+            name: ingress.name,
+            account: account.name.to_string(),
             subject: text(publish.subject),
             error: String::new(),
         });
@@ -185,13 +222,15 @@ impl Broker {
         let Some(tracer) = Arc::into_inner(tracer) else {
             return;
         };
-        let Steps { list, .. } = tracer.steps.into_inner().expect("no holder of it panics");
+        let steps = tracer.steps.into_inner().expect("no holder of it panics");
+        let Steps { list, hops, .. } = steps;
         let event = TraceEvent {
             server: self.facts.server_info(self.wall(turn.now)),
             request: Request {
                 header: &tracer.header,
                 size: tracer.size,
             },
+            hops,
             steps: &list,
         };
         let mut body = event.json();
@@ -205,7 +244,16 @@ impl Broker {
         payload.extend_from_slice(&body);
         payload.extend_from_slice(b"\r\n");
         let to = (&*tracer.dest, None);
+        // Who asked may be anywhere, also if this is the loop of the cluster.
+        let everywhere = self
+            .routes
+            .leads_nowhere_else()
+            .then(|| RouteCache::new(false));
+        let own = everywhere.map(|routes| std::mem::replace(&mut self.routes, routes));
         self.publish_own(&tracer.account, to, &payload, header_len, turn);
+        if let Some(own) = own {
+            self.routes = own;
+        }
     }
 
     /// Lets go of the tracers in a batch that was delivered.

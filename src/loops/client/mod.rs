@@ -474,6 +474,7 @@ impl ClientLoop {
                     self.informing = true;
                 }
                 Mail::Shed(count) => self.broker.shed(count),
+                Mail::Crowded(account) => self.broker.shed_account(account),
                 Mail::LameDuck { grace, duration } => self.enter_lame_duck(grace, duration, now),
                 Mail::Shutdown => self.ending = true,
             }

@@ -4,6 +4,7 @@
 use super::ClusterLoop;
 use super::conn::Phase;
 use super::renew::Judgement;
+use crate::auth::certificate::Identity;
 use crate::base::clock::Mono;
 use crate::base::limits::ROUTE_HANDSHAKE;
 use crate::base::secret::Secret;
@@ -153,7 +154,13 @@ impl ClusterLoop {
             return self.refuse(token, text, CloseReason::WrongPort, now);
         }
         let given = (connect.user.clone(), Secret::from(connect.pass.clone()));
-        match self.judge(&given.0, &given.1) {
+        let by_certificate = self.knows_certificate(token);
+        let judgement = match by_certificate {
+            Some(true) => Judgement::Right,
+            Some(false) => Judgement::Wrong,
+            None => self.judge(&given.0, &given.1),
+        };
+        match judgement {
             Judgement::Right => {}
             Judgement::Wrong => return self.turn_away(token, now),
             Judgement::Ask(hash) => return self.verify(token, (hash, given), &connect, until),
@@ -163,12 +170,33 @@ impl ClusterLoop {
                 if let Some(conn) = self.conns.get_mut(token) {
                     conn.phase = Phase::Introducing { until };
                     conn.headers = connect.headers;
-                    conn.credentials = Some(Box::new(given));
+                    conn.credentials = by_certificate.is_none().then(|| Box::new(given));
                 }
                 self.act(now);
             }
             Err(refusal) => self.refused(token, refusal, now),
         }
+    }
+
+    /// Whether the names in a server's certificate let it in, if they are to be looked at: those of
+    /// configured routes, or the user's.
+    fn knows_certificate(&mut self, token: Token) -> Option<bool> {
+        let tls = self.options.tls.as_ref()?;
+        if !tls.verify_known_urls && !tls.verify_and_map {
+            return None;
+        }
+        let channel = self.conns.get_mut(token).and_then(|conn| conn.tls.as_ref());
+        let der = channel.and_then(|channel| channel.peer_certificate());
+        let Some(names) = der.and_then(|der| Identity::from_der(der).ok()) else {
+            return Some(false);
+        };
+        let routes = &self.options.routes;
+        let is_route = |name: &String| routes.iter().any(|route| is_host(name, &route.host));
+        let own = |name: &str| (self.options.user.as_deref() == Some(name)).then_some(());
+        Some(
+            tls.verify_known_urls && names.dns.iter().any(is_route)
+                || tls.verify_and_map && names.find_user(own, std::iter::empty()).is_some(),
+        )
     }
 
     /// Has a password compared with its hash. The cluster's name is looked at with INFO then.
@@ -441,10 +469,39 @@ impl ClusterLoop {
     }
 }
 
+/// Whether a name in a certificate is that of a host; the first part of it may be `*`.
+fn is_host(name: &str, host: &str) -> bool {
+    let (name, host) = (name.to_ascii_lowercase(), host.to_ascii_lowercase());
+    match (name.strip_prefix("*."), host.split_once('.')) {
+        (Some(rest), Some((_, domain))) => rest == domain,
+        _ => name == host,
+    }
+}
+
 /// Rules as other servers are told of them.
 fn told(rules: &Rules) -> SubjectRules {
     SubjectRules {
         allow: rules.allow.clone(),
         deny: Some(rules.deny.clone()).filter(|deny| !deny.is_empty()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_host;
+
+    #[test]
+    fn names_in_certificates_are_those_of_hosts() {
+        for (name, host, same) in [
+            ("a.example.org", "A.Example.ORG", true),
+            ("*.example.org", "a.example.org", true),
+            ("*.example.org", "a.b.example.org", false),
+            ("*.example.org", "example.org", false),
+            ("*", "localhost", false),
+            ("a.*.org", "a.b.org", false),
+            ("", "a", false),
+        ] {
+            assert_eq!(is_host(name, host), same, "{name} {host}");
+        }
     }
 }

@@ -400,6 +400,7 @@ impl ClusterLoop {
                 | Mail::Task(_)
                 | Mail::Survey(_)
                 | Mail::Cluster(_)
+                | Mail::Crowded(_)
                 | Mail::Goodbye(_)
                 | Mail::Shed(_) => {}
             }

@@ -6,11 +6,13 @@ use crate::accounts::interest::Target;
 use crate::base::clock::Mono;
 use crate::base::limits::FLUSH_EARLY;
 use crate::base::rng::Rng;
-use crate::broker::batch::{Batch, Destination};
+use crate::broker::batch::{Batch, Destination, Traced};
 use crate::broker::message::Message;
+use crate::broker::tracing::Crossing;
 use crate::cluster::LinkId;
 use crate::cluster::remote::{RemoteInterest, RemoteSub};
 use crate::proto::route::{Subject, write_message};
+use crate::proto::route_info::PROTO;
 use crate::routing::route::Route;
 use log::trace;
 
@@ -29,28 +31,27 @@ impl ClusterLoop {
         // The route that the hits are of, as messages often come in runs; the batch holds on to it.
         let mut of: Option<*const Route> = None;
         batch.for_each(|message, to, _| {
-            match to {
-                Destination::Member(route, pick) => {
-                    of = None;
-                    hits.clear();
-                    self.find_other(route, pick.group, &mut hits);
-                }
-                to => {
-                    let route = to.plain();
-                    if of.is_none() || of != route.map(std::ptr::from_ref) {
-                        of = None;
-                        hits.clear();
-                        if let Some(route) = route {
-                            self.find_all(route, &mut hits);
-                            // Members of groups are picked for each message anew.
-                            let has_groups = route.far().is_some_and(|far| !far.groups.is_empty());
-                            of = (!has_groups).then(|| std::ptr::from_ref(route));
-                        }
-                    }
-                }
+            let (route, member, traced) = match to {
+                Destination::Plain(route) => (route, None, None),
+                Destination::Member(route, pick) => (&**route, Some(pick), None),
+                Destination::Traced(traced) => (&**traced.route(), traced.member(), Some(traced)),
+            };
+            if let Some(pick) = member {
+                of = None;
+                hits.clear();
+                self.find_other(route, pick.group, &mut hits);
+            } else if of != Some(std::ptr::from_ref(route)) {
+                hits.clear();
+                self.find_all(route, &mut hits);
+                // Members of groups are picked for each message anew.
+                let has_groups = route.far().is_some_and(|far| !far.groups.is_empty());
+                of = (!has_groups).then(|| std::ptr::from_ref(route));
             }
             for hit in &hits {
-                self.send_message(message, hit, now);
+                match traced {
+                    Some(traced) => self.send_traced(message, traced, hit, now),
+                    None => self.send_message(message, hit, now),
+                }
             }
         });
         self.hits = hits;
@@ -107,6 +108,26 @@ impl ClusterLoop {
                 sub: member,
                 groups: vec![member],
             });
+        }
+    }
+
+    /// Sends a message of which it is told where it goes.
+    #[cold]
+    fn send_traced(&mut self, message: &Message<'_>, traced: &Traced, hit: &Hit, now: Mono) {
+        let headers = self.by_link.get(&hit.link).copied();
+        let headers = headers.and_then(|token| self.conns.get_mut(token));
+        let headers = headers.is_some_and(|conn| conn.headers);
+        let Some(info) = self.mesh.info(hit.link) else {
+            return;
+        };
+        let to = Crossing {
+            rid: hit.link.0,
+            name: &info.server_name,
+            traces: headers && info.proto >= PROTO,
+        };
+        let mut payload = Vec::new();
+        if let Some(message) = traced.cross(message, &to, now, &mut payload) {
+            self.send_message(&message, hit, now);
         }
     }
 

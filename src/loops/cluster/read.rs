@@ -2,21 +2,27 @@
 
 use super::conn::Phase;
 use super::{ClusterLoop, turn};
-use crate::accounts::Account;
 use crate::accounts::permissions::Permissions;
+use crate::accounts::{Account, GLOBAL};
 use crate::base::clock::Mono;
 use crate::base::limits::{READ_BUFFER, ROUTE_LINE_FACTOR, ROUTE_READ_BUDGET};
 use crate::broker::Source;
+use crate::broker::tracing::Arrival;
+use crate::loops::inbox::Mail;
 use crate::proto::client::Partial;
 use crate::proto::compression::Agreed;
 use crate::proto::error::CloseReason;
-use crate::proto::msg_trace::{Asked, is_mentioned};
+use crate::proto::msg_trace::is_mentioned;
 use crate::proto::route::{Limits, Op, Parsed, Routed, Subject, Violation, parse};
 use bytes::Bytes;
 use log::{debug, error, trace};
 use mio::Token;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Where servers tell of the clients of all accounts.
+const CONNECTIONS: &[u8] = b"$SYS.ACCOUNT.*.SERVER.CONNS";
 
 /// How far reading came with some bytes.
 enum Progress {
@@ -304,6 +310,8 @@ impl ClusterLoop {
                 let accounts = &self.facts.accounts;
                 if self.remote.subscribe(link, &to, queue, accounts).is_err() {
                     debug!("{} - interest in an invalid subject", conn.label());
+                } else if to.subject == CONNECTIONS {
+                    self.tell_of_accounts(to.account);
                 }
             }
             Op::Unsubscribe(to, queue) if is_open => {
@@ -352,6 +360,25 @@ impl ClusterLoop {
         }
     }
 
+    /// A server begins to listen to how many clients accounts have: it is told of all of them.
+    #[cold]
+    fn tell_of_accounts(&self, account: &[u8]) {
+        let accounts = &self.facts.accounts;
+        let system = accounts.system();
+        if system.is_none_or(|tenant| tenant.account.name.as_bytes() != account) {
+            return;
+        }
+        let has_clients = |account: &Account| account.connections.load(Ordering::Relaxed) > 0;
+        let with_clients = accounts.iter().filter(|tenant| {
+            let account = &tenant.account;
+            *account.name != *GLOBAL && has_clients(account)
+        });
+        let numbers = with_clients.map(|tenant| tenant.account.number).collect();
+        if let Err(e) = self.peers.system.send(Mail::Changed(numbers)) {
+            error!("Error waking the system loop: {e}");
+        }
+    }
+
     /// Delivers a message to this server's own subscribers.
     fn receive<S: Source>(&mut self, token: Token, routed: &Routed<'_>, source: &mut S, now: Mono) {
         let Some(conn) = self.conns.get_mut(token) else {
@@ -373,12 +400,24 @@ impl ClusterLoop {
                 conn.account.insert(tenant.account.clone()).clone()
             }
         };
-        if let Some(len) = routed.publish.header_len
-            && is_only_traced(&routed.publish.payload[..len])
-        {
-            return;
+        let (link, turn) = (conn.link, &mut turn!(self, now));
+        if let Some(len) = routed.publish.header_len {
+            let tenant = self.facts.accounts.tenant(account.number);
+            let follows = tenant.is_some_and(|tenant| tenant.trace.is_some());
+            if is_mentioned(&routed.publish.payload[..len], follows) {
+                let permissions = self.permissions.as_ref();
+                let info = self.mesh.info(link);
+                let arrival = Arrival {
+                    rid: link.0,
+                    name: info.map_or("", |info| &info.server_name),
+                    may_publish: &|subject| permissions.is_none_or(|p| p.may_publish(subject)),
+                };
+                let broker = &mut self.broker;
+                if broker.publish_routed_traced(&account, routed, source, &arrival, turn) {
+                    return;
+                }
+            }
         }
-        let turn = &mut turn!(self, now);
         self.broker.publish_routed(&account, routed, source, turn);
     }
 }
@@ -389,11 +428,6 @@ fn of_account<'a>(to: Subject<'a>, own: Option<&'a str>) -> Subject<'a> {
         account: own.map_or(to.account, str::as_bytes),
         ..to
     }
-}
-
-/// Whether a message is there to find out where it would go, which is not told yet over routes.
-fn is_only_traced(block: &[u8]) -> bool {
-    is_mentioned(block, false) && Asked::of(block).only
 }
 
 /// An operation as traces show it, without what may be secret.

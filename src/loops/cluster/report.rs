@@ -20,7 +20,7 @@ impl ClusterLoop {
                 name: self.mesh.cluster().into(),
                 port: self.listening,
             }),
-            remotes: self.options.routes.len(),
+            remotes: self.mesh.peers().count(),
             received: self.past.0,
             sent: self.past.1,
             ..Links::default()

@@ -229,6 +229,7 @@ impl Turns {
                 | Mail::Site(_)
                 | Mail::Links(..)
                 | Mail::Cluster(_)
+                | Mail::Crowded(_)
                 | Mail::Shed(_) => {}
             }
         }

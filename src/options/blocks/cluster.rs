@@ -25,7 +25,7 @@ pub(in crate::options) fn cluster(options: &mut Options, value: &Value, check: &
                 Ok(())
             }
             "tls" => {
-                own.tls = Some(tls::read(value, check));
+                own.tls = Some(tls::read(value, true, check));
                 Ok(())
             }
             "permissions" => {

@@ -46,10 +46,11 @@ const OTHER_CURVES: &[&str] = &[
 ];
 
 pub(in crate::options) fn tls(options: &mut Options, value: &Value, check: &mut Check<'_>) {
-    options.tls = Some(read(value, check));
+    options.tls = Some(read(value, false, check));
 }
 
-pub(super) fn read(value: &Value, check: &mut Check<'_>) -> TlsOptions {
+/// Reads a block, of other servers' connections if it is one of `peers`.
+pub(super) fn read(value: &Value, peers: bool, check: &mut Check<'_>) -> TlsOptions {
     let mut block = TlsOptions::default();
     let (mut cert_file, mut key_file, mut certs) = (None, None, None);
     for (name, entry) in entries(value, TLS) {
@@ -61,6 +62,7 @@ pub(super) fn read(value: &Value, check: &mut Check<'_>) -> TlsOptions {
             "ca_file" => block.ca_file = path(value),
             "verify" => block.verify |= truth(value),
             "verify_and_map" => block.verify_and_map = truth(value),
+            "verify_cert_and_check_known_urls" if peers => block.verify_known_urls = truth(value),
             "verify_cert_and_check_known_urls" if truth(value) => {
                 let text = format!("{name} not supported in this context");
                 check.error(value.at, text);

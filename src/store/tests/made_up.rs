@@ -4,9 +4,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::log_faults::stream;
+use crate::base::clock::mono;
 use crate::store::LogError;
 use crate::store::consumer::{AckPolicy, Event, Millis};
 use crate::store::disk::{Disk, read_file};
@@ -149,7 +150,7 @@ fn given_up(what: &str, tag: u32, content: Vec<u8>) {
         None => sections.push((tag, content)),
     }
     put(&*disk, 5, &sections);
-    let begun = Instant::now();
+    let begun = mono();
     let (mut store, opened) = open(&disk);
     assert!(opened.rebuilt, "{what}: {opened:?}");
     assert_eq!(seen(&store), expected, "{what}");
@@ -160,7 +161,7 @@ fn given_up(what: &str, tag: u32, content: Vec<u8>) {
     let (store, opened) = open(&disk);
     assert!(!opened.rebuilt, "{what}");
     assert_eq!(seen(&store), closed, "{what}");
-    assert!(begun.elapsed() < Duration::from_secs(5), "{what}");
+    assert!(mono().since(begun) < Duration::from_secs(5), "{what}");
 }
 
 /// The numbers of the state, of which one is another.

@@ -18,7 +18,7 @@ fuzz_target!(|data: &[u8]| {
     let limits = Limits {
         control_line_max: if flags & 1 == 0 { 4096 } else { 24 },
         payload_max: if flags & 2 == 0 { 1 << 20 } else { 32 },
-        names_account: true,
+        names_account: flags & 4 == 0,
     };
     let mut rng = Rng::new(u64::from(u16::from_le_bytes(seed)));
     let whole = outcome(&[stream], &limits);
@@ -74,11 +74,11 @@ fn described(op: Op<'_>, bytes: &[u8], limits: &Limits) -> String {
     match op {
         Op::Subscribe(to, queue) => {
             write_subscribe(&mut written, &to, queue);
-            assert_eq!(again(&written), Op::Subscribe(to, queue));
+            assert_eq!(again(&written, limits), Op::Subscribe(to, queue));
         }
         Op::Unsubscribe(to, queue) => {
             write_unsubscribe(&mut written, &to, queue);
-            assert_eq!(again(&written), Op::Unsubscribe(to, queue));
+            assert_eq!(again(&written, limits), Op::Unsubscribe(to, queue));
         }
         Op::Message(routed) => {
             check(&routed, bytes, limits);
@@ -92,7 +92,7 @@ fn described(op: Op<'_>, bytes: &[u8], limits: &Limits) -> String {
             let sizes = (publish.header_len, publish.size());
             write_message(&mut written, &to, publish.reply, queues.iter(), sizes);
             written.extend_from_slice(publish.payload);
-            let Op::Message(same) = again(&written) else {
+            let Op::Message(same) = again(&written, limits) else {
                 panic!("a message is written as one");
             };
             assert_eq!((same.account, same.publish.subject), (account, subject));
@@ -116,11 +116,11 @@ fn described(op: Op<'_>, bytes: &[u8], limits: &Limits) -> String {
     }
 }
 
-fn again(written: &[u8]) -> Op<'_> {
+fn again<'a>(written: &'a [u8], limits: &Limits) -> Op<'a> {
     let limits = Limits {
         control_line_max: usize::MAX,
         payload_max: usize::MAX,
-        names_account: true,
+        ..*limits
     };
     match parse(written, &limits) {
         Parsed::Op(op, used) if used == written.len() => op,

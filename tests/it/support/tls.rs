@@ -23,6 +23,16 @@ pub struct Signed {
     key: KeyPair,
 }
 
+impl Signed {
+    /// Writes `<name>.pem` and `<name>-key.pem`; gives their paths.
+    pub fn write(&self, dir: &Dir, name: &str) -> (String, String) {
+        (
+            dir.write(&format!("{name}.pem"), &self.pem),
+            dir.write(&format!("{name}-key.pem"), &self.key.serialize_pem()),
+        )
+    }
+}
+
 /// What is in a certificate.
 #[derive(Default)]
 pub struct Names<'a> {
