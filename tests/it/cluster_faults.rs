@@ -3,7 +3,7 @@
 use crate::monitor::json;
 use crate::support::mesh::{Route, cluster, heard, mesh, node, reaches_at};
 use crate::support::proxy::Proxy;
-use crate::support::{Dir, Peer, Process, eventually, start};
+use crate::support::{Dir, Peer, Process, eventually, places, start};
 use nats_server::options::cluster::ClusterOptions;
 use nats_server::server::Server;
 use std::net::SocketAddr;
@@ -131,9 +131,7 @@ fn silence_is_noticed_whichever_side_it_comes_from() {
 fn three_servers_find_together_again_after_one_was_cut_off() {
     // Whoever wants to go to a server goes through its proxy.
     let entrance = |routes: &[SocketAddr]| {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let at = port.local_addr().unwrap();
-        drop(port);
+        let [at] = places();
         let proxy = Proxy::to(at);
         let server = watchful(routes, |own| {
             own.port = i32::from(at.port());
@@ -322,9 +320,7 @@ fn of_two_servers_with_one_name_the_later_stays_out() {
 #[test]
 fn messages_go_on_where_two_servers_have_connected_to_each_other() {
     for _ in 0..5 {
-        let listeners = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-        let [at_a, at_b] = listeners.each_ref().map(|l| l.local_addr().unwrap());
-        drop(listeners);
+        let [at_a, at_b] = places();
         let start_at = |at: SocketAddr, other: SocketAddr| {
             start(|o| {
                 o.cluster = Some(ClusterOptions {
