@@ -240,7 +240,7 @@ impl Loop {
                 keys.push(StreamKey(at as u64));
             }
             if with_journal {
-                let failed = self.journal.commit(&keys, &mut self.streams, now);
+                let failed = self.journal.commit(&keys, 0, &mut self.streams, now);
                 assert!(failed.is_empty());
                 touched.clear();
                 let job = self.journal.turn(now, &mut self.streams, &mut touched);

@@ -149,6 +149,8 @@ families! {
         "Consumers.";
     JS_MESSAGES = "nats_server_jetstream_messages" Gauge []
         "Messages in streams.";
+    JS_LOST = "nats_server_jetstream_lost_messages" Gauge []
+        "Messages of streams that were lost to damage.";
     JS_REQUESTS = "nats_server_jetstream_api_requests_total" Counter []
         "Requests to the API of JetStream.";
     JS_ERRORS = "nats_server_jetstream_api_errors_total" Counter []
@@ -409,6 +411,7 @@ impl Page {
         self.single(JS_STREAMS, sums.streams);
         self.single(JS_CONSUMERS, sums.consumers);
         self.single(JS_MESSAGES, sums.messages);
+        self.single(JS_LOST, sums.lost);
         self.single(JS_REQUESTS, sums.requests);
         self.single(JS_ERRORS, sums.refusals);
         let accounts = report.accounts.iter();

@@ -83,11 +83,10 @@ fn varz_has_the_fields_of_the_reference() {
          connections:n total_connections:n routes:n remotes:n leafnodes:n in_msgs:n in_bytes:n \
          in_client_msgs:n in_client_bytes:n out_msgs:n out_bytes:n out_client_msgs:n \
          out_client_bytes:n slow_consumers:n stale_connections:n stalled_clients:n \
-         subscriptions:n http_req_stats:m config_load_time:t config_digest:t tags:l metadata:m \
+         subscriptions:n http_req_stats:m config_load_time:t config_digest:t tags:l metadata:m feature_flags:m \
          system_account:t slow_consumer_stats:m stale_connection_stats:m disk_io_wait_stats:m"
     );
-    let kinds =
-        "clients:n routes:n gateways:n leafs:n waiters:n waits:n wait_time:n max_wait_time:n";
+    let kinds = "js_ack_fc_v2:b clients:n routes:n gateways:n leafs:n waiters:n waits:n wait_time:n max_wait_time:n";
     assert_eq!(shape(&varz, 2), format!("/varz:n k\\u0026:t {kinds}"));
     for line in [
         "\"server_name\": \"a\\u003cb\\u003e\",",
@@ -658,6 +657,31 @@ fn health_has_the_texts_and_statuses_of_the_reference() {
     assert!(told.starts_with(
         b"{\"status\":\"error\",\"status_code\":500,\"errors\":[{\"type\":\"CONNECTION\","
     ));
+}
+
+#[test]
+fn damage_is_told_and_does_not_make_the_server_unwell() {
+    use crate::jetstream::report::{Damaged, Report};
+    let mut fake = Fake::new();
+    let damaged = |account: &str, messages| Damaged {
+        account: account.into(),
+        stream: "S".into(),
+        messages,
+    };
+    fake.jetstream = Some(Report {
+        damaged: vec![damaged("A", 3), damaged("B", 1)],
+        ..Report::default()
+    });
+    let body = |query| {
+        let answer = ask(&fake, "/healthz", query);
+        assert_eq!(answer.status, 200);
+        String::from_utf8(answer.body).unwrap()
+    };
+    assert_eq!(body(""), "{\"status\":\"ok\"}");
+    let told = body("details=1");
+    let first = r#"{"status":"ok","warnings":[{"type":"STREAM","account":"A","stream":"S","error":"JetStream stream 'A \u003e S' has lost 3 messages to damage"},"#;
+    assert!(told.starts_with(first), "{told}");
+    assert!(told.contains("\"account\":\"B\""), "{told}");
 }
 
 #[test]

@@ -55,6 +55,7 @@ impl Server {
         }
         let me = LoopId(u16::try_from(loops + 1).expect("there are few loops"));
         let pool = SyncPool::new(SYNC_THREADS).map_err(StartError::Loop)?;
+        let journal = SyncPool::named("journal", 1).map_err(StartError::Loop)?;
         let mut node = Node::new(me, identity, place, &facts.accounts, seed);
         self.figures.note_recovering(true);
         let recovered = recover(&mut node, &pool);
@@ -63,7 +64,7 @@ impl Server {
         let broker = Broker::new(facts.clone(), me, loops, seed);
         let peers = self.peers.clone();
         if let Some(door) = &peers.jetstream {
-            door.open(Turns::new(me, broker, node, pool));
+            door.open(Turns::new(me, broker, node, (pool, journal)));
         }
         let thread = thread::Builder::new()
             .name("jetstream".into())

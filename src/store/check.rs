@@ -208,7 +208,14 @@ fn check_stream(disk: &Arc<dyn Disk>, stream: StreamDir) -> StreamReport {
         damage: vec![],
         notes: vec![],
     };
-    match disk.lock(&dir.join("lock")) {
+    // A server has the lock of the directory that all streams are in.
+    let root = dir.parent().and_then(Path::parent).unwrap_or(&dir);
+    let lock = disk.lock(&dir.join("lock"));
+    let lock = match lock {
+        Ok(Some(_)) => disk.lock(&root.join("lock")),
+        lock => lock,
+    };
+    match lock {
         Ok(None) => report.notes.push(
             "a server has it open: it may be written while it is read, and look damaged".into(),
         ),

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!  <root>/lock
+//!  <root>/journal/                       the commit journal
 //!  <root>/reserve                        room for what makes room, see [`reserve`](super::reserve)
 //!  <root>/<account>/<stream>/            a stream
 //!  <root>/<account>/<stream>.new/        one that is being made: of no use after a crash
@@ -20,8 +21,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sha2::{Digest, Sha256};
 
 use super::crypt::Keys;
-use super::disk::{Disk, LockGuard};
+use super::disk::{Barrier, Disk, LockGuard};
 use super::error::{LogError, Reason, is_full};
+use super::file::Locks;
+use super::file::copies::META;
+use super::file::format::{Container, ContainerKind, FIRST_RECORD, HEADER_LEN, SegmentHeader};
+use super::file::log::segment_number;
 use super::meta::{Meta, MetaError, MetaFound, NAME_MAX};
 use super::reserve::Reserve;
 use super::types::StreamId;
@@ -29,6 +34,11 @@ use super::types::StreamId;
 const NEW: &str = ".new";
 const REMOVED: &str = ".removed";
 
+/// The directory of the commit journal. No account's has such a name.
+const JOURNAL: &str = "journal";
+
+/// Directories from which on all are synced together.
+const MANY_MIN: usize = 4;
 /// Bytes that are kept back for what makes room.
 const RESERVE_BYTES: u64 = 256 << 10;
 
@@ -43,6 +53,7 @@ pub struct StoreDir {
     /// Directories of accounts that are surely on the disk for good, and what is in them. Nobody else
     /// makes or removes anything there.
     accounts: Mutex<HashMap<PathBuf, HashSet<String>>>,
+    locks: Arc<Locks>,
     reserve: Arc<Reserve>,
     _lock: LockGuard,
 }
@@ -88,6 +99,7 @@ impl StoreDir {
             disk,
             root: root.to_owned(),
             accounts: Mutex::default(),
+            locks: Arc::default(),
             reserve: Arc::new(reserve),
             _lock: lock,
         })
@@ -113,9 +125,14 @@ impl StoreDir {
         let all = listing.streams.iter().map(|s| &*s.dir).chain(remains);
         let accounts: BTreeSet<_> = all.filter_map(Path::parent).collect();
         let streams = listing.streams.iter().map(|s| &*s.dir);
-        for dir in streams.chain(accounts).chain([&*self.root]) {
-            let synced = self.disk.sync_dir(dir);
-            synced.map_err(|e| failed("sync", dir, &e))?;
+        match self.barrier(listing.streams.len())? {
+            Some(barrier) => self.pass(&*barrier)?,
+            None => {
+                for dir in streams.chain(accounts).chain([&*self.root]) {
+                    let synced = self.disk.sync_dir(dir);
+                    synced.map_err(|e| failed("sync", dir, &e))?;
+                }
+            }
         }
         for stream in &mut listing.streams {
             if let Ok(found) = &mut stream.meta {
@@ -143,6 +160,33 @@ impl StoreDir {
         Ok(())
     }
 
+    /// Who has which stream's log open, for [`LogOptions`](super::file::LogOptions).
+    pub fn locks(&self) -> Arc<Locks> {
+        self.locks.clone()
+    }
+
+    /// What makes durable what is written from now on, if that is much: to so many directories.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn barrier(&self, dirs: usize) -> Result<Option<Box<dyn Barrier>>, LogError> {
+        if dirs < MANY_MIN {
+            return Ok(None);
+        }
+        let barrier = self.disk.barrier(&self.root);
+        barrier.map_err(|e| failed("open", &self.root, &e))
+    }
+
+    fn pass(&self, barrier: &dyn Barrier) -> Result<(), LogError> {
+        let passed = barrier.sync();
+        passed.map_err(|e| failed("sync", &self.root, &e))
+    }
+
+    /// Where the loop's commit journal is.
+    pub fn journal_dir(&self) -> PathBuf {
+        self.root.join(JOURNAL)
+    }
+
     /// The directory of a stream, whether or not there is one.
     pub fn stream_dir(&self, account: &str, stream: &str) -> PathBuf {
         stream_dir(&self.root, account, stream)
@@ -164,7 +208,99 @@ impl StoreDir {
         Ok(dir)
     }
 
+    /// Makes the directories of several new streams, with their metadata, and has `begin` put into each
+    /// what else it needs, which need not be synced but for what `begin` gives it to. The streams are
+    /// there, for good, when this returns, with what `begin` has written. Where the disk can, all of it
+    /// takes two syncs.
+    ///
+    /// # Errors
+    /// As [`StoreDir::create`], for each of them.
+    pub fn create_many<T>(
+        &self,
+        metas: &mut [&mut Meta],
+        keys: &Keys,
+        begin: &mut dyn FnMut(usize, &Path, &Meta) -> Result<T, LogError>,
+        note_synced: &mut dyn FnMut(&mut T),
+    ) -> Vec<Result<T, LogError>> {
+        // Those that are made one by one say what is wrong, too.
+        let barrier = self.barrier(metas.len()).unwrap_or_default();
+        let Some(barrier) = barrier else {
+            let one = |(i, meta): (usize, &mut &mut Meta)| {
+                let dir = self.create(meta, keys)?;
+                begin(i, &dir, meta)
+            };
+            return metas.iter_mut().enumerate().map(one).collect();
+        };
+        let new = metas.iter_mut().map(|meta| self.prepare(meta, keys));
+        let new: Vec<Result<PathBuf, LogError>> = new.collect();
+        let dirs: Vec<_> = new.iter().flatten().cloned().collect();
+        // The first time the metadata, then the names of directories and what is in them.
+        let mut passed = self.pass(&*barrier);
+        let begun = new.into_iter().enumerate().map(|(i, dir)| {
+            let dir = dir?;
+            if let Err(error) = &passed {
+                return Err(self.give_back(&dir, error));
+            }
+            let named = self.disk.rename(&with_ending(&dir, NEW), &dir);
+            named.map_err(|e| self.give_back(&dir, &failed("create", &dir, &e)))?;
+            begin(i, &dir, &*metas[i])
+        });
+        let begun: Vec<Result<T, LogError>> = begun.collect();
+        if passed.is_ok() {
+            passed = self.pass(&*barrier);
+        }
+        let made = begun.into_iter().map(|one| {
+            let mut one = one?;
+            match &passed {
+                Ok(()) => note_synced(&mut one),
+                Err(error) => return Err(repeated(error)),
+            }
+            Ok(one)
+        });
+        let made = made.collect();
+        if let Err(error) = &passed {
+            dirs.iter().for_each(|dir| drop(self.give_back(dir, error)));
+        }
+        made
+    }
+
+    /// Makes the directory of a new stream under the name that says that it is being made; nothing of
+    /// it is synced.
+    fn prepare(&self, meta: &mut Meta, keys: &Keys) -> Result<PathBuf, LogError> {
+        let dir = self.stream_dir(&meta.account, &meta.stream);
+        let account = dir.parent().unwrap_or(&self.root);
+        let made = meta.update_key(keys).and_then(|_| {
+            self.take_name(meta, account, &dir)?;
+            let made = self
+                .make_new(&dir)
+                .and_then(|new| meta.write_first(&*self.disk, &new));
+            if made.is_err() {
+                self.accounts().remove(account);
+            }
+            made
+        });
+        made.map_err(|e| failed("create", &dir, &e))?;
+        Ok(dir)
+    }
+
+    /// Has it looked for what there is now, where nothing was made of a stream.
+    fn give_back(&self, dir: &Path, error: &LogError) -> LogError {
+        self.accounts().remove(dir.parent().unwrap_or(&self.root));
+        repeated(error)
+    }
+
     fn make(&self, meta: &mut Meta, account: &Path, dir: &Path) -> io::Result<()> {
+        self.take_name(meta, account, dir)?;
+        let made = self.make_named(meta, account, dir);
+        if made.is_err() {
+            // What there is now is looked for by the next one.
+            self.accounts().remove(account);
+        }
+        made
+    }
+
+    /// Takes a stream's name in its account.
+    fn take_name(&self, meta: &Meta, account: &Path, dir: &Path) -> io::Result<()> {
         if meta.account.len() > NAME_MAX || meta.stream.len() > NAME_MAX {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidFilename,
@@ -184,34 +320,29 @@ impl StoreDir {
             .accounts()
             .get_mut(account)
             .is_none_or(|n| n.insert(name.clone()));
-        if !is_new {
-            return Err(io::ErrorKind::AlreadyExists.into());
+        match is_new {
+            true => Ok(()),
+            false => Err(io::ErrorKind::AlreadyExists.into()),
         }
-        let made = self.make_named(meta, account, dir, &name);
-        if made.is_err() {
-            // What there is now is looked for by the next one.
-            self.accounts().remove(account);
-        }
-        made
     }
 
-    fn make_named(
-        &self,
-        meta: &mut Meta,
-        account: &Path,
-        dir: &Path,
-        name: &str,
-    ) -> io::Result<()> {
+    fn make_named(&self, meta: &mut Meta, account: &Path, dir: &Path) -> io::Result<()> {
         let disk = &*self.disk;
-        let new = account.join(format!("{name}{NEW}"));
-        disk.create_dir(&new)?;
-        // There may be files from before a crash, or from a try that failed.
-        for entry in disk.list(&new)? {
-            disk.remove(&new.join(entry.name))?;
-        }
+        let new = self.make_new(dir)?;
         meta.write_copies(disk, &new)?;
         disk.rename(&new, dir)?;
         disk.sync_dir(account)
+    }
+
+    /// Makes the empty directory of a stream that is being made.
+    fn make_new(&self, dir: &Path) -> io::Result<PathBuf> {
+        let new = with_ending(dir, NEW);
+        self.disk.create_dir(&new)?;
+        // There may be files from before a crash, or from a try that failed.
+        for entry in self.disk.list(&new)? {
+            self.disk.remove(&new.join(entry.name))?;
+        }
+        Ok(new)
     }
 
     fn accounts(&self) -> MutexGuard<'_, HashMap<PathBuf, HashSet<String>>> {
@@ -302,6 +433,36 @@ pub fn list(disk: &dyn Disk, root: &Path, keys: &Keys) -> Result<Listing, LogErr
     Ok(listing)
 }
 
+/// Which stream a directory is of, by any of its files that tell, whether or not the stream can be
+/// opened.
+///
+/// # Errors
+/// If a file cannot be read.
+pub fn stream_in(disk: &dyn Disk, dir: &Path) -> Result<Option<StreamId>, LogError> {
+    for (_, bytes) in META.read(disk, dir)? {
+        if let Ok((container, _)) = Container::decode(&bytes, ContainerKind::Meta) {
+            return Ok(Some(container.stream));
+        }
+    }
+    let files = disk.list(dir).map_err(|e| failed("list", dir, &e))?;
+    let mut front = [0; FIRST_RECORD as usize];
+    for entry in files {
+        if segment_number(&entry.name).is_none() {
+            continue;
+        }
+        let path = dir.join(entry.name);
+        let read = disk
+            .open(&path)
+            .and_then(|file| file.read_at(&mut front, 0));
+        let read = read.map_err(|e| failed("read", &path, &e))?;
+        let mut copies = front[..read].chunks(HEADER_LEN);
+        if let Some(header) = copies.find_map(|copy| SegmentHeader::decode(copy).ok()) {
+            return Ok(Some(header.stream));
+        }
+    }
+    Ok(None)
+}
+
 /// Metadata in the directory that it belongs to.
 fn placed(root: &Path, dir: &Path, found: MetaFound) -> Result<MetaFound, MetaError> {
     let (account, stream) = (&found.meta.account, &found.meta.stream);
@@ -345,6 +506,18 @@ fn is_stream_name(name: &str) -> bool {
 
 fn hex(bytes: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(bytes)
+}
+
+fn with_ending(dir: &Path, ending: &str) -> PathBuf {
+    dir.with_file_name(format!("{}{ending}", file_name(dir)))
+}
+
+/// The same error for another one whom it concerns.
+fn repeated(error: &LogError) -> LogError {
+    match error {
+        LogError::Io(reason) => LogError::Io(reason.clone()),
+        _ => LogError::Full,
+    }
 }
 
 fn file_name(path: &Path) -> String {

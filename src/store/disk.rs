@@ -10,6 +10,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+#[cfg(target_os = "linux")]
+use std::sync::OnceLock;
 
 use super::file::map::Map;
 
@@ -44,6 +46,14 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// Returns when the directory's entries, as they are now, are on the disk for good.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
+    /// Something that makes all that is written below `dir` from now on durable in one go; `None` where
+    /// there is no such thing that tells of every failure. What others write to the same file system is
+    /// waited for, too, so this is for those who would otherwise sync many files.
+    fn barrier(&self, dir: &Path) -> io::Result<Option<Box<dyn Barrier>>> {
+        let _ = dir;
+        Ok(None)
+    }
+
     /// Takes the lock that the file at `path` stands for, until the guard is dropped. `None` if
     /// somebody else has it.
     fn lock(&self, path: &Path) -> io::Result<Option<LockGuard>>;
@@ -57,6 +67,13 @@ pub trait Disk: fmt::Debug + Send + Sync {
     fn is_volatile(&self) -> bool {
         false
     }
+}
+
+/// Makes all durable that is written since it was made.
+pub trait Barrier {
+    /// Returns when all that was written to files since this was made, and all entries of directories
+    /// as they are now, are on the disk for good.
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// Holds a lock until it is dropped.
@@ -184,6 +201,15 @@ impl Disk for OsDisk {
         Ok(())
     }
 
+    #[cfg(target_os = "linux")]
+    fn barrier(&self, dir: &Path) -> io::Result<Option<Box<dyn Barrier>>> {
+        if !syncs_as_a_whole(dir) {
+            return Ok(None);
+        }
+        // What fails from the moment on at which this is opened is told by the sync.
+        Ok(Some(Box::new(OsBarrier(File::open(dir)?))))
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Option<LockGuard>> {
         let file = created(path)?;
         match file.try_lock() {
@@ -202,13 +228,48 @@ impl Disk for OsDisk {
 /// Whether the directory's file system never writes to a block twice: Btrfs, ZFS, bcachefs, F2FS.
 /// What overlays others does not tell what it overlays, and is mostly ext4 or XFS.
 #[cfg(target_os = "linux")]
-#[allow(unsafe_code, reason = "no safe call tells the file system")]
 fn copies_on_write(dir: &Path) -> bool {
-    use std::os::unix::ffi::OsStrExt;
     const KINDS: [i64; 4] = [0x9123_683e, 0x2fc1_2fc1, 0xca45_1a4e, 0xf2f5_2010];
-    let Ok(path) = std::ffi::CString::new(dir.as_os_str().as_bytes()) else {
-        return false;
-    };
+    file_system(dir).is_some_and(|kind| KINDS.contains(&kind))
+}
+
+#[cfg(target_os = "linux")]
+struct OsBarrier(File);
+
+#[cfg(target_os = "linux")]
+impl Barrier for OsBarrier {
+    #[allow(unsafe_code, reason = "no safe call syncs a file system")]
+    fn sync(&self) -> io::Result<()> {
+        use std::os::fd::AsRawFd;
+        // SAFETY: the descriptor is open as long as the file is.
+        if unsafe { libc::syncfs(self.0.as_raw_fd()) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // Without a journal, ext4 writes directories behind the flush of the disk's own memory.
+        self.0.sync_all()
+    }
+}
+
+/// Whether a sync of the directory's whole file system does what one of each file does: on ext4 and
+/// XFS, from Linux 5.8 on, which tells of writes that failed.
+#[cfg(target_os = "linux")]
+fn syncs_as_a_whole(dir: &Path) -> bool {
+    const KINDS: [i64; 2] = [0xef53, 0x5846_5342];
+    static TELLS: OnceLock<bool> = OnceLock::new();
+    let tells = TELLS.get_or_init(|| {
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let mut numbers = release.split(['.', '-']).map(|n| n.parse().unwrap_or(0));
+        (numbers.next(), numbers.next()) >= (Some(5_u32), Some(8_u32))
+    });
+    *tells && file_system(dir).is_some_and(|kind| KINDS.contains(&kind))
+}
+
+/// What kind of file system a directory is on, in the system's numbers.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "no safe call tells the file system")]
+fn file_system(dir: &Path) -> Option<i64> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(dir.as_os_str().as_bytes()).ok()?;
     let mut answer = std::mem::MaybeUninit::<libc::statfs>::zeroed();
     // SAFETY: the path ends with a zero byte, and there is room for the answer.
     let result = unsafe { libc::statfs(path.as_ptr(), answer.as_mut_ptr()) };
@@ -219,7 +280,7 @@ fn copies_on_write(dir: &Path) -> bool {
         reason = "the type of the number depends on the machine"
     )]
     let kind = i64::from(answer.f_type) & 0xffff_ffff;
-    result == 0 && KINDS.contains(&kind)
+    (result == 0).then_some(kind)
 }
 
 #[cfg(not(target_os = "linux"))]

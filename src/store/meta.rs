@@ -167,6 +167,14 @@ impl Meta {
         META.replace_both(disk, dir, &bytes)
     }
 
+    /// Writes the metadata to an empty directory that nobody knows yet, without a sync.
+    pub(super) fn write_first(&mut self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+        self.generation += 1;
+        let mut bytes = vec![];
+        self.encode(&mut bytes)?;
+        META.write_first(disk, dir, &bytes)
+    }
+
     fn encode(&self, out: &mut Vec<u8>) -> io::Result<()> {
         let container = Container {
             kind: ContainerKind::Meta,

@@ -23,6 +23,14 @@ impl SyncPool {
     /// # Errors
     /// If a thread cannot be made.
     pub fn new(threads: usize) -> io::Result<SyncPool> {
+        SyncPool::named("sync", threads)
+    }
+
+    /// A pool of so many threads, named so and with a number.
+    ///
+    /// # Errors
+    /// If a thread cannot be made.
+    pub fn named(name: &str, threads: usize) -> io::Result<SyncPool> {
         let (tasks, queue) = channel();
         let queue = Arc::new(Mutex::new(queue));
         let mut pool = SyncPool {
@@ -31,7 +39,7 @@ impl SyncPool {
         };
         for number in 0..threads.max(1) {
             let queue = queue.clone();
-            let thread = std::thread::Builder::new().name(format!("sync-{number}"));
+            let thread = std::thread::Builder::new().name(format!("{name}-{number}"));
             pool.threads.push(thread.spawn(move || work(&queue))?);
         }
         Ok(pool)

@@ -266,7 +266,7 @@ fn strangers_learn_nothing_and_do_no_harm() {
     let at = server.cluster_addr().unwrap();
     // What a client of TLS says first, and noise.
     let hello: &[u8] = &[22, 3, 1, 0, 5, 1, 0, 0, 1, 3];
-    let noise: Vec<u8> = (0..70_000u32).map(|n| (n * 7919 >> 3) as u8).collect();
+    let noise: Vec<u8> = (0..70_000u32).map(|n| ((n * 7919) >> 3) as u8).collect();
     let long = [b"RS+ $G ".as_slice(), &[b'a'; 70_000]].concat();
     for said in [
         hello,

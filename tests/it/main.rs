@@ -40,6 +40,7 @@ mod js_events;
 mod js_faults;
 #[cfg(unix)]
 mod js_kills;
+mod js_kills_many;
 mod login;
 mod mkpasswd;
 mod monitor;

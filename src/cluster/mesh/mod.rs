@@ -686,17 +686,23 @@ impl Mesh {
                 _ => continue,
             }
             if let Kind::Implicit(server, _) = &target.kind
-                && self.peers.contains_key(server)
+                && let Some(peer) = self.peers.get(server)
             {
-                superfluous.push(*id);
+                superfluous.push((*id, server.clone(), peer.is_whole()));
                 continue;
             }
             target.state = State::Dialling;
             let dial = Action::Dial(*id, target.url.clone());
             self.actions.push(dial);
         }
-        for id in superfluous {
-            self.targets.remove(&id);
+        for (id, server, is_whole) in superfluous {
+            if is_whole {
+                self.targets.remove(&id);
+            } else if let Some(target) = self.targets.get_mut(&id) {
+                // Whoever made the connection that there is may not look after the others.
+                target.state = State::Covered(server.clone());
+                self.want_missing(&server, now + ROUTE_RETRY);
+            }
         }
         for peer in self.peers.values_mut() {
             if peer.decide_at.is_some_and(|at| at <= now) {

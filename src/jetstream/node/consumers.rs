@@ -49,9 +49,7 @@ impl<O: Out> Consumers for Others<'_, O> {
     }
 
     fn count(&self) -> usize {
-        let all = self.stream.consumer_configs();
-        all.filter(|(_, config)| !config.direct && !config.sourcing)
-            .count()
+        self.stream.client_consumer_count()
     }
 
     fn is_taken(&self, filter: &str, except: &str) -> bool {
@@ -352,18 +350,17 @@ impl Node {
         };
         let (_, own) = self.named(account, stream)?;
         let shown = |at: ConsumerSlot| own.consumer_config(at).is_some_and(|config| !config.direct);
-        let all: Vec<_> = own
-            .consumer_names()
-            .filter(|(_, at)| shown(*at))
-            .map(|(name, at)| (name.to_owned(), at))
-            .collect();
-        let offset = usize::try_from(asked.offset).unwrap_or(0).min(all.len());
+        let total = own.consumer_count();
+        let offset = usize::try_from(asked.offset).unwrap_or(0).min(total);
         let paging = Paging {
-            total: all.len() as u64,
+            total: total as u64,
             offset: offset as u64,
             limit: limit as u64,
         };
-        Ok((paging, all.into_iter().skip(offset).take(limit).collect()))
+        let all = own.consumer_names().filter(|(_, at)| shown(*at));
+        let page = all.skip(offset).take(limit);
+        let page = page.map(|(name, at)| (name.to_owned(), at)).collect();
+        Ok((paging, page))
     }
 
     pub(super) fn consumer_delete<O: Out>(

@@ -2,7 +2,7 @@
 
 use super::listeners::Listener;
 use super::requests::{Reaction, Request};
-use super::tasks::Opening;
+use super::tasks::{self, Opening};
 use super::{Change, Node, Phase, Slot, Task, decode, info::stream_info};
 use crate::accounts::Account;
 use crate::jetstream::api::advisory::Action;
@@ -19,10 +19,13 @@ use crate::jetstream::stream::{Parts, Stream};
 use crate::json::{Nanos, Time};
 use crate::store::directory::Removal;
 use crate::store::error::LogError;
+use crate::store::journal::StreamKey;
 use crate::store::meta::Meta;
 use crate::store::types::Timestamp;
-use crate::subject::pattern::overlaps;
 use std::sync::Arc;
+
+/// Streams that are made at a time.
+const CREATIONS: usize = 256;
 
 impl Node {
     pub(super) fn stream_create(
@@ -77,19 +80,47 @@ impl Node {
         let slot = self.streams.insert(Slot {
             account: account.clone(),
             name: name.to_owned(),
+            key: StreamKey::default(),
             phase: Phase::Creating(request, Box::new(config.clone()), created),
         });
         self.names.insert((account.number, name.to_owned()), slot);
         self.count(account.number, &config, true);
         let log = self.log_options(config.persist_mode);
-        self.tasks.push(Task::Create {
+        self.creations.push(tasks::Creation {
             slot,
             meta,
             config: Box::new(config),
-            place: self.place.clone(),
             log,
         });
         Ok(None)
+    }
+
+    /// Has streams made that were asked for: all that come while some are being made share the next
+    /// syncs.
+    pub(super) fn make_streams(&mut self) {
+        if self.is_making || self.creations.is_empty() {
+            return;
+        }
+        self.is_making = true;
+        let many = self.creations.len().min(CREATIONS);
+        self.tasks.push(Task::Create {
+            creations: self.creations.drain(..many).collect(),
+            place: self.place.clone(),
+        });
+    }
+
+    /// Streams were made, or not.
+    pub(super) fn handle_all_created<O: Out>(
+        &mut self,
+        all: Vec<(usize, Result<Box<Opening>, LogError>)>,
+        now: Timestamp,
+        out: &mut O,
+    ) {
+        self.is_making = false;
+        for (at, result) in all {
+            self.handle_created(at, result, now, out);
+        }
+        self.retry_later();
     }
 
     /// What a configuration is checked against.
@@ -120,8 +151,14 @@ impl Node {
     pub(super) fn count(&mut self, account: u32, config: &StreamConfig, counts: bool) {
         let tenant = self.tenants.get_mut(account);
         match counts {
-            true => self.storage.reserve(config),
-            false => self.storage.release(config),
+            true => {
+                self.storage.reserve(config);
+                self.taken.add(account, config);
+            }
+            false => {
+                self.storage.release(config);
+                self.taken.remove(account, config);
+            }
         }
         if let Some(tenant) = tenant {
             match counts {
@@ -132,7 +169,7 @@ impl Node {
     }
 
     /// A stream was made, or not.
-    pub(super) fn handle_created<O: Out>(
+    fn handle_created<O: Out>(
         &mut self,
         at: usize,
         result: Result<Box<Opening>, LogError>,
@@ -179,7 +216,6 @@ impl Node {
             }
         };
         self.send_answer(&reply, &body, out);
-        self.retry_later();
     }
 
     pub(super) fn send_answer<O: Out>(&self, to: &[u8], body: &[u8], out: &mut O) {
@@ -219,6 +255,7 @@ impl Node {
         }
         let name = stream.config.name.clone();
         let number = account.number;
+        self.streams[at].key = self.journal.key(at);
         self.streams[at].phase = Phase::Open {
             stream: Box::new(stream),
             meta: Box::new(meta),
@@ -254,6 +291,7 @@ impl Node {
         let slot = self.streams.insert(Slot {
             account: account.clone(),
             name: name.clone(),
+            key: StreamKey::default(),
             phase: Phase::Removing(Request::default()),
         });
         self.names.insert((account.number, name), slot);
@@ -418,8 +456,10 @@ impl Node {
         } = phase
         {
             slot.phase = Phase::Removing(request);
+            let key = slot.key;
             let (account, config) = (slot.account.number, stream.config.clone());
             self.count(account, &config, false);
+            self.forget(key);
             self.tasks.push(Task::Remove {
                 slot: at,
                 stream,
@@ -503,11 +543,6 @@ impl Streams for Others<'_> {
     }
 
     fn is_taken(&self, subject: &str, except: &str) -> bool {
-        let mut others = self.node.streams_of(self.account);
-        others.any(|(name, at)| {
-            let overlaps = |own: &String| overlaps(own.as_bytes(), subject.as_bytes());
-            let config = self.config(at).filter(|_| name != except);
-            config.is_some_and(|config| config.subjects.iter().any(overlaps))
-        })
+        self.node.taken.is_taken(self.account, subject, except)
     }
 }

@@ -13,6 +13,7 @@
 
 use super::tasks::Opening;
 use super::{Change, Node, Phase, Task};
+use crate::base::clock::Mono;
 use crate::jetstream::api::{ApiError, StorageType, StreamConfig};
 use crate::jetstream::out::{Out, Outgoing};
 use crate::jetstream::report::Unwell;
@@ -101,15 +102,31 @@ impl Node {
             .min()
     }
 
-    /// Opens streams again whose time has come.
-    pub(super) fn reopen<O: Out>(&mut self, now: Timestamp, out: &mut O) {
+    /// Opens streams again whose time has come. Those for which something is under way are tried in the
+    /// next turn.
+    pub(super) fn reopen<O: Out>(&mut self, now: Timestamp, mono: Mono, out: &mut O) {
         if self.reopens_at().is_none_or(|at| at > now) {
             return;
         }
         let due = self.troubled.iter();
         let due = due.filter(|(_, trouble)| trouble.at.is_some_and(|at| at <= now));
-        for at in due.map(|(at, _)| *at).collect::<Vec<_>>() {
-            self.reopen_one(at, now, out);
+        let mut due: Vec<usize> = due.map(|(at, _)| *at).collect();
+        due.retain(|at| match self.streams.get(*at).map(|slot| &slot.phase) {
+            Some(Phase::Open { stream, change, .. }) => {
+                !stream.is_busy() && matches!(change, Change::None)
+            }
+            _ => true,
+        });
+        match self.rescue(&due, (now, mono), out) {
+            Ok(true) => due.into_iter().for_each(|at| self.reopen_one(at, now, out)),
+            Ok(false) => {}
+            Err(error) => {
+                log::error!("JetStream: streams cannot be opened again: {error}");
+                for at in due {
+                    let tries = self.troubled.get(&at).map_or(0, |trouble| trouble.tries);
+                    self.trouble(at, tries.saturating_add(1), now);
+                }
+            }
         }
     }
 
@@ -119,11 +136,7 @@ impl Node {
             return;
         };
         let (store, reopening) = match &mut slot.phase {
-            Phase::Open { stream, change, .. } => {
-                if stream.is_busy() || !matches!(change, Change::None) {
-                    // It is tried in the next turn.
-                    return;
-                }
+            Phase::Open { .. } => {
                 let phase = std::mem::replace(&mut slot.phase, Phase::Removing(Default::default()));
                 let Phase::Open {
                     stream,
@@ -226,6 +239,7 @@ impl Node {
             self.copying.insert(at);
         }
         log::info!("Stream {name} was opened again, and takes messages");
+        self.streams[at].key = self.journal.key(at);
         self.streams[at].phase = Phase::Open {
             stream: Box::new(stream),
             meta: reopening.meta,

@@ -18,6 +18,7 @@ mod direct;
 mod events;
 mod faults;
 mod info;
+mod journal;
 mod listeners;
 mod old_backup;
 mod origins;
@@ -27,15 +28,19 @@ mod restore;
 mod restorer;
 mod scrub;
 mod streams;
+mod taken;
 mod tasks;
 mod tenants;
 
 use self::audit::{Audited, Audits};
 use self::deadlines::Deadlines;
 use self::faults::{Reopening, Trouble};
+use self::journal::Journaling;
 use self::listeners::{Listener, Listeners};
 use self::requests::Request;
 use self::scrub::Scrubbing;
+use self::taken::Taken;
+use self::tasks::Creation;
 use self::tenants::Tenants;
 use super::api::limits::ServerStorage;
 use super::api::policy::PersistMode;
@@ -49,7 +54,9 @@ use crate::options::jetstream::{JetStreamOptions, Sync};
 use crate::store::crypt::Keys;
 use crate::store::directory::StoreDir;
 use crate::store::disk::Disk;
+use crate::store::error::{LogError, Reason};
 use crate::store::file::{Cold, Handles, LogOptions, SyncMode};
+use crate::store::journal::StreamKey;
 use crate::store::meta::Meta;
 use crate::store::types::Timestamp;
 use slab::Slab;
@@ -103,12 +110,17 @@ pub struct Node {
     streams: Slab<Slot>,
     /// Streams by account and name.
     names: BTreeMap<(u32, String), usize>,
+    /// The subjects that streams take.
+    taken: Taken,
     requests: VecDeque<Request>,
     audits: Audits,
     /// Backups that are sent, when to look at them, and those that are taken in.
     backups: Slab<backup::Backup>,
     backups_at: Timestamp,
     restores: Slab<restore::Restore>,
+    /// Streams that are to be made, and whether some are being made.
+    creations: Vec<Creation>,
+    is_making: bool,
     /// Requests that wait for a change of a stream to be over.
     later: Vec<Request>,
     /// Streams with something to be written, with work to be done, and with jobs to be asked for.
@@ -126,6 +138,8 @@ pub struct Node {
     /// Streams with consumers that are sent messages without asking.
     pushing: BTreeSet<usize>,
     deadlines: Deadlines,
+    /// What makes durable what many streams get at a time.
+    journal: Journaling,
     /// Streams whose disk has failed.
     troubled: BTreeMap<usize, Trouble>,
     /// Streams that could not be opened at the start.
@@ -155,6 +169,8 @@ pub(super) struct Figures {
 struct Slot {
     account: Arc<Account>,
     name: String,
+    /// What the commit journal knows it by while it is open.
+    key: StreamKey,
     phase: Phase,
 }
 
@@ -223,11 +239,14 @@ impl Node {
             system: None,
             streams: Slab::new(),
             names: BTreeMap::new(),
+            taken: Taken::default(),
             requests: VecDeque::new(),
             backups: Slab::new(),
             backups_at: NEVER,
             audits: Audits::default(),
             restores: Slab::new(),
+            creations: Vec::new(),
+            is_making: false,
             later: Vec::new(),
             dirty: Vec::new(),
             working: BTreeSet::new(),
@@ -238,6 +257,7 @@ impl Node {
             interest_at: Timestamp(0),
             pushing: BTreeSet::new(),
             deadlines: Deadlines::default(),
+            journal: Journaling::default(),
             troubled: BTreeMap::new(),
             unrecovered: Vec::new(),
             scrubbing: Scrubbing::default(),
@@ -347,9 +367,11 @@ impl Node {
         self.serve(now, out);
         let backs_up = self.serve_backups(now, out);
         self.serve_restores(now, mono);
-        self.commit(now, out);
-        self.reopen(now, out);
+        self.commit(now, mono, out);
+        self.turn_journal(now, mono, out);
+        self.reopen(now, mono, out);
         self.poll_jobs(mono);
+        self.make_streams();
         self.scrub(mono);
         backs_up
             || !self.requests.is_empty()
@@ -414,7 +436,9 @@ impl Node {
             Sync::Always => LAZY_INTERVAL,
         };
         let lazy = (!self.syncing.is_empty()).then(|| mono + interval);
-        [wall, lazy, self.scrubs_at()].into_iter().flatten().min()
+        let journal = self.journal.deadline();
+        let all = [wall, lazy, self.scrubs_at(), journal];
+        all.into_iter().flatten().min()
     }
 
     /// Lets streams do what they have to do as time has passed.
@@ -467,16 +491,21 @@ impl Node {
         }
     }
 
-    fn commit<O: Out>(&mut self, now: Timestamp, out: &mut O) {
+    fn commit<O: Out>(&mut self, now: Timestamp, mono: Mono, out: &mut O) {
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.sort_unstable();
         dirty.dedup();
+        for at in &dirty {
+            if let Some(stream) = self.open_stream(*at) {
+                stream.prepare(now, out);
+            }
+        }
+        self.write(&dirty, mono);
         let system = self.system.clone();
         for at in dirty.drain(..) {
             let Some(stream) = self.open_stream(at) else {
                 continue;
             };
-            stream.commit(now, out);
             stream.settle(system.as_ref(), out);
             let abandoned = stream.take_abandoned();
             if !abandoned.is_empty() {
@@ -503,7 +532,7 @@ impl Node {
     fn poll_jobs(&mut self, mono: Mono) {
         let lazy = self.identity.options.sync != Sync::Always;
         let streams = &mut self.streams;
-        let tasks = &mut self.tasks;
+        let (tasks, journal) = (&mut self.tasks, &mut self.journal);
         self.syncing.retain(|at| {
             let Some(Slot {
                 phase: Phase::Open { stream, .. },
@@ -513,6 +542,7 @@ impl Node {
                 return false;
             };
             while let Some(job) = stream.poll_job(mono) {
+                journal.note_job(*at, &job);
                 tasks.push(Task::Job { slot: *at, job });
             }
             let lazy = lazy || stream.config.persist_mode == PersistMode::Async;
@@ -526,20 +556,40 @@ impl Node {
     }
 
     /// Takes the outcome of a task.
-    pub fn handle_task<O: Out>(&mut self, done: TaskDone, now: Timestamp, out: &mut O) {
-        self.audited(now, out, |node, out| node.take_outcome(done, now, out));
+    pub fn handle_task<O: Out>(
+        &mut self,
+        done: TaskDone,
+        (now, mono): (Timestamp, Mono),
+        out: &mut O,
+    ) {
+        self.audited(now, out, |node, out| {
+            node.take_outcome(done, (now, mono), out)
+        });
     }
 
-    fn take_outcome<O: Out>(&mut self, done: TaskDone, now: Timestamp, out: &mut O) {
+    fn take_outcome<O: Out>(
+        &mut self,
+        done: TaskDone,
+        (now, mono): (Timestamp, Mono),
+        out: &mut O,
+    ) {
         match done {
             TaskDone::Job { slot, done } => {
                 if !self.backups.is_empty() {
                     self.backups_at = now;
                 }
                 let system = self.system.clone();
+                self.journal.note_done(slot, &done);
                 if let Some(stream) = self.open_stream(slot) {
                     stream.handle_done(done);
                     stream.settle(system.as_ref(), out);
+                    let goes_on = stream.has_unwritten();
+                    if goes_on {
+                        self.dirty.push(slot);
+                    }
+                    let Some(stream) = self.open_stream(slot) else {
+                        return;
+                    };
                     if stream.has_ready_consumers() {
                         self.serving.insert(slot);
                     }
@@ -548,7 +598,8 @@ impl Node {
                     self.go_on_removing(slot);
                 }
             }
-            TaskDone::Created { slot, result } => self.handle_created(slot, result, now, out),
+            TaskDone::Journal(done) => self.handle_journaled(done, now, mono, out),
+            TaskDone::Created(all) => self.handle_all_created(all, now, out),
             TaskDone::Updated { slot, meta, result } => {
                 self.handle_updated(slot, meta, result, now, out);
             }
@@ -601,6 +652,29 @@ impl Node {
         log_options(&self.identity, &self.place, persist)
     }
 
+    /// Syncs all streams in one go, if they are many; says whether it did.
+    fn sync_together(&mut self) -> Result<bool, LogError> {
+        let Some(barrier) = self.place.dir.barrier(self.streams.len())? else {
+            return Ok(false);
+        };
+        let mut written = vec![];
+        for (at, slot) in self.streams.iter_mut() {
+            if let Phase::Open { stream, .. } = &mut slot.phase
+                && stream.write_all().is_ok()
+            {
+                written.push(at);
+            }
+        }
+        let passed = barrier.sync();
+        passed.map_err(|e| LogError::Io(Reason::new("sync", &self.place.dir.journal_dir(), &e)))?;
+        for at in written {
+            if let Some(stream) = self.open_stream(at) {
+                stream.handle_barrier();
+            }
+        }
+        Ok(true)
+    }
+
     /// Tells clients that wait for messages that the server ends.
     pub fn say_goodbye<O: Out>(&mut self, now: Timestamp, out: &mut O) {
         for (_, slot) in self.streams.iter_mut() {
@@ -612,13 +686,21 @@ impl Node {
 
     /// Syncs and closes all streams.
     pub fn close(&mut self) {
+        let are_synced = self.sync_together().unwrap_or_else(|error| {
+            log::warn!("Streams are closed one by one: {error}");
+            false
+        });
+        let mut is_sound = true;
         for (_, slot) in self.streams.iter_mut() {
             if let Phase::Open { stream, .. } = &mut slot.phase
+                && !(are_synced && stream.store().opens_fast())
                 && let Err(error) = stream.close()
             {
                 log::error!("Error closing stream {}: {error}", slot.name);
+                is_sound = false;
             }
         }
+        self.journal.close(is_sound);
     }
 }
 
@@ -632,6 +714,7 @@ fn log_options(identity: &Identity, place: &Place, persist: PersistMode) -> LogO
     LogOptions {
         sync,
         cold: Cold::Tell,
+        locks: Some(place.dir.locks()),
         reserve: Some(place.dir.reserve()),
         ..LogOptions::new(place.handles.clone())
     }

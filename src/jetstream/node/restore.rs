@@ -17,6 +17,7 @@ use crate::jetstream::out::{Out, Outgoing};
 use crate::jetstream::stream::Incoming;
 use crate::json::Time;
 use crate::proto::client_info::ClientInfo;
+use crate::store::journal::StreamKey;
 use crate::store::meta::Meta;
 use crate::store::types::Timestamp;
 use std::sync::Arc;
@@ -107,6 +108,7 @@ impl Node {
         let at = self.streams.insert(Slot {
             account: account.clone(),
             name: name.to_owned(),
+            key: StreamKey::default(),
             phase: Phase::Restoring(Box::new(config.clone())),
         });
         self.names.insert((account.number, name.to_owned()), at);

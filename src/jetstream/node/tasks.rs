@@ -10,6 +10,7 @@ use crate::store::directory::{Removal, StoreDir};
 use crate::store::disk::Disk;
 use crate::store::error::LogError;
 use crate::store::file::LogOptions;
+use crate::store::journal::{JournalDone, JournalJob};
 use crate::store::memory::MemoryDisk;
 use crate::store::meta::Meta;
 use crate::store::stream::{Job, JobDone, Opened, StoreOptions, StreamStore};
@@ -23,12 +24,11 @@ pub enum Task {
         slot: usize,
         job: Job,
     },
+    /// Many streams wait for it.
+    Journal(JournalJob),
     Create {
-        slot: usize,
-        meta: Meta,
-        config: Box<StreamConfig>,
+        creations: Vec<Creation>,
         place: Place,
-        log: LogOptions,
     },
     Update {
         slot: usize,
@@ -74,6 +74,14 @@ pub enum Task {
     Clean(Removal),
 }
 
+/// A stream that is to be made.
+pub struct Creation {
+    pub slot: usize,
+    pub meta: Meta,
+    pub config: Box<StreamConfig>,
+    pub log: LogOptions,
+}
+
 /// A stream's store, opened, and where it is.
 pub struct Opening {
     pub store: StreamStore,
@@ -87,10 +95,8 @@ pub enum TaskDone {
         slot: usize,
         done: JobDone,
     },
-    Created {
-        slot: usize,
-        result: Result<Box<Opening>, LogError>,
-    },
+    Journal(JournalDone),
+    Created(Vec<(usize, Result<Box<Opening>, LogError>)>),
     Updated {
         slot: usize,
         meta: Box<Meta>,
@@ -119,16 +125,8 @@ impl Task {
                 slot,
                 done: job.run(),
             },
-            Task::Create {
-                slot,
-                meta,
-                config,
-                place,
-                log,
-            } => TaskDone::Created {
-                slot,
-                result: create(meta, &config, &place, log).map(Box::new),
-            },
+            Task::Journal(job) => TaskDone::Journal(job.run()),
+            Task::Create { creations, place } => TaskDone::Created(create_many(creations, &place)),
             Task::Update {
                 slot,
                 mut meta,
@@ -204,6 +202,66 @@ impl Task {
     }
 }
 
+/// Makes streams, all that are in files with the same syncs.
+fn create_many(
+    mut creations: Vec<Creation>,
+    place: &Place,
+) -> Vec<(usize, Result<Box<Opening>, LogError>)> {
+    let is_in_file = |c: &Creation| c.config.storage == StorageType::File;
+    let (mut in_files, in_memory): (Vec<_>, Vec<_>) = creations.drain(..).partition(is_in_file);
+    let mut made = vec![];
+    for one in in_memory {
+        let opening = create(one.meta, &one.config, place, one.log);
+        made.push((one.slot, opening.map(Box::new)));
+    }
+    let facts = in_files.iter().map(|c| (c.config.clone(), c.log.clone()));
+    let facts: Vec<_> = facts.collect();
+    let mut metas: Vec<_> = in_files.iter_mut().map(|c| &mut c.meta).collect();
+    let mut begin = |at: usize, dir: &Path, meta: &Meta| {
+        let (config, log) = &facts[at];
+        let log = LogOptions {
+            begins_unsynced: true,
+            ..log.clone()
+        };
+        let store = begin((place.disk.clone(), dir), meta, config, log);
+        if store.is_err()
+            && let Ok(removal) = place.dir.remove(meta.id, dir)
+        {
+            let _ = removal.run();
+        }
+        Ok((store?, dir.to_owned()))
+    };
+    let mut note_synced = |(store, _): &mut (StreamStore, PathBuf)| store.handle_barrier();
+    let keys = &place.keys;
+    let all = place
+        .dir
+        .create_many(&mut metas, keys, &mut begin, &mut note_synced);
+    for (one, begun) in in_files.into_iter().zip(all) {
+        let opening = begun.map(|(store, dir)| {
+            let meta = one.meta;
+            Box::new(Opening { store, meta, dir })
+        });
+        made.push((one.slot, opening));
+    }
+    made
+}
+
+/// Begins the store of a new stream.
+fn begin(
+    (disk, dir): (Arc<dyn Disk>, &Path),
+    meta: &Meta,
+    config: &StreamConfig,
+    log: LogOptions,
+) -> Result<StreamStore, LogError> {
+    let (mut store, _) = open((disk, dir), meta, config, log, None)?;
+    if config.first_seq > 1 {
+        store.skip_to(StreamSeq(config.first_seq - 1))?;
+        store.sync()?;
+    }
+    Ok(store)
+}
+
+/// Makes one stream.
 pub(super) fn create(
     mut meta: Meta,
     config: &StreamConfig,
@@ -217,9 +275,8 @@ pub(super) fn create(
         ),
         StorageType::Memory => (Arc::new(MemoryDisk::new()), PathBuf::from("/")),
     };
-    let opened = open((disk, &dir), &meta, config, log, None);
-    let (mut store, _) = match opened {
-        Ok(opened) => opened,
+    let store = match begin((disk, &dir), &meta, config, log) {
+        Ok(store) => store,
         Err(error) => {
             if config.storage == StorageType::File
                 && let Ok(removal) = place.dir.remove(meta.id, &dir)
@@ -229,10 +286,6 @@ pub(super) fn create(
             return Err(error);
         }
     };
-    if config.first_seq > 1 {
-        store.skip_to(StreamSeq(config.first_seq - 1))?;
-        store.sync()?;
-    }
     Ok(Opening { store, meta, dir })
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Consumers {
     names: BTreeMap<Box<str>, Slot>,
     /// How many of them are there for mirrors and sources only.
     direct: usize,
+    /// Those that are there for mirrors and sources in any way.
+    internal: usize,
     /// Those that are sent messages without asking.
     pub(super) pushed: BTreeSet<Slot>,
     /// Those with messages that wait for acknowledgements, by one that is not behind the first of
@@ -102,6 +104,7 @@ impl Consumers {
             roster: Roster::new(seed),
             names: BTreeMap::new(),
             direct: 0,
+            internal: 0,
             pushed: BTreeSet::new(),
             floors: BTreeSet::new(),
             cold: Vec::new(),
@@ -149,6 +152,7 @@ impl Consumers {
         if let Some((_, entry)) = self.roster.remove(at) {
             self.names.remove(&*entry.config.name);
             self.direct -= usize::from(entry.config.direct);
+            self.internal -= usize::from(is_internal(&entry.config));
             self.pushed.remove(&at);
         }
     }
@@ -157,6 +161,11 @@ impl Consumers {
 /// Everything up to here was acknowledged.
 pub(super) fn floor_of(state: &ConsumerState) -> StreamSeq {
     state.ack_floor().stream
+}
+
+/// Whether a consumer is there for a mirror or a source.
+fn is_internal(config: &ConsumerConfig) -> bool {
+    config.direct || config.sourcing
 }
 
 /// The first message that waits for its acknowledgement.
@@ -178,6 +187,11 @@ impl Stream {
     /// How many consumers there are, without those that are there for mirrors and sources only.
     pub fn consumer_count(&self) -> usize {
         self.consumers.names.len() - self.consumers.direct
+    }
+
+    /// How many of them were made by clients, for themselves.
+    pub fn client_consumer_count(&self) -> usize {
+        self.consumers.names.len() - self.consumers.internal
     }
 
     /// The configurations of all consumers.
@@ -327,6 +341,7 @@ impl Stream {
     ) -> Slot {
         let name = config.name.as_str().into();
         let (is_pushed, is_direct) = (config.is_push(), config.direct);
+        let is_internal = is_internal(&config);
         let filters = filters(&config).map(str::to_owned).collect::<Vec<_>>();
         let entry = Entry {
             id,
@@ -340,6 +355,7 @@ impl Stream {
         let at = consumers.roster.insert(engine, filters, entry);
         consumers.names.insert(name, at);
         consumers.direct += usize::from(is_direct);
+        consumers.internal += usize::from(is_internal);
         if is_pushed {
             consumers.pushed.insert(at);
         }
@@ -399,7 +415,10 @@ impl Stream {
             true => self.consumers.pushed.insert(at),
             false => self.consumers.pushed.remove(&at),
         };
+        let (was, is) = (is_internal(&entry.config), is_internal(&config));
         *entry.config = config;
+        self.consumers.internal += usize::from(is);
+        self.consumers.internal -= usize::from(was);
         self.dirty = true;
         let updated = self.with_engine(at, now, out, |engine, turn| engine.update(turn, new));
         let filters = filters.iter().map(String::as_bytes);
@@ -411,7 +430,10 @@ impl Stream {
     /// Shows another configuration than the one that a consumer works by.
     pub(super) fn set_consumer_config(&mut self, at: Slot, config: ConsumerConfig) {
         if let Some((_, entry)) = self.consumers.roster.get(at) {
+            let (was, is) = (is_internal(&entry.config), is_internal(&config));
             *entry.config = config;
+            self.consumers.internal += usize::from(is);
+            self.consumers.internal -= usize::from(was);
         }
     }
 

@@ -1,8 +1,8 @@
 //! A stream: what its configuration asks for, on top of the store.
 //!
 //! Messages come in by [`Stream::publish`]. They are visible, and their publishers are told so, when
-//! the store says that they are stored; [`Stream::settle`] looks for that, after every
-//! [`Stream::commit`] and every job that was done.
+//! the store says that they are stored; [`Stream::settle`] looks for that, after everything was
+//! written and after every job that was done.
 
 mod advisory;
 mod batches;
@@ -40,15 +40,16 @@ use crate::base::clock::Mono;
 use crate::base::rng::Rng;
 use crate::jetstream::api::advisory::AbandonReason;
 use crate::jetstream::api::headers::{MARKER_REASON, ROLLUP, TTL, value};
+use crate::jetstream::api::policy::PersistMode;
 use crate::jetstream::api::stream_check::short_hash;
 use crate::jetstream::api::{
-    ApiError, DiscardPolicy, RetentionPolicy, StoreCompression, StreamConfig,
+    ApiError, DiscardPolicy, RetentionPolicy, StorageType, StoreCompression, StreamConfig,
 };
 use crate::jetstream::out::{Out, Outgoing};
 use crate::json::Time;
 use crate::options::jetstream::BatchLimits;
 use crate::store::error::LogError;
-use crate::store::file::{Compression, ReadBuffer};
+use crate::store::file::{Compression, ReadBuffer, Tail};
 use crate::store::stream::{
     Expired, Job, JobDone, Limits, Marker, Purge, StreamState, StreamStore,
 };
@@ -329,7 +330,7 @@ impl Stream {
         &self.store
     }
 
-    /// Whether [`Stream::commit`] has something to do.
+    /// Whether there is something to be [written](Stream::write).
     pub fn is_dirty(&self) -> bool {
         self.dirty
     }
@@ -344,16 +345,49 @@ impl Stream {
         self.jobs > 0
     }
 
-    /// Writes what came. What cannot be written is told to those who wait for it.
-    pub fn commit<O: Out>(&mut self, now: Timestamp, out: &mut O) {
+    /// Gets all that came ready to be written, by [`Stream::write`] or by the commit journal.
+    pub fn prepare<O: Out>(&mut self, now: Timestamp, out: &mut O) {
         self.tell_gone(now, out);
         self.keep_events();
         self.keep_positions(false);
         self.dirty = false;
         self.measure();
+    }
+
+    /// Writes what came. What cannot be written is told to those who wait for it.
+    pub fn write(&mut self) {
         if let Err(error) = self.store.commit() {
             self.fail(&error);
         }
+    }
+
+    /// Writes what came, here and now.
+    #[cfg(test)]
+    pub fn commit<O: Out>(&mut self, now: Timestamp, out: &mut O) {
+        self.prepare(now, out);
+        self.write();
+    }
+
+    /// Whether the commit journal may write what came: it has to be on the disk before anybody is told
+    /// so.
+    pub fn is_durable(&self) -> bool {
+        self.config.storage == StorageType::File && self.config.persist_mode == PersistMode::Default
+    }
+
+    /// The end of the log, for the commit journal.
+    pub fn tail(&mut self) -> Tail<'_> {
+        self.store.tail()
+    }
+
+    /// Whether something that came is still to be written, once a sync is done.
+    pub fn has_unwritten(&mut self) -> bool {
+        let tail = self.store.tail();
+        tail.bytes() > 0 && tail.is_new()
+    }
+
+    /// What was to be written cannot be.
+    pub fn handle_unwritten(&mut self, error: &LogError) {
+        self.fail(error);
     }
 
     /// Whether a job has failed a moment ago, so that those are left which nobody waits for.
@@ -658,6 +692,20 @@ impl Stream {
         let first = self.store.state().first;
         let stored = self.store.read(first, &mut self.buffer).ok()?;
         Some(stored.record.timestamp)
+    }
+
+    /// Writes everything, without a sync, before the stream is closed.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn write_all(&mut self) -> Result<(), LogError> {
+        self.keep_positions(true);
+        self.store.write_all()
+    }
+
+    /// Takes note that all that was written is on the disk for good.
+    pub fn handle_barrier(&mut self) {
+        self.store.handle_barrier();
     }
 
     /// Syncs everything and keeps the state, before the stream is closed.

@@ -2,14 +2,17 @@
 
 use crate::jetstream::node::{self, Identity, Node, Place, Recovered};
 use crate::options::Secret;
-use crate::options::jetstream::{Cipher, JetStreamOptions};
+use crate::options::jetstream::{Cipher, JetStreamOptions, Sync};
 use crate::store::crypt::{self, Keys};
-use crate::store::directory::StoreDir;
+use crate::store::directory::{self, Listing, StoreDir};
 use crate::store::disk::{Disk, OsDisk};
-use crate::store::error::LogError;
+use crate::store::error::{LogError, Reason};
 use crate::store::file::Handles;
+use crate::store::journal::{Journal, JournalOptions};
 use crate::store::sync_pool::SyncPool;
+use crate::store::types::StreamId;
 use log::{error, info, warn};
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -105,6 +108,7 @@ pub fn recover(node: &mut Node, pool: &SyncPool) -> Result<(), LogError> {
             remains.display()
         );
     }
+    open_journal(node, &listing)?;
     let (results, outcomes) = channel();
     let mut total = 0;
     for found in listing.streams {
@@ -151,6 +155,41 @@ pub fn recover(node: &mut Node, pool: &SyncPool) -> Result<(), LogError> {
         if (done + 1) % step == 0 && total > 1 {
             info!("  Recovered {} of {total} streams", done + 1);
         }
+    }
+    Ok(())
+}
+
+/// Opens the commit journal, which puts into the streams' files what it has of them. A server that
+/// does not wait for the disk needs none, but may find that of one that did.
+fn open_journal(node: &mut Node, listing: &Listing) -> Result<(), LogError> {
+    let place = node.place().clone();
+    let mut dirs = HashMap::new();
+    for found in &listing.streams {
+        let id = match &found.meta {
+            Ok(found) => Some(found.meta.id),
+            // It may be readable again at another start.
+            Err(_) => directory::stream_in(&*place.disk, &found.dir)?,
+        };
+        dirs.extend(id.map(|id| (id, found.dir.clone())));
+    }
+    let mut nonce = [0; 16];
+    getrandom::fill(&mut nonce).map_err(|e| {
+        let kind = std::io::ErrorKind::Other;
+        let text = format!("no random numbers: {e}");
+        LogError::Io(Reason { kind, text })
+    })?;
+    let dir = place.dir.journal_dir();
+    let options = JournalOptions::default();
+    let mut locate = |id: &StreamId| dirs.get(id).cloned();
+    let (journal, replayed) = Journal::open(place.disk, &dir, nonce, options, &mut locate)?;
+    for damage in &replayed.damaged {
+        error!("JetStream: the commit journal is damaged: {damage}");
+    }
+    if replayed.records > 0 {
+        info!("  Took {} records from the journal", replayed.records);
+    }
+    if node.identity().options.sync == Sync::Always {
+        node.set_journal(journal);
     }
     Ok(())
 }

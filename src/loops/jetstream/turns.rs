@@ -5,7 +5,7 @@ use crate::accounts::interest::LoopId;
 use crate::base::clock::{self, Mono};
 use crate::broker::batch::Batch;
 use crate::broker::{Broker, Turn, Wire};
-use crate::jetstream::node::{Delivered, Node};
+use crate::jetstream::node::{Delivered, Node, Task};
 use crate::jetstream::out::{Out, Outgoing};
 use crate::jetstream::stream::Incoming;
 use crate::loops::client::Peers;
@@ -23,6 +23,8 @@ pub struct Turns {
     broker: Broker,
     node: Node,
     pool: Option<SyncPool>,
+    /// What many streams wait for does not wait for what one of them asked for.
+    journal: Option<SyncPool>,
     /// Whether the last turn has left something for the next.
     unfinished: bool,
     ending: bool,
@@ -107,14 +109,20 @@ pub(super) fn timestamp(wall: SystemTime) -> Timestamp {
 }
 
 impl Turns {
-    /// Those of a node, before the first.
-    pub fn new(me: LoopId, mut broker: Broker, node: Node, pool: SyncPool) -> Turns {
+    /// Those of a node, before the first. The commit journal has a pool for itself.
+    pub fn new(
+        me: LoopId,
+        mut broker: Broker,
+        node: Node,
+        (pool, journal): (SyncPool, SyncPool),
+    ) -> Turns {
         broker.set_wall_clock(clock::mono(), clock::wall());
         Turns {
             me,
             broker,
             node,
             pool: Some(pool),
+            journal: Some(journal),
             unfinished: true,
             ending: false,
             goodbye: None,
@@ -198,7 +206,7 @@ impl Turns {
                 }
                 Mail::Task(done) => {
                     self.node
-                        .handle_task(*done, time, &mut publisher!(self, peers, now));
+                        .handle_task(*done, (time, now), &mut publisher!(self, peers, now));
                 }
                 Mail::Renew(facts, _) => {
                     self.node.renew(&facts.accounts);
@@ -266,8 +274,14 @@ impl Turns {
 
     /// Gives the node's tasks to the pool.
     fn run_tasks(&mut self, peers: &Arc<Peers>) {
-        let Some(pool) = &self.pool else { return };
+        let (Some(pool), Some(journal)) = (&self.pool, &self.journal) else {
+            return;
+        };
         for task in self.node.take_tasks() {
+            let pool = match task {
+                Task::Journal(_) => journal,
+                _ => pool,
+            };
             let peers = peers.clone();
             pool.run(move || {
                 let done = Box::new(task.run());
@@ -283,6 +297,7 @@ impl Turns {
     pub fn end(&mut self, peers: &Arc<Peers>, inbox: &Inbox) {
         // What was given to the pool is done when it is gone.
         self.pool = None;
+        self.journal = None;
         self.turn(peers, inbox);
         self.node.close();
     }

@@ -3,7 +3,8 @@
 //!
 //! A copy is never changed where it stands: it is written under a third name and synced, and only
 //! then takes the place of the old one. So what stands under a copy's name was whole on the disk
-//! once, even if a sync failed that nobody remembers.
+//! once, even if a sync failed that nobody remembers. Only where the directory itself is not known by
+//! its name yet, that is not needed.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -92,6 +93,20 @@ impl Pair {
             self.put(disk, dir, copy)?;
         }
         disk.sync_dir(dir)
+    }
+
+    /// Writes both copies to an empty directory, without a sync.
+    pub(in crate::store) fn write_first(
+        self,
+        disk: &dyn Disk,
+        dir: &Path,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        for name in self.names {
+            let file = disk.create(&dir.join(name), bytes.len())?;
+            file.write_at(bytes, 0)?;
+        }
+        Ok(())
     }
 
     /// Writes the new file of a copy, and syncs it.

@@ -290,6 +290,11 @@ impl Log {
                 }
             }
         }
+        self.advance();
+    }
+
+    /// Counts as durable what segments have.
+    pub(super) fn advance(&mut self) {
         for segment in &self.open {
             self.durable = self.durable.max(segment.synced);
             if segment.synced < segment.last_index() {

@@ -34,7 +34,7 @@ pub use erase::{EraseDone, EraseJob};
 pub use known::{Known, LogStart, LostRun, Progress, Recovery};
 pub use log::Log;
 pub(in crate::store) use log::segment_path;
-pub use options::{Compression, Handles, LogOptions, SyncMode};
+pub use options::{Compression, Handles, Locks, LogOptions, SyncMode};
 pub(in crate::store) use pass::{Glance, Look, Pass};
 pub use read::{Payload, ReadBuffer, SHARE_MIN, Stored};
 pub use regions::{cover, faults};

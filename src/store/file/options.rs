@@ -1,5 +1,7 @@
 //! What is the same for all logs of a server.
 
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -8,6 +10,7 @@ use super::format::{SEGMENT_BYTES, SegmentHeader};
 use super::pack::BlockCache;
 use super::warm::Cold;
 use crate::store::crypt::{KeyFault, SealKey, StreamKey};
+use crate::store::disk::LockGuard;
 use crate::store::reserve::Reserve;
 
 /// Bytes that all logs together may keep of where subjects are in sealed segments, so that they
@@ -24,10 +27,43 @@ pub struct LogOptions {
     pub cold: Cold,
     pub compression: Compression,
     pub handles: Arc<Handles>,
+    /// Whether the first segment of a log that is begun is left to be synced with its first records, or
+    /// by a [barrier](super::Log::handle_barrier).
+    pub begins_unsynced: bool,
+    /// Who has which log open, where the directory of all logs is locked as a whole; otherwise each has
+    /// a lock of its own, in a file that stays open.
+    pub locks: Option<Arc<Locks>>,
     /// Room for what makes room, where there is no other.
     pub reserve: Option<Arc<Reserve>>,
     /// Encrypts what is written; see [`Meta`](crate::store::meta::Meta).
     pub key: Option<StreamKey>,
+}
+
+/// Which logs of this process are open, by their directories.
+#[derive(Debug, Default)]
+pub struct Locks(Mutex<HashSet<PathBuf>>);
+
+struct Locked {
+    locks: Arc<Locks>,
+    dir: PathBuf,
+}
+
+impl Locks {
+    /// Takes the lock of a directory; `None` if somebody else has it.
+    pub fn lock(self: &Arc<Locks>, dir: &Path) -> Option<LockGuard> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (locks, dir) = (self.clone(), dir.to_owned());
+        all.insert(dir.clone())
+            .then(|| Box::new(Locked { locks, dir }) as LockGuard)
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        let all = self.locks.0.lock();
+        all.unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.dir);
+    }
 }
 
 /// What becomes of segments that are complete.
@@ -58,6 +94,8 @@ impl LogOptions {
             cold: Cold::Wait,
             compression: Compression::None,
             handles,
+            begins_unsynced: false,
+            locks: None,
             reserve: None,
             key: None,
         }

@@ -59,9 +59,12 @@ impl Log {
         disk.create_dir(dir)
             .map_err(|e| failed("create", dir, &e))?;
         let lock_path = dir.join("lock");
-        let lock = disk
-            .lock(&lock_path)
-            .map_err(|e| failed("lock", &lock_path, &e))?;
+        let lock = match &options.locks {
+            Some(locks) if !disk.is_volatile() => locks.lock(dir),
+            _ => disk
+                .lock(&lock_path)
+                .map_err(|e| failed("lock", &lock_path, &e))?,
+        };
         let lock = lock.ok_or_else(|| LogError::Locked(dir.to_owned()))?;
         let mut opening = Opening {
             disk: &*disk,
@@ -103,14 +106,18 @@ impl Log {
         };
         let is_active = kept.next.is_none();
         if let Some(header) = kept.next {
-            let made = log.create(header, 0).and_then(|segment| {
-                segment.file.file.sync()?;
-                log.disk.sync_dir(dir)?;
+            let is_begun = header.number == 1 && header.first_index == LogIndex(1);
+            let waits = log.options.begins_unsynced && is_begun && known.trust_upto.is_none();
+            let made = log.create(header, 0).and_then(|mut segment| {
+                if !waits {
+                    segment.file.file.sync()?;
+                    log.disk.sync_dir(dir)?;
+                    segment.named = true;
+                }
                 Ok(segment)
             });
-            let mut made = made.map_err(|e| failed("create", dir, &e))?;
-            made.named = true;
-            log.open.push_back(made);
+            log.open
+                .push_back(made.map_err(|e| failed("create", dir, &e))?);
         }
         if is_active && known.trust_upto.is_some() {
             log.renew()?;

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::log::Log;
 use crate::store::disk::{Disk, DiskFile};
 use crate::store::error::Reason;
 use crate::store::types::LogIndex;
@@ -39,5 +40,20 @@ impl SyncJob {
             upto: self.upto,
             result: result.map_err(|e| Reason::new("sync", &self.path, &e)),
         }
+    }
+}
+
+impl Log {
+    /// Takes note that all that was [committed](Log::commit) is on the disk for good, as a
+    /// [`Barrier`](crate::store::disk::Barrier) was passed that was made before it was written.
+    pub fn handle_barrier(&mut self) {
+        if self.failed.is_some() || self.disk.is_volatile() {
+            return;
+        }
+        for segment in self.open.iter_mut().filter(|s| !s.in_flight) {
+            segment.synced = segment.synced.max(segment.written_index());
+            segment.named = true;
+        }
+        self.advance();
     }
 }

@@ -15,6 +15,9 @@ use super::options::SyncMode;
 use crate::store::error::LogError;
 use crate::store::types::LogIndex;
 
+/// Bytes of memory that a log keeps for what it is to write next, where others have their turn, too.
+const KEPT_MAX: usize = 512;
+
 /// How much of a log is in the commit journal.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Journaled {
@@ -126,6 +129,17 @@ impl Tail<'_> {
         })
     }
 
+    /// Whether there is no [frame](Tail::frame) only because records before the new ones are on their
+    /// way to the segment. The new ones can wait in memory then until a sync is done.
+    pub fn is_held_up(&self) -> bool {
+        let log = &*self.0;
+        let active = log.active();
+        let can =
+            log.failed.is_none() && !log.disk.is_volatile() && log.options.sync == SyncMode::Always;
+        let first = log.durable.max(log.journaled.handed).next();
+        can && first < active.first_pending() && !active.pending.is_empty()
+    }
+
     /// The frame of before goes to the journal.
     pub fn hand_over(&mut self) -> Handed {
         let upto = self.0.last_index();
@@ -149,7 +163,13 @@ impl Tail<'_> {
 
     /// Writes records that the journal has to their segment, without a sync.
     pub fn write_behind(&mut self) -> Result<(), LogError> {
-        self.0.commit()
+        let written = self.0.commit();
+        // There may be many such logs, and most of them have little to write.
+        let pending = &mut self.0.active_mut().pending;
+        if pending.is_empty() && pending.capacity() > KEPT_MAX {
+            *pending = Vec::new();
+        }
+        written
     }
 
     /// Writes records to their segment and has it synced, so that the journal may forget them.

@@ -11,7 +11,8 @@
 //! A loop has one journal. In each turn it calls, in this order:
 //!
 //! 1. [`Journal::commit`] with the streams that were appended to. A stream with much to write, or
-//!    one of few, goes straight to its segment; the others' records are gathered.
+//!    one of few, goes straight to its segment; the others' records are gathered. Those of a stream
+//!    whose segment is being synced wait for that, and are given again then.
 //! 2. [`Journal::turn`], which looks after what is due and gives a job to run elsewhere, one at a
 //!    time. It names streams that may have jobs of their own.
 //! 3. [`Journal::handle_done`] when the job is done, which names the streams whose acknowledgement
@@ -30,7 +31,7 @@ mod replay;
 mod ring;
 mod scan;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +57,7 @@ const REST: Duration = Duration::from_secs(5);
 /// How a journal is kept.
 #[derive(Clone, Debug)]
 pub struct JournalOptions {
-    /// Streams appended to in a turn, up to which each goes its own way.
+    /// Streams that are written to at a time, up to which each goes its own way.
     pub direct_streams: usize,
     /// Bytes of a stream in a turn from which on it goes its own way, and bytes of a tail at which
     /// it is written to its segment; 64 KiB at most.
@@ -85,7 +86,7 @@ impl Default for JournalOptions {
 }
 
 /// A stream of the loop; none is used twice.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct StreamKey(pub u64);
 
 /// The streams of a loop, as the journal needs them.
@@ -115,6 +116,8 @@ pub struct Journal {
     /// Bytes of all tails.
     tails: usize,
     failed: Option<Failed>,
+    /// Streams whose records were [rescued](Journal::rescue) from files that are still there.
+    rescued: HashSet<StreamKey>,
     _lock: LockGuard,
 }
 
@@ -176,6 +179,7 @@ impl Journal {
             draining: Default::default(),
             tails: 0,
             failed: None,
+            rescued: HashSet::new(),
             _lock: lock,
         };
         Ok((journal, report))
@@ -187,20 +191,25 @@ impl Journal {
     }
 
     /// Sees to it that what these streams have appended in this turn becomes durable: they have
-    /// jobs of their own then, or are in the next [job](Journal::turn) of the journal. Gives those
-    /// whose records could not be written; their logs say why, too.
+    /// jobs of their own then, or are in the next [job](Journal::turn) of the journal, or
+    /// [wait](Tail::is_held_up) for a job of their own that is under way, after which they are to be
+    /// given again. `elsewhere` is how many other streams have such jobs: who is told of a sync goes
+    /// on, so that many streams may come a few at a time, and would for ever. Gives those whose records
+    /// could not be written; their logs say why, too.
     pub fn commit(
         &mut self,
         keys: &[StreamKey],
+        elsewhere: usize,
         streams: &mut dyn Streams,
         now: Mono,
     ) -> Vec<(StreamKey, LogError)> {
         let mut failed = vec![];
+        let are_many = keys.len().saturating_add(elsewhere) > self.options.direct_streams;
         for key in keys {
             let Some(mut tail) = streams.tail(*key) else {
                 continue;
             };
-            if keys.len() > self.options.direct_streams && self.gather(*key, &mut tail, now) {
+            if are_many && self.gather(*key, &mut tail, now) {
                 continue;
             }
             let result = tail.commit();
@@ -218,7 +227,8 @@ impl Journal {
             return false;
         }
         let Some(frame) = tail.frame() else {
-            return !tail.is_new();
+            let waits = tail.is_held_up() && tail.bytes() < self.options.direct_bytes;
+            return waits || !tail.is_new();
         };
         let len = frame.bytes.len();
         let batch = self.gathered.bytes.len() + frame.len();
@@ -251,15 +261,15 @@ impl Journal {
     }
 
     /// Looks after what is due, for some streams at a time, and gives the next batch to be run
-    /// where it may take its time. Streams that may have jobs of their own now are added to
-    /// `touched`.
+    /// where it may take its time. Streams that may have jobs of their own now, or have failed, are
+    /// added to `touched`.
     pub fn turn(
         &mut self,
         now: Mono,
         streams: &mut dyn Streams,
         touched: &mut Vec<StreamKey>,
     ) -> Option<JournalJob> {
-        self.write_behind(now, streams);
+        self.write_behind(now, streams, touched);
         for half in 0..2 {
             self.drain(half, streams, touched);
         }
@@ -278,9 +288,9 @@ impl Journal {
         let batch = std::mem::replace(&mut self.gathered, spare);
         let half = self.ring.half();
         for (key, handed) in &batch.members {
-            if let Some(member) = self.members.get_mut(key) {
-                member.marks[half] = member.marks[half].max(handed.upto());
-            }
+            // It may have been let go of, as all that was in the files before is stored.
+            let member = self.members.entry(*key).or_default();
+            member.marks[half] = member.marks[half].max(handed.upto());
         }
         self.in_flight = Some(batch.members);
         let frames = (batch.bytes, batch.starts);
@@ -401,17 +411,14 @@ impl Journal {
         if now.since(failed.since) < REST {
             return;
         }
-        match self.ring.clear(&*self.disk, &self.dir) {
-            Ok(()) => self.failed = None,
-            Err(error) => {
-                failed.reason = Reason::new("remove", &self.dir, &error);
-                failed.since = now;
-            }
+        failed.since = now;
+        if let Err(LogError::Io(reason)) = self.clear() {
+            self.failed = Some(Failed { reason, since: now });
         }
     }
 
     /// Writes tails to their segments that are old, or too large together.
-    fn write_behind(&mut self, now: Mono, streams: &mut dyn Streams) {
+    fn write_behind(&mut self, now: Mono, streams: &mut dyn Streams, touched: &mut Vec<StreamKey>) {
         for _ in 0..TEND_MAX {
             let Some((key, since)) = self.due.front().copied() else {
                 return;
@@ -424,7 +431,9 @@ impl Journal {
                 member.is_queued = false;
             }
             if let Some(mut tail) = streams.tail(key) {
-                let _ = tail.write_behind();
+                if tail.write_behind().is_err() {
+                    touched.push(key);
+                }
                 self.note(key, &tail);
             }
         }
@@ -458,17 +467,17 @@ impl Journal {
         }
     }
 
-    /// Before a stream whose log failed is opened again while the journal is in use: puts what the
-    /// journal has of it into its segments, and gives up the files of the journal, so that nothing in
-    /// them comes back later. The log's durable records, as they are when this gives true, are all
+    /// Before streams whose logs failed are opened again while the journal is in use: puts what the
+    /// journal has of them into their segments, and gives up the files of the journal, so that nothing
+    /// in them comes back later. The logs' durable records, as they are when this gives true, are all
     /// there then, and nothing behind them is to be trusted. It gives false while something is on its
     /// way, or other streams are not synced, and is to be called again in a later turn.
     ///
     /// # Errors
-    /// Then the stream must stay closed; the same can be tried again.
+    /// Then the streams must stay closed; the same can be tried again.
     pub fn rescue(
         &mut self,
-        (key, stream, dir): (StreamKey, &StreamId, &Path),
+        lost: &[(StreamKey, StreamId, PathBuf)],
         now: Mono,
         streams: &mut dyn Streams,
         touched: &mut Vec<StreamKey>,
@@ -476,26 +485,55 @@ impl Journal {
         if self.in_flight.is_some() {
             return Ok(false);
         }
-        if self.failed.is_none() {
+        let gathered: HashSet<_> = self.gathered.members.iter().map(|(key, _)| *key).collect();
+        let has = |key: &StreamKey| self.members.contains_key(key) || gathered.contains(key);
+        let involved: Vec<_> = lost.iter().filter(|(key, ..)| has(key)).collect();
+        if involved.is_empty() && !lost.iter().any(|(key, ..)| self.rescued.contains(key)) {
+            return Ok(true);
+        }
+        if let Some((_, _, dir)) = involved.first()
+            && self.failed.is_none()
+        {
             let reason = Reason {
                 kind: std::io::ErrorKind::Other,
                 text: format!("{} is to be opened again", dir.display()),
             };
             self.fail(reason, now, streams, touched);
         }
-        replay::replay_one(&*self.disk, &self.dir, stream, dir)?;
-        self.forget(key);
+        if !involved.is_empty() {
+            let dirs = involved.iter().map(|(_, id, dir)| (*id, dir.clone()));
+            replay::replay_some(&*self.disk, &self.dir, &dirs.collect())?;
+        }
+        for (key, ..) in involved {
+            self.forget(*key);
+            self.rescued.insert(*key);
+        }
         let members = &self.members;
         let mut draining = self.draining.iter().flatten();
         if draining.any(|key| members.contains_key(key)) {
             return Ok(false);
         }
+        self.clear()?;
+        Ok(true)
+    }
+
+    /// Gives up both files; nothing in them is of use.
+    fn clear(&mut self) -> Result<(), LogError> {
         self.ring.clear(&*self.disk, &self.dir).map_err(|error| {
             let reason = Reason::new("remove", &self.dir, &error);
             LogError::Io(reason)
         })?;
         self.failed = None;
-        Ok(true)
+        self.rescued.clear();
+        Ok(())
+    }
+
+    /// Removes the files, when all streams were closed and all of them are synced.
+    ///
+    /// # Errors
+    /// Files that stay are read by the next start, and cost nothing else.
+    pub fn close(mut self) -> Result<(), LogError> {
+        self.clear()
     }
 
     /// A stream is closed, with all of it synced, or it was removed.

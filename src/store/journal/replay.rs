@@ -9,7 +9,7 @@
 //! has, and whose records are in the journal only. All of this can be repeated, so a crash meanwhile
 //! costs nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,9 @@ use crate::store::file::format::{
 };
 use crate::store::file::segment_path;
 use crate::store::types::StreamId;
+
+/// Segments from which on all are synced together.
+const MANY_MIN: usize = 4;
 
 /// The two files of a journal.
 pub(super) const FILES: [&str; 2] = ["journal.a", "journal.b"];
@@ -51,18 +54,27 @@ pub(super) fn replay(
     let mut report = Replayed::default();
     let halves = read(disk, dir, &mut report)?;
     let mut dirs = BTreeSet::new();
-    for ((name, incarnation, number), ranges) in &segments(&halves) {
+    let segments = segments(&halves);
+    let barrier = match segments.len() < MANY_MIN {
+        true => None,
+        false => disk.barrier(dir).map_err(|e| failed("open", dir, &e))?,
+    };
+    for ((name, incarnation, number), ranges) in &segments {
         let stream = StreamId {
             name: *name,
             incarnation: *incarnation,
         };
         let stream_dir = locate(&stream);
         let path = stream_dir.as_ref().map(|dir| segment_path(dir, *number));
-        put(disk, path, frames(&halves, ranges), &mut report)?;
+        let frames = frames(&halves, ranges);
+        put(disk, path, frames, barrier.is_none(), &mut report)?;
         dirs.extend(stream_dir);
     }
-    for stream_dir in &dirs {
-        keep_names(disk, stream_dir)?;
+    match barrier {
+        Some(barrier) => {
+            barrier.sync().map_err(|e| failed("sync", dir, &e))?;
+        }
+        None => dirs.iter().try_for_each(|dir| keep_names(disk, dir))?,
     }
     let is_damaged = !report.damaged.is_empty();
     for (path, ..) in &halves {
@@ -78,23 +90,28 @@ pub(super) fn replay(
     Ok(report)
 }
 
-/// Puts what the journal has of one stream, which is not open, into its segments. The files of the
-/// journal stay as they are.
-pub(super) fn replay_one(
+/// Puts what the journal has of some streams, which are not open, into their segments. The files of
+/// the journal stay as they are.
+pub(super) fn replay_some(
     disk: &dyn Disk,
     dir: &Path,
-    stream: &StreamId,
-    stream_dir: &Path,
+    streams: &HashMap<StreamId, PathBuf>,
 ) -> Result<Replayed, LogError> {
     let mut report = Replayed::default();
     let halves = read(disk, dir, &mut report)?;
     for ((name, incarnation, number), ranges) in &segments(&halves) {
-        if (*name, *incarnation) == (stream.name, stream.incarnation) {
+        let stream = StreamId {
+            name: *name,
+            incarnation: *incarnation,
+        };
+        if let Some(stream_dir) = streams.get(&stream) {
             let path = Some(segment_path(stream_dir, *number));
-            put(disk, path, frames(&halves, ranges), &mut report)?;
+            put(disk, path, frames(&halves, ranges), true, &mut report)?;
         }
     }
-    keep_names(disk, stream_dir)?;
+    for stream_dir in streams.values() {
+        keep_names(disk, stream_dir)?;
+    }
     Ok(report)
 }
 
@@ -181,11 +198,12 @@ fn failed(doing: &str, path: &Path, error: &io::Error) -> LogError {
     }
 }
 
-/// Puts frames of one segment there, for good.
+/// Puts frames of one segment there, for good if `syncs`.
 fn put<'a>(
     disk: &dyn Disk,
     path: Option<PathBuf>,
     frames: impl Iterator<Item = Frame<'a>>,
+    syncs: bool,
     report: &mut Replayed,
 ) -> Result<(), LogError> {
     let mut pass = |frame: Frame<'_>| report.passed_over += u64::from(frame.records);
@@ -216,6 +234,7 @@ fn put<'a>(
     }
     report.records += records;
     match records {
+        _ if !syncs => Ok(()),
         0 => Ok(()),
         _ => file.sync().map_err(|e| failed("sync", &path, &e)),
     }

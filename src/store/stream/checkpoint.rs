@@ -25,6 +25,10 @@ use crate::store::types::{LogIndex, StreamId, StreamSeq, Timestamp};
 /// Bytes of the log behind a checkpoint that another one is written for, at least.
 const TAIL_MIN: u64 = 64 << 20;
 
+/// Bytes of the log's tail that are read again in no time when it is opened. A checkpoint takes three
+/// syncs, which are much where many streams are closed.
+const TAIL_FAST: u64 = 64 << 10;
+
 /// Bytes of dead segments that a checkpoint is written for, at least.
 const DEAD_MIN: u64 = 1;
 
@@ -193,6 +197,15 @@ impl StreamStore {
             && (tail >= TAIL_MIN.max(2 * saved.len) || dead >= DEAD_MIN.max(2 * saved.len))
     }
 
+    /// Whether everything is on the disk for good, and opening the log takes no longer than with a
+    /// checkpoint of the state as it is, so that the store need not be [closed](StreamStore::close).
+    pub fn opens_fast(&self) -> bool {
+        let tail = self.log.written_bytes();
+        let tail = tail.saturating_sub(self.checkpoints.log_bytes);
+        let is_durable = self.log.durable() == self.log.last_index();
+        is_durable && self.checkpoints.prepared.is_none() && tail < TAIL_FAST
+    }
+
     /// The checkpoint that waits, if it need not wait any more.
     fn prepared_checkpoint(&mut self) -> Option<Job> {
         let durable = self.log.durable();
@@ -261,7 +274,10 @@ impl StreamStore {
         self.upkeep.plan(&self.state, |number| log.span(number));
         let generation = saved.generation + 1;
         let start = self.log.start_at(self.state.first);
-        debug_assert!(self.state.is_sound() && self.state.begins_behind(&start));
+        // Where none of a subject's messages could be read, the index has let go of it: then this checkpoint
+        // is not used, and the log tells which they were.
+        let is_short = self.state.subjects.messages() < self.state.messages;
+        debug_assert!(is_short || self.state.is_sound() && self.state.begins_behind(&start));
         let container = Container {
             kind: ContainerKind::Checkpoint,
             stream: saved.stream,

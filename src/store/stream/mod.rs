@@ -455,12 +455,27 @@ impl StreamStore {
     /// The end of the log, for the [commit journal](super::journal), which writes instead of
     /// [`StreamStore::commit`] where there is one.
     pub fn tail(&mut self) -> Tail<'_> {
+        self.forget_groups();
         self.log.tail()
     }
 
     /// Writes and syncs what was appended, here and now.
     pub fn sync(&mut self) -> Result<(), LogError> {
         self.log.sync()
+    }
+
+    /// Writes everything, without a sync.
+    ///
+    /// # Errors
+    /// As [`StreamStore::commit`].
+    pub fn write_all(&mut self) -> Result<(), LogError> {
+        self.append_events()?;
+        self.tail().write_back()
+    }
+
+    /// Takes note that all that was written is on the disk for good; see [`Log::handle_barrier`].
+    pub fn handle_barrier(&mut self) {
+        self.log.handle_barrier();
     }
 
     /// Syncs everything and keeps the state, so that opening takes no time. The store is as before

@@ -1,17 +1,22 @@
 //! Streams' directories and metadata, on disks that fail.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::faulty::{Fault, FaultyDisk};
+use super::log_faults::{Given, draft};
 use super::seeds::for_seeds;
 use crate::base::rng::Rng;
 use crate::store::LogError;
 use crate::store::crypt::{Cipher, Keys};
 use crate::store::directory::{Listing, StoreDir, list};
-use crate::store::disk::{Disk, OsDisk};
+use crate::store::disk::{Disk, OsDisk, read_file};
+use crate::store::file::format::{Kind, SegmentHeader};
+use crate::store::file::{Handles, Known, Log, LogOptions, segment_path};
 use crate::store::memory::MemoryDisk;
 use crate::store::meta::{Meta, MetaError};
+use crate::store::types::StreamSeq;
 
 const NAMES: [&str; 4] = ["ORDERS", "orders", "CON", ".."];
 
@@ -75,7 +80,26 @@ impl Run {
         store
     }
 
+    /// Makes all streams at once.
+    fn make_all(&mut self, store: &StoreDir) {
+        self.next = self.next.wrapping_add(1);
+        let mut metas: Vec<_> = NAMES.iter().map(|name| meta(name, self.next)).collect();
+        let wanted = metas.clone();
+        let mut metas: Vec<_> = metas.iter_mut().collect();
+        let mut begin = |_: usize, _: &Path, _: &Meta| Ok(());
+        let made = store.create_many(&mut metas, &Keys::none(), &mut begin, &mut |_| {});
+        for (at, (made, wanted)) in made.into_iter().zip(wanted).enumerate() {
+            match made {
+                Ok(()) => self.may_be[at] = vec![Some(wanted)],
+                Err(_) => self.may_be[at].push(Some(wanted)),
+            }
+        }
+    }
+
     fn step(&mut self, store: &StoreDir) {
+        if self.rng.below(2) == 0 && self.may_be.iter().all(|m| *m == [None]) {
+            return self.make_all(store);
+        }
         let at = self.rng.below(NAMES.len());
         self.next = self.next.wrapping_add(1);
         let new = meta(NAMES[at], self.next);
@@ -140,6 +164,62 @@ fn a_stream_is_there_or_not_whatever_the_disk_does() {
             }
         }
     });
+}
+
+#[test]
+fn streams_that_are_made_together_are_there_with_their_first_segment() {
+    let mut failed = 0;
+    for seed in 0..100 {
+        let disk = FaultyDisk::strict(seed);
+        let open = || StoreDir::open(Arc::new(disk.clone()), root()).unwrap();
+        let store = open();
+        if seed % 3 > 0 {
+            let fault = [Fault::Eio, Fault::Crash, Fault::Full][seed as usize / 3 % 3];
+            disk.plan(1 + seed, fault);
+        }
+        let mut metas: Vec<_> = (0..6).map(|n| meta(&format!("S{n}"), n)).collect();
+        let mut all: Vec<_> = metas.iter_mut().collect();
+        let mut begin = |_: usize, dir: &Path, meta: &Meta| {
+            let mut options = LogOptions::new(Arc::new(Handles::new(9)));
+            options.begins_unsynced = true;
+            options.locks = Some(store.locks());
+            let disk = Arc::new(disk.clone());
+            let opened = Log::open(disk, dir, meta.id, options, Known::default(), &mut |_| {});
+            opened.map(|(log, _)| (log, dir.to_owned()))
+        };
+        let mut note = |(log, _): &mut (Log, PathBuf)| log.handle_barrier();
+        let made = store.create_many(&mut all, &Keys::none(), &mut begin, &mut note);
+        let mut dirs = vec![];
+        for one in made {
+            match one {
+                Ok((mut log, dir)) => {
+                    // A name that is not on the disk for good keeps the log from the journal.
+                    let given = Given {
+                        kind: Kind::Message,
+                        sequence: StreamSeq(1),
+                        payload: vec![7],
+                    };
+                    let is_named =
+                        log.append(&draft(&given)).is_ok() && log.tail().frame().is_some();
+                    dirs.push((dir, is_named));
+                }
+                Err(_) => failed += 1,
+            }
+        }
+        drop(store);
+        disk.restart();
+        let found = open().streams(&Keys::none()).unwrap().streams;
+        let found = found.into_iter().map(|s| (s.dir, s.meta.is_ok()));
+        let found: HashSet<_> = found.collect();
+        for (dir, is_named) in dirs {
+            assert!(found.contains(&(dir.clone(), true)), "seed {seed}");
+            let path = segment_path(&dir, 1);
+            let header = read_file(&disk, &path).unwrap();
+            let is_whole = header.is_some_and(|bytes| SegmentHeader::decode(&bytes).is_ok());
+            assert!(is_whole || !is_named, "seed {seed}");
+        }
+    }
+    assert!(failed > 50, "{failed}");
 }
 
 /// The sync of a removal fails, and the process ends. The next one sees the name that says so, and what

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::rng::Rng;
-use crate::store::disk::{Disk, DiskFile, Entry, LockGuard};
+use crate::store::disk::{Barrier, Disk, DiskFile, Entry, LockGuard};
 use crate::store::file::map::Map;
 
 /// What a disk writes or not, as a whole.
@@ -50,6 +50,7 @@ struct State {
     dirs: BTreeSet<PathBuf>,
     durable_dirs: BTreeSet<PathBuf>,
     strict: bool,
+    has_barriers: bool,
     /// Changes of names since the last sync of their directory.
     changes: Vec<Change>,
     locked: HashSet<PathBuf>,
@@ -129,6 +130,7 @@ impl FaultyDisk {
             dirs: BTreeSet::new(),
             durable_dirs: BTreeSet::new(),
             strict: false,
+            has_barriers: seed.is_multiple_of(2),
             changes: vec![],
             locked: HashSet::new(),
         })))
@@ -439,6 +441,14 @@ impl Disk for FaultyDisk {
         Ok(())
     }
 
+    /// Every other disk has none.
+    fn barrier(&self, _dir: &Path) -> io::Result<Option<Box<dyn Barrier>>> {
+        let mut state = self.state();
+        state.call(Call::Read)?;
+        let barrier = || Box::new(FaultyBarrier(self.clone())) as Box<dyn Barrier>;
+        Ok(state.has_barriers.then(barrier))
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Option<LockGuard>> {
         let mut state = self.state();
         state.call(Call::Read)?;
@@ -451,6 +461,34 @@ impl Disk for FaultyDisk {
 
     fn likes_zeros(&self, _dir: &Path) -> bool {
         true
+    }
+}
+
+struct FaultyBarrier(FaultyDisk);
+
+impl Barrier for FaultyBarrier {
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.0.state();
+        let state = &mut *state;
+        let result = state.call(Call::Change);
+        if state.dead {
+            return result;
+        }
+        for file in state.files.values_mut() {
+            // As with the sync of one file: what failed is taken for written.
+            let keep = result.is_ok() || state.rng.below(2) == 0;
+            for (at, bytes) in std::mem::take(&mut file.pending) {
+                if keep {
+                    write(&mut file.durable, at, &bytes);
+                }
+            }
+        }
+        if result.is_ok() {
+            for change in std::mem::take(&mut state.changes) {
+                state.settle(change);
+            }
+        }
+        result
     }
 }
 

@@ -80,6 +80,7 @@ impl Run {
         };
         let streams = (0..2 + rng.below(5)).map(|n| {
             let mut log = LogOptions::new(Arc::new(Handles::new(3)));
+            log.begins_unsynced = rng.below(2) == 0;
             log.segment_bytes = [2000, 5000, 20_000, 100_000][rng.below(4)];
             if rng.below(8) == 0 {
                 log.sync = SyncMode::Interval(Duration::ZERO);
@@ -194,7 +195,7 @@ impl Run {
         }
         keys.dedup();
         let journal = self.journal.as_mut().unwrap();
-        for (key, error) in journal.commit(&keys, &mut self.streams, self.now) {
+        for (key, error) in journal.commit(&keys, 0, &mut self.streams, self.now) {
             let log = self.streams.0[key.0 as usize].log.as_ref().unwrap();
             assert!(log.failure().is_some(), "{error}");
         }
@@ -247,10 +248,10 @@ impl Run {
         self.disk.free();
         let (id, dir) = (stream.id, stream.dir.clone());
         let journal = self.journal.as_mut().unwrap();
-        let place = (StreamKey(n as u64), &id, &*dir);
+        let place = [(StreamKey(n as u64), id, dir)];
         let mut keys = vec![];
         if !journal
-            .rescue(place, self.now, &mut self.streams, &mut keys)
+            .rescue(&place, self.now, &mut self.streams, &mut keys)
             .unwrap()
         {
             self.finish(keys);
@@ -445,6 +446,7 @@ fn fill(run: &mut Run) {
     };
     for stream in &mut run.streams.0 {
         stream.options.segment_bytes = 100_000;
+        stream.options.begins_unsynced = false;
         stream.options.sync = SyncMode::Always;
     }
     run.recover();
@@ -455,7 +457,7 @@ fn fill(run: &mut Run) {
             keys.push(StreamKey(n as u64));
         }
         let journal = run.journal.as_mut().unwrap();
-        let failed = journal.commit(&keys, &mut run.streams, Mono::ZERO);
+        let failed = journal.commit(&keys, 0, &mut run.streams, Mono::ZERO);
         assert!(failed.is_empty());
         let job = journal.turn(Mono::ZERO, &mut run.streams, &mut keys);
         let done = job.unwrap().run();
@@ -601,7 +603,7 @@ fn after_a_failed_sync_streams_go_their_own_way_for_a_while() {
     append(&mut run);
     let mut now = Mono::ZERO;
     let mut journal = run.journal.take().unwrap();
-    assert!(journal.commit(&keys, &mut run.streams, now).is_empty());
+    assert!(journal.commit(&keys, 0, &mut run.streams, now).is_empty());
     let job = journal.turn(now, &mut run.streams, &mut keys).unwrap();
     run.disk.plan(4, Fault::Eio);
     journal.handle_done(job.run(), now, &mut run.streams, &mut keys);
@@ -618,7 +620,7 @@ fn after_a_failed_sync_streams_go_their_own_way_for_a_while() {
     sync_all(&mut run);
     append(&mut run);
     keys.dedup();
-    assert!(journal.commit(&keys, &mut run.streams, now).is_empty());
+    assert!(journal.commit(&keys, 0, &mut run.streams, now).is_empty());
     assert!(journal.turn(now, &mut run.streams, &mut keys).is_none());
     sync_all(&mut run);
     let mut turns = 0;
@@ -629,7 +631,7 @@ fn after_a_failed_sync_streams_go_their_own_way_for_a_while() {
         assert!(turns < 10);
     }
     append(&mut run);
-    assert!(journal.commit(&keys, &mut run.streams, now).is_empty());
+    assert!(journal.commit(&keys, 0, &mut run.streams, now).is_empty());
     assert!(journal.turn(now, &mut run.streams, &mut keys).is_some());
 }
 
@@ -653,7 +655,7 @@ fn a_segment_that_is_made_again_gets_no_frames_of_before() {
             run.streams.0[0].append(Kind::Message, vec![byte; 100]);
             let mut keys = vec![StreamKey(0)];
             let journal = run.journal.as_mut().unwrap();
-            journal.commit(&keys, &mut run.streams, run.now);
+            journal.commit(&keys, 0, &mut run.streams, run.now);
             if let Some(job) = journal.turn(run.now, &mut run.streams, &mut keys) {
                 journal.handle_done(job.run(), run.now, &mut run.streams, &mut keys);
             }
@@ -714,9 +716,9 @@ fn the_journal_is_not_given_up_before_the_names_of_segments_are_on_the_disk() {
         stream.acked = LogIndex(3);
         if is_rescue {
             let (id, dir) = (stream.id, stream.dir.clone());
-            let place = (StreamKey(0), &id, &*dir);
+            let place = [(StreamKey(0), id, dir)];
             let journal = run.journal.as_mut().unwrap();
-            let rescued = journal.rescue(place, run.now, &mut run.streams, &mut vec![]);
+            let rescued = journal.rescue(&place, run.now, &mut run.streams, &mut vec![]);
             assert!(rescued.unwrap());
         } else {
             run.disk.kill();
@@ -761,7 +763,11 @@ fn a_log_that_was_cut_off_does_not_keep_the_journal_from_going_on() {
         let mut keys = vec![StreamKey(1)];
         // Where a segment begins, it goes there.
         run.streams.0[1].append(Kind::Message, vec![1; 20_000]);
-        assert!(journal.commit(&keys, &mut run.streams, run.now).is_empty());
+        assert!(
+            journal
+                .commit(&keys, 0, &mut run.streams, run.now)
+                .is_empty()
+        );
         let job = journal.turn(run.now, &mut run.streams, &mut keys);
         if let Some(job) = job {
             journal.handle_done(job.run(), run.now, &mut run.streams, &mut keys);
