@@ -1,12 +1,12 @@
 //! The documents as a whole: their fields, in their order and with their types, are those of the
 //! reference.
 
-use super::links::{GatewayAccount, GatewayRow, LeafRow, RouteRow};
+use super::links::{GatewayAccount, GatewayRow, LeafRow};
 use super::request::{
     AccountEndpoint, Endpoint, Filter, RequestError, answer_account, answer_request, applies,
     filter, idz,
 };
-use super::testing::{Fake, at, facts, open};
+use super::testing::{Fake, at, facts, open, route as a_route};
 use super::{Answer, JSON, PATHS, TEXT, answer, go_json, links};
 use crate::broker::survey::ConnectionRow;
 use proptest::prelude::*;
@@ -530,32 +530,8 @@ fn links_are_told_as_in_the_reference() {
         shape(&text(&fake, "/leafz", ""), 1),
         "server_id:t now:t leafnodes:n leafs:l"
     );
-    let (stamp, age) = (go_json::Stamp(at(0)), go_json::Age(Duration::from_secs(5)));
     let ip = "127.0.0.1".parse().unwrap();
-    fake.links.routes.push(RouteRow {
-        rid: 4,
-        remote_id: "NX".into(),
-        remote_name: "x".into(),
-        did_solicit: true,
-        is_configured: true,
-        ip,
-        port: 6222,
-        start: stamp,
-        last_activity: stamp,
-        rtt: Some(go_json::RoundTrip(Duration::from_millis(2))),
-        uptime: age,
-        idle: age,
-        pending_size: 0,
-        in_msgs: 1,
-        out_msgs: 2,
-        in_bytes: 3,
-        out_bytes: 4,
-        subscriptions: 1,
-        subscriptions_list: vec!["a".into()],
-        subscriptions_list_detail: Vec::new(),
-        account: "A".into(),
-        compression: "off".into(),
-    });
+    fake.links.routes.push(a_route());
     let route = "rid:n remote_id:t remote_name:t did_solicit:b is_configured:b ip:t port:n start:t \
                  last_activity:t rtt:t uptime:t idle:t pending_size:n in_msgs:n out_msgs:n \
                  in_bytes:n out_bytes:n subscriptions:n";

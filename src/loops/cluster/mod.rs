@@ -127,7 +127,7 @@ pub struct ClusterLoop {
     journal: Arc<Journal>,
     changes: Changes,
     conns: Table<Conn>,
-    by_link: HashMap<LinkId, Token>,
+    by_link: HashMap<LinkId, Token, foldhash::fast::RandomState>,
     next_link: u64,
     /// Connections of which it is not known yet who they are.
     strangers: usize,
@@ -226,7 +226,7 @@ impl ClusterLoop {
             journal,
             changes: Changes::default(),
             conns: Table::default(),
-            by_link: HashMap::new(),
+            by_link: HashMap::default(),
             next_link: 1,
             strangers: 0,
             listening: acceptor.listener().local_addr().map_or(0, |at| at.port()),
