@@ -62,8 +62,6 @@ pub(super) struct Args {
     pub(super) help_tls: Option<bool>,
     /// The first word that is no flag.
     pub(super) word: Option<OsString>,
-    /// The first flag that is not available yet, with its dashes.
-    pub(super) not_yet: Option<String>,
 }
 
 impl Args {
@@ -119,7 +117,6 @@ impl Args {
             connect_retries: last(typed, key::CONNECT_RETRIES)?,
             help_tls: last(typed, key::HELP_TLS)?,
             word: typed.opt_free_from_os_str(os)?,
-            not_yet: normal.not_yet,
         };
         Ok(args)
     }
@@ -148,7 +145,7 @@ fn os(value: &OsStr) -> Result<OsString, Infallible> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::flags::{FLAGS, Status, Takes};
+    use super::super::flags::{FLAGS, Takes};
     use super::super::normalise::normalise;
     use super::*;
 
@@ -158,10 +155,7 @@ mod tests {
 
     #[test]
     fn every_key_of_the_table_is_collected() {
-        for flag in FLAGS
-            .iter()
-            .filter(|flag| matches!(flag.status, Status::Available(_)))
-        {
+        for flag in FLAGS {
             let value = if flag.takes == Takes::Switch {
                 "true"
             } else {

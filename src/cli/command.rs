@@ -46,8 +46,6 @@ pub(super) enum Command {
 pub(super) enum CommandError {
     /// The arguments cannot be understood; the help text will help.
     Usage(UsageError),
-    /// A flag is refused because what it asks for does not exist yet.
-    NotYet(String),
     /// The first free word is no command.
     Word(String),
     /// No signal can be sent.
@@ -62,9 +60,6 @@ impl Display for CommandError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             CommandError::Usage(error) => error.fmt(f),
-            CommandError::NotYet(flag) => {
-                write!(f, "nats-server: flag {flag} is not supported yet")
-            }
             CommandError::Word(word) => {
                 write!(
                     f,
@@ -140,9 +135,6 @@ pub(super) fn parse(
     }
     if let Some(dir) = args.store_dump {
         return Ok(Command::StoreDump(dir.into()));
-    }
-    if let Some(flag) = &args.not_yet {
-        return Err(CommandError::NotYet(flag.clone()));
     }
     if args.check == Some(true) {
         let Setup {
@@ -444,25 +436,6 @@ mod tests {
             spaced.to_string(),
             "nats-server: server name cannot contain spaces"
         );
-    }
-
-    #[test]
-    fn every_flag_of_a_feature_to_come_is_refused_under_each_name() {
-        use crate::cli::flags::{FLAGS, Takes};
-        for flag in FLAGS.iter().filter(|flag| !flag.is_available()) {
-            for name in flag.names() {
-                let value = match flag.takes {
-                    Takes::Switch => "",
-                    _ => "=1",
-                };
-                let error = command(&format!("-{name}{value}")).unwrap_err();
-                let dashed = flag.dashed(name);
-                assert_eq!(
-                    error,
-                    format!("nats-server: flag {dashed} is not supported yet")
-                );
-            }
-        }
     }
 
     #[test]

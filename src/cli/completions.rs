@@ -26,10 +26,6 @@ fn offer(flag: &Flag) -> Offer {
     }
 }
 
-fn available() -> impl Iterator<Item = &'static Flag> {
-    FLAGS.iter().filter(|flag| flag.is_available())
-}
-
 fn dashed_names(flag: &Flag) -> Vec<String> {
     flag.names().map(|name| flag.dashed(name)).collect()
 }
@@ -41,10 +37,10 @@ fn signals() -> String {
 /// The completion for bash, 4 or newer.
 fn bash() -> String {
     let pattern = |wanted: fn(Offer) -> bool| {
-        let flags = available().filter(|flag| wanted(offer(flag)));
+        let flags = FLAGS.iter().filter(|flag| wanted(offer(flag)));
         flags.flat_map(Flag::names).collect::<Vec<_>>().join(" | ")
     };
-    let flags = available().flat_map(dashed_names).collect::<Vec<_>>();
+    let flags = FLAGS.iter().flat_map(dashed_names).collect::<Vec<_>>();
     format!(
         r#"# Completion of nats-server for bash, made from its table of flags.
 
@@ -110,7 +106,7 @@ complete -F _nats_server nats-server
 
 /// The completion for zsh.
 fn zsh() -> String {
-    let specs = available().map(|flag| {
+    let specs = FLAGS.iter().map(|flag| {
         let names = dashed_names(flag);
         let (equals, behind) = match offer(flag) {
             Offer::Nothing => ("", String::new()),
@@ -151,7 +147,7 @@ fn fish() -> String {
         "# Completion of nats-server for fish, made from its table of flags.\n\n\
          complete -c nats-server -f\n",
     );
-    for flag in available() {
+    for flag in FLAGS.iter() {
         text += "complete -c nats-server";
         for name in flag.names() {
             let kind = match name.len() {
@@ -281,7 +277,7 @@ mod tests {
             assert_eq!(offers, expected, "{words:?}");
         }
         let all = offered(&["nats-server", "-D", ""]).unwrap();
-        assert_eq!(all.len(), available().flat_map(Flag::names).count());
+        assert_eq!(all.len(), FLAGS.iter().flat_map(Flag::names).count());
     }
 
     #[test]

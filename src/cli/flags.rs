@@ -14,7 +14,8 @@ pub(super) struct Flag {
     /// One line for the help text.
     pub(super) help: &'static str,
     pub(super) group: Group,
-    pub(super) status: Status,
+    /// What it sets.
+    pub(super) keys: &'static [&'static str],
 }
 
 /// What a flag is followed by. The text is the placeholder in the help.
@@ -41,15 +42,6 @@ pub(super) enum Group {
     Cluster,
     Profiling,
     Common,
-}
-
-/// Whether a flag can be used yet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Status {
-    /// It can, and sets what the keys stand for.
-    Available(&'static [&'static str]),
-    /// It is recognised, refused and kept out of the help.
-    NotYet,
 }
 
 /// The normal form of each thing that a flag can set. An argument never contains a NUL, so nothing
@@ -143,6 +135,7 @@ impl Flag {
     }
 
     /// A name with the dashes that the help shows before it.
+    #[cfg(test)]
     pub(super) fn dashed(&self, name: &str) -> String {
         let dashes = if self.short.contains(&name) {
             "-"
@@ -151,10 +144,6 @@ impl Flag {
         };
         format!("{dashes}{name}")
     }
-
-    pub(super) fn is_available(&self) -> bool {
-        self.status != Status::NotYet
-    }
 }
 
 const fn flag(
@@ -162,7 +151,7 @@ const fn flag(
     long: &'static [&'static str],
     takes: Takes,
     group: Group,
-    status: Status,
+    keys: &'static [&'static str],
     help: &'static str,
 ) -> Flag {
     Flag {
@@ -171,143 +160,119 @@ const fn flag(
         takes,
         help,
         group,
-        status,
+        keys,
     }
-}
-
-/// A flag that works.
-const fn ready(
-    short: &'static [&'static str],
-    long: &'static [&'static str],
-    takes: Takes,
-    group: Group,
-    keys: &'static [&'static str],
-    help: &'static str,
-) -> Flag {
-    flag(short, long, takes, group, Status::Available(keys), help)
-}
-
-/// A flag of the reference that does not work yet.
-#[allow(dead_code, reason = "for now, every flag of the reference is there")]
-const fn later(
-    short: &'static [&'static str],
-    long: &'static [&'static str],
-    takes: Takes,
-    group: Group,
-    help: &'static str,
-) -> Flag {
-    flag(short, long, takes, group, Status::NotYet, help)
 }
 
 /// All flags, in the order of the help.
 #[rustfmt::skip]
 pub(super) static FLAGS: &[Flag] = &[
-    ready(&["a"], &["addr", "net"], Text("host"), Server, &[key::HOST],
+    flag(&["a"], &["addr", "net"], Text("host"), Server, &[key::HOST],
         "Address to listen on (default: 0.0.0.0)"),
-    ready(&["p"], &["port"], Number("port"), Server, &[key::PORT],
+    flag(&["p"], &["port"], Number("port"), Server, &[key::PORT],
         "Port for clients, -1 for a random one (default: 4222)"),
-    ready(&["n"], &["name", "server_name"], Text("server_name"), Server, &[key::NAME],
+    flag(&["n"], &["name", "server_name"], Text("server_name"), Server, &[key::NAME],
         "Name of this server (default: its id)"),
-    ready(&["P"], &["pid"], Path("file"), Server, &[key::PID_FILE],
+    flag(&["P"], &["pid"], Path("file"), Server, &[key::PID_FILE],
         "File to write the process id to"),
-    ready(&[], &["loops"], Number("n"), Server, &[key::LOOPS],
+    flag(&[], &["loops"], Number("n"), Server, &[key::LOOPS],
         "Number of client loops (default: by the number of cores)"),
-    ready(&["m"], &["http_port"], Number("port"), Server, &[key::HTTP_PORT],
+    flag(&["m"], &["http_port"], Number("port"), Server, &[key::HTTP_PORT],
         "Port for monitoring over HTTP, -1 for a random one"),
-    ready(&["ms"], &["https_port"], Number("port"), Server, &[key::HTTPS_PORT],
+    flag(&["ms"], &["https_port"], Number("port"), Server, &[key::HTTPS_PORT],
         "Port for monitoring over HTTPS, -1 for a random one"),
-    ready(&["c"], &["config"], Path("file"), Server, &[key::CONFIG],
+    flag(&["c"], &["config"], Path("file"), Server, &[key::CONFIG],
         "Configuration file to read"),
-    ready(&["t"], &[], Switch, Server, &[key::CHECK],
+    flag(&["t"], &[], Switch, Server, &[key::CHECK],
         "Check the configuration and exit"),
-    ready(&["sl"], &["signal"], Text("signal[=pid]"), Server, &[key::SIGNAL],
+    flag(&["sl"], &["signal"], Text("signal[=pid]"), Server, &[key::SIGNAL],
         "Send ldm, stop, quit, term, reopen or reload to a running server"),
-    ready(&[], &["client_advertise"], Text("host:port"), Server, &[key::CLIENT_ADVERTISE],
+    flag(&[], &["client_advertise"], Text("host:port"), Server, &[key::CLIENT_ADVERTISE],
         "Address to tell clients instead of the one listened on"),
-    ready(&[], &["ports_file_dir"], Path("dir"), Server, &[key::PORTS_FILE_DIR],
+    flag(&[], &["ports_file_dir"], Path("dir"), Server, &[key::PORTS_FILE_DIR],
         "Directory for a file that lists the ports in use"),
 
-    ready(&["l"], &["log"], Path("file"), Logging, &[key::LOG_FILE],
+    flag(&["l"], &["log"], Path("file"), Logging, &[key::LOG_FILE],
         "File to log to"),
-    ready(&["T"], &["logtime"], Switch, Logging, &[key::LOGTIME],
+    flag(&["T"], &["logtime"], Switch, Logging, &[key::LOGTIME],
         "Start log lines with the time (default: true)"),
-    ready(&[], &["logtime_utc"], Switch, Logging, &[key::LOGTIME_UTC],
+    flag(&[], &["logtime_utc"], Switch, Logging, &[key::LOGTIME_UTC],
         "Log the time in UTC, not in local time (default: false)"),
-    ready(&["s"], &["syslog"], Switch, Logging, &[key::SYSLOG],
+    flag(&["s"], &["syslog"], Switch, Logging, &[key::SYSLOG],
         "Log to syslog or the Windows event log"),
-    ready(&["r"], &["remote_syslog"], Text("addr"), Logging, &[key::REMOTE_SYSLOG],
+    flag(&["r"], &["remote_syslog"], Text("addr"), Logging, &[key::REMOTE_SYSLOG],
         "Log to a syslog server (udp://localhost:514)"),
-    ready(&["D"], &["debug"], Switch, Logging, &[key::DEBUG],
+    flag(&["D"], &["debug"], Switch, Logging, &[key::DEBUG],
         "Log debug lines"),
-    ready(&["V"], &["trace"], Switch, Logging, &[key::TRACE],
+    flag(&["V"], &["trace"], Switch, Logging, &[key::TRACE],
         "Log the protocol"),
-    ready(&["VV"], &[], Switch, Logging, &[key::TRACE, key::TRACE_VERBOSE],
+    flag(&["VV"], &[], Switch, Logging, &[key::TRACE, key::TRACE_VERBOSE],
         "Log the protocol, that of the system account too"),
-    ready(&["DV"], &[], Switch, Logging, &[key::DEBUG, key::TRACE],
+    flag(&["DV"], &[], Switch, Logging, &[key::DEBUG, key::TRACE],
         "Log debug lines and the protocol"),
-    ready(&["DVV"], &[], Switch, Logging, &[key::DEBUG, key::TRACE, key::TRACE_VERBOSE],
+    flag(&["DVV"], &[], Switch, Logging, &[key::DEBUG, key::TRACE, key::TRACE_VERBOSE],
         "Log debug lines and the protocol, that of the system account too"),
-    ready(&[], &["log_size_limit"], Number("bytes"), Logging, &[key::LOG_SIZE_LIMIT],
+    flag(&[], &["log_size_limit"], Number("bytes"), Logging, &[key::LOG_SIZE_LIMIT],
         "Size at which the log file is rotated"),
-    ready(&[], &["max_traced_msg_len"], Number("bytes"), Logging, &[key::MAX_TRACED_MSG_LEN],
+    flag(&[], &["max_traced_msg_len"], Number("bytes"), Logging, &[key::MAX_TRACED_MSG_LEN],
         "Bytes of a message to trace at most (default: all)"),
-    ready(&[], &["log_format"], Text("form"), Logging, &[key::LOG_FORMAT],
+    flag(&[], &["log_format"], Text("form"), Logging, &[key::LOG_FORMAT],
         "Form of log lines, text or json (default: text)"),
 
-    ready(&[], &["store-check"], Path("dir"), JetStream, &[key::STORE_CHECK],
+    flag(&[], &["store-check"], Path("dir"), JetStream, &[key::STORE_CHECK],
         "Check the streams in a directory, change nothing, and exit"),
-    ready(&[], &["store-dump"], Path("dir"), JetStream, &[key::STORE_DUMP],
+    flag(&[], &["store-dump"], Path("dir"), JetStream, &[key::STORE_DUMP],
         "Show the records of the stream in a directory and exit"),
-    ready(&["js"], &["jetstream"], Switch, JetStream, &[key::JETSTREAM],
+    flag(&["js"], &["jetstream"], Switch, JetStream, &[key::JETSTREAM],
         "Enable JetStream"),
-    ready(&["sd"], &["store_dir"], Path("dir"), JetStream, &[key::STORE_DIR],
+    flag(&["sd"], &["store_dir"], Path("dir"), JetStream, &[key::STORE_DIR],
         "Directory for what JetStream stores"),
 
-    ready(&[], &["user"], Text("user"), Authorization, &[key::USER],
+    flag(&[], &["user"], Text("user"), Authorization, &[key::USER],
         "User name that clients must give"),
-    ready(&[], &["pass"], Text("password"), Authorization, &[key::PASS],
+    flag(&[], &["pass"], Text("password"), Authorization, &[key::PASS],
         "Password that clients must give"),
-    ready(&[], &["auth"], Text("token"), Authorization, &[key::AUTH],
+    flag(&[], &["auth"], Text("token"), Authorization, &[key::AUTH],
         "Token that clients must give"),
 
-    ready(&[], &["tls"], Switch, Tls, &[key::TLS],
+    flag(&[], &["tls"], Switch, Tls, &[key::TLS],
         "Enable TLS without checking clients' certificates"),
-    ready(&[], &["tlscert"], Path("file"), Tls, &[key::TLS_CERT],
+    flag(&[], &["tlscert"], Path("file"), Tls, &[key::TLS_CERT],
         "Certificate of this server"),
-    ready(&[], &["tlskey"], Path("file"), Tls, &[key::TLS_KEY],
+    flag(&[], &["tlskey"], Path("file"), Tls, &[key::TLS_KEY],
         "Private key of that certificate"),
-    ready(&[], &["tlsverify"], Switch, Tls, &[key::TLS_VERIFY],
+    flag(&[], &["tlsverify"], Switch, Tls, &[key::TLS_VERIFY],
         "Enable TLS and check clients' certificates"),
-    ready(&[], &["tlscacert"], Path("file"), Tls, &[key::TLS_CA_CERT],
+    flag(&[], &["tlscacert"], Path("file"), Tls, &[key::TLS_CA_CERT],
         "Authorities that clients' certificates are checked against"),
 
-    ready(&[], &["routes"], Text("urls"), Cluster, &[key::ROUTES],
+    flag(&[], &["routes"], Text("urls"), Cluster, &[key::ROUTES],
         "Routes to connect to, separated by commas"),
-    ready(&[], &["cluster"], Text("url"), Cluster, &[key::CLUSTER],
+    flag(&[], &["cluster"], Text("url"), Cluster, &[key::CLUSTER],
         "URL to listen on for routes"),
-    ready(&[], &["cluster_name"], Text("name"), Cluster, &[key::CLUSTER_NAME],
+    flag(&[], &["cluster_name"], Text("name"), Cluster, &[key::CLUSTER_NAME],
         "Name of the cluster (default: made up)"),
-    ready(&[], &["no_advertise"], Switch, Cluster, &[key::NO_ADVERTISE],
+    flag(&[], &["no_advertise"], Switch, Cluster, &[key::NO_ADVERTISE],
         "Do not tell clients about the cluster (default: false)"),
-    ready(&[], &["cluster_advertise"], Text("host:port"), Cluster, &[key::CLUSTER_ADVERTISE],
+    flag(&[], &["cluster_advertise"], Text("host:port"), Cluster, &[key::CLUSTER_ADVERTISE],
         "Route address to tell other servers"),
-    ready(&[], &["connect_retries"], Number("n"), Cluster, &[key::CONNECT_RETRIES],
+    flag(&[], &["connect_retries"], Number("n"), Cluster, &[key::CONNECT_RETRIES],
         "Attempts to connect to a route that another server told of"),
-    ready(&[], &["cluster_listen"], Text("url"), Cluster, &[key::CLUSTER],
+    flag(&[], &["cluster_listen"], Text("url"), Cluster, &[key::CLUSTER],
         "URL to listen on for routes"),
 
-    ready(&[], &["profile"], Number("port"), Profiling, &[key::PROFILE],
+    flag(&[], &["profile"], Number("port"), Profiling, &[key::PROFILE],
         "Port for profiling over HTTP, -1 for a random one"),
 
-    ready(&["h"], &["help"], Switch, Common, &[key::HELP],
+    flag(&["h"], &["help"], Switch, Common, &[key::HELP],
         "Show this text"),
-    ready(&["v"], &["version"], Switch, Common, &[key::VERSION],
+    flag(&["v"], &["version"], Switch, Common, &[key::VERSION],
         "Show the version"),
-    ready(&[], &["build-info"], Switch, Common, &[key::BUILD_INFO],
+    flag(&[], &["build-info"], Switch, Common, &[key::BUILD_INFO],
         "Show the version, the commit and what the program was built for"),
-    ready(&[], &["help_config"], Switch, Common, &[key::HELP_CONFIG],
+    flag(&[], &["help_config"], Switch, Common, &[key::HELP_CONFIG],
         "Show the keys of a configuration file"),
-    ready(&[], &["help_tls"], Switch, Common, &[key::HELP_TLS],
+    flag(&[], &["help_tls"], Switch, Common, &[key::HELP_TLS],
         "Show how TLS is configured"),
 ];
 
@@ -349,14 +314,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_available_sets_something() {
+    fn every_flag_sets_something() {
         for flag in FLAGS {
-            assert_ne!(
-                flag.status,
-                Status::Available(&[]),
-                "{:?}",
-                flag.names().next()
-            );
+            assert!(!flag.keys.is_empty(), "{:?}", flag.names().next());
             assert!(!flag.help.is_empty());
         }
     }

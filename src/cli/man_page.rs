@@ -16,13 +16,13 @@ fn documented() -> Vec<&'static str> {
 }
 
 #[test]
-fn the_page_has_an_entry_for_each_available_flag_and_no_other() {
+fn the_page_has_an_entry_for_each_flag() {
     let documented = documented();
     for flag in FLAGS {
         for name in flag.names() {
             // The macro brings one dash; a long name is written with its second one.
             let found = documented.contains(&&flag.dashed(name)[1..]);
-            assert_eq!(found, flag.is_available(), "{name}");
+            assert!(found, "{name}");
         }
     }
 }

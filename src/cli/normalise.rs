@@ -7,7 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Display, Formatter};
 
-use super::flags::{Flag, Status, Takes};
+use super::flags::{Flag, Takes};
 use crate::base::text::quoted;
 
 /// Arguments in their normal form.
@@ -16,8 +16,6 @@ pub(super) struct Normal {
     /// Pairs of a key (see [`super::flags::key`]) and its value, in the order typed. Switches have
     /// `true` or `false`, numbers are decimal. Behind the pairs comes the first free word, if any.
     pub(super) args: Vec<OsString>,
-    /// The first flag that is not available yet, with its dashes.
-    pub(super) not_yet: Option<String>,
 }
 
 /// What is wrong with the arguments, in the words of Go's flag package. Names are without dashes.
@@ -89,16 +87,10 @@ pub(super) fn normalise(args: impl IntoIterator<Item = OsString>) -> Result<Norm
                 .ok_or_else(|| UsageError::NeedsArgument(name.clone()))?,
         };
         let value = check(flag, &name, value)?;
-        match flag.status {
-            Status::Available(keys) => {
-                normal
-                    .args
-                    .extend(keys.iter().flat_map(|key| [key.into(), value.clone()]));
-            }
-            Status::NotYet => {
-                normal.not_yet.get_or_insert_with(|| flag.dashed(&name));
-            }
-        }
+        let keys = flag.keys.iter();
+        normal
+            .args
+            .extend(keys.flat_map(|key| [key.into(), value.clone()]));
     }
     Ok(normal)
 }
@@ -189,11 +181,7 @@ mod tests {
 
     fn gives(args: &[&str], expected: &[&str]) {
         let normal = normal(args).unwrap();
-        assert_eq!(
-            (normal.args, normal.not_yet),
-            (own(expected), None),
-            "{args:?}"
-        );
+        assert_eq!(normal.args, own(expected), "{args:?}");
     }
 
     fn own(args: &[&str]) -> Vec<OsString> {
@@ -301,7 +289,6 @@ mod tests {
             read.args,
             own(&[&[key::DEBUG, "true"][..], &retries].concat())
         );
-        assert_eq!(read.not_yet, None);
         let text = "invalid value \"x\" for flag -connect_retries: parse error";
         fails(&["-connect_retries", "x"], text);
     }

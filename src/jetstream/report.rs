@@ -13,6 +13,8 @@ pub struct Question {
     pub accounts: bool,
     pub streams: bool,
     pub consumers: bool,
+    /// Whether consumers are told of that are there for mirrors and sources only.
+    pub direct: bool,
     pub offset: usize,
     pub limit: usize,
     /// How many streams, and consumers, are told of one by one; all if nothing is said.
@@ -30,6 +32,8 @@ pub struct Sums {
     pub streams: u64,
     pub consumers: u64,
     pub messages: u64,
+    /// Messages that were lost to damage.
+    pub lost: u64,
     /// Requests to the API, and those that were refused.
     pub requests: u64,
     pub refusals: u64,
@@ -44,6 +48,7 @@ impl Sums {
         self.streams += other.streams;
         self.consumers += other.consumers;
         self.messages += other.messages;
+        self.lost += other.lost;
     }
 }
 
@@ -59,6 +64,19 @@ pub struct Report {
     pub accounts: Vec<AccountReport>,
     /// Streams of all accounts that are not well.
     pub unwell: Vec<Unwell>,
+    /// Streams that have lost messages to damage, the first [`DAMAGED_MAX`] of them.
+    pub damaged: Vec<Damaged>,
+}
+
+/// Streams that are told of as damaged.
+pub const DAMAGED_MAX: usize = 100;
+
+/// A stream that has lost messages to damage.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Damaged {
+    pub account: String,
+    pub stream: String,
+    pub messages: u64,
 }
 
 /// A stream that is not well.
@@ -87,4 +105,6 @@ pub struct StreamReport {
     pub info: StreamInfo,
     pub cluster: ClusterInfo,
     pub consumers: Vec<ConsumerInfo>,
+    /// Those that are there for mirrors and sources only.
+    pub direct: Vec<ConsumerInfo>,
 }

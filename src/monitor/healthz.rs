@@ -32,6 +32,9 @@ pub(super) struct Healthz {
     error: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Fault>,
+    /// What does not make the server unwell: messages that are lost do not come back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Fault>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -90,13 +93,20 @@ pub(super) fn document(source: &dyn Source, options: &Options) -> Healthz {
         }];
         return healthz("error", status_code, faults, options);
     }
-    let (status_code, faults) = streams(source, options);
-    let status = match (faults.is_empty(), options.details) {
-        (true, _) => return healthz("ok", 200, faults, options),
-        (false, true) => "error",
-        (false, false) => "unavailable",
+    let Findings {
+        status_code,
+        faults,
+        warnings,
+    } = streams(source, options);
+    let (status, status_code) = match (faults.is_empty(), options.details) {
+        (true, _) => ("ok", 200),
+        (false, true) => ("error", status_code),
+        (false, false) => ("unavailable", status_code),
     };
-    healthz(status, status_code, faults, options)
+    Healthz {
+        warnings: if options.details { warnings } else { vec![] },
+        ..healthz(status, status_code, faults, options)
+    }
 }
 
 fn healthz(
@@ -114,13 +124,31 @@ fn healthz(
         status_code,
         error: first.map(|fault| fault.error).unwrap_or_default(),
         errors: if options.details { faults } else { vec![] },
+        warnings: vec![],
     }
 }
 
-/// What is wrong with the streams that are asked for, and the status that says so.
-fn streams(source: &dyn Source, options: &Options) -> (u16, Vec<Fault>) {
+/// What is wrong with streams, and the status that says so.
+struct Findings {
+    status_code: u16,
+    faults: Vec<Fault>,
+    warnings: Vec<Fault>,
+}
+
+impl Findings {
+    fn of(status_code: u16, faults: Vec<Fault>) -> Findings {
+        Findings {
+            status_code,
+            faults,
+            warnings: vec![],
+        }
+    }
+}
+
+/// What is wrong with the streams that are asked for.
+fn streams(source: &dyn Source, options: &Options) -> Findings {
     if options.js_enabled || options.js_enabled_only || options.js_server_only {
-        return (200, vec![]);
+        return Findings::of(200, vec![]);
     }
     let Options {
         account,
@@ -139,7 +167,7 @@ fn streams(source: &dyn Source, options: &Options) -> (u16, Vec<Fault>) {
         ..Question::default()
     });
     let Some(report) = report else {
-        return (200, vec![]);
+        return Findings::of(200, vec![]);
     };
     if let Some((r#type, error)) = missing(&report, options) {
         let fault = Fault {
@@ -149,9 +177,23 @@ fn streams(source: &dyn Source, options: &Options) -> (u16, Vec<Fault>) {
             consumer: consumer.clone(),
             error,
         };
-        return (404, vec![fault]);
+        return Findings::of(404, vec![fault]);
     }
     let is_asked = |asked: &str, own: &str| asked.is_empty() || asked == own;
+    let of_stream = |account: String, stream: String, what: String| Fault {
+        r#type: "STREAM",
+        error: format!("JetStream stream '{account} > {stream}' {what}"),
+        account,
+        stream,
+        consumer: String::new(),
+    };
+    let damaged = report.damaged.into_iter().filter(|damaged| {
+        is_asked(&options.account, &damaged.account) && is_asked(&options.stream, &damaged.stream)
+    });
+    let warnings = damaged.map(|damaged| {
+        let what = format!("has lost {} messages to damage", damaged.messages);
+        of_stream(damaged.account, damaged.stream, what)
+    });
     let unwell = report.unwell.into_iter().filter(|unwell| {
         is_asked(&options.account, &unwell.account) && is_asked(&options.stream, &unwell.stream)
     });
@@ -160,16 +202,13 @@ fn streams(source: &dyn Source, options: &Options) -> (u16, Vec<Fault>) {
             Some(error) => format!("write error: {error}"),
             None => "could not be recovered".to_owned(),
         };
-        let (account, stream) = (unwell.account, unwell.stream);
-        Fault {
-            r#type: "STREAM",
-            error: format!("JetStream stream '{account} > {stream}' {what}"),
-            account,
-            stream,
-            consumer: String::new(),
-        }
+        of_stream(unwell.account, unwell.stream, what)
     });
-    (503, faults.collect())
+    Findings {
+        status_code: 503,
+        faults: faults.collect(),
+        warnings: warnings.collect(),
+    }
 }
 
 /// What is asked for and not there, and how that is said.

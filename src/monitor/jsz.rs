@@ -10,8 +10,9 @@ use crate::jetstream::api::{LEVEL, StreamConfig};
 use crate::jetstream::report::{AccountReport, Question, Sums};
 use crate::json::Time;
 use crate::json::is_none;
-use crate::options::jetstream::Sync;
+use crate::options::jetstream::{BatchLimits, Sync};
 use serde::Serialize;
+use std::time::Duration;
 
 /// What is asked.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,6 +41,8 @@ pub(super) struct Jsz {
     #[serde(skip_serializing_if = "is_none")]
     disabled: bool,
     config: Config,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<Limits>,
     streams: u64,
     /// Those that this server leads, if that is asked for; on one server, all of them.
     #[serde(skip_serializing_if = "is_none")]
@@ -91,8 +94,29 @@ pub(super) struct Config {
     strict: bool,
 }
 
+/// What consumers and batches may have. Nothing is told of what has its default, but for the number
+/// of consumers.
 #[derive(Debug, Serialize)]
-struct Account {
+pub(super) struct Limits {
+    #[serde(skip_serializing_if = "is_none")]
+    max_request_batch: u32,
+    #[serde(skip_serializing_if = "is_none")]
+    max_ack_pending: u32,
+    #[serde(skip_serializing_if = "is_none")]
+    max_duplicate_window: u64,
+    #[serde(skip_serializing_if = "is_none")]
+    max_batch_inflight_per_stream: usize,
+    #[serde(skip_serializing_if = "is_none")]
+    max_batch_inflight_total: usize,
+    #[serde(skip_serializing_if = "is_none")]
+    max_batch_size: usize,
+    #[serde(skip_serializing_if = "is_none")]
+    max_batch_timeout: u64,
+    default_max_consumers: i64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Account {
     name: String,
     id: String,
     #[serde(flatten)]
@@ -111,6 +135,8 @@ struct Stream {
     state: StreamState,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     consumer_detail: Vec<ConsumerInfo>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    direct_consumer_detail: Vec<ConsumerInfo>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mirror: Option<SourceInfo>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -157,9 +183,11 @@ pub(super) fn document(source: &dyn Source, options: &Options) -> Result<Jsz, Re
         accounts: options.accounts
             || options.streams
             || options.consumers
+            || options.direct_consumers
             || !options.account.is_empty(),
-        streams: options.streams || options.consumers,
+        streams: options.streams || options.consumers || options.direct_consumers,
         consumers: options.consumers,
+        direct: options.direct_consumers,
         offset: usize::try_from(options.offset).unwrap_or(0),
         limit: match usize::try_from(options.limit) {
             Ok(limit) if limit > 0 => limit,
@@ -178,6 +206,7 @@ pub(super) fn document(source: &dyn Source, options: &Options) -> Result<Jsz, Re
             now,
             disabled: true,
             config: Config::default(),
+            limits: None,
             streams: 0,
             streams_leader: 0,
             consumers: 0,
@@ -189,10 +218,6 @@ pub(super) fn document(source: &dyn Source, options: &Options) -> Result<Jsz, Re
         });
     };
     let sums = report.sums;
-    if !options.account.is_empty() && report.accounts.is_empty() {
-        let name = crate::base::text::quoted(options.account.as_bytes());
-        return Err(Refused(format!("account {name} not found")));
-    }
     let details = report.accounts.into_iter();
     Ok(Jsz {
         stats: stats(&sums, report.accounts_total),
@@ -204,6 +229,7 @@ pub(super) fn document(source: &dyn Source, options: &Options) -> Result<Jsz, Re
             &report.store_dir,
             (report.max_memory, report.max_storage),
         ),
+        limits: Some(limits(&facts)),
         streams: sums.streams,
         streams_leader: if options.raft { sums.streams } else { 0 },
         consumers: sums.consumers,
@@ -213,6 +239,33 @@ pub(super) fn document(source: &dyn Source, options: &Options) -> Result<Jsz, Re
         account_details: details.map(|own| account(own, options.config)).collect(),
         total: report.accounts_total,
     })
+}
+
+/// What there is to be told of one account.
+///
+/// # Errors
+/// There is no such account, or it has no JetStream.
+pub(super) fn detail(source: &dyn Source, options: &Options) -> Result<Account, Refused> {
+    let facts = source.facts();
+    if !facts.options.jetstream.enabled {
+        return Err(Refused(NOT_ENABLED.into()));
+    }
+    let quoted = crate::base::text::quoted(options.account.as_bytes());
+    let refused = |why: &str| Refused(format!("account {quoted} {why}"));
+    if facts.accounts.named(&options.account).is_none() {
+        return Err(refused("not found"));
+    }
+    let mut document = document(
+        source,
+        &Options {
+            leader_only: false,
+            offset: 0,
+            limit: 0,
+            ..options.clone()
+        },
+    )?;
+    let found = document.account_details.pop();
+    found.ok_or_else(|| refused("not jetstream enabled"))
 }
 
 /// The figures of JetStream.
@@ -251,6 +304,30 @@ pub(super) fn config(facts: &Facts, store_dir: &str, (memory, storage): (u64, u6
     }
 }
 
+/// What consumers and batches may have.
+pub(super) fn limits(facts: &Facts) -> Limits {
+    let options = &facts.options.jetstream;
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let batches = options.batches;
+    let usual = BatchLimits::default();
+    Limits {
+        max_request_batch: options.max_request_batch.unwrap_or(0),
+        max_ack_pending: options.max_ack_pending.unwrap_or(0),
+        max_duplicate_window: options.duplicate_window_max.map_or(0, nanos),
+        max_batch_inflight_per_stream: batches.per_stream.unwrap_or(0),
+        max_batch_inflight_total: batches.total.unwrap_or(0),
+        max_batch_size: match batches.messages == usual.messages {
+            true => 0,
+            false => batches.messages,
+        },
+        max_batch_timeout: match batches.timeout == usual.timeout {
+            true => 0,
+            false => nanos(batches.timeout),
+        },
+        default_max_consumers: options.default_max_consumers.map_or(-1, i64::from),
+    }
+}
+
 /// Consumers, with their configurations or without.
 fn consumers(mut all: Vec<ConsumerInfo>, with_config: bool) -> Vec<ConsumerInfo> {
     if !with_config {
@@ -285,6 +362,7 @@ fn account(report: AccountReport, with_config: bool) -> Account {
                 state: stream.info.state,
                 config: with_config.then_some(stream.info.config),
                 consumer_detail: consumers(stream.consumers, with_config),
+                direct_consumer_detail: consumers(stream.direct, with_config),
                 mirror: stream.info.mirror,
                 sources: stream.info.sources,
             })

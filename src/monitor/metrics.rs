@@ -8,6 +8,7 @@
 
 use super::Answer;
 use super::figures::{Figures, memory_by_purpose};
+use super::links::{Links, RouteRow};
 use super::source::{Source, Vitals};
 use super::varz;
 use crate::broker::Facts;
@@ -19,6 +20,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Accounts that have figures of their own here.
 pub const ACCOUNTS_MAX: usize = 1000;
+
+/// Connections with other servers of which there are metrics.
+const ROUTES_MAX: usize = 1000;
 
 /// Streams, and consumers, that have figures of their own here: the first by account and name.
 pub const STREAMS_MAX: usize = 1000;
@@ -123,6 +127,16 @@ families! {
         "Look-ups of a subject's subscribers.";
     CACHE_HITS = "nats_server_route_cache_hits_total" Counter []
         "Look-ups that were answered from memory.";
+    ROUTE_MESSAGES = "nats_server_route_messages_total" Counter ["remote" "rid" "account" "direction"]
+        "Messages from another server of the cluster (in) and to it (out), by connection.";
+    ROUTE_BYTES = "nats_server_route_bytes_total" Counter ["remote" "rid" "account" "direction"]
+        "Payloads and headers of these messages.";
+    ROUTE_PENDING = "nats_server_route_pending_bytes" Gauge ["remote" "rid" "account"]
+        "What waits to be written to another server.";
+    ROUTE_SUBSCRIPTIONS = "nats_server_route_subscriptions" Gauge ["remote" "rid" "account"]
+        "What another server has told that its clients listen to.";
+    ROUTE_RTT = "nats_server_route_rtt_seconds" Gauge ["remote" "rid" "account"]
+        "How long a ping took to be answered; only when one was.";
     JS_BYTES = "nats_server_jetstream_bytes" Gauge ["storage"]
         "Bytes of messages in streams, by storage: file, memory.";
     JS_RESERVED = "nats_server_jetstream_reserved_bytes" Gauge ["storage"]
@@ -135,6 +149,8 @@ families! {
         "Consumers.";
     JS_MESSAGES = "nats_server_jetstream_messages" Gauge []
         "Messages in streams.";
+    JS_LOST = "nats_server_jetstream_lost_messages" Gauge []
+        "Messages of streams that were lost to damage.";
     JS_REQUESTS = "nats_server_jetstream_api_requests_total" Counter []
         "Requests to the API of JetStream.";
     JS_ERRORS = "nats_server_jetstream_api_errors_total" Counter []
@@ -180,7 +196,9 @@ pub fn answer(source: &dyn Source, open_metrics: bool) -> Answer {
         out: String::with_capacity(16 << 10),
     };
     page.process(&facts, &vitals);
-    page.clients(source, &facts, &vitals, &figures);
+    let links = source.links(false);
+    page.clients(&links, &facts, &vitals, &figures);
+    page.routes(&links);
     page.accounts(&facts, &figures);
     page.insides(&vitals, &figures);
     page.jetstream(source);
@@ -254,7 +272,7 @@ impl Page {
         self.single(LAME_DUCK, vitals.lame_duck);
     }
 
-    fn clients(&mut self, source: &dyn Source, facts: &Facts, vitals: &Vitals, figures: &Figures) {
+    fn clients(&mut self, links: &Links, facts: &Facts, vitals: &Vitals, figures: &Figures) {
         let (received, sent) = (figures.received, figures.sent);
         self.family(
             MESSAGES,
@@ -264,7 +282,6 @@ impl Page {
             BYTES,
             [(&["in"][..], received.bytes), (&["out"], sent.bytes)],
         );
-        let links = source.links(false);
         let connections = [
             (&["client"][..], figures.connections),
             (&["route"], links.routes.len()),
@@ -281,6 +298,38 @@ impl Page {
         self.family(SLOW, [(&["client"][..], figures.slow_consumers)]);
         self.family(STALE, [(&["client"][..], figures.stale_connections)]);
         self.single(STALLS, figures.stalls);
+    }
+
+    /// The connections with other servers of the cluster.
+    fn routes(&mut self, links: &Links) {
+        let shown = links.routes.iter().take(ROUTES_MAX);
+        let shown: Vec<_> = shown.map(|row| (row.rid.to_string(), row)).collect();
+        fn name<'a>((rid, row): &'a (String, &'a RouteRow)) -> [&'a str; 3] {
+            [&row.remote_name, rid, &row.account]
+        }
+        let flow = |of: fn(&RouteRow) -> [u64; 2]| {
+            let both = shown.iter().flat_map(move |route| {
+                let [remote, rid, account] = name(route);
+                let [received, sent] = of(route.1);
+                let labels = |way| [remote, rid, account, way];
+                [(labels("in"), received), (labels("out"), sent)]
+            });
+            both.collect::<Vec<_>>()
+        };
+        self.family_of(ROUTE_MESSAGES, flow(|row| [row.in_msgs, row.out_msgs]));
+        self.family_of(ROUTE_BYTES, flow(|row| [row.in_bytes, row.out_bytes]));
+        let pending = shown
+            .iter()
+            .map(|route| (name(route), route.1.pending_size));
+        self.family_of(ROUTE_PENDING, pending);
+        let subs = shown
+            .iter()
+            .map(|route| (name(route), route.1.subscriptions));
+        self.family_of(ROUTE_SUBSCRIPTIONS, subs);
+        let rtt = shown
+            .iter()
+            .filter_map(|route| Some((name(route), route.1.rtt?.0)));
+        self.family_of(ROUTE_RTT, rtt);
     }
 
     fn accounts(&mut self, facts: &Facts, figures: &Figures) {
@@ -362,6 +411,7 @@ impl Page {
         self.single(JS_STREAMS, sums.streams);
         self.single(JS_CONSUMERS, sums.consumers);
         self.single(JS_MESSAGES, sums.messages);
+        self.single(JS_LOST, sums.lost);
         self.single(JS_REQUESTS, sums.requests);
         self.single(JS_ERRORS, sums.refusals);
         let accounts = report.accounts.iter();
@@ -490,7 +540,7 @@ fn escaped(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Fake, at, facts};
+    use super::super::testing::{Fake, at, facts, route};
     use super::*;
     use crate::jetstream::report::{AccountReport, Report, StreamReport, Sums};
     use std::collections::HashSet;
@@ -556,6 +606,7 @@ mod tests {
         let mut fake = Fake::new();
         fake.vitals.tls_not_after = Some(at(0));
         fake.jetstream = Some(streams());
+        fake.links.routes.push(route());
         for open_metrics in [false, true] {
             let text = page(&fake, open_metrics);
             check(&text, open_metrics);
@@ -605,6 +656,7 @@ mod tests {
     fn figures_and_labels() {
         let mut fake = Fake::new();
         fake.jetstream = Some(streams());
+        fake.links.routes.push(route());
         fake.deaf = vec![0];
         let text = page(&fake, false);
         for line in [
@@ -625,6 +677,11 @@ mod tests {
             "nats_server_loop_mailbox_items{loop=\"1\"} 1",
             "nats_server_memory_bytes{purpose=\"outbound\"} 2",
             "nats_server_route_cache_hits_total 2",
+            "nats_server_connections{kind=\"route\"} 1",
+            "nats_server_route_messages_total{remote=\"x\",rid=\"4\",account=\"A\",direction=\"out\"} 2",
+            "nats_server_route_bytes_total{remote=\"x\",rid=\"4\",account=\"A\",direction=\"in\"} 3",
+            "nats_server_route_pending_bytes{remote=\"x\",rid=\"4\",account=\"A\"} 7",
+            "nats_server_route_rtt_seconds{remote=\"x\",rid=\"4\",account=\"A\"} 0.002",
             "nats_server_jetstream_bytes{storage=\"file\"} 100",
             "nats_server_jetstream_limit_bytes{storage=\"memory\"} 11",
             "nats_server_stream_messages{account=\"A\",stream=\"S\"} 5",

@@ -282,12 +282,8 @@ pub fn answer_account(
         }),
         AccountEndpoint::Jsz => match decoded::<jsz::Options>(facts, options)? {
             Some(mut options) => {
-                let tenant = facts.accounts.named(account);
-                if tenant.is_none_or(|tenant| tenant.jetstream.is_none()) {
-                    return Err(Refused(jsz::NOT_ENABLED.into()).into());
-                }
                 options.account = account.into();
-                Some(compact(&jsz::document(source, &options)?))
+                Some(compact(&jsz::detail(source, &options)?))
             }
             None => None,
         },

@@ -1,6 +1,7 @@
 //! A server that is not there: figures of two or more loops, made by hand.
 
-use super::links::Links;
+use super::go_json::{Age, RoundTrip, Stamp};
+use super::links::{Links, RouteRow};
 use super::source::{ConfigVitals, HttpVitals, Source, ThreadVitals, Vitals};
 use crate::accounts::Accounts;
 use crate::accounts::interest::{LoopId, Target};
@@ -395,5 +396,34 @@ pub(super) fn closed(cid: u64, account: &str, user: &str) -> ConnectionRow {
         }),
         proxy: "UPROXY".into(),
         ..open(cid, account, user)
+    }
+}
+
+/// A connection with another server.
+pub(super) fn route() -> RouteRow {
+    let (stamp, age) = (Stamp(at(0)), Age(Duration::from_secs(5)));
+    RouteRow {
+        rid: 4,
+        remote_id: "NX".into(),
+        remote_name: "x".into(),
+        did_solicit: true,
+        is_configured: true,
+        ip: "127.0.0.1".parse().expect("it is an address"),
+        port: 6222,
+        start: stamp,
+        last_activity: stamp,
+        rtt: Some(RoundTrip(Duration::from_millis(2))),
+        uptime: age,
+        idle: age,
+        pending_size: 7,
+        in_msgs: 1,
+        out_msgs: 2,
+        in_bytes: 3,
+        out_bytes: 4,
+        subscriptions: 1,
+        subscriptions_list: vec!["a".into()],
+        subscriptions_list_detail: Vec::new(),
+        account: "A".into(),
+        compression: "off".into(),
     }
 }

@@ -1,12 +1,12 @@
 //! The documents as a whole: their fields, in their order and with their types, are those of the
 //! reference.
 
-use super::links::{GatewayAccount, GatewayRow, LeafRow, RouteRow};
+use super::links::{GatewayAccount, GatewayRow, LeafRow};
 use super::request::{
     AccountEndpoint, Endpoint, Filter, RequestError, answer_account, answer_request, applies,
     filter, idz,
 };
-use super::testing::{Fake, at, facts, open};
+use super::testing::{Fake, at, facts, open, route as a_route};
 use super::{Answer, JSON, PATHS, TEXT, answer, go_json, links};
 use crate::broker::survey::ConnectionRow;
 use proptest::prelude::*;
@@ -83,11 +83,10 @@ fn varz_has_the_fields_of_the_reference() {
          connections:n total_connections:n routes:n remotes:n leafnodes:n in_msgs:n in_bytes:n \
          in_client_msgs:n in_client_bytes:n out_msgs:n out_bytes:n out_client_msgs:n \
          out_client_bytes:n slow_consumers:n stale_connections:n stalled_clients:n \
-         subscriptions:n http_req_stats:m config_load_time:t config_digest:t tags:l metadata:m \
+         subscriptions:n http_req_stats:m config_load_time:t config_digest:t tags:l metadata:m feature_flags:m \
          system_account:t slow_consumer_stats:m stale_connection_stats:m disk_io_wait_stats:m"
     );
-    let kinds =
-        "clients:n routes:n gateways:n leafs:n waiters:n waits:n wait_time:n max_wait_time:n";
+    let kinds = "js_ack_fc_v2:b clients:n routes:n gateways:n leafs:n waiters:n waits:n wait_time:n max_wait_time:n";
     assert_eq!(shape(&varz, 2), format!("/varz:n k\\u0026:t {kinds}"));
     for line in [
         "\"server_name\": \"a\\u003cb\\u003e\",",
@@ -531,32 +530,8 @@ fn links_are_told_as_in_the_reference() {
         shape(&text(&fake, "/leafz", ""), 1),
         "server_id:t now:t leafnodes:n leafs:l"
     );
-    let (stamp, age) = (go_json::Stamp(at(0)), go_json::Age(Duration::from_secs(5)));
     let ip = "127.0.0.1".parse().unwrap();
-    fake.links.routes.push(RouteRow {
-        rid: 4,
-        remote_id: "NX".into(),
-        remote_name: "x".into(),
-        did_solicit: true,
-        is_configured: true,
-        ip,
-        port: 6222,
-        start: stamp,
-        last_activity: stamp,
-        rtt: Some(go_json::RoundTrip(Duration::from_millis(2))),
-        uptime: age,
-        idle: age,
-        pending_size: 0,
-        in_msgs: 1,
-        out_msgs: 2,
-        in_bytes: 3,
-        out_bytes: 4,
-        subscriptions: 1,
-        subscriptions_list: vec!["a".into()],
-        subscriptions_list_detail: Vec::new(),
-        account: "A".into(),
-        compression: "off".into(),
-    });
+    fake.links.routes.push(a_route());
     let route = "rid:n remote_id:t remote_name:t did_solicit:b is_configured:b ip:t port:n start:t \
                  last_activity:t rtt:t uptime:t idle:t pending_size:n in_msgs:n out_msgs:n \
                  in_bytes:n out_bytes:n subscriptions:n";
@@ -682,6 +657,31 @@ fn health_has_the_texts_and_statuses_of_the_reference() {
     assert!(told.starts_with(
         b"{\"status\":\"error\",\"status_code\":500,\"errors\":[{\"type\":\"CONNECTION\","
     ));
+}
+
+#[test]
+fn damage_is_told_and_does_not_make_the_server_unwell() {
+    use crate::jetstream::report::{Damaged, Report};
+    let mut fake = Fake::new();
+    let damaged = |account: &str, messages| Damaged {
+        account: account.into(),
+        stream: "S".into(),
+        messages,
+    };
+    fake.jetstream = Some(Report {
+        damaged: vec![damaged("A", 3), damaged("B", 1)],
+        ..Report::default()
+    });
+    let body = |query| {
+        let answer = ask(&fake, "/healthz", query);
+        assert_eq!(answer.status, 200);
+        String::from_utf8(answer.body).unwrap()
+    };
+    assert_eq!(body(""), "{\"status\":\"ok\"}");
+    let told = body("details=1");
+    let first = r#"{"status":"ok","warnings":[{"type":"STREAM","account":"A","stream":"S","error":"JetStream stream 'A \u003e S' has lost 3 messages to damage"},"#;
+    assert!(told.starts_with(first), "{told}");
+    assert!(told.contains("\"account\":\"B\""), "{told}");
 }
 
 #[test]

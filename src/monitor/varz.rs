@@ -156,6 +156,8 @@ struct JetStream {
     config: Option<jsz::Config>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stats: Option<jsz::Stats>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<jsz::Limits>,
 }
 
 fn jetstream(source: &dyn Source) -> JetStream {
@@ -166,6 +168,7 @@ fn jetstream(source: &dyn Source) -> JetStream {
     JetStream {
         config: Some(jsz::config(&source.facts(), &report.store_dir, limits)),
         stats: Some(jsz::stats(&report.sums, report.accounts_total)),
+        limits: Some(jsz::limits(&source.facts())),
     }
 }
 

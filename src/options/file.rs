@@ -519,6 +519,7 @@ mod tests {
         ("tls", "{verify: true}"),
         ("allow_non_tls", "true"),
         ("jetstream", "enabled"),
+        ("feature_flags", "{js_ack_fc_v2: true}"),
         ("cluster", "{port: 6222}"),
         ("store_dir storedir", "/s"),
         ("debug", "yes"),

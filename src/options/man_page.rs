@@ -26,6 +26,7 @@ const BLOCKS: &[(&str, &[Key])] = &[
     ("Accounts", blocks::ACCOUNT),
     ("Account limits", blocks::ACCOUNT_LIMITS),
     ("Account JetStream", blocks::ACCOUNT_JETSTREAM),
+    ("Feature flags", blocks::FEATURE_FLAGS),
     ("JetStream", blocks::JETSTREAM),
     ("JetStream limits", blocks::JETSTREAM_LIMITS),
     ("Cluster", blocks::CLUSTER),
@@ -160,6 +161,7 @@ fn the_page_has_an_entry_for_each_key_of_each_block() {
             }
             assert_eq!(types, types_of(takes), "{item:?}");
             let fixed = title.starts_with("JetStream")
+                || *title == "Feature flags"
                 || (*title == "Cluster" && FIXED_OF_CLUSTER.contains(&key.name()))
                 || key.name() == "connection_rate_limit";
             assert_eq!(item.live, !fixed, "{item:?}");

@@ -139,6 +139,9 @@ const FIELDS: &[Field] = &[
     fixed("cluster", "cluster port", |o| {
         o.cluster.as_ref().map_or(0, |own| own.port).to_string()
     }),
+    fixed("feature_flags", "FeatureFlags", |o| {
+        format!("js_ack_fc_v2:{}", o.jetstream.long_acks)
+    }),
     fixed("store_dir", "StoreDir", |o| {
         text(o.jetstream.store_dir.as_ref().map(|p| p.display()))
     }),
@@ -212,10 +215,11 @@ const FIELDS: &[Field] = &[
     }),
 ];
 
-/// JetStream without its directory, which is a key of its own.
+/// JetStream without its directory and its flags, which are keys of their own.
 fn apart_from_store(options: &Options) -> JetStreamOptions {
     JetStreamOptions {
         store_dir: None,
+        long_acks: false,
         ..options.jetstream.clone()
     }
 }
@@ -352,6 +356,7 @@ mod tests {
             jetstream: JetStreamOptions {
                 enabled: true,
                 store_dir: Some("s".into()),
+                long_acks: true,
                 ..JetStreamOptions::default()
             },
             cluster: Some(ClusterOptions {
@@ -377,9 +382,9 @@ mod tests {
         let log = written.split("    log: LogOptions {").nth(1).unwrap();
         let log = log.split("\n    },").next().unwrap();
         let options = names("    ", &written) - 1 + names("        ", log);
-        // The handshakes a second are a part of `tls` and compared apart, as are the directory of
-        // JetStream and where a cluster listens.
-        assert_eq!(options, FIELDS.len() - 4, "{written}");
+        // The handshakes a second are a part of `tls` and compared apart, as are the directory and the
+        // flags of JetStream and where a cluster listens.
+        assert_eq!(options, FIELDS.len() - 5, "{written}");
         assert_eq!(old.changes(&old), Ok(Vec::new()));
     }
 

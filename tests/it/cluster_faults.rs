@@ -3,7 +3,7 @@
 use crate::monitor::json;
 use crate::support::mesh::{Route, cluster, heard, mesh, node, reaches_at};
 use crate::support::proxy::Proxy;
-use crate::support::{Dir, Peer, Process, eventually, start};
+use crate::support::{Dir, Peer, Process, eventually, places, start};
 use nats_server::options::cluster::ClusterOptions;
 use nats_server::server::Server;
 use std::net::SocketAddr;
@@ -131,9 +131,7 @@ fn silence_is_noticed_whichever_side_it_comes_from() {
 fn three_servers_find_together_again_after_one_was_cut_off() {
     // Whoever wants to go to a server goes through its proxy.
     let entrance = |routes: &[SocketAddr]| {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let at = port.local_addr().unwrap();
-        drop(port);
+        let [at] = places();
         let proxy = Proxy::to(at);
         let server = watchful(routes, |own| {
             own.port = i32::from(at.port());
@@ -317,4 +315,46 @@ fn of_two_servers_with_one_name_the_later_stays_out() {
     alone.sync();
     assert!(Peer::connect(first.addr).finds_nobody("double"));
     assert!(reaches_at(second.addr, first.addr));
+}
+
+#[test]
+fn messages_go_on_where_two_servers_have_connected_to_each_other() {
+    for _ in 0..5 {
+        let [at_a, at_b] = places();
+        let start_at = |at: SocketAddr, other: SocketAddr| {
+            start(|o| {
+                o.cluster = Some(ClusterOptions {
+                    port: i32::from(at.port()),
+                    ..cluster(&[other])
+                });
+            })
+        };
+        let (a, b) = (start_at(at_a, at_b), start_at(at_b, at_a));
+        let mut subscriber = Peer::connect(b.addr());
+        subscriber.say("SUB flow 1\r\n");
+        subscriber.sync();
+        let mut publisher = Peer::connect(a.addr());
+        heard(&mut publisher, "flow");
+        publisher.take_heard();
+        let since = Instant::now();
+        let mut count = 0;
+        // Longer than it takes to decide which of two connections stays.
+        while since.elapsed() < Duration::from_millis(1200) {
+            publisher.say(format!(
+                "PUB flow {}\r\n{count}\r\n",
+                count.to_string().len()
+            ));
+            publisher.sync();
+            count += 1;
+        }
+        let mut next = 0;
+        while next < count {
+            let (_, body) = subscriber.message();
+            // Those that looked for somebody are empty.
+            if !body.is_empty() {
+                assert_eq!(String::from_utf8_lossy(&body), next.to_string());
+                next += 1;
+            }
+        }
+    }
 }

@@ -1,11 +1,11 @@
 //! All servers of a cluster are replaced, one after the other, while clients work.
 
 use crate::support::mesh::{reaches_at, reference};
-use crate::support::{Dir, Process, eventually, server_binary};
+use crate::support::{Dir, Process, eventually, places, server_binary};
 use async_nats::{Client, ConnectOptions, Event};
 use futures_util::StreamExt;
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,22 +16,16 @@ use tokio::runtime::Runtime;
 /// Three servers, each of which is where it was before when it is started anew.
 struct Nodes {
     dir: Dir,
-    clients: Vec<SocketAddr>,
-    routes: Vec<SocketAddr>,
+    clients: [SocketAddr; 3],
+    routes: [SocketAddr; 3],
 }
 
 impl Nodes {
     fn new(name: &str) -> Nodes {
-        let listeners: Vec<TcpListener> = (0..6)
-            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-            .collect();
-        let mut addrs: Vec<SocketAddr> =
-            listeners.iter().map(|l| l.local_addr().unwrap()).collect();
-        let routes = addrs.split_off(3);
         Nodes {
             dir: Dir::new(name),
-            clients: addrs,
-            routes,
+            clients: places(),
+            routes: places(),
         }
     }
 

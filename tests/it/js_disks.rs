@@ -4,8 +4,7 @@
 use crate::support::wire::Wire;
 use crate::support::{Dir, Process, eventually};
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -54,14 +53,7 @@ fn stop(mut server: Process, signal: i32) {
 
 /// The status and the body of healthz.
 fn healthz(server: &Process) -> (u16, String) {
-    let line = server.wait_for("Starting http monitor on ");
-    let addr: SocketAddr = line.rsplit(' ').next().unwrap().parse().unwrap();
-    let mut http = TcpStream::connect(addr).unwrap();
-    let request = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    http.write_all(request.as_bytes()).unwrap();
-    let mut text = String::new();
-    http.read_to_string(&mut text).unwrap();
-    (text.split(' ').nth(1).unwrap().parse().unwrap(), text)
+    server.get("/healthz")
 }
 
 fn create(wire: &mut Wire, stream: &str) {

@@ -101,6 +101,13 @@ fn a_flipped_bit_costs_the_message_that_it_hit() {
             assert_eq!(told["lost"]["msgs"].as_array().unwrap().len(), 1, "{told}");
             let is_told = |line: &String| line.contains("lost") && line.contains("damage");
             eventually("the log tells", || server.log().iter().any(is_told));
+            let (status, health) = server.get("/healthz?details=1");
+            assert_eq!(status, 200, "{health}");
+            let warning = "JetStream stream '$G \\u003e S' has lost 1 messages to damage";
+            assert!(health.contains(warning), "{health}");
+            let (_, metrics) = server.get("/metrics");
+            let metric = "nats_server_jetstream_lost_messages 1\n";
+            assert!(metrics.contains(metric), "{metrics}");
         }
         // The next one has the next sequence.
         assert_eq!(wire.ask("S", "message more").json()["seq"], MESSAGES + 1);

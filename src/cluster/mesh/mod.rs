@@ -6,10 +6,11 @@
 //!
 //! Two servers may connect to each other at the same time, or by two names of one of them. Either
 //! side may hold a connection that the other thinks superfluous. Whoever closes one must not do so
-//! while the other side closes the other one. So the server with the lower id decides, a moment
-//! later; the other one waits for that. The reference's servers decide at once, whatever their id,
-//! and never both sides do then. Until it is decided, this server tells its interest on the first
-//! connection and takes what comes on either.
+//! while the other side closes the other one. So the server with the lower id decides, at once, since
+//! what is told on the connection that goes has to be told again; the other one waits for that. The
+//! reference's servers decide at once, whatever their id, so this one gives them a moment, and never
+//! both sides do. Until it is decided, this server tells its interest on the first connection and
+//! takes what comes on either.
 //!
 //! With most servers there is a pool of connections, and some accounts have one of their own: see
 //! [`super::lanes`]. Whoever connected to a server also makes the others, one after the other, each
@@ -521,6 +522,8 @@ impl Mesh {
         if !peer.add(lane.clone(), link) {
             debug!("Detected duplicate remote route {id:?}");
             let delay = match *self.id < *id {
+                // Interest that is told on a connection is lost with it, so better soon than late.
+                true if !peer.decides_at_once() => Duration::ZERO,
                 true => ROUTE_DECIDE,
                 false => ROUTE_DECIDE_LATE,
             };
@@ -683,17 +686,23 @@ impl Mesh {
                 _ => continue,
             }
             if let Kind::Implicit(server, _) = &target.kind
-                && self.peers.contains_key(server)
+                && let Some(peer) = self.peers.get(server)
             {
-                superfluous.push(*id);
+                superfluous.push((*id, server.clone(), peer.is_whole()));
                 continue;
             }
             target.state = State::Dialling;
             let dial = Action::Dial(*id, target.url.clone());
             self.actions.push(dial);
         }
-        for id in superfluous {
-            self.targets.remove(&id);
+        for (id, server, is_whole) in superfluous {
+            if is_whole {
+                self.targets.remove(&id);
+            } else if let Some(target) = self.targets.get_mut(&id) {
+                // Whoever made the connection that there is may not look after the others.
+                target.state = State::Covered(server.clone());
+                self.want_missing(&server, now + ROUTE_RETRY);
+            }
         }
         for peer in self.peers.values_mut() {
             if peer.decide_at.is_some_and(|at| at <= now) {

@@ -51,6 +51,12 @@ impl Peer {
         }
     }
 
+    /// Whether it closes one of two connections as soon as it knows of both, as the reference's servers
+    /// do, whatever its id.
+    pub(super) fn decides_at_once(&self) -> bool {
+        self.info.go.starts_with("go")
+    }
+
     /// The connection on which to tell it what is about the server.
     pub(super) fn first(&self) -> Option<LinkId> {
         self.lanes.values().next()?.first().copied()

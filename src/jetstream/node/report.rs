@@ -5,7 +5,9 @@ use super::info::stream_info;
 use crate::jetstream::api::StorageType;
 use crate::jetstream::api::info::ClusterInfo;
 use crate::jetstream::out::Out;
-use crate::jetstream::report::{AccountReport, Question, Report, StreamReport, Sums};
+use crate::jetstream::report::{
+    AccountReport, DAMAGED_MAX, Damaged, Question, Report, StreamReport, Sums,
+};
 use crate::store::types::Timestamp;
 
 impl Node {
@@ -36,7 +38,14 @@ impl Node {
             at += usize::from(named);
             let told = asked.accounts && on_page;
             for stream in streams {
-                self.sum_up(stream, &mut account.sums);
+                let lost = self.sum_up(stream, &mut account.sums);
+                if lost > 0 && report.damaged.len() < DAMAGED_MAX {
+                    report.damaged.push(Damaged {
+                        account: account.name.clone(),
+                        stream: self.streams[stream].name.clone(),
+                        messages: lost,
+                    });
+                }
                 let named = asked.stream.is_empty() || asked.stream == self.streams[stream].name;
                 if told && asked.streams && named && left.0 > 0 {
                     left.0 -= 1;
@@ -60,9 +69,10 @@ impl Node {
         report
     }
 
-    fn sum_up(&self, at: usize, sums: &mut Sums) {
+    /// Adds a stream's figures; gives the number of messages that it has lost.
+    fn sum_up(&self, at: usize, sums: &mut Sums) -> u64 {
         let Some(stream) = self.streams[at].stream() else {
-            return;
+            return 0;
         };
         let state = stream.state();
         let reserved = u64::try_from(stream.config.max_bytes).unwrap_or(0);
@@ -79,6 +89,8 @@ impl Node {
         sums.streams += 1;
         sums.messages += state.messages;
         sums.consumers += stream.consumer_count() as u64;
+        sums.lost += state.lost;
+        state.lost
     }
 
     fn stream_report<O: Out>(
@@ -98,19 +110,23 @@ impl Node {
             info: stream_info(stream, now, &domain),
             cluster,
             consumers: Vec::new(),
+            direct: Vec::new(),
         };
-        // Those that are there for mirrors and sources are not shown.
-        let shown = |at| {
+        // Those that are there for mirrors and sources are not shown with the others.
+        let is_direct = |at| {
             stream
                 .consumer_config(at)
-                .is_some_and(|config| !config.direct)
+                .is_none_or(|config| config.direct)
         };
         let named = |name: &str| asked.consumer.is_empty() || asked.consumer == name;
-        let names = stream.consumer_names();
-        let names = names.filter(|(name, at)| named(name) && shown(*at));
-        let places: Vec<_> = names.take(consumers).map(|(_, place)| place).collect();
-        for place in places {
+        let names = stream.consumer_names().filter(|(name, _)| named(name));
+        let (direct, shown): (Vec<_>, Vec<_>) =
+            names.map(|(_, at)| at).partition(|at| is_direct(*at));
+        for place in shown.into_iter().take(consumers) {
             report.consumers.extend(stream.told(place, now, out));
+        }
+        for place in direct.into_iter().filter(|_| asked.direct) {
+            report.direct.extend(stream.told(place, now, out));
         }
         Some(report)
     }

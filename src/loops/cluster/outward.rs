@@ -28,16 +28,24 @@ impl ClusterLoop {
     /// Passes on what clients published, each message once to each server.
     pub(super) fn pass_on(&mut self, batch: &Batch, now: Mono) {
         let mut hits = std::mem::take(&mut self.hits);
+        // The route that the hits are of, as messages often come in runs; the batch holds on to it.
+        let mut of: Option<*const Route> = None;
         batch.for_each(|message, to, _| {
-            hits.clear();
             let (route, member, traced) = match to {
                 Destination::Plain(route) => (route, None, None),
                 Destination::Member(route, pick) => (&**route, Some(pick), None),
                 Destination::Traced(traced) => (&**traced.route(), traced.member(), Some(traced)),
             };
-            match member {
-                Some(pick) => self.find_other(route, pick.group, &mut hits),
-                None => self.find_all(route, &mut hits),
+            if let Some(pick) = member {
+                of = None;
+                hits.clear();
+                self.find_other(route, pick.group, &mut hits);
+            } else if of != Some(std::ptr::from_ref(route)) {
+                hits.clear();
+                self.find_all(route, &mut hits);
+                // Members of groups are picked for each message anew.
+                let has_groups = route.far().is_some_and(|far| !far.groups.is_empty());
+                of = (!has_groups).then(|| std::ptr::from_ref(route));
             }
             for hit in &hits {
                 match traced {

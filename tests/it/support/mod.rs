@@ -18,8 +18,26 @@ pub use process::{Process, Run, server_binary};
 
 use nats_server::options::Options;
 use nats_server::server::Server;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// Addresses of the loopback interface where nobody listens, for servers that come back to the same
+/// place: they are below those that the system gives to whoever asks for any.
+pub fn places<const N: usize>() -> [SocketAddr; N] {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 10_000 + (std::process::id() % 200) as u16 * 100;
+    [(); N].map(|()| {
+        loop {
+            let port = first + NEXT.fetch_add(1, Ordering::Relaxed) % 2000;
+            let at = SocketAddr::from(([127, 0, 0, 1], port));
+            if TcpListener::bind(at).is_ok() {
+                return at;
+            }
+        }
+    })
+}
 
 /// How long anything may take before a test gives up on it.
 pub const PATIENCE: Duration = Duration::from_secs(20);

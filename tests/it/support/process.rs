@@ -2,8 +2,8 @@
 
 use super::{PATIENCE, Peer};
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -144,6 +144,21 @@ impl Process {
             );
             text = self.log.more.wait_timeout(text, left).unwrap().0;
         }
+    }
+
+    /// The status and the body that its monitoring has for a path.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let line = self.wait_for("Starting http monitor on ");
+        let addr: SocketAddr = line.rsplit(' ').next().unwrap().parse().unwrap();
+        let mut http = TcpStream::connect(addr).unwrap();
+        http.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        http.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        http.read_to_string(&mut answer).unwrap();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        (status, body.to_owned())
     }
 
     /// What was logged so far.
