@@ -151,6 +151,8 @@ pub struct ClusterLoop {
     burying: bool,
     /// Whether a server has still to be told something.
     telling: bool,
+    /// Whether a server may be far behind, of what was seen in writing.
+    behind: bool,
     /// Whether producers are held back, as a server is far behind.
     congested: bool,
     /// Messages that came from servers that are gone, and that went to them.
@@ -242,6 +244,7 @@ impl ClusterLoop {
             said: RouteInfo::default(),
             burying: false,
             telling: false,
+            behind: false,
             congested: false,
             past: Default::default(),
             look_at: None,
@@ -367,6 +370,7 @@ impl ClusterLoop {
             match mail {
                 Mail::Batch(_, mut batch) => {
                     self.pass_on(&batch, now);
+                    self.note_congestion();
                     self.broker.end_traces(&mut batch, &mut turn!(self, now));
                     batch.clear();
                     self.empties.push(batch);

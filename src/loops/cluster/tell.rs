@@ -242,6 +242,7 @@ impl ClusterLoop {
         let Some(conn) = self.conns.get_mut(token) else {
             return;
         };
+        self.behind |= conn.pending() > pending_max / 4;
         if conn.pending() > pending_max && conn.phase != Phase::Closed {
             let label = conn.label();
             info!("{label} - Slow Consumer Detected: MaxPending of {pending_max} Exceeded");
@@ -251,16 +252,17 @@ impl ClusterLoop {
     }
 
     /// Has producers held back while a server is far behind.
-    fn note_congestion(&mut self) {
+    pub(super) fn note_congestion(&mut self) {
         let far = self.facts.options.max_pending / 4;
-        if self.pool.used() <= far && !self.congested {
+        if !self.behind && !self.congested {
             return;
         }
         let mut congested = false;
         for token in self.conns.tokens() {
             let conn = self.conns.get_mut(token);
-            congested |= conn.is_some_and(|conn| conn.out.pending() > far);
+            congested |= conn.is_some_and(|conn| conn.pending() > far);
         }
+        self.behind = congested;
         if congested != self.congested {
             self.congested = congested;
             self.inbox().set_congested(congested);

@@ -11,7 +11,6 @@ import io
 import random
 import sys
 import tempfile
-import traceback
 
 from nats.errors import TimeoutError as NoMessage
 from nats.js import api
@@ -25,7 +24,7 @@ from nats.js.errors import (
     ObjectNotFoundError,
 )
 
-from interop import CHECK_SECONDS, Server, Session
+from frame import run
 
 
 async def context(session):
@@ -253,6 +252,63 @@ async def keys_go_when_their_time_is_over(session):
     raise AssertionError("it stays for ever")
 
 
+async def keys_with_a_time_of_their_own_leave_a_marker(session):
+    js = await context(session)
+    kv = await js.create_key_value(bucket="marked", history=5, limit_marker_ttl=1)
+    assert (await kv.status()).marker_ttl == 1
+    await kv.put("stays", b"v")
+    watcher = await kv.watch("*", include_history=True)
+    await kv.create("goes", b"v", msg_ttl=1)
+    seen = []
+    while True:
+        entry = await watcher.updates(timeout=10)
+        if entry is not None:
+            seen.append((entry.key, entry.value, entry.operation))
+            if entry.operation is not None:
+                break
+    await watcher.stop()
+    # A time shorter than that of markers would become that one. Its end is told as a purge.
+    assert seen[:2] == [("stays", b"v", None), ("goes", b"v", None)], seen
+    assert seen[2][0] == "goes" and seen[2][2] == "PURGE", seen
+    # The marker goes after the same time.
+    state = None
+    for _ in range(200):
+        state = (await js.stream_info("KV_marked", subjects_filter="$KV.marked.goes")).state
+        if not state.subjects:
+            break
+        await asyncio.sleep(0.05)
+    assert not state.subjects, state
+    # What was purged with a time is gone with it, marker and all.
+    await kv.put("other", b"1")
+    await kv.put("other", b"2")
+    assert [entry.value for entry in await kv.history("other")] == [b"1", b"2"]
+    await kv.purge("other", msg_ttl=1)
+    assert len(await kv.history("other")) == 1
+    for _ in range(200):
+        state = (await js.stream_info("KV_marked", subjects_filter="$KV.marked.other")).state
+        if not state.subjects:
+            break
+        await asyncio.sleep(0.05)
+    assert not state.subjects, state
+    await kv.delete("stays")
+    assert [entry.operation for entry in await kv.history("stays")] == [None, "DEL"]
+    await js.delete_key_value("marked")
+
+
+async def large_objects_are_stored_in_pieces(session):
+    js = await context(session)
+    store = await js.create_object_store(bucket="large")
+    piece = random.Random(8).randbytes(1 << 20)
+    data = piece * 64
+    info = await store.put("all", data)
+    assert (info.size, info.chunks) == (64 << 20, 512), info
+    result = await store.get("all")
+    assert result.data == data
+    await store.delete("all")
+    assert (await js.stream_info("OBJ_large")).state.messages == 1
+    await js.delete_object_store("large")
+
+
 async def objects_are_stored_in_pieces(session):
     js = await context(session)
     store = await js.create_object_store(bucket="files")
@@ -308,36 +364,15 @@ CHECKS = [
     buckets_keep_values_and_their_history,
     buckets_are_watched,
     keys_go_when_their_time_is_over,
+    keys_with_a_time_of_their_own_leave_a_marker,
+    large_objects_are_stored_in_pieces,
     objects_are_stored_in_pieces,
     everything_is_there_after_a_restart,
 ]
-
-
-async def run(binary, directory):
-    server = Server(binary, "-js", "-sd", directory)
-    try:
-        await server.start()
-        for check in CHECKS:
-            session = Session(server)
-            try:
-                await asyncio.wait_for(check(session), CHECK_SECONDS)
-                await session.close()
-            except BaseException:
-                print(f"FAILED {check.__name__}", flush=True)
-                raise
-            print(f"ok {check.__name__}", flush=True)
-        server.stop()
-        print("ok stops_when_told", flush=True)
-    except BaseException:
-        traceback.print_exc()
-        server.kill()
-        print(f"the server's log:\n{server.output()}", file=sys.stderr)
-        return 1
-    return 0
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     with tempfile.TemporaryDirectory() as directory:
-        sys.exit(asyncio.run(run(sys.argv[1], directory)))
+        sys.exit(asyncio.run(run(CHECKS, sys.argv[1], "-js", "-sd", directory)))

@@ -16,7 +16,7 @@ import tempfile
 import nats
 from nats.errors import Error
 
-from interop import HOST, Server
+from frame import HOST, Server
 
 # A user's key pair, made for this check.
 SEED = "SUACUKRKFIVCUKRKFIVCUKRKFIVCUKRKFIVCUKRKFIVCUKRKFIVCUKTGMM"
