@@ -570,10 +570,11 @@ impl Mesh {
         let Some(gone) = self.links.remove(&link) else {
             return;
         };
-        let (mut lost, mut missing) = (None, false);
+        let (mut lost, mut missing, mut untold) = (None, false, None);
         if let Some(id) = gone.peer.as_ref()
             && let Some(peer) = self.peers.get_mut(id)
         {
+            untold = (peer.first() == Some(link)).then(|| id.clone());
             match peer.remove(link) {
                 Some(left) if left.was_first => match left.next {
                     Some(next) => self.actions.push(Action::Register(next)),
@@ -588,6 +589,8 @@ impl Mesh {
         if let Some(lost) = &lost {
             self.peers.remove(lost);
             self.actions.push(Action::Changed);
+        } else if let Some(id) = untold {
+            self.tell_of_all(&id);
         }
         if let Some(id) = gone.target {
             self.release(id, &gone, link, now);
@@ -622,20 +625,12 @@ impl Mesh {
             }
             return;
         }
-        let peer = gone
-            .peer
-            .as_ref()
-            .and_then(|id| self.peers.get_key_value(id));
-        match peer {
-            // Implicit ones are of the server's making, if it has its own reasons to connect to this
-            // one; with a pool, whoever began it looks after it.
-            Some((_, peer)) if target.kind != Kind::Explicit && peer.is_whole() => {
-                self.targets.remove(&id);
-            }
-            Some((peer, _)) => {
-                let peer = peer.clone();
+        // The other connections may be lost as well, without this server knowing it, and then both
+        // sides look for each other.
+        match gone.peer.as_ref().filter(|id| self.peers.contains_key(*id)) {
+            Some(peer) => {
                 target.state = State::Covered(peer.clone());
-                self.want_missing(&peer, now + ROUTE_RETRY);
+                self.want_missing(peer, now + ROUTE_RETRY);
             }
             None => self.try_again(id, now),
         }
@@ -686,23 +681,19 @@ impl Mesh {
                 _ => continue,
             }
             if let Kind::Implicit(server, _) = &target.kind
-                && let Some(peer) = self.peers.get(server)
+                && self.peers.contains_key(server)
             {
-                superfluous.push((*id, server.clone(), peer.is_whole()));
+                superfluous.push(server.clone());
+                target.state = State::Covered(server.clone());
                 continue;
             }
             target.state = State::Dialling;
             let dial = Action::Dial(*id, target.url.clone());
             self.actions.push(dial);
         }
-        for (id, server, is_whole) in superfluous {
-            if is_whole {
-                self.targets.remove(&id);
-            } else if let Some(target) = self.targets.get_mut(&id) {
-                // Whoever made the connection that there is may not look after the others.
-                target.state = State::Covered(server.clone());
-                self.want_missing(&server, now + ROUTE_RETRY);
-            }
+        for server in superfluous {
+            // Whoever made the connection that there is may not look after the others.
+            self.want_missing(&server, now + ROUTE_RETRY);
         }
         for peer in self.peers.values_mut() {
             if peer.decide_at.is_some_and(|at| at <= now) {

@@ -1,5 +1,6 @@
 //! Telling servers of each other, and hearing of them.
 
+use super::peer::Peer;
 use super::{Action, Kind, Mesh, Target};
 use crate::base::clock::Mono;
 use crate::base::limits::ROUTE_TARGETS;
@@ -49,6 +50,23 @@ impl Mesh {
                 ..info.clone()
             };
             self.actions.push(Action::Forward(first, Box::new(info)));
+        }
+    }
+
+    /// Tells a server of all others, as what it was told on a connection that is gone may not have
+    /// arrived. It is to pass that on: who came meanwhile was not told of them by anybody.
+    pub(super) fn tell_of_all(&mut self, id: &str) {
+        let Some(first) = self.peers.get(id).and_then(Peer::first) else {
+            return;
+        };
+        for (other, peer) in &self.peers {
+            if other != id {
+                let info = RouteInfo {
+                    gossip_mode: gossip::OVERRIDE,
+                    ..peer.info.clone()
+                };
+                self.actions.push(Action::Forward(first, Box::new(info)));
+            }
         }
     }
 
