@@ -223,8 +223,8 @@ pub const ROUTE_RETRY: Duration = Duration::from_secs(1);
 pub const ROUTE_BACKOFF_MAX: Duration = Duration::from_secs(30);
 pub const ROUTE_JITTER_MS: usize = 100;
 
-/// How long after a second connection with a server it is decided which one stays; and how long the
-/// server waits for that whose part it is not to decide.
+/// How long after a second connection with a server of the reference it is decided which one stays; and
+/// how long the server waits for that whose part it is not to decide.
 pub const ROUTE_DECIDE: Duration = Duration::from_millis(500);
 pub const ROUTE_DECIDE_LATE: Duration = Duration::from_secs(5);
 

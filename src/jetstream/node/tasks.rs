@@ -220,7 +220,7 @@ fn create_many(
     let mut begin = |at: usize, dir: &Path, meta: &Meta| {
         let (config, log) = &facts[at];
         let log = LogOptions {
-            begins_unsynced: true,
+            opens_unsynced: true,
             ..log.clone()
         };
         let store = begin((place.disk.clone(), dir), meta, config, log);
@@ -322,7 +322,7 @@ pub fn is_unfinished(meta: &Meta) -> bool {
     crate::jetstream::kept::is_unfinished(&meta.config)
 }
 
-/// Opens a stream that is there.
+/// Opens a stream that is there. If `unsynced`, the caller passes a barrier before anybody is told of it.
 ///
 /// # Errors
 /// Why it cannot be served, in words.
@@ -331,9 +331,13 @@ pub fn recover(
     dir: &Path,
     identity: &Identity,
     place: &Place,
+    unsynced: bool,
 ) -> Result<Recovered, String> {
     let (config, created) = crate::jetstream::kept::decode::<StreamConfig>(&meta.config)?;
-    let log = log_options(identity, place, config.persist_mode);
+    let log = LogOptions {
+        opens_unsynced: unsynced,
+        ..log_options(identity, place, config.persist_mode)
+    };
     let opened = open((place.disk.clone(), dir), &meta, &config, log, None);
     let (store, opened) = opened.map_err(|e| e.to_string())?;
     Ok(Recovered {

@@ -109,6 +109,8 @@ pub fn recover(node: &mut Node, pool: &SyncPool) -> Result<(), LogError> {
         );
     }
     open_journal(node, &listing)?;
+    let barrier = node.directory().barrier(listing.streams.len())?;
+    let unsynced = barrier.is_some();
     let (results, outcomes) = channel();
     let mut total = 0;
     for found in listing.streams {
@@ -135,7 +137,7 @@ pub fn recover(node: &mut Node, pool: &SyncPool) -> Result<(), LogError> {
         let results = results.clone();
         pool.run(move || {
             let name = (meta.account.clone(), meta.stream.clone());
-            let recovered = node::recover(meta, &found.dir, &identity, &place);
+            let recovered = node::recover(meta, &found.dir, &identity, &place, unsynced);
             // Whoever started this waits for all of them.
             let _ = results.send((name, recovered));
         });
@@ -156,7 +158,11 @@ pub fn recover(node: &mut Node, pool: &SyncPool) -> Result<(), LogError> {
             info!("  Recovered {} of {total} streams", done + 1);
         }
     }
-    Ok(())
+    let passed = barrier.map_or(Ok(()), |barrier| barrier.sync());
+    passed.map_err(|e| {
+        let dir = node.directory().journal_dir();
+        LogError::Io(Reason::new("sync the file system of", &dir, &e))
+    })
 }
 
 /// Opens the commit journal, which puts into the streams' files what it has of them. A server that

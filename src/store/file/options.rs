@@ -27,9 +27,10 @@ pub struct LogOptions {
     pub cold: Cold,
     pub compression: Compression,
     pub handles: Arc<Handles>,
-    /// Whether the first segment of a log that is begun is left to be synced with its first records, or
-    /// by a [barrier](super::Log::handle_barrier).
-    pub begins_unsynced: bool,
+    /// Whether opening leaves unsynced what it only confirms: names and records that are there already,
+    /// and the first segment of a log that is begun. Who opens a log that was there passes a
+    /// [barrier](crate::store::disk::Barrier), made before, before anybody is told of what is in it.
+    pub opens_unsynced: bool,
     /// Who has which log open, where the directory of all logs is locked as a whole; otherwise each has
     /// a lock of its own, in a file that stays open.
     pub locks: Option<Arc<Locks>>,
@@ -94,7 +95,7 @@ impl LogOptions {
             cold: Cold::Wait,
             compression: Compression::None,
             handles,
-            begins_unsynced: false,
+            opens_unsynced: false,
             locks: None,
             reserve: None,
             key: None,

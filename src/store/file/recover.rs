@@ -107,7 +107,7 @@ impl Log {
         let is_active = kept.next.is_none();
         if let Some(header) = kept.next {
             let is_begun = header.number == 1 && header.first_index == LogIndex(1);
-            let waits = log.options.begins_unsynced && is_begun && known.trust_upto.is_none();
+            let waits = log.options.opens_unsynced && is_begun && known.trust_upto.is_none();
             let made = log.create(header, 0).and_then(|mut segment| {
                 if !waits {
                     segment.file.file.sync()?;
@@ -654,7 +654,10 @@ impl Opening<'_> {
             };
             self.report.torn_bytes += u64::from(scan.used.saturating_sub(scan.end));
             let file = (one.header, &*one.name, one.file_len);
-            let mut segment = self.reopen(file, (scan, bad_header), plan.evidence)?;
+            // Those that get a footer are synced before that.
+            let waits = self.options.opens_unsynced && next.is_none() && plan.goes_on;
+            let found = (scan, bad_header);
+            let mut segment = self.reopen(file, found, plan.evidence, !waits)?;
             // What is lost is missing from the running hash, which the next segment tells.
             if let Some(next) = next.filter(|n| n.number == one.header.last_number() + 1) {
                 segment.contents.chain = next.chain;
@@ -696,6 +699,10 @@ impl Opening<'_> {
     }
 
     fn set_aside(&mut self, plan: &Plan) -> io::Result<()> {
+        let changes = [&plan.merged, &plan.dropped, &plan.torn, &plan.foreign];
+        let is_changed = !self.leftovers.is_empty()
+            || !self.resets.is_empty()
+            || changes.iter().any(|all| !all.is_empty());
         for name in &self.leftovers {
             self.disk.remove(&self.dir.join(name))?;
         }
@@ -724,7 +731,10 @@ impl Opening<'_> {
             let name = self.rename(&one.name, "foreign")?;
             self.report.foreign.push(name);
         }
-        self.disk.sync_dir(self.dir)
+        match self.options.opens_unsynced && !is_changed {
+            true => Ok(()),
+            false => self.disk.sync_dir(self.dir),
+        }
     }
 
     fn rename(&self, name: &str, ending: &str) -> io::Result<String> {
@@ -741,6 +751,7 @@ impl Opening<'_> {
         (header, name, file_len): (SegmentHeader, &str, u64),
         (scan, bad_header): (Scan, bool),
         evidence: LogIndex,
+        syncs: bool,
     ) -> io::Result<OpenSegment> {
         let path = self.dir.join(name);
         let least = self.options.segment_bytes.max(scan.end);
@@ -780,7 +791,9 @@ impl Opening<'_> {
                 file.file
                     .write_at(&bytes[*from as usize..], (*from).into())?;
             }
-            file.file.sync()?;
+            if syncs {
+                file.file.sync()?;
+            }
         }
         let reserved = u32::try_from(file.file.len()?).unwrap_or(u32::MAX);
         let mut segment = OpenSegment {

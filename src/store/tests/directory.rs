@@ -181,7 +181,7 @@ fn streams_that_are_made_together_are_there_with_their_first_segment() {
         let mut all: Vec<_> = metas.iter_mut().collect();
         let mut begin = |_: usize, dir: &Path, meta: &Meta| {
             let mut options = LogOptions::new(Arc::new(Handles::new(9)));
-            options.begins_unsynced = true;
+            options.opens_unsynced = true;
             options.locks = Some(store.locks());
             let disk = Arc::new(disk.clone());
             let opened = Log::open(disk, dir, meta.id, options, Known::default(), &mut |_| {});

@@ -13,6 +13,7 @@ use crate::base::clock::Mono;
 use crate::base::rng::Rng;
 use crate::store::LogError;
 use crate::store::disk::Disk;
+use crate::store::error::Reason;
 use crate::store::file::format::{JOURNAL_START, Kind};
 use crate::store::file::{
     Handles, Known, Log, LogOptions, ReadBuffer, Recovery, SyncJob, SyncMode, Tail,
@@ -80,7 +81,7 @@ impl Run {
         };
         let streams = (0..2 + rng.below(5)).map(|n| {
             let mut log = LogOptions::new(Arc::new(Handles::new(3)));
-            log.begins_unsynced = rng.below(2) == 0;
+            log.opens_unsynced = rng.below(2) == 0;
             log.segment_bytes = [2000, 5000, 20_000, 100_000][rng.below(4)];
             if rng.below(8) == 0 {
                 log.sync = SyncMode::Interval(Duration::ZERO);
@@ -141,15 +142,24 @@ impl Run {
     fn open(&mut self) -> Result<(Replayed, Vec<Recovery>), LogError> {
         let replayed = self.open_journal()?;
         let disk = Arc::new(self.disk.clone());
+        let failed = |e| LogError::Io(Reason::new("sync", &journal_dir(), &e));
+        let barrier = disk.barrier(&journal_dir()).map_err(failed)?;
         let mut reports = vec![];
         for (n, stream) in self.streams.0.iter_mut().enumerate() {
             stream.options.key = key_at(n as u64, u64::from(self.lives) - 1);
+            stream.options.opens_unsynced &= barrier.is_some();
             let (disk, options) = (disk.clone(), stream.options.clone());
             let known = Known::default();
             let opened = Log::open(disk, &stream.dir, stream.id, options, known, &mut |_| {});
             let (log, report) = opened?;
             stream.log = Some(log);
             reports.push(report);
+        }
+        if let Some(barrier) = barrier {
+            barrier.sync().map_err(failed)?;
+            for stream in &mut self.streams.0 {
+                stream.log.as_mut().unwrap().handle_barrier();
+            }
         }
         Ok((replayed, reports))
     }
@@ -264,7 +274,11 @@ impl Run {
             trust_upto: Some(durable),
             ..Known::default()
         };
-        let (disk, options) = (Arc::new(self.disk.clone()), stream.options.clone());
+        let disk = Arc::new(self.disk.clone());
+        let options = LogOptions {
+            opens_unsynced: false,
+            ..stream.options.clone()
+        };
         let opened = Log::open(disk, &stream.dir, stream.id, options, known, &mut |_| {});
         let (log, report) = opened.unwrap();
         assert!(report.is_sound(), "{report:?}");
@@ -446,7 +460,7 @@ fn fill(run: &mut Run) {
     };
     for stream in &mut run.streams.0 {
         stream.options.segment_bytes = 100_000;
-        stream.options.begins_unsynced = false;
+        stream.options.opens_unsynced = false;
         stream.options.sync = SyncMode::Always;
     }
     run.recover();
