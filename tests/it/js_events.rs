@@ -241,6 +241,28 @@ fn clients_that_wait_are_told_of_the_end() {
     server.wait(Duration::from_secs(20));
 }
 
+/// The first of many messages are not in memory, and nothing else happens that would bring them there.
+#[test]
+fn who_begins_far_behind_is_served() {
+    let dir = Dir::new("js-behind");
+    let server = start(&dir, "");
+    let mut client = Client::new(server.addr, "a");
+    client.create();
+    let some = "PUB s 10\r\n0123456789\r\n".repeat(1000);
+    for _ in 0..200 {
+        client.0.say(&some);
+    }
+    client.0.sync();
+    eventually("all are stored", || {
+        let info = client.ask("$JS.API.STREAM.INFO.S", "");
+        info.contains("\"messages\":200000,")
+    });
+    client.say("$JS.API.CONSUMER.MSG.NEXT.S.P", "in.get", "");
+    let (subject, reply, _) = client.next();
+    assert_eq!(subject, "s");
+    assert!(reply.starts_with("$JS.ACK.S.P.1.1.1."), "{reply}");
+}
+
 /// With the flag, the domain and the account are in the subjects that are sent; both forms are taken
 /// either way.
 #[test]

@@ -386,8 +386,13 @@ impl Node {
                 continue;
             };
             let more = stream.serve_consumers(now, out);
+            let waits = stream.is_cold();
             if stream.is_dirty() {
                 self.dirty.push(at);
+            }
+            if waits {
+                // Nothing else may happen to the stream that would have its jobs done.
+                self.syncing.insert(at);
             }
             if more {
                 self.serving.insert(at);

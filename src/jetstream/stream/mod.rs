@@ -398,6 +398,11 @@ impl Stream {
         matches!(self.rest, Rest::Until(until) if now < until)
     }
 
+    /// Whether something is to be brought into memory.
+    pub fn is_cold(&self) -> bool {
+        !self.warm.is_empty()
+    }
+
     /// A job that is to be run, if there is one.
     pub fn poll_job(&mut self, now: Mono) -> Option<Job> {
         let job = match self.warm.pop() {
