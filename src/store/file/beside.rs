@@ -88,6 +88,7 @@ impl Log {
             hold: LogIndex(u64::MAX),
             failed: None,
             synced_at: self.synced_at,
+            in_round: false,
             reads: 0,
             wanted: Wanted::Nothing,
             turn: self.turn,
@@ -140,6 +141,7 @@ impl Log {
         self.given_up.extend(files);
         self.failures.append(&mut old.failures);
         self.synced_at = old.synced_at;
+        self.in_round = false;
     }
 
     /// Where the log begins.

@@ -30,7 +30,7 @@ use super::options::{LogOptions, Marks, SyncMode};
 use super::read::{ReadBuffer, ReadFault, SHARE_MIN, SegmentFile, Stored};
 use super::sealed::Sealed;
 use super::subjects::Wanted;
-use super::sync::{SyncDone, SyncJob};
+use super::sync::SyncDone;
 use super::tail::Journaled;
 use crate::base::clock::Mono;
 use crate::store::disk::{Disk, Entry, LockGuard};
@@ -58,6 +58,8 @@ pub struct Log {
     pub(super) failed: Option<Reason>,
     /// When the last sync was begun.
     pub(super) synced_at: Mono,
+    /// Whether all segments are being synced, one after the other, as the interval is over.
+    pub(super) in_round: bool,
     pub(super) reads: u64,
     /// The segment of which it is to be found out where its subjects are.
     pub(super) wanted: Wanted,
@@ -233,41 +235,6 @@ impl Log {
             self.seal_synced();
         }
         Ok(())
-    }
-
-    /// The next sync to run, if there is one that is due. Call again until there is none.
-    pub fn poll_sync(&mut self, now: Mono) -> Option<SyncJob> {
-        if self.failed.is_some() || self.disk.is_volatile() {
-            return None;
-        }
-        if let SyncMode::Interval(interval) = self.options.sync
-            && now.since(self.synced_at) < interval
-        {
-            return None;
-        }
-        self.next_sync(now)
-    }
-
-    /// The next sync to run, due or not.
-    pub(super) fn next_sync(&mut self, now: Mono) -> Option<SyncJob> {
-        let active = self.open.len() - 1;
-        for (at, segment) in self.open.iter_mut().enumerate() {
-            let upto = segment.written_index();
-            let can_wait = at == active && self.journaled.covers(upto, segment.synced);
-            if segment.in_flight || segment.synced >= upto || can_wait {
-                continue;
-            }
-            segment.in_flight = true;
-            self.synced_at = now;
-            return Some(SyncJob {
-                segment: segment.header.number,
-                upto,
-                file: segment.file.file.clone(),
-                path: segment.path.clone(),
-                directory: (!segment.named).then(|| self.disk.clone()),
-            });
-        }
-        None
     }
 
     /// Takes the outcome of a sync. After one that failed the log is read-only.

@@ -96,6 +96,7 @@ impl Log {
             hold: LogIndex(u64::MAX),
             failed: None,
             synced_at: Mono::ZERO,
+            in_round: false,
             reads: 0,
             wanted: Wanted::Nothing,
             turn: Mono::ZERO,

@@ -70,6 +70,11 @@ pub(super) struct Checkpoints {
 }
 
 impl Checkpoints {
+    /// Whether one waits for its records to be on the disk.
+    pub(super) fn is_prepared(&self) -> bool {
+        self.prepared.is_some()
+    }
+
     /// Reads the copies, and gives the newer of those that are whole.
     pub(super) fn open(
         disk: &dyn Disk,

@@ -537,6 +537,7 @@ impl StreamStore {
     /// The next sync, if one is due, and nothing else.
     pub fn poll_sync(&mut self, now: Mono) -> Option<Job> {
         self.log.handle_turn(now);
+        self.hasten(now);
         self.log.poll_sync(now).map(Job::Sync)
     }
 
@@ -544,6 +545,7 @@ impl StreamStore {
     /// nothing, and once in a while if nothing happens.
     pub fn poll_job(&mut self, now: Mono) -> Option<Job> {
         self.log.handle_turn(now);
+        self.hasten(now);
         if let Some(sync) = self.log.poll_sync(now) {
             return Some(Job::Sync(sync));
         }

@@ -31,6 +31,9 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// each of its records.
 const CANDIDATES_MAX: usize = 32;
 
+/// Dead bytes for which a sync comes before its time.
+const UNSYNCED_DEAD: u64 = 8 << 20;
+
 /// How long nothing is tried again after something failed.
 const RETRY: Duration = Duration::from_secs(30);
 
@@ -166,6 +169,18 @@ impl State {
 }
 
 impl StreamStore {
+    /// Has the log synced before its time, if much of what waits for that is dead already: until then
+    /// it cannot be removed.
+    pub(super) fn hasten(&mut self, now: Mono) {
+        let Some(unsynced) = self.log.unsynced_bytes() else {
+            return;
+        };
+        let waits = self.checkpoints.is_prepared() && !self.upkeep.planned.is_empty();
+        if waits || unsynced > self.state.bytes + UNSYNCED_DEAD {
+            self.log.hasten_sync(now);
+        }
+    }
+
     /// Says that changes of consumers up to this record are in a checkpoint, on the disk for good, and
     /// need not stay in the log.
     pub(super) fn set_consumers_saved(&mut self, upto: LogIndex) {

@@ -10,7 +10,7 @@ use crate::base::clock::Mono;
 use crate::store::LogError;
 use crate::store::consumer::AckPolicy;
 use crate::store::disk::Disk;
-use crate::store::file::{Compression, Draft, Handles, LogOptions, ReadBuffer};
+use crate::store::file::{Compression, Draft, Handles, LogOptions, ReadBuffer, SyncMode};
 use crate::store::memory::MemoryDisk;
 use crate::store::stream::{Job, Limits, NewMessage, Opened, Purge, StoreOptions, StreamStore};
 use crate::store::types::{StreamSeq, Timestamp};
@@ -130,6 +130,59 @@ fn a_segment_that_is_mostly_dead_is_written_anew() {
             }
         }
     }
+}
+
+/// A store that is synced once an hour.
+fn lazy() -> (Arc<dyn Disk>, StoreOptions) {
+    let mut options = options(1 << 20, Compression::None);
+    options.log.sync = SyncMode::Interval(Duration::from_secs(3600));
+    (Arc::new(FaultyDisk::new(7)), options)
+}
+
+#[test]
+fn dead_messages_take_little_room_however_seldom_the_disk_is_waited_for() {
+    let (disk, mut options) = lazy();
+    options.limits.per_subject = 1;
+    let (mut store, _) = open(&disk, &options);
+    let mut now = Mono::ZERO + Duration::from_secs(3600);
+    let mut most = 0;
+    for n in 0..60_000u64 {
+        append(&mut store, &format!("key.{}", n * 7919 % 1000), &[7; 1000]);
+        if n.is_multiple_of(100) {
+            store.commit().unwrap();
+            now = now + Duration::from_millis(20);
+            while let Some(job) = store.poll_job(now) {
+                store.handle_done(job.run()).unwrap();
+            }
+            most = most.max(store.state().file_bytes);
+        }
+    }
+    assert!(most < 32 << 20, "{most} of 60 million bytes");
+}
+
+#[test]
+fn all_segments_are_synced_when_the_interval_is_over() {
+    let (disk, options) = lazy();
+    let (mut store, _) = open(&disk, &options);
+    let jobs = |store: &mut StreamStore, seconds| {
+        let now = Mono::ZERO + Duration::from_secs(seconds);
+        std::iter::from_fn(|| {
+            let job = store.poll_sync(now)?;
+            store.handle_done(job.run()).unwrap();
+            Some(())
+        })
+        .count()
+    };
+    append(&mut store, "a", b"");
+    store.commit().unwrap();
+    assert_eq!(jobs(&mut store, 3600), 1);
+    for _ in 0..5_000 {
+        append(&mut store, "a", &[7; 1000]);
+    }
+    store.commit().unwrap();
+    assert_eq!(jobs(&mut store, 7199), 0);
+    assert!(jobs(&mut store, 7200) >= 5);
+    assert_eq!(store.log().durable(), store.log().last_index());
 }
 
 #[test]
