@@ -505,3 +505,38 @@ fn clusters_find_together_and_agree_whatever_happened_before() {
         assert_eq!(last, Ok(()), "seed {seed}");
     }
 }
+
+/// The one that gives way may look at a password first, and has to find the connection then.
+#[test]
+fn a_greater_name_is_waited_for_by_who_connects() {
+    let options = ClusterOptions {
+        routes: vec![RouteUrl::parse("nats://10.0.0.1:1").unwrap()],
+        ..ClusterOptions::default()
+    };
+    let spread = Spread::new(&options, None);
+    let own = (options, spread);
+    let mut mesh = Mesh::new(("NB", "b"), own, "made-up-b".into(), 1, Mono::ZERO);
+    mesh.handle_timer(Mono::ZERO + Duration::from_secs(1));
+    let Some(Action::Dial(target, _)) = mesh.take_actions().pop() else {
+        panic!("it does not connect");
+    };
+    let ip = "10.0.0.1".parse().unwrap();
+    assert!(mesh.opened(LinkId(2), Some(target), ip) && mesh.opened(LinkId(3), None, ip));
+    let mut check = |link, cluster: &str, cluster_dynamic| {
+        let info = RouteInfo {
+            server_id: "NA".into(),
+            server_name: "a".into(),
+            cluster: cluster.into(),
+            cluster_dynamic,
+            ..RouteInfo::default()
+        };
+        mesh.check_info(LinkId(link), &info).is_ok()
+    };
+    assert!(check(2, "made-up-a", true));
+    assert!(!check(3, "made-up-a", true));
+    // This one gives way, and then keeps to what is configured.
+    assert!(check(2, "made-up-c", true) && check(2, "a", false));
+    assert!(!check(2, "b", false) && !check(3, "b", true));
+    assert!(check(2, "b", true));
+    assert_eq!((mesh.cluster(), mesh.is_dynamic()), ("a", false));
+}

@@ -366,7 +366,7 @@ fn nothing_is_left(dir: &Dir) {
     });
 }
 
-/// The files in and below a directory, other than locks.
+/// The files in and below a directory, other than locks and what all streams share.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut look = vec![dir.to_owned()];
@@ -376,7 +376,8 @@ fn files(dir: &Path) -> Vec<PathBuf> {
             let path = entry.path();
             match path.is_dir() {
                 true => look.push(path),
-                false if path.ends_with("lock") => {}
+                false if path.ends_with("lock") || path.ends_with("reserve") => {}
+                false if path.parent().is_some_and(|dir| dir.ends_with("journal")) => {}
                 false => found.push(path),
             }
         }

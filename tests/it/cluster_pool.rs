@@ -46,7 +46,9 @@ fn what_is_about_an_account_goes_over_its_connection() {
     let own = place(b"$G", 3);
     let mut routes: Vec<Route> = (0..4)
         .map(|index| {
-            let more = format!(",\"route_pool_size\":4,\"route_pool_idx\":{index}");
+            // One of the reference's servers, which are given a moment to decide what stays.
+            let more =
+                format!(",\"go\":\"go1.26\",\"route_pool_size\":4,\"route_pool_idx\":{index}");
             Route::open_as(&server, "NPOOL", &more)
         })
         .collect();

@@ -402,7 +402,9 @@ impl Mesh {
         }
         let gives_way = self.is_dynamic && (!is_dynamic || *self.cluster < *name);
         if !gives_way {
-            return false;
+            // The server that this one connected to hears of this one's name, and gives way, though
+            // not at once if it has to look at a password first.
+            return is_dynamic && self.is_solicited(link);
         }
         info!("Cluster name updated to {name}");
         self.cluster = name.into();

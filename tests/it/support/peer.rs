@@ -81,7 +81,13 @@ impl Peer {
     /// Reads once; false at the end of the stream.
     fn read(&mut self) -> std::io::Result<bool> {
         let mut buffer = [0; 64 << 10];
-        let n = self.stream.read(&mut buffer)?;
+        let n = loop {
+            // A child of the process may end at any time.
+            match self.stream.read(&mut buffer) {
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                result => break result?,
+            }
+        };
         self.heard.extend_from_slice(&buffer[..n]);
         Ok(n > 0)
     }
