@@ -540,3 +540,41 @@ fn a_greater_name_is_waited_for_by_who_connects() {
     assert!(check(2, "b", true));
     assert_eq!((mesh.cluster(), mesh.is_dynamic()), ("a", false));
 }
+
+/// A server whose connection for an account comes first is told of as others are, as soon as it can be:
+/// who hears of the account alone makes that connection alone.
+#[test]
+fn a_server_is_told_of_whatever_connection_comes_first() {
+    let options = ClusterOptions {
+        name: Some("c".into()),
+        pool_size: 3,
+        accounts: vec!["A".into()],
+        ..ClusterOptions::default()
+    };
+    let spread = Spread::new(&options, None);
+    let mut mesh = Mesh::new(("N", "n"), (options, spread), "m".into(), 1, Mono::ZERO);
+    let mut introduce = |link, id: &str, route_account: &str| {
+        let link = LinkId(link);
+        mesh.opened(link, None, "10.0.0.1".parse().unwrap());
+        let info = RouteInfo {
+            server_id: id.into(),
+            server_name: id.into(),
+            cluster: "c".into(),
+            port: 1,
+            route_pool_size: 3,
+            route_account: route_account.into(),
+            ..RouteInfo::default()
+        };
+        mesh.handle_info(link, info, Mono::ZERO).unwrap();
+        let told = mesh.take_actions().into_iter();
+        let told = told.filter_map(|action| match action {
+            Action::Forward(to, info) => Some((to.0, info.server_id, info.route_account)),
+            _ => None,
+        });
+        told.collect::<Vec<_>>()
+    };
+    let told = |account: &str| vec![(1, "NY".to_owned(), account.to_owned())];
+    assert_eq!(introduce(1, "NX", ""), []);
+    assert_eq!(introduce(3, "NY", "A"), told("A"));
+    assert_eq!(introduce(5, "NY", ""), told(""));
+}

@@ -521,6 +521,8 @@ impl Mesh {
         if let Some(known) = self.links.get_mut(&link) {
             known.lane = Some(lane.clone());
         }
+        // An account's connection may come first; that is told with the account's name alone.
+        let is_found = lane.account().is_none() && !peer.has_general();
         if !peer.add(lane.clone(), link) {
             debug!("Detected duplicate remote route {id:?}");
             let delay = match *self.id < *id {
@@ -539,7 +541,7 @@ impl Mesh {
             }
             None => debug!("Registering remote route {id:?}"),
         }
-        if is_new || lane.account().is_some() {
+        if is_found || lane.account().is_some() {
             self.forward(link, &info);
         }
         self.actions.push(Action::Register(link));

@@ -81,6 +81,11 @@ impl Peer {
         self.lanes.contains_key(lane)
     }
 
+    /// Whether there is a connection that is not for one account alone.
+    pub(super) fn has_general(&self) -> bool {
+        self.lanes.keys().any(|lane| lane.account().is_none())
+    }
+
     /// Whether there is one connection for everything, as opposed to a pool.
     pub(super) fn is_whole(&self) -> bool {
         self.size == 0
