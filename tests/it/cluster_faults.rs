@@ -212,7 +212,7 @@ fn a_server_that_stops_reading_is_let_go() {
     let dir = Dir::new("cluster-slow");
     let path = dir.write(
         "server.conf",
-        "max_pending: 4MB\ncluster {name: test, listen: \"127.0.0.1:-1\", write_deadline: \"300ms\"}",
+        "max_pending: 4MB\ncluster {name: test, listen: \"127.0.0.1:-1\", write_deadline: \"2s\"}",
     );
     let server = Process::start(&["-c", &path]);
     let line = server.wait_for("Listening for route connections on ");
