@@ -1,5 +1,6 @@
 //! A message on its way to its subscribers, in the form in which a MSG line is put together.
 
+use crate::base::text::push_decimal;
 use crate::proto::client::Publish;
 use bytes::Bytes;
 
@@ -129,7 +130,9 @@ fn arguments(out: &mut Vec<u8>, reply: Option<&[u8]>, header_len: Option<usize>,
         out.push(b' ');
     }
     if let Some(header_len) = header_len {
-        out.extend_from_slice(format!("{header_len} ").as_bytes());
+        push_decimal(out, header_len as u64);
+        out.push(b' ');
     }
-    out.extend_from_slice(format!("{size}\r\n").as_bytes());
+    push_decimal(out, size as u64);
+    out.extend_from_slice(b"\r\n");
 }

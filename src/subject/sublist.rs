@@ -221,6 +221,10 @@ impl<T: Copy> Sublist<T> {
                 out.clear();
                 return;
             }
+            if out.reached.is_empty() {
+                // Nothing more is found, but the subject may be none.
+                continue;
+            }
             // All nodes of a level are visited before the next level's, so that their cache
             // misses overlap.
             let Matches {
