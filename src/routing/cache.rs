@@ -5,6 +5,7 @@
 //! was seen before, so that reply inboxes, each used once, push nobody out.
 
 use super::beyond::Beyond;
+use super::families::Families;
 use super::route::Route;
 use crate::accounts::exchange::Exchange;
 use crate::accounts::interest::{Bucket, Target};
@@ -26,6 +27,7 @@ pub struct RouteCache {
     /// The last routes of subjects that had no entry. The next such subject most often leads to the
     /// same subscriptions as one of them, and then has its route, not a new one.
     scratch: [Arc<Route>; SCRATCHES],
+    families: Families,
     matches: Matches<Target>,
     hits: u64,
     misses: u64,
@@ -87,6 +89,7 @@ impl RouteCache {
             doorkeeper: vec![0; DOORKEEPER],
             held: 0,
             scratch: Default::default(),
+            families: Families::default(),
             matches: Matches::default(),
             hits: 0,
             misses: 0,
@@ -110,7 +113,7 @@ impl RouteCache {
     /// Bytes that the cache holds, about.
     pub fn held(&self) -> usize {
         let sets = self.sets.len() * size_of::<[Way; 2]>();
-        sets + self.doorkeeper.len() * 2 + self.held
+        sets + self.doorkeeper.len() * 2 + self.families.held() + self.held
     }
 
     fn entries(&self) -> impl Iterator<Item = &Entry> {
@@ -177,19 +180,33 @@ impl RouteCache {
         resolver: (&Accounts, &Account),
         subject: &[u8],
     ) -> &Arc<Route> {
-        self.misses += 1;
         let account = resolver.1;
         let tag = (hash >> 48) as u16 | 1;
         let door = &mut self.doorkeeper[low(hash >> 20) & (DOORKEEPER - 1)];
         let is_new = *door != tag || !self.remembers;
         *door = tag;
-        let Some(way) = (!is_new).then(|| self.way_for_another(set)).flatten() else {
-            return self.resolve(resolver, subject);
+        let way = (!is_new).then(|| self.way_for_another(set)).flatten();
+        let family = self.families.find(account, subject);
+        self.hits += u64::from(family.is_some());
+        self.misses += u64::from(family.is_none());
+        let Some(way) = way else {
+            return match family {
+                Some(at) => self.families.route(at),
+                None => self.resolve(resolver, subject),
+            };
         };
         // Whatever changes while it is resolved has it resolved again.
         let bucket = account.interest.bucket(subject);
-        let generation = account.interest.generation(bucket);
-        let route = self.resolve(resolver, subject).clone();
+        let (generation, route) = match family {
+            Some(at) => (
+                self.families.generation(at),
+                self.families.route(at).clone(),
+            ),
+            None => {
+                let generation = account.interest.generation(bucket);
+                (generation, self.resolve(resolver, subject).clone())
+            }
+        };
         let way = &mut self.sets[set][way];
         way.hash = hash;
         let entry = way
@@ -225,20 +242,27 @@ impl RouteCache {
 
     /// The route of a subject that has no entry.
     fn resolve(&mut self, resolver: (&Accounts, &Account), subject: &[u8]) -> &Arc<Route> {
+        let (_, account) = resolver;
+        let bucket = account.interest.bucket(subject);
+        let generation = account.interest.generation(bucket);
         let mut aids = (&mut self.matches, self.named.as_mut());
-        find(resolver.1, subject, &mut aids);
-        let first = aids
-            .0
-            .plain
-            .first()
-            .map_or(0, |target| target.slot as usize);
-        let scratch = &mut self.scratch[first & (SCRATCHES - 1)];
-        let stays = scratch.leads_only_to(aids.0) && !Beyond::concerns(exchange(resolver), subject);
+        find(account, subject, &mut aids);
+        let decisive = aids.0.decisive();
+        let first = aids.0.plain.first().map_or(0, |target| target.slot);
+        let scratch = &mut self.scratch[first as usize & (SCRATCHES - 1)];
+        let exchange = exchange(resolver);
+        let stays = scratch.leads_only_to(aids.0) && !Beyond::concerns(exchange, subject);
         if !stays {
             if scratch.held() > SCRATCH_BYTES {
                 *scratch = Arc::default();
             }
             refill(scratch, resolver, subject, aids);
+        }
+        if self.remembers {
+            let beyond = exchange.filter(|exchange| exchange.may_concern(subject));
+            let decisive = beyond.map_or(0, |e| e.decisive(subject)).max(decisive);
+            let of = (bucket, generation);
+            self.families.learn(account, subject, of, decisive, scratch);
         }
         scratch
     }
@@ -332,6 +356,7 @@ fn refill(
 mod tests {
     use super::*;
     use crate::accounts::interest::LoopId;
+    use crate::base::rng::Rng;
     use crate::options::Options;
 
     fn accounts() -> Accounts {
@@ -412,6 +437,46 @@ mod tests {
         let wider = route("_INBOX.a.100".into());
         assert_eq!((a.fan_out(), wider.fan_out()), (1, 2));
         assert_eq!(route("nobody".into()).fan_out(), 0);
+    }
+
+    #[test]
+    fn whatever_comes_first_a_route_is_that_of_its_subject() {
+        let accounts = accounts();
+        let account = &accounts.global().account;
+        let interest = &account.interest;
+        let (mut cache, mut rng) = (RouteCache::new(true), Rng::new(5));
+        let mut held = Vec::new();
+        let mut matches = Matches::default();
+        for slot in 0..20_000 {
+            let mut subject = |tokens: &[&str]| {
+                let len = 1 + rng.below(5);
+                let all: Vec<&str> = (0..len).map(|_| tokens[rng.below(tokens.len())]).collect();
+                all.join(".")
+            };
+            if slot % 200 == 0 {
+                let tail = if slot % 3 == 0 { ".>" } else { "" };
+                let pattern = subject(&["a", "b", "c", "*"]) + tail;
+                let queue = (slot % 5 == 0).then_some(&b"q"[..]);
+                let of = target(slot);
+                held.push(interest.insert(pattern.as_bytes(), queue, of).unwrap());
+                if held.len() > 12 {
+                    interest.remove(held.swap_remove(0));
+                }
+            }
+            let subject = subject(&["a", "b", "c", "d", "$JS", "API"]);
+            let route = cache.route(&accounts, account, subject.as_bytes()).clone();
+            interest.matches(subject.as_bytes(), &mut matches);
+            let sorted = |targets: &[Target]| {
+                let mut slots: Vec<u32> = targets.iter().map(|t| t.slot).collect();
+                slots.sort_unstable();
+                slots
+            };
+            let plain = sorted(route.plain_of(LoopId(0)));
+            assert_eq!(plain, sorted(&matches.plain), "{subject}");
+            let members: usize = (0..route.groups()).map(|g| route.group(g).len()).sum();
+            assert_eq!(members, matches.queued.len(), "{subject}");
+        }
+        assert!(cache.hits > cache.misses && cache.misses > 100);
     }
 
     #[test]
