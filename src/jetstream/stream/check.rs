@@ -129,7 +129,7 @@ impl Stream {
         let (mut timer, mut ends) = (None, None);
         if !sourced {
             timer = self.check_schedule(asked, subject, &mut headers, now)?;
-            ends = self.check_end(asked, subject, &Before::default())?;
+            ends = self.check_end(asked, subject, None)?;
             asked.check_source()?;
         } else if self.allows_rollup() {
             ends = asked.ended_in_origin().map(<[u8]>::to_vec);
@@ -228,7 +228,7 @@ impl Stream {
         }
         self.check_expected_behind(&asked, subject, before)?;
         let timer = self.check_schedule(&asked, subject, &mut headers, now)?;
-        let ends = self.check_end(&asked, subject, before)?;
+        let ends = self.check_end(&asked, subject, Some(before))?;
         let mut rollup = asked.rollup(self.allows_rollup())?;
         if timer.is_some() {
             rollup = Some(Rollup::Subject);
@@ -386,12 +386,12 @@ impl Stream {
         &mut self,
         asked: &PublishHeaders<'_>,
         subject: &[u8],
-        before: &Before,
+        before: Option<&Before>,
     ) -> Result<Option<Vec<u8>>, ApiError> {
         let Some(ended) = asked.ended_schedule(subject, &self.config)? else {
             return Ok(None);
         };
-        let is_schedule = match before.subjects.get(ended) {
+        let is_schedule = match before.and_then(|before| before.subjects.get(ended)) {
             Some(on_subject) => on_subject.is_schedule,
             None => {
                 let last = self.store.last();

@@ -211,9 +211,11 @@ impl Log {
             return Err(self.write_failed(&error));
         }
         let active = self.active_mut();
-        let before = active.contents.clone_marks();
+        let before = direct.then(|| active.contents.clone_marks());
         active.push(&record);
-        if direct && let Err(error) = active.flush() {
+        if let Some(before) = before
+            && let Err(error) = active.flush()
+        {
             active.pending.clear();
             active.contents.restore(before);
             return Err(self.write_failed(&error));
