@@ -61,6 +61,7 @@ pub use start::Start;
 pub use turn::{
     Advisory, Budget, Delivery, Fault, Found, Interest, Message, Scratch, Sink, Stream, Turn,
 };
+pub use waiting::Waiters;
 
 /// What a turn has come to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

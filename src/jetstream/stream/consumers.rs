@@ -13,7 +13,7 @@ use crate::jetstream::api::info::ConsumerInfo;
 use crate::jetstream::api::pull::PullRequest;
 use crate::jetstream::api::{ConsumerConfig, metadata};
 use crate::jetstream::consumer::{
-    self as engine, Consumer, Fault, Roster, Scratch, Slot, Start, Turn,
+    self as engine, Consumer, Fault, Roster, Scratch, Slot, Start, Turn, Waiters,
 };
 use crate::jetstream::out::Out;
 use crate::json::Time;
@@ -24,6 +24,7 @@ use crate::store::stream::{ConsumerId, Gone};
 use crate::store::types::{StreamSeq, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 /// All consumers of one stream.
 pub(super) struct Consumers {
@@ -54,6 +55,8 @@ pub(super) struct Consumers {
     /// Memory for messages that were removed, and for consumers that are told of them.
     pub(super) gone: Gone,
     pub(super) slots: Vec<Slot>,
+    /// What requests of all consumers of the account hold.
+    waiters: Arc<Waiters>,
     rng: Rng,
 }
 
@@ -99,7 +102,7 @@ impl std::fmt::Display for ConsumerFault {
 }
 
 impl Consumers {
-    pub(super) fn new(seed: u64) -> Consumers {
+    pub(super) fn new(seed: u64, waiters: Arc<Waiters>) -> Consumers {
         Consumers {
             roster: Roster::new(seed),
             names: BTreeMap::new(),
@@ -116,6 +119,7 @@ impl Consumers {
             telling: false,
             gone: Gone::default(),
             slots: Vec::new(),
+            waiters,
             rng: Rng::new(!seed),
         }
     }
@@ -337,7 +341,7 @@ impl Stream {
         id: ConsumerId,
         config: ConsumerConfig,
         created: Time,
-        engine: Consumer,
+        mut engine: Consumer,
     ) -> Slot {
         let name = config.name.as_str().into();
         let (is_pushed, is_direct) = (config.is_push(), config.direct);
@@ -352,6 +356,7 @@ impl Stream {
         };
         let filters = filters.iter().map(String::as_bytes);
         let consumers = &mut self.consumers;
+        engine.share_waiters(consumers.waiters.clone());
         let at = consumers.roster.insert(engine, filters, entry);
         consumers.names.insert(name, at);
         consumers.direct += usize::from(is_direct);
@@ -365,6 +370,20 @@ impl Stream {
         }
         self.consumers.set_floor(at, floor);
         at
+    }
+
+    /// Has the requests of all consumers looked through, as some of them may be of clients that are
+    /// gone.
+    pub fn look_through_requests(&mut self, now: Timestamp) {
+        let Consumers { roster, names, .. } = &mut self.consumers;
+        for at in names.values() {
+            if let Some((engine, _)) = roster.get(*at)
+                && engine.wants_messages()
+            {
+                engine.look_through_requests(now);
+                roster.wake(*at);
+            }
+        }
     }
 
     /// Makes the engines of consumers that the store has.

@@ -1,5 +1,6 @@
 //! What clients that pull, and acknowledge, get to see.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::world::*;
@@ -260,6 +261,47 @@ fn requests_that_ask_for_too_much_are_refused() {
     world.pull("fourth", &batch(1));
     world.expect(&[]);
     assert_eq!(world.figures().waiting, 1);
+}
+
+#[test]
+fn requests_of_all_consumers_together_are_bounded() {
+    let pull = Mode::Pull(PullSettings {
+        max_waiting: 1_000_000_000,
+        ..PullSettings::default()
+    });
+    let many = Settings {
+        mode: pull,
+        ..settings()
+    };
+    let waiters = Arc::new(Waiters::new(700));
+    let (mut one, mut two) = (World::new(many.clone(), &[]), World::new(many, &[]));
+    for world in [&mut one, &mut two] {
+        world.consumer.share_waiters(waiters.clone());
+    }
+    one.pull("first", &batch(1));
+    let bytes = waiters.bytes();
+    assert!(bytes > 100 && bytes < 200, "{bytes}");
+    let mut number = 1;
+    while !waiters.take_crowded() {
+        two.pull("other", &batch(1));
+        number += 1;
+    }
+    assert_eq!(number, 700 / bytes + 1);
+    two.expect(&["other <- 409 Exceeded MaxWaiting"]);
+    assert!(waiters.bytes() <= 700 && !waiters.take_crowded());
+    // Who is gone makes room, though at another consumer.
+    one.sink.deaf.insert("first".into());
+    one.consumer.look_through_requests(one.now);
+    one.serve();
+    two.pull("last", &batch(1));
+    two.expect(&[]);
+    // So does who got what it asked for.
+    let before = (two.figures().waiting, waiters.bytes());
+    two.store("a", "");
+    assert_eq!(two.figures().waiting, before.0 - 1);
+    assert_eq!(waiters.bytes(), before.1 - bytes);
+    drop(two);
+    assert_eq!(waiters.bytes(), 0);
 }
 
 #[test]
