@@ -34,6 +34,10 @@ const LIST: usize = 256;
 /// Tokens of subjects that flow control is answered on, without a domain in them.
 const FLOW_TOKENS: usize = 5;
 
+/// How often requests of clients that are gone are looked for at most where there are too many, in
+/// nanoseconds.
+const RELIEF: u64 = 1_000_000_000;
+
 const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// The consumers of a stream, as far as another is checked against them.
@@ -547,6 +551,26 @@ impl Node {
         let request = request.as_ref().map_err(String::as_str);
         stream.pull(place, reply, request, now, out);
         self.serving.insert(at);
+        self.relieve(account, now);
+    }
+
+    /// Looks for requests of clients that are gone, now and then, if one was refused as there are too
+    /// many at the account's consumers.
+    fn relieve(&mut self, account: u32, now: Timestamp) {
+        let Some(tenant) = self.tenants.get_mut(account) else {
+            return;
+        };
+        if !tenant.waiters.take_crowded() || now.0 < tenant.relieved_at.0.saturating_add(RELIEF) {
+            return;
+        }
+        tenant.relieved_at = now;
+        let all: Vec<usize> = self.streams_of(account).map(|(_, at)| at).collect();
+        for at in all {
+            if let Some(stream) = self.open_stream(at) {
+                stream.look_through_requests(now);
+                self.serving.insert(at);
+            }
+        }
     }
 
     /// Takes an acknowledgement.

@@ -71,6 +71,7 @@ fn open(disk: &Arc<dyn Disk>, config: &StreamConfig, now: Timestamp) -> Stream {
             batches: BatchLimits::default(),
         },
         batches: Arc::default(),
+        waiters: Arc::default(),
         domain: None,
         long_acks: false,
         meter: Meter::new(Arc::new(Gauge::new(None)), Arc::new(Gauge::new(None))),
