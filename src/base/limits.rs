@@ -82,6 +82,10 @@ pub const BATCH_BYTES: usize = 1 << 20;
 /// Bytes under way to another loop at which producers that feed it are held back.
 pub const INBOX_BYTES: usize = 16 << 20;
 
+/// Bytes that pull requests of all consumers of an account may hold while they wait, some hundred
+/// thousands of them, whatever number each of its consumers allows.
+pub const PULL_REQUEST_BYTES: usize = 64 << 20;
+
 /// How long a producer is held back at a time when all that it feeds is behind.
 pub const HOLD_BACK: Duration = Duration::from_millis(10);
 

@@ -62,6 +62,8 @@ pub struct Report {
     /// How many accounts there are.
     pub accounts_total: usize,
     pub accounts: Vec<AccountReport>,
+    /// Why the commit journal does not take what streams get, if so; they are synced one by one then.
+    pub journal_error: Option<String>,
     /// Streams of all accounts that are not well.
     pub unwell: Vec<Unwell>,
     /// Streams that have lost messages to damage, the first [`DAMAGED_MAX`] of them.
@@ -104,6 +106,8 @@ pub struct AccountReport {
 pub struct StreamReport {
     pub info: StreamInfo,
     pub cluster: ClusterInfo,
+    /// Messages that were lost to damage.
+    pub lost: u64,
     pub consumers: Vec<ConsumerInfo>,
     /// Those that are there for mirrors and sources only.
     pub direct: Vec<ConsumerInfo>,

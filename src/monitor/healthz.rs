@@ -147,7 +147,7 @@ impl Findings {
 
 /// What is wrong with the streams that are asked for.
 fn streams(source: &dyn Source, options: &Options) -> Findings {
-    if options.js_enabled || options.js_enabled_only || options.js_server_only {
+    if options.js_enabled || options.js_enabled_only {
         return Findings::of(200, vec![]);
     }
     let Options {
@@ -169,6 +169,14 @@ fn streams(source: &dyn Source, options: &Options) -> Findings {
     let Some(report) = report else {
         return Findings::of(200, vec![]);
     };
+    let journal = report.journal_error.as_ref().map(|error| Fault {
+        r#type: "JETSTREAM",
+        error: format!("JetStream commit journal: write error: {error}"),
+        ..Fault::default()
+    });
+    if options.js_server_only {
+        return Findings::of(503, journal.into_iter().collect());
+    }
     if let Some((r#type, error)) = missing(&report, options) {
         let fault = Fault {
             r#type,
@@ -206,7 +214,7 @@ fn streams(source: &dyn Source, options: &Options) -> Findings {
     });
     Findings {
         status_code: 503,
-        faults: faults.collect(),
+        faults: journal.into_iter().chain(faults).collect(),
         warnings: warnings.collect(),
     }
 }

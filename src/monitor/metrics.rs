@@ -155,6 +155,8 @@ families! {
         "Requests to the API of JetStream.";
     JS_ERRORS = "nats_server_jetstream_api_errors_total" Counter []
         "Requests to this API that were refused.";
+    JS_JOURNAL_FAILED = "nats_server_jetstream_journal_failed" Gauge []
+        "Whether the commit journal has failed, so that streams are synced one by one: 0 or 1.";
     STREAM_MESSAGES = "nats_server_stream_messages" Gauge ["account" "stream"]
         "Messages in a stream.";
     STREAM_BYTES = "nats_server_stream_bytes" Gauge ["account" "stream"]
@@ -163,6 +165,8 @@ families! {
         "Subjects of these messages.";
     STREAM_LAST = "nats_server_stream_last_sequence" Gauge ["account" "stream"]
         "The last sequence of a stream.";
+    STREAM_LOST = "nats_server_stream_lost_messages" Gauge ["account" "stream"]
+        "Messages of a stream that were lost to damage.";
     STREAM_CONSUMERS = "nats_server_stream_consumers" Gauge ["account" "stream"]
         "Consumers of a stream.";
     CONSUMER_PENDING = "nats_server_consumer_pending_messages" Gauge ["account" "stream" "consumer"]
@@ -414,6 +418,7 @@ impl Page {
         self.single(JS_LOST, sums.lost);
         self.single(JS_REQUESTS, sums.requests);
         self.single(JS_ERRORS, sums.refusals);
+        self.single(JS_JOURNAL_FAILED, u64::from(report.journal_error.is_some()));
         let accounts = report.accounts.iter();
         let streams: Vec<_> = accounts
             .flat_map(|account| account.streams.iter().map(|own| (&*account.name, own)))
@@ -433,6 +438,11 @@ impl Page {
             });
             self.family_of(family, all);
         }
+        let lost = streams.iter().map(|(account, stream)| {
+            let name = &*stream.info.config.name;
+            ([*account, name], stream.lost)
+        });
+        self.family_of(STREAM_LOST, lost);
         let streams = streams.iter();
         let consumers: Vec<_> = streams
             .flat_map(|(account, stream)| stream.consumers.iter().map(|own| (*account, own)))

@@ -685,6 +685,34 @@ fn damage_is_told_and_does_not_make_the_server_unwell() {
 }
 
 #[test]
+fn a_journal_that_failed_makes_the_server_unwell() {
+    use crate::jetstream::report::Report;
+    let mut fake = Fake::new();
+    let report = |journal_error| Report {
+        journal_error,
+        ..Report::default()
+    };
+    let body = |fake: &Fake, query| {
+        let answer = ask(fake, "/healthz", query);
+        (answer.status, String::from_utf8(answer.body).unwrap())
+    };
+    fake.jetstream = Some(report(Some("Input/output error".to_owned())));
+    let error = "JetStream commit journal: write error: Input/output error";
+    let told = format!("{{\"status\":\"unavailable\",\"error\":\"{error}\"}}");
+    for query in ["", "js-server-only=1"] {
+        assert_eq!(body(&fake, query), (503, told.clone()), "{query}");
+    }
+    let told = format!(
+        "{{\"status\":\"error\",\"errors\":[{{\"type\":\"JETSTREAM\",\"error\":\"{error}\"}}]}}"
+    );
+    assert_eq!(body(&fake, "details=1"), (503, told));
+    let ok = (200, "{\"status\":\"ok\"}".to_owned());
+    assert_eq!(body(&fake, "js-enabled-only=1"), ok);
+    fake.jetstream = Some(report(None));
+    assert_eq!(body(&fake, ""), ok);
+}
+
+#[test]
 fn probes_say_why_not() {
     let mut fake = Fake::new();
     let probe = |fake: &Fake, path: &str| {

@@ -5,6 +5,7 @@ use crate::support::wire::Wire;
 use crate::support::{Dir, Process, eventually};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -171,10 +172,16 @@ struct Injection(Child);
 
 impl Injection {
     fn new(server: &Process, what: &str) -> Option<Injection> {
+        Injection::on(server, what, &[])
+    }
+
+    /// Only calls for these files fail, or those for any if there are none.
+    fn on(server: &Process, what: &str, paths: &[&str]) -> Option<Injection> {
         let id = server.id().to_string();
         let inject = format!("inject={what}");
         let mut command = Command::new("strace");
         command.args(["-f", "-p", &id, "-e", &inject, "-o", "/dev/null"]);
+        command.args(paths.iter().flat_map(|path| ["-P", path]));
         let child = command.stderr(Stdio::piped()).stdin(Stdio::null()).spawn();
         let Ok(mut child) = child else {
             println!("SKIPPED: there is no strace");
@@ -182,7 +189,10 @@ impl Injection {
         };
         let mut line = String::new();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        stderr.read_line(&mut line).unwrap();
+        // It first resolves the paths.
+        while stderr.read_line(&mut line).unwrap() > 0 && line.contains("Requested path") {
+            line.clear();
+        }
         if !line.contains("attached") {
             println!("SKIPPED: nothing can be traced here: {line}");
             let _ = child.wait();
@@ -255,6 +265,85 @@ fn a_sync_that_fails_is_told_and_does_not_end_the_stream() {
         let got = wire.ask("$JS.API.DIRECT.GET.S", &format!("{{\"seq\":{sequence}}}"));
         assert_ne!(&*got.payload, b"refused");
     }
+}
+
+/// A commit journal that fails is told of by healthz and metrics, while streams go on and take what is
+/// published; when it is well again, that is told, too.
+#[test]
+fn a_journal_that_fails_is_told_while_streams_go_on() {
+    let dir = Dir::new("js-journal-eio");
+    let store = dir.path("store");
+    let server = start(&store);
+    let mut wire = Wire::connect(server.addr);
+    let streams: Vec<String> = (0..8).map(|n| format!("S{n}")).collect();
+    for stream in &streams {
+        create(&mut wire, stream);
+    }
+    let mut stored: Vec<Vec<(u64, String)>> = vec![vec![]; streams.len()];
+    // One message for each, so that the journal takes them.
+    let mut round = |wire: &mut Wire, n: usize| {
+        let payload = format!("round {n}");
+        for (at, stream) in streams.iter().enumerate() {
+            wire.publish(stream, &format!("in.{at}"), &payload);
+        }
+        for _ in &streams {
+            let message = wire.next().expect("there is an answer");
+            let at: usize = message.subject[3..].parse().unwrap();
+            let answer = message.json();
+            assert!(answer["error"].is_null(), "{answer}");
+            stored[at].push((answer["seq"].as_u64().unwrap(), payload.clone()));
+        }
+    };
+    for n in 0..20 {
+        round(&mut wire, n);
+    }
+    let journals = files_named(Path::new(&store), "journal.");
+    assert!(!journals.is_empty(), "there is no journal");
+    let paths: Vec<&str> = journals.iter().map(String::as_str).collect();
+    let Some(injection) = Injection::on(&server, "fdatasync,fsync:error=EIO", &paths) else {
+        return;
+    };
+    let mut n = 20;
+    eventually("the server is unwell", || {
+        round(&mut wire, n);
+        n += 1;
+        healthz(&server).0 == 503
+    });
+    let (_, body) = healthz(&server);
+    assert!(
+        body.contains("JetStream commit journal: write error") && body.contains("os error 5"),
+        "{body}"
+    );
+    let metric = |value| format!("nats_server_jetstream_journal_failed {value}\n");
+    let (_, metrics) = server.get("/metrics");
+    assert!(metrics.contains(&metric(1)), "{metrics}");
+    round(&mut wire, n);
+    drop(injection);
+    eventually("the server is well", || healthz(&server).0 == 200);
+    let (_, metrics) = server.get("/metrics");
+    assert!(metrics.contains(&metric(0)), "{metrics}");
+    round(&mut wire, n + 1);
+    stop(server, libc::SIGKILL);
+    let server = start(&store);
+    let mut wire = Wire::connect(server.addr);
+    for (stream, stored) in streams.iter().zip(&stored) {
+        check(&mut wire, stream, stored);
+    }
+}
+
+/// Files in a directory and those in it whose names begin so.
+fn files_named(dir: &Path, begins: &str) -> Vec<String> {
+    let mut found = vec![];
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy();
+        if path.is_dir() {
+            found.extend(files_named(&path, begins));
+        } else if name.starts_with(begins) {
+            found.push(path.to_str().unwrap().to_owned());
+        }
+    }
+    found
 }
 
 /// Stops a server in the middle of everything, and gives what the disk has at that moment.

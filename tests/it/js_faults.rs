@@ -108,6 +108,8 @@ fn a_flipped_bit_costs_the_message_that_it_hit() {
             let (_, metrics) = server.get("/metrics");
             let metric = "nats_server_jetstream_lost_messages 1\n";
             assert!(metrics.contains(metric), "{metrics}");
+            let metric = "nats_server_stream_lost_messages{account=\"$G\",stream=\"S\"} 1\n";
+            assert!(metrics.contains(metric), "{metrics}");
         }
         // The next one has the next sequence.
         assert_eq!(wire.ask("S", "message more").json()["seq"], MESSAGES + 1);

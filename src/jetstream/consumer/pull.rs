@@ -1,12 +1,13 @@
 //! Pull requests as they come in.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::choose::lane;
 use super::settings::{Mode, Priority, PullSettings};
 use super::status::Status;
 use super::turn::{Fault, Sink, Stream, Turn};
-use super::waiting::{Request, Swept, Terms};
+use super::waiting::{Request, Swept, Terms, Waiters};
 use super::{Consumer, Way, later};
 use crate::jetstream::api::pull::PullRequest;
 use crate::store::index::Timestamp;
@@ -48,7 +49,8 @@ impl Consumer {
         let (Way::Pull(pull), Mode::Pull(settings)) = (&mut self.way, &self.settings.mode) else {
             return Ok(());
         };
-        if pull.waiting.len() >= settings.max_waiting {
+        let waiting = waiting(settings, request, reply, now);
+        if pull.waiting.len() >= settings.max_waiting || !pull.waiting.has_room(waiting.bytes()) {
             // Who listens for heartbeats finds out by that, and would only ask again at once.
             if request.idle_heartbeat.0 <= 0 {
                 tell(turn, reply, Status::MaxWaiting);
@@ -62,8 +64,7 @@ impl Consumer {
         };
         let number = group.map(|group| usize::try_from(group.priority).unwrap_or(0));
         let lane = lane(settings.priority, number, is_pinned);
-        pull.waiting
-            .push(lane, waiting(settings, request, reply, now));
+        pull.waiting.push(lane, waiting);
         self.touch(now);
         Ok(())
     }
@@ -131,6 +132,20 @@ impl Consumer {
         if pull.waiting.len() >= settings.max_waiting && now > later(pull.relieved_at, RELIEF) {
             pull.relieved_at = now;
             self.sweep(turn, false);
+        }
+    }
+
+    /// Has the requests that wait looked through soon, as some of them may be of clients that are gone.
+    pub fn look_through_requests(&mut self, now: Timestamp) {
+        if let Way::Pull(pull) = &mut self.way {
+            pull.waiting.look_soon(now);
+        }
+    }
+
+    /// Counts what the requests hold with those of other consumers, which bounds all of them.
+    pub fn share_waiters(&mut self, all: Arc<Waiters>) {
+        if let Way::Pull(pull) = &mut self.way {
+            pull.waiting.share(all);
         }
     }
 

@@ -6,11 +6,14 @@
 //! through only then.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::status::{Status, write_heartbeat};
 use super::turn::{Interest, Sink};
 use super::{later, soonest};
+use crate::base::limits::PULL_REQUEST_BYTES;
 use crate::store::consumer::ConsumerSeq;
 use crate::store::index::{StreamSeq, Timestamp};
 
@@ -20,6 +23,43 @@ const LOOKS_PER_MS: usize = 1000;
 
 /// Room in an empty lane that is kept.
 const LANE_KEPT: usize = 16;
+
+/// What the requests of all consumers of an account hold while they wait. All of these belong to one
+/// loop.
+#[derive(Debug)]
+pub struct Waiters {
+    bytes: AtomicUsize,
+    bytes_max: usize,
+    /// Whether a request was refused since it was asked last.
+    is_crowded: AtomicBool,
+}
+
+impl Default for Waiters {
+    fn default() -> Waiters {
+        Waiters::new(PULL_REQUEST_BYTES)
+    }
+}
+
+impl Waiters {
+    /// Nobody waits, and requests of `bytes_max` bytes may.
+    pub fn new(bytes_max: usize) -> Waiters {
+        Waiters {
+            bytes: AtomicUsize::new(0),
+            bytes_max,
+            is_crowded: AtomicBool::new(false),
+        }
+    }
+
+    /// Bytes of the requests that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether a request was refused because of the others since this was asked last.
+    pub fn take_crowded(&self) -> bool {
+        self.is_crowded.load(Ordering::Relaxed) && self.is_crowded.swap(false, Ordering::Relaxed)
+    }
+}
 
 /// A pull request that waits.
 #[derive(Debug)]
@@ -83,9 +123,50 @@ pub(super) struct Waiting {
     one_shots: usize,
     /// Nothing has to be looked at before.
     check_at: Option<Timestamp>,
+    /// Bytes that they hold.
+    bytes: usize,
+    /// Where those bytes are counted with what other consumers hold.
+    all: Option<Arc<Waiters>>,
 }
 
 impl Waiting {
+    /// Counts what its requests hold with what those of others do.
+    pub(super) fn share(&mut self, all: Arc<Waiters>) {
+        let bytes = self.bytes;
+        self.set_bytes(0);
+        self.all = Some(all);
+        self.set_bytes(bytes);
+    }
+
+    fn set_bytes(&mut self, bytes: usize) {
+        let was = std::mem::replace(&mut self.bytes, bytes);
+        if let Some(all) = &self.all {
+            match bytes >= was {
+                true => all.bytes.fetch_add(bytes - was, Ordering::Relaxed),
+                false => all.bytes.fetch_sub(was - bytes, Ordering::Relaxed),
+            };
+        }
+    }
+
+    /// Whether there is room for a request of so many bytes beside those of all consumers.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        let Some(all) = &self.all else {
+            return true;
+        };
+        let has_room = all.bytes().saturating_add(bytes) <= all.bytes_max;
+        if !has_room {
+            all.is_crowded.store(true, Ordering::Relaxed);
+        }
+        has_room
+    }
+
+    /// Has the requests looked through soon.
+    pub(super) fn look_soon(&mut self, now: Timestamp) {
+        if self.len > 0 {
+            self.check_at = Some(now);
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -112,6 +193,7 @@ impl Waiting {
         self.len += 1;
         self.one_shots += usize::from(request.no_wait);
         self.check_at = soonest(self.check_at, request.next_check());
+        self.set_bytes(self.bytes + request.bytes());
         self.lanes[lane].push_back(request);
     }
 
@@ -136,12 +218,14 @@ impl Waiting {
         let request = requests.pop_front()?;
         self.len -= 1;
         self.one_shots -= usize::from(request.no_wait);
+        let left = self.bytes - request.bytes();
         if requests.is_empty() && requests.capacity() > LANE_KEPT {
             *requests = VecDeque::new();
         }
         if self.len == 0 {
             self.check_at = None;
         }
+        self.set_bytes(left);
         Some(request)
     }
 
@@ -197,7 +281,7 @@ impl Waiting {
         scratch: &mut Vec<u8>,
     ) -> Swept {
         let mut swept = Swept::default();
-        let (mut len, mut one_shots, mut check_at) = (0, 0, None);
+        let (mut len, mut one_shots, mut bytes, mut check_at) = (0, 0, 0, None);
         for lane in &mut self.lanes {
             lane.retain_mut(|request| {
                 if let Some(ended) = request.end_if_due(now, at_end, sink, scratch) {
@@ -210,6 +294,7 @@ impl Waiting {
                 request.checked = now;
                 request.beat_if_due(now, place, sink, scratch);
                 len += 1;
+                bytes += request.bytes();
                 one_shots += usize::from(request.no_wait);
                 swept.batches = swept.batches.saturating_add(request.left);
                 check_at = soonest(check_at, request.next_check());
@@ -220,6 +305,7 @@ impl Waiting {
             }
         }
         (self.len, self.one_shots) = (len, one_shots);
+        self.set_bytes(bytes);
         let pace = Duration::from_millis((len / LOOKS_PER_MS) as u64);
         self.check_at = check_at.map(|at: Timestamp| at.max(later(now, pace)));
         swept
@@ -233,7 +319,10 @@ impl Waiting {
         sink: &mut impl Sink,
         scratch: &mut Vec<u8>,
     ) {
-        for request in std::mem::take(self).lanes.into_iter().flatten() {
+        let ended = std::mem::take(&mut self.lanes);
+        (self.len, self.one_shots, self.check_at) = (0, 0, None);
+        self.set_bytes(0);
+        for request in ended.into_iter().flatten() {
             if with_left {
                 request.tell_left(status, sink, scratch);
             } else {
@@ -255,7 +344,20 @@ impl Waiting {
     }
 }
 
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.set_bytes(0);
+    }
+}
+
 impl Request {
+    /// Bytes of memory that it takes, with what the allocator adds.
+    pub(super) fn bytes(&self) -> usize {
+        let terms = self.terms.as_ref();
+        let terms = terms.map_or(0, |t| size_of::<Terms>() + t.group.len() + t.id.len() + 48);
+        size_of::<Request>() + self.reply.len() + 16 + terms
+    }
+
     /// When there may be something to tell it.
     fn next_check(&self) -> Option<Timestamp> {
         match self.heartbeat.is_zero() {

@@ -7,6 +7,7 @@ use crate::accounts::Account;
 use crate::jetstream::api::advisory::Action;
 use crate::jetstream::api::consumer_change::{self, Change, Consumers};
 use crate::jetstream::api::consumer_check::{ServerLimits, Surroundings, adapt_sourcing};
+use crate::jetstream::api::info::AccountLimits;
 use crate::jetstream::api::request::{
     ConsumerCreateRequest, ConsumerListRequest, ConsumerPauseRequest, ConsumerResetRequest,
     ConsumerUnpinRequest,
@@ -34,7 +35,27 @@ const LIST: usize = 256;
 /// Tokens of subjects that flow control is answered on, without a domain in them.
 const FLOW_TOKENS: usize = 5;
 
+/// How often requests of clients that are gone are looked for at most where there are too many, in
+/// nanoseconds.
+const RELIEF: u64 = 1_000_000_000;
+
 const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// What becomes of a request, with the limits of its account and of the server.
+fn planned<O: Out>(
+    asked: ConsumerCreateRequest,
+    stream: &Stream,
+    (account, server): (&AccountLimits, &ServerLimits),
+    out: &mut O,
+) -> Result<Change, ApiError> {
+    let out = RefCell::new(out);
+    let around = Surroundings {
+        stream: &stream.config,
+        account,
+        server,
+    };
+    consumer_change::plan(asked, &Others { stream, out }, &around)
+}
 
 /// The consumers of a stream, as far as another is checked against them.
 struct Others<'o, O> {
@@ -144,18 +165,7 @@ impl Node {
         let (at, stream) = self.named(account, target.stream())?;
         let identity = sourcing(&mut asked, stream, &request.headers, &fresh)?;
         let sourcing = asked.config.sourcing;
-        let change = consumer_change::plan(
-            asked,
-            &Others {
-                stream,
-                out: RefCell::new(out),
-            },
-            &Surroundings {
-                stream: &stream.config,
-                account: &limits,
-                server: &server,
-            },
-        )?;
+        let change = planned(asked, stream, (&limits, &server), out)?;
         let failed = |error: &dyn std::fmt::Display| ApiError::ConsumerStoreFailed {
             err: error.to_string(),
         };
@@ -234,18 +244,7 @@ impl Node {
             config,
             ..ConsumerCreateRequest::default()
         };
-        let change = consumer_change::plan(
-            asked,
-            &Others {
-                stream,
-                out: RefCell::new(out),
-            },
-            &Surroundings {
-                stream: &stream.config,
-                account: &limits,
-                server: &server,
-            },
-        )?;
+        let change = planned(asked, stream, (&limits, &server), out)?;
         match change {
             Change::New(config) => Ok(*config),
             Change::Update(_) => Err(ApiError::ConsumerAlreadyExists),
@@ -547,6 +546,26 @@ impl Node {
         let request = request.as_ref().map_err(String::as_str);
         stream.pull(place, reply, request, now, out);
         self.serving.insert(at);
+        self.relieve(account, now);
+    }
+
+    /// Looks for requests of clients that are gone, now and then, if one was refused as there are too
+    /// many at the account's consumers.
+    fn relieve(&mut self, account: u32, now: Timestamp) {
+        let Some(tenant) = self.tenants.get_mut(account) else {
+            return;
+        };
+        if !tenant.waiters.take_crowded() || now.0 < tenant.relieved_at.0.saturating_add(RELIEF) {
+            return;
+        }
+        tenant.relieved_at = now;
+        let all: Vec<usize> = self.streams_of(account).map(|(_, at)| at).collect();
+        for at in all {
+            if let Some(stream) = self.open_stream(at) {
+                stream.look_through_requests(now);
+                self.serving.insert(at);
+            }
+        }
     }
 
     /// Takes an acknowledgement.

@@ -243,6 +243,7 @@ impl Node {
             store,
             bounds: self.bounds(),
             batches: self.batches.clone(),
+            waiters: self.waiters(account.number),
             domain: self.identity.options.domain.clone(),
             long_acks: self.identity.options.long_acks,
             meter,

@@ -221,6 +221,7 @@ impl Node {
         };
         let account = slot.account.clone();
         let meter = self.meter(account.number, &reopening.config);
+        let waiters = self.waiters(account.number);
         let mut stream = Stream::new(Parts {
             account,
             config: *reopening.config,
@@ -228,6 +229,7 @@ impl Node {
             store: opening.store,
             bounds: self.bounds(),
             batches: self.batches.clone(),
+            waiters,
             domain: self.identity.options.domain.clone(),
             long_acks: self.identity.options.long_acks,
             meter,

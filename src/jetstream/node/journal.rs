@@ -81,6 +81,12 @@ impl Journaling {
         }
     }
 
+    /// Why the journal takes nothing at the moment, if so.
+    pub(super) fn failure(&self) -> Option<String> {
+        let reason = self.journal.as_ref()?.failure()?;
+        Some(reason.to_string())
+    }
+
     /// How many streams other than these, which are in order, have a sync under way.
     fn elsewhere(&self, dirty: &[usize]) -> usize {
         if self.syncs.len() > SYNCS_TOLD_APART {

@@ -46,6 +46,7 @@ use self::tasks::Creation;
 use self::tenants::Tenants;
 use super::api::limits::ServerStorage;
 use super::api::policy::PersistMode;
+use super::consumer::Waiters;
 use super::out::Out;
 use super::stream::{Bounds, Gauge, Incoming, Meter, OpenBatches, Stream};
 use crate::accounts::interest::LoopId;
@@ -651,6 +652,12 @@ impl Node {
         let own = tenant.map(|tenant| tenant.gauges[at].clone());
         let own = own.unwrap_or_else(|| Arc::new(Gauge::new(None)));
         Meter::new(own, self.gauges[at].clone())
+    }
+
+    /// Where requests are counted that wait at consumers of an account.
+    fn waiters(&self, account: u32) -> Arc<Waiters> {
+        let tenant = self.tenants.get(account);
+        tenant.map_or_else(Arc::default, |tenant| tenant.waiters.clone())
     }
 
     fn log_options(&self, persist: PersistMode) -> LogOptions {

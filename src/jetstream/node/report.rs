@@ -17,6 +17,7 @@ impl Node {
             max_memory: self.identity.max_memory,
             max_storage: self.identity.max_storage,
             store_dir: self.identity.options.directory().display().to_string(),
+            journal_error: self.journal.failure(),
             unwell: self.unwell().collect(),
             ..Report::default()
         };
@@ -107,6 +108,7 @@ impl Node {
         };
         let stream = self.open_stream(at)?;
         let mut report = StreamReport {
+            lost: stream.state().lost,
             info: stream_info(stream, now, &domain),
             cluster,
             consumers: Vec::new(),

@@ -4,8 +4,10 @@ use super::listeners::{Listener, Listeners};
 use crate::accounts::{Account, Accounts};
 use crate::jetstream::api::info::AccountLimits;
 use crate::jetstream::api::limits::{Ledger, Tiers};
+use crate::jetstream::consumer::Waiters;
 use crate::jetstream::stream::Gauge;
 use crate::options::jetstream::AccountJetStream;
+use crate::store::types::Timestamp;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -40,6 +42,10 @@ pub(super) struct Tenant {
     pub(super) ledger: Ledger,
     /// Bytes that its streams have in memory and in files.
     pub(super) gauges: [Arc<Gauge>; 2],
+    /// Requests that wait at its consumers, and when those of clients that are gone were looked for
+    /// last as there were too many.
+    pub(super) waiters: Arc<Waiters>,
+    pub(super) relieved_at: Timestamp,
 }
 
 impl Tenants {
@@ -71,6 +77,7 @@ impl Tenants {
                 Some(own) => own.gauges.clone(),
                 None => [(); 2].map(|()| Arc::new(Gauge::new(None))),
             };
+            let waiters = own.as_ref().map(|own| own.waiters.clone());
             gauges[0].set_max(limits.max_memory);
             gauges[1].set_max(limits.max_storage);
             self.numbers.insert(account.name.clone(), account.number);
@@ -81,6 +88,8 @@ impl Tenants {
                     limits,
                     listening,
                     gauges,
+                    waiters: waiters.unwrap_or_default(),
+                    relieved_at: own.as_ref().map_or(Timestamp(0), |own| own.relieved_at),
                     requests: own.as_ref().map(|own| own.requests).unwrap_or_default(),
                     ledger: match own {
                         Some(own) => {

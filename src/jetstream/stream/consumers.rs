@@ -13,8 +13,9 @@ use crate::jetstream::api::info::ConsumerInfo;
 use crate::jetstream::api::pull::PullRequest;
 use crate::jetstream::api::{ConsumerConfig, metadata};
 use crate::jetstream::consumer::{
-    self as engine, Consumer, Fault, Roster, Scratch, Slot, Start, Turn,
+    self as engine, Consumer, Fault, Roster, Scratch, Slot, Start, Turn, Waiters,
 };
+use crate::jetstream::kept::{self, KeptConsumer};
 use crate::jetstream::out::Out;
 use crate::json::Time;
 use crate::store::consumer::ConsumerState;
@@ -24,6 +25,7 @@ use crate::store::stream::{ConsumerId, Gone};
 use crate::store::types::{StreamSeq, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 /// All consumers of one stream.
 pub(super) struct Consumers {
@@ -54,6 +56,8 @@ pub(super) struct Consumers {
     /// Memory for messages that were removed, and for consumers that are told of them.
     pub(super) gone: Gone,
     pub(super) slots: Vec<Slot>,
+    /// What requests of all consumers of the account hold.
+    waiters: Arc<Waiters>,
     rng: Rng,
 }
 
@@ -62,6 +66,8 @@ pub(super) struct Entry {
     pub(super) id: ConsumerId,
     pub(super) config: Box<ConsumerConfig>,
     pub(super) created: Time,
+    /// Where it delivers all messages from on, if it delivers only some of those before.
+    resume: Option<StreamSeq>,
     /// The first message of the stream, as far as the consumer knows.
     first: StreamSeq,
     /// Its place among the floors.
@@ -99,7 +105,7 @@ impl std::fmt::Display for ConsumerFault {
 }
 
 impl Consumers {
-    pub(super) fn new(seed: u64) -> Consumers {
+    pub(super) fn new(seed: u64, waiters: Arc<Waiters>) -> Consumers {
         Consumers {
             roster: Roster::new(seed),
             names: BTreeMap::new(),
@@ -116,6 +122,7 @@ impl Consumers {
             telling: false,
             gone: Gone::default(),
             slots: Vec::new(),
+            waiters,
             rng: Rng::new(!seed),
         }
     }
@@ -305,7 +312,8 @@ impl Stream {
             recorded: &mut recorded,
         };
         let start = Start::find(&settings, &mut view, one_per_subject)?;
-        let kept = crate::jetstream::kept::encode(&config, created);
+        let resume = start.resume();
+        let kept = kept::encode_consumer(&config, created, resume);
         let policy = settings.ack.stored();
         // Who is there for a mirror or source asks for another one after a start.
         let id = match config.mem_storage || config.direct {
@@ -329,15 +337,14 @@ impl Stream {
         };
         let scratch = &mut self.consumers.scratch;
         let engine = Consumer::create(settings, start, &mut view, scratch, now);
-        Ok(self.add_consumer(id, config, created, engine))
+        Ok(self.add_consumer(id, (config, created, resume), engine))
     }
 
     pub(super) fn add_consumer(
         &mut self,
         id: ConsumerId,
-        config: ConsumerConfig,
-        created: Time,
-        engine: Consumer,
+        (config, created, resume): (ConsumerConfig, Time, Option<StreamSeq>),
+        mut engine: Consumer,
     ) -> Slot {
         let name = config.name.as_str().into();
         let (is_pushed, is_direct) = (config.is_push(), config.direct);
@@ -347,11 +354,13 @@ impl Stream {
             id,
             config: Box::new(config),
             created,
+            resume,
             first: self.store.first(),
             floor: None,
         };
         let filters = filters.iter().map(String::as_bytes);
         let consumers = &mut self.consumers;
+        engine.share_waiters(consumers.waiters.clone());
         let at = consumers.roster.insert(engine, filters, entry);
         consumers.names.insert(name, at);
         consumers.direct += usize::from(is_direct);
@@ -367,6 +376,20 @@ impl Stream {
         at
     }
 
+    /// Has the requests of all consumers looked through, as some of them may be of clients that are
+    /// gone.
+    pub fn look_through_requests(&mut self, now: Timestamp) {
+        let Consumers { roster, names, .. } = &mut self.consumers;
+        for at in names.values() {
+            if let Some((engine, _)) = roster.get(*at)
+                && engine.wants_messages()
+            {
+                engine.look_through_requests(now);
+                roster.wake(*at);
+            }
+        }
+    }
+
     /// Makes the engines of consumers that the store has.
     pub(super) fn open_consumers(&mut self, now: Timestamp) {
         let found: Vec<_> = self
@@ -376,7 +399,11 @@ impl Stream {
             .map(|(id, consumer)| (id, consumer.config().to_vec()))
             .collect();
         for (id, kept) in found {
-            let Ok((config, created)) = crate::jetstream::kept::decode::<ConsumerConfig>(&kept)
+            let Ok(KeptConsumer {
+                config,
+                created,
+                resume,
+            }) = kept::decode_consumer(&kept)
             else {
                 log::error!("Stream {}: a consumer cannot be read", self.label());
                 continue;
@@ -389,8 +416,8 @@ impl Stream {
                 recorded: &mut self.consumers.recorded,
             };
             let scratch = &mut self.consumers.scratch;
-            let engine = Consumer::open(settings, &mut view, scratch, now);
-            self.add_consumer(id, config, created, engine);
+            let engine = Consumer::open(settings, resume, &mut view, scratch, now);
+            self.add_consumer(id, (config, created, resume), engine);
         }
     }
 
@@ -408,7 +435,7 @@ impl Stream {
         let new = settings(&self.config, &config, self.place.as_deref());
         let entry = self.consumers.roster.get(at);
         let (_, entry) = entry.ok_or(ConsumerFault::Unknown)?;
-        let kept = crate::jetstream::kept::encode(&config, entry.created);
+        let kept = kept::encode_consumer(&config, entry.created, entry.resume);
         self.store.update_consumer(entry.id, &kept)?;
         let filters: Vec<String> = filters(&config).map(str::to_owned).collect();
         match config.is_push() {
@@ -522,7 +549,18 @@ impl Stream {
         now: Timestamp,
         out: &mut O,
     ) -> Option<Result<StreamSeq, engine::InvalidReset>> {
-        self.with_engine(at, now, out, |engine, turn| engine.reset(turn, to))
+        let reset = self.with_engine(at, now, out, |engine, turn| engine.reset(turn, to));
+        if let Some(Ok(_)) = reset
+            && let Some((_, entry)) = self.consumers.roster.get(at)
+            && entry.resume.take().is_some()
+        {
+            // From now on it delivers all messages, also after a start.
+            let kept = kept::encode_consumer(&entry.config, entry.created, None);
+            if let Err(error) = self.store.update_consumer(entry.id, &kept) {
+                log::warn!("Stream {}: a consumer: {error}", self.label());
+            }
+        }
+        reset
     }
 
     /// Answers in the account of the stream when all that consumers have recorded is stored.

@@ -46,6 +46,7 @@ use crate::jetstream::api::stream_check::short_hash;
 use crate::jetstream::api::{
     ApiError, DiscardPolicy, RetentionPolicy, StorageType, StoreCompression, StreamConfig,
 };
+use crate::jetstream::consumer::Waiters;
 use crate::jetstream::out::{Out, Outgoing};
 use crate::json::Time;
 use crate::options::jetstream::BatchLimits;
@@ -163,6 +164,8 @@ pub struct Parts {
     pub bounds: Bounds,
     /// The batches of all streams.
     pub batches: Arc<OpenBatches>,
+    /// What requests hold that wait at consumers of the account.
+    pub waiters: Arc<Waiters>,
     pub domain: Option<String>,
     /// Whether subjects of acknowledgements have the domain and the account in them.
     pub long_acks: bool,
@@ -210,6 +213,7 @@ impl Stream {
             store,
             bounds,
             batches,
+            waiters,
             domain,
             long_acks,
             meter,
@@ -250,7 +254,7 @@ impl Stream {
             ack_head,
             purging: Vec::new(),
             expire_at: None,
-            consumers: Consumers::new(seed.rotate_left(7)),
+            consumers: Consumers::new(seed.rotate_left(7), waiters),
             origins: None,
             purged: false,
             warm: Vec::new(),
@@ -300,7 +304,7 @@ impl Stream {
     /// What the store has to say; its limits are the old ones then.
     pub fn update(&mut self, config: StreamConfig) -> Result<(), LogError> {
         let limits = limits(&config);
-        if limits != self::limits(&self.config) {
+        if limits != self.store.limits() {
             // Requests wait for what is under way, so that this is what came since.
             while self.store.has_work() && self.store.work(WORK) {}
             self.store.set_limits(&limits)?;

@@ -205,6 +205,7 @@ fn open(
         store: opened.unwrap().0,
         bounds,
         batches: batches.clone(),
+        waiters: Arc::default(),
         meter: Meter::new(Arc::new(Gauge::new(None)), Arc::new(Gauge::new(None))),
         domain: None,
         long_acks: false,
