@@ -48,11 +48,7 @@ impl Shape {
     /// `None` for what is no subject.
     fn of(subject: &[u8]) -> Option<Shape> {
         let (mut tokens, mut ends, mut start) = (0, [0; DEPTH_MAX], 0);
-        let points = subject
-            .iter()
-            .enumerate()
-            .filter(|(_, byte)| **byte == b'.');
-        for end in points.map(|(at, _)| at).chain([subject.len()]) {
+        for end in memchr::memchr_iter(b'.', subject).chain([subject.len()]) {
             if end == start {
                 return None;
             }
