@@ -2,12 +2,11 @@
 //! call of some kind for the n-th time, so before or after each step of what it does to its files.
 //! `NATS_KILLS` says how many places are tried, instead of the usual number.
 
+use crate::support::disks::Injection;
 use crate::support::wire::{Message, Wire};
 use crate::support::{Dir, Noise, Process};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// Calls that change files, and how often each is made in a round, about.
@@ -21,56 +20,6 @@ const CALLS: [(&str, u64); 8] = [
     ("openat", 8),
     ("mkdir", 2),
 ];
-
-/// A tracer that kills a server.
-struct Trap(Child);
-
-impl Trap {
-    /// Kills the server when one of its threads enters this call for the n-th time. `None` if nothing
-    /// can be traced here.
-    fn set(server: &Process, call: &str, n: u64) -> Option<Trap> {
-        let id = server.id().to_string();
-        let trace = format!("trace={call}");
-        let inject = format!("inject={call}:signal=SIGKILL:when={n}");
-        let mut command = Command::new("strace");
-        command.args([
-            "-f",
-            "-p",
-            &id,
-            "-e",
-            &trace,
-            "-e",
-            &inject,
-            "-o",
-            "/dev/null",
-        ]);
-        let child = command.stderr(Stdio::piped()).stdin(Stdio::null()).spawn();
-        let Ok(mut child) = child else {
-            println!("SKIPPED: there is no strace");
-            return None;
-        };
-        let mut line = String::new();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        stderr.read_line(&mut line).unwrap();
-        if !line.contains("attached") {
-            println!("SKIPPED: nothing can be traced here: {line}");
-            let _ = child.wait();
-            return None;
-        }
-        std::thread::spawn(move || {
-            let mut rest = String::new();
-            let _ = stderr.read_to_string(&mut rest);
-        });
-        Some(Trap(child))
-    }
-}
-
-impl Drop for Trap {
-    fn drop(&mut self) {
-        // It ends with the server.
-        let _ = self.0.wait();
-    }
-}
 
 /// What was asked for and what was answered, over all kills.
 #[derive(Default)]
@@ -280,7 +229,8 @@ fn nothing_is_lost_wherever_the_server_is_killed() {
         let (call, often) = CALLS[(round % CALLS.len() as u64) as usize];
         let n = 1 + noise.next() % often;
         place = format!("{call} {n}");
-        let Some(trap) = Trap::set(&server, call, n) else {
+        let trap = format!("{call}:signal=SIGKILL:when={n}");
+        let Some(trap) = Injection::new(&server, &trap) else {
             return;
         };
         let mut rounds = 0;

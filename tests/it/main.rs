@@ -44,6 +44,8 @@ mod js_kill_points;
 mod js_kills;
 mod js_kills_many;
 #[cfg(unix)]
+mod js_no_room;
+#[cfg(unix)]
 mod js_restarts;
 mod login;
 mod mkpasswd;
