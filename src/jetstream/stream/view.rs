@@ -167,7 +167,12 @@ impl<O: Out> engine::Sink for Sink<'_, O> {
     }
 
     fn release(&mut self, messages: RangeInclusive<StreamSeq>) {
-        self.released.push(messages);
+        match self.released.last_mut() {
+            Some(last) if last.end().next() == *messages.start() => {
+                *last = *last.start()..=*messages.end();
+            }
+            _ => self.released.push(messages),
+        }
     }
 }
 

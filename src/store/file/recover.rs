@@ -28,7 +28,7 @@ use super::log::{Log, segment_number};
 use super::open_segment::{LOST, OpenSegment};
 use super::options::{LogOptions, Marks};
 use super::read::SegmentFile;
-use super::scan::{Scan, scan};
+use super::scan::{FILLER, Scan, scan};
 use super::sealed::Sealed;
 use super::subjects::Wanted;
 use super::tail::Journaled;
@@ -56,8 +56,10 @@ impl Log {
             true => LogError::Full,
             false => LogError::Io(Reason::new(doing, path, e)),
         };
-        disk.create_dir(dir)
-            .map_err(|e| failed("create", dir, &e))?;
+        if !options.is_new {
+            disk.create_dir(dir)
+                .map_err(|e| failed("create", dir, &e))?;
+        }
         let lock_path = dir.join("lock");
         let lock = match &options.locks {
             Some(locks) if !disk.is_volatile() => locks.lock(dir),
@@ -76,7 +78,10 @@ impl Log {
             resets: vec![],
             report: Recovery::default(),
         };
-        let found = opening.find(progress)?;
+        let found = match options.is_new {
+            true => vec![],
+            false => opening.find(progress)?,
+        };
         let plan = opening.judge(found);
         let kept = opening
             .repair(plan)
@@ -732,7 +737,8 @@ impl Opening<'_> {
             let name = self.rename(&one.name, "foreign")?;
             self.report.foreign.push(name);
         }
-        match self.options.opens_unsynced && !is_changed {
+        let waits = self.options.opens_unsynced || self.options.is_new;
+        match waits && !is_changed {
             true => Ok(()),
             false => self.disk.sync_dir(self.dir),
         }
@@ -780,9 +786,9 @@ impl Opening<'_> {
             if bad_header || evidence < header.first_index {
                 file.file.write_at(&header.encode().repeat(2), 0)?;
             }
-            if scan.used > scan.end {
-                let zeros = vec![0; (scan.used - scan.end) as usize];
-                file.file.write_at(&zeros, scan.end.into())?;
+            if scan.filled > scan.end {
+                let filler = vec![FILLER; (scan.filled - scan.end) as usize];
+                file.file.write_at(&filler, scan.end.into())?;
             }
             // After a sync that failed, in this process or one before, what is read may be in memory
             // only, and be taken there for what the disk has. What nothing proves is written again.
@@ -856,7 +862,7 @@ fn continues(course: Option<&Course>, next: Option<&Found>) -> bool {
 /// A file of which nothing tells what it is.
 fn nameless(bytes: &[u8]) -> FoundKind {
     let records = bytes.get(FIRST_RECORD as usize..).unwrap_or_default();
-    match records.iter().all(|b| *b == 0) {
+    match records.iter().all(|b| [0, FILLER].contains(b)) {
         true => FoundKind::Empty,
         false => FoundKind::Nameless,
     }
