@@ -104,33 +104,33 @@ impl Display for Rfc3339 {
         let (seconds, of_day) = (since.as_secs(), since.as_secs() % 86_400);
         let days = i64::try_from(seconds / 86_400).unwrap_or(i64::MAX / 2);
         let Date { year, month, day } = Date::from_days(days);
-        write!(f, "{year:04}")?;
         // It stands in many messages, so it is put together without formatting.
-        let mut text = *b"-00-00T00:00:00.000000000Z";
+        let mut text = *b"0000-00-00T00:00:00.000000000Z";
         let mut put = |at: usize, two: u64| {
             [text[at], text[at + 1]] = PAIRS[(two % 100) as usize];
         };
-        put(1, month.into());
-        put(4, day.into());
-        put(7, of_day / 3600);
-        put(10, of_day / 60 % 60);
-        put(13, of_day % 60);
+        let years = u64::try_from(year).unwrap_or(0);
+        put(0, years / 100);
+        put(2, years % 100);
+        put(5, month.into());
+        put(8, day.into());
+        put(11, of_day / 3600);
+        put(14, of_day / 60 % 60);
+        put(17, of_day % 60);
         let nanos = u64::from(since.subsec_nanos());
-        for (at, unit) in [(16, 10_000_000), (18, 100_000), (20, 1_000), (22, 10)] {
+        for (at, unit) in [(20, 10_000_000), (22, 100_000), (24, 1_000), (26, 10)] {
             put(at, nanos / unit);
         }
-        text[24] = b'0' + (nanos % 10) as u8;
-        let zeros = text[15..25]
-            .iter()
-            .rev()
-            .take_while(|b| **b == b'0')
-            .count();
-        let end = match nanos {
-            0 => 15,
-            _ => 25 - zeros,
-        };
+        text[28] = b'0' + (nanos % 10) as u8;
+        let fraction = text[20..29].iter().rposition(|digit| *digit != b'0');
+        let end = fraction.map_or(19, |last| 21 + last);
         text[end] = b'Z';
-        f.write_str(str::from_utf8(&text[..=end]).map_err(|_| fmt::Error)?)
+        let mut start = 0;
+        if years > 9999 {
+            write!(f, "{year}")?;
+            start = 4;
+        }
+        f.write_str(str::from_utf8(&text[start..=end]).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -234,6 +234,7 @@ mod tests {
             (1_709_251_199_000_000_001, "2024-02-29T23:59:59.000000001Z"),
             (1_709_251_200_120_000_000, "2024-03-01T00:00:00.12Z"),
             (4_102_444_799_000_000_000, "2099-12-31T23:59:59Z"),
+            (1_234_567_890_123_456_780, "2009-02-13T23:31:30.12345678Z"),
         ] {
             let time = UNIX_EPOCH + Duration::from_nanos(nanos);
             assert_eq!(Rfc3339(time).to_string(), want);

@@ -224,7 +224,8 @@ impl Stream {
             }
             headers.extend_from_slice(b"\r\nNats-Sequence: ");
             push_decimal(&mut headers, record.sequence.0);
-            write!(headers, "\r\nNats-Time-Stamp: {time}").expect("a Vec takes all");
+            headers.extend_from_slice(b"\r\nNats-Time-Stamp: ");
+            write!(headers, "{time}").expect("a Vec takes all");
             if let Some((pending, last)) = counts {
                 headers.extend_from_slice(b"\r\nNats-Num-Pending: ");
                 push_decimal(&mut headers, pending);

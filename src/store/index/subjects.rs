@@ -117,6 +117,20 @@ impl SubjectIndex {
         Ok(entry)
     }
 
+    /// Takes note of a message in the place of `old`, which is the only one of its subject and goes. False,
+    /// and no change, if it is not, as far as the index can tell, or the message is not newer.
+    pub fn supersede(&mut self, subject: &[u8], old: StreamSeq, seq: StreamSeq) -> bool {
+        let Place::Leaf(slot, leaf) = self.find(subject) else {
+            return false;
+        };
+        let is_it = Leaf::read(self.arena.at(leaf)).entry() == SubjectEntry::single(old);
+        if !is_it || seq <= old {
+            return false;
+        }
+        self.replace(slot, leaf, &SubjectEntry::single(seq));
+        true
+    }
+
     /// Takes note of a message's removal; gives what is left of its subject.
     ///
     /// # Errors

@@ -261,8 +261,12 @@ impl State {
         // What was erased counts until its delete comes, as it did then. A message without a subject
         // was taken out of its segment.
         let is_husk = record.erased && record.subject.is_empty();
-        let appended = (!is_husk).then(|| self.subjects.append(record.subject, sequence));
-        let Some(Ok(entry)) = appended else {
+        let entry = match self.supersede(record, log, buffer) {
+            true => Some(SubjectEntry::single(sequence)),
+            false if is_husk => None,
+            false => self.subjects.append(record.subject, sequence).ok(),
+        };
+        let Some(entry) = entry else {
             self.drop_sequence(sequence);
             return;
         };
@@ -282,6 +286,32 @@ impl State {
             // The look-out may have passed this subject.
             self.sweep = Some(Cursor::start());
         }
+    }
+
+    /// Removes the message whose place a record's takes, where a subject may have one. It comes to what
+    /// happens otherwise: the new one comes, and the limit removes the old one; but the index is asked
+    /// once, as is worth its while in buckets of keys and values. Says whether that was done.
+    fn supersede(&mut self, record: &Record<'_>, log: &mut Log, buffer: &mut ReadBuffer) -> bool {
+        let old = record.previous;
+        let may = self.limits.per_subject == 1 && !self.deferring;
+        if !may || old.0 == 0 || !self.has(old) {
+            return false;
+        }
+        // One that cannot be read does not go like this.
+        let Ok(stored) = log.read_message(old, buffer) else {
+            return false;
+        };
+        let (subject, bytes) = (record.subject, size(&stored.record));
+        if stored.record.subject != subject
+            || !self.subjects.supersede(subject, old, record.sequence)
+        {
+            return false;
+        }
+        self.gone.add(old, subject);
+        self.messages = self.messages.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.drop_sequence(old);
+        true
     }
 
     /// Leaves the limits to [`State::settle`].
