@@ -48,7 +48,11 @@ impl Shape {
     /// `None` for what is no subject.
     fn of(subject: &[u8]) -> Option<Shape> {
         let (mut tokens, mut ends, mut start) = (0, [0; DEPTH_MAX], 0);
-        for end in memchr::memchr_iter(b'.', subject).chain([subject.len()]) {
+        // Tokens are so short that a loop over their bytes takes less time than a search.
+        for (end, byte) in subject.iter().enumerate() {
+            if *byte != b'.' {
+                continue;
+            }
             if end == start {
                 return None;
             }
@@ -58,6 +62,13 @@ impl Shape {
             tokens += 1;
             start = end + 1;
         }
+        if start == subject.len() {
+            return None;
+        }
+        if let Some(place) = ends.get_mut(tokens) {
+            *place = subject.len();
+        }
+        tokens += 1;
         Some(Shape { tokens, ends })
     }
 }

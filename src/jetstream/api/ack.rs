@@ -104,13 +104,12 @@ pub struct ParsedAck<'a> {
 pub fn parse_subject(subject: &[u8]) -> Option<ParsedAck<'_>> {
     let subject = subject.strip_prefix(PREFIX.as_bytes())?;
     let mut tokens: [&[u8]; TOKENS_WITH_DOMAIN] = [b""; TOKENS_WITH_DOMAIN];
-    let (mut count, mut start) = (0, 0);
-    for end in memchr::memchr_iter(b'.', subject).chain([subject.len()]) {
+    let mut count = 0;
+    for token in subject.split(|byte| *byte == b'.') {
         if let Some(place) = tokens.get_mut(count) {
-            *place = &subject[start..end];
+            *place = token;
         }
         count += 1;
-        start = end + 1;
     }
     let rest = match count {
         TOKENS => &tokens[..TOKENS],

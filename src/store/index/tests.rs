@@ -260,6 +260,24 @@ fn a_bucket_that_keeps_one_value_never_looks_into_the_log() {
 }
 
 #[test]
+fn a_message_takes_the_place_of_the_only_one() {
+    let mut index = index_of(["a", "b", "b", "cd"]);
+    let seq = StreamSeq;
+    assert!(index.supersede(b"a", seq(1), seq(5)));
+    assert_eq!(index.get(b"a"), Some(SubjectEntry::single(seq(5))));
+    // It is another one, one of two, of no subject, or newer.
+    for (subject, old, new) in [("a", 1, 6), ("b", 3, 6), ("c", 4, 6), ("cd", 4, 4)] {
+        let before = index.get(subject.as_bytes());
+        assert!(!index.supersede(subject.as_bytes(), seq(old), seq(new)));
+        assert_eq!(index.get(subject.as_bytes()), before);
+    }
+    assert_eq!((index.len(), index.messages()), (3, 4));
+    assert!(index.supersede(b"cd", seq(4), seq(1 << 50)));
+    assert_eq!(index.get(b"cd"), Some(SubjectEntry::single(seq(1 << 50))));
+    index.check_invariants();
+}
+
+#[test]
 fn tallies_tell_what_they_know() {
     let mut index = SubjectIndex::new();
     // a: 1 2 5, b: 3 6, c: 4, d: 7 8

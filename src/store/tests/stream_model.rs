@@ -690,8 +690,11 @@ fn limits(rng: &mut Rng) -> Limits {
 }
 
 fn faultless(seed: u64, disk: Arc<dyn Disk>, dir: PathBuf) {
-    let volatile = disk.is_volatile();
-    let mut run = Run::new(seed, disk, dir);
+    faultless_run(Run::new(seed, disk, dir));
+}
+
+fn faultless_run(mut run: Run) {
+    let volatile = run.disk.is_volatile();
     run.open(None).unwrap();
     for step in 0..150 {
         run.order().unwrap();
@@ -739,6 +742,16 @@ fn faultless(seed: u64, disk: Arc<dyn Disk>, dir: PathBuf) {
 fn a_stream_in_memory_is_what_it_should_be() {
     for_seeds("memory model", 60, |seed| {
         faultless(seed, Arc::new(MemoryDisk::new()), PathBuf::from("/m"));
+    });
+}
+
+#[test]
+fn a_stream_that_keeps_one_message_a_subject_is_what_it_should_be() {
+    for_seeds("bucket model", 60, |seed| {
+        let disk = FaultyDisk::new(seed);
+        let mut run = Run::new(seed, Arc::new(disk), PathBuf::from("/streams/s"));
+        run.options.limits.per_subject = 1;
+        faultless_run(run);
     });
 }
 
