@@ -41,6 +41,8 @@ mod js_faults;
 #[cfg(unix)]
 mod js_kills;
 mod js_kills_many;
+#[cfg(unix)]
+mod js_restarts;
 mod login;
 mod mkpasswd;
 mod monitor;

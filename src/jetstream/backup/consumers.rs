@@ -65,6 +65,7 @@ pub(in crate::jetstream) fn encode(
         #[serde(skip_serializing_if = "Redeliveries::is_empty")]
         redelivered: Redeliveries<'a>,
     }
+    let exhausted = u64::try_from(config.max_deliver).unwrap_or(0).max(1);
     let position = |at: Position| SavedPosition {
         consumer_seq: at.consumer.0,
         stream_seq: at.stream.min(last).0,
@@ -75,14 +76,15 @@ pub(in crate::jetstream) fn encode(
             delivered: position(state.delivered()),
             ack_floor: position(state.ack_floor()),
             pending: Pendings(state, last),
-            redelivered: Redeliveries(state, last),
+            redelivered: Redeliveries(state, last, exhausted),
         },
     })
 }
 
 /// Messages of a state up to some sequence.
 struct Pendings<'a>(&'a ConsumerState, StreamSeq);
-struct Redeliveries<'a>(&'a ConsumerState, StreamSeq);
+/// The third is how often those were delivered that were so as often as they may be.
+struct Redeliveries<'a>(&'a ConsumerState, StreamSeq, u64);
 
 impl Pendings<'_> {
     fn is_empty(&self) -> bool {
@@ -91,13 +93,21 @@ impl Pendings<'_> {
 }
 
 impl Redeliveries<'_> {
-    fn all(&self) -> impl Iterator<Item = PendingMessage> {
-        let all = self.0.pending().iter();
-        all.filter(|m| m.stream <= self.1 && m.redeliveries > 0)
+    fn all(&self) -> impl Iterator<Item = (StreamSeq, u64)> {
+        let all = self.0.pending().iter().filter(|m| m.redeliveries > 0);
+        let waiting = all.map(|m| (m.stream, u64::from(m.redeliveries)));
+        let exhausted = self.0.exhausted().into_iter();
+        let exhausted = exhausted.flat_map(|set| set.ranges(StreamSeq(1)));
+        let exhausted = exhausted.flat_map(|(first, last)| first.0..=last.0);
+        let exhausted = exhausted.map(|stream| (StreamSeq(stream), self.2));
+        waiting
+            .chain(exhausted)
+            .filter(|(stream, _)| *stream <= self.1)
     }
 
     fn is_empty(&self) -> bool {
-        self.0.pending().redelivered() == 0 || self.all().next().is_none()
+        let none = self.0.pending().redelivered() == 0 && self.0.exhausted().is_none();
+        none || self.all().next().is_none()
     }
 }
 
@@ -119,8 +129,8 @@ impl Serialize for Pendings<'_> {
 impl Serialize for Redeliveries<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut map = to.serialize_map(None)?;
-        for message in self.all() {
-            map.serialize_entry(&message.stream.0, &message.redeliveries)?;
+        for (stream, deliveries) in self.all() {
+            map.serialize_entry(&stream.0, &deliveries)?;
         }
         map.end()
     }
@@ -148,11 +158,14 @@ pub(in crate::jetstream) fn decode(name: &str, json: &[u8]) -> Result<SavedConsu
 
 impl SavedState {
     /// The state as we keep it. What does not fit together is made so that messages are rather
-    /// delivered again than not at all; nothing behind `last` is in the stream. `deadline` says when one is to be delivered again, of its
-    /// last delivery and how often there were others after the first.
+    /// delivered again than not at all; nothing behind `last` is in the stream. `ends` says whether there
+    /// is a number of times that a message is delivered at most; one that does not wait any more was
+    /// delivered as often then. `deadline` says when one is to be delivered again, of its last delivery
+    /// and how often there were others after the first.
     pub(in crate::jetstream) fn restore(
         &self,
         policy: AckPolicy,
+        ends: bool,
         last: StreamSeq,
         deadline: impl Fn(Millis, u32) -> Millis,
     ) -> ConsumerState {
@@ -196,7 +209,9 @@ impl SavedState {
             true => delivered,
             false => floor,
         };
-        ConsumerState::restored(policy, delivered, floor, pending)
+        let exhausted = self.redelivered.keys().map(|stream| StreamSeq(*stream));
+        let exhausted = exhausted.filter(|at| ends && at.0 > 0 && *at <= delivered.stream);
+        ConsumerState::restored(policy, delivered, floor, pending, exhausted)
             .unwrap_or_else(|| ConsumerState::new(policy, floor.stream))
     }
 }
@@ -236,9 +251,12 @@ mod tests {
             deadline,
         };
         state.apply(event).unwrap();
+        let stream = StreamSeq(9);
+        state.apply(Event::Exhausted { stream }).unwrap();
         let config = ConsumerConfig {
             durable: "d".into(),
             name: "d".into(),
+            max_deliver: 3,
             ..ConsumerConfig::default()
         };
         let json = encode(&config, &state, StreamSeq(100));
@@ -247,17 +265,22 @@ mod tests {
             text.contains(r#""pending":{"4":{"Sequence":2,"Timestamp":1700000000000000000}"#),
             "{text}"
         );
-        assert!(text.contains(r#""redelivered":{"6":1}"#), "{text}");
+        assert!(text.contains(r#""redelivered":{"6":1,"9":3}"#), "{text}");
         let saved = decode("d", &json).unwrap();
         assert_eq!(saved.config, config);
-        let restored = saved.state.restore(AckPolicy::Explicit, StreamSeq(9), wait);
+        let restored = saved
+            .state
+            .restore(AckPolicy::Explicit, true, StreamSeq(9), wait);
         assert_eq!(restored.delivered(), state.delivered());
         assert_eq!(restored.ack_floor(), state.ack_floor());
         let all = |state: &ConsumerState| state.pending().iter().collect::<Vec<_>>();
         assert_eq!(all(&restored), all(&state));
+        assert_eq!(restored.exhausted(), state.exhausted());
         // What the backup does not have is not known of either.
         let cut = decode("d", &encode(&config, &state, StreamSeq(5))).unwrap();
-        let cut = cut.state.restore(AckPolicy::Explicit, StreamSeq(9), wait);
+        let cut = cut
+            .state
+            .restore(AckPolicy::Explicit, true, StreamSeq(9), wait);
         assert_eq!(cut.delivered().stream, StreamSeq(5));
         assert_eq!(cut.pending().len(), 1);
     }
@@ -280,7 +303,9 @@ mod tests {
         ] {
             let json = format!(r#"{{"config":{{}},"state":{json}}}"#);
             let saved = decode("x", json.as_bytes()).unwrap();
-            let state = saved.state.restore(AckPolicy::Explicit, StreamSeq(9), wait);
+            let state = saved
+                .state
+                .restore(AckPolicy::Explicit, true, StreamSeq(9), wait);
             assert_eq!(state.pending().len(), pending, "{json}");
             assert_eq!(state.delivered().stream, StreamSeq(delivered), "{json}");
         }

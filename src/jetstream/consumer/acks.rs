@@ -10,7 +10,7 @@ use crate::jetstream::api::ack::{AckKind, Delivery, TERM_BY_LIMITS, TERM_UNACKED
 use crate::json::Nanos;
 use crate::proto::headers;
 use crate::store::LogError;
-use crate::store::consumer::{ConsumerSeq, Event, Millis, PendingMessage};
+use crate::store::consumer::{ConsumerSeq, ConsumerState, Event, Millis, PendingMessage};
 use crate::store::index::{StreamSeq, Timestamp};
 
 /// Messages that are looked for at a time because their acknowledgement is late.
@@ -88,11 +88,11 @@ impl Consumer {
             Some(skip) => self.count.removed(sequence, skip.resume),
             None => self.count.removed(sequence, self.next),
         }
-        if let Some(exhausted) = &mut self.exhausted {
-            exhausted.remove(sequence);
-        }
-        if let Some(pending) = turn.stream.state().pending().get(sequence) {
+        let state = turn.stream.state();
+        if let Some(pending) = state.pending().get(sequence) {
             self.terminate(turn, &pending, TERM_UNACKED)?;
+        } else if is_exhausted(state, sequence) {
+            turn.stream.record(Event::Terminated { stream: sequence })?;
         }
         Ok(())
     }
@@ -112,7 +112,7 @@ impl Consumer {
         {
             self.terminate(turn, &pending, TERM_BY_LIMITS)?;
         }
-        self.begin_at(first);
+        self.begin_at(turn.stream);
         self.recount(turn.stream);
         Ok(())
     }
@@ -143,7 +143,7 @@ impl Consumer {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.begin_at(first);
+        self.begin_at(turn.stream);
         self.recount(turn.stream);
         Ok(())
     }
@@ -152,16 +152,17 @@ impl Consumer {
     /// messages are told of one by one.
     pub fn note_first<S: Stream>(&mut self, stream: &mut S) {
         let counts_few = self.skip.is_some() && self.settings.wants_all();
-        self.begin_at(stream.first());
+        self.begin_at(stream);
         if counts_few {
             self.recount(stream);
         }
     }
 
     /// Takes note of the first message of the stream.
-    fn begin_at(&mut self, first: StreamSeq) {
-        if let Some(exhausted) = &mut self.exhausted {
-            exhausted.remove_range(StreamSeq(1), first.previous());
+    pub(super) fn begin_at<S: Stream>(&mut self, stream: &mut S) {
+        let first = stream.first();
+        if stream.state().exhausted().is_some() {
+            stream.forget_exhausted();
         }
         if let Some(skip) = &mut self.skip {
             while skip.front().is_some_and(|sequence| sequence < first) {
@@ -303,8 +304,7 @@ impl Consumer {
         message: &PendingMessage,
     ) -> Result<(), Fault> {
         let stream = message.stream;
-        turn.stream.record(Event::Terminated { stream })?;
-        self.exhausted.get_or_insert_default().insert(stream);
+        turn.stream.record(Event::Exhausted { stream })?;
         turn.sink.advise(&Advisory::MaxDeliveries {
             stream,
             deliveries: u64::from(message.redeliveries) + 1,
@@ -351,9 +351,6 @@ impl Consumer {
         }
         turn.stream.record(Event::Acked { stream })?;
         self.acked_at = Some(turn.now);
-        if let Some(exhausted) = &mut self.exhausted {
-            exhausted.remove(stream);
-        }
         // One that did not wait any more may still be there: it was delivered too often.
         if self.settings.retention != Retention::Limits {
             turn.sink.release(stream..=stream);
@@ -398,9 +395,6 @@ impl Consumer {
         turn.stream
             .record(Event::AckedThrough { stream, consumer })?;
         self.acked_at = Some(turn.now);
-        if let Some(exhausted) = &mut self.exhausted {
-            exhausted.remove_range(StreamSeq(1), stream);
-        }
         Ok(())
     }
 
@@ -495,4 +489,10 @@ impl Consumer {
         self.redelivery.expect(deadline);
         Ok(())
     }
+}
+
+/// Whether a message was delivered as often as it may be.
+pub(super) fn is_exhausted(state: &ConsumerState, sequence: StreamSeq) -> bool {
+    let exhausted = state.exhausted();
+    exhausted.is_some_and(|exhausted| exhausted.contains(sequence))
 }

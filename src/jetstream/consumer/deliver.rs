@@ -99,7 +99,7 @@ impl Consumer {
         let now = turn.now;
         self.hold_until = None;
         self.collect_due(turn)?;
-        if self.settings.wants_all() && self.skip.is_none() && self.wants_messages() {
+        if self.settings.wants_all() && self.wants_messages() {
             self.pending(turn.stream);
         }
         if self.pause_end.is_some_and(|at| at <= now) {

@@ -7,7 +7,7 @@ use crate::jetstream::api::ConsumerConfig;
 use crate::jetstream::api::info::{ConsumerInfo, PriorityGroupState, SequenceInfo};
 use crate::json::{Nanos, Time};
 use crate::store::consumer::{ConsumerSeq, Position};
-use crate::store::index::{StreamSeq, Timestamp};
+use crate::store::index::{SequenceSet, StreamSeq, Timestamp};
 
 /// A place in the stream, and when something happened there last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,7 +55,7 @@ impl Consumer {
             stream: at.stream,
             last_active,
         };
-        let exhausted = self.exhausted.as_ref().map_or(0, |set| set.len());
+        let exhausted = state.exhausted().map_or(0, SequenceSet::len);
         let redelivered = match self.settings.max_deliver {
             Some(1) => 0,
             _ => state.pending().redelivered() + usize::try_from(exhausted).unwrap_or(usize::MAX),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::acks::is_exhausted;
 use super::redelivery::{NEVER, QUEUED};
 use super::settings::{DeliverPolicy, Mode, PushSettings, Settings};
 use super::status::Status;
@@ -112,7 +113,6 @@ impl Consumer {
         self.redelivery.clear();
         self.restart_flow();
         self.skip = None;
-        self.exhausted = None;
         self.next = to;
         (self.delivered_at, self.acked_at) = (None, None);
         if let Some(replay) = &mut self.replay {
@@ -159,7 +159,7 @@ impl Consumer {
             && (self.settings.ack != super::AckPolicy::Explicit
                 || sequence > state.delivered().stream
                 || state.pending().get(sequence).is_some());
-        waits || self.is_exhausted(sequence)
+        waits || is_exhausted(state, sequence)
     }
 
     /// Whether it is to deliver nothing now.
@@ -194,11 +194,6 @@ impl Consumer {
         let at = later(last, threshold);
         self.inactive_at = Some(at);
         at <= now
-    }
-
-    fn is_exhausted(&self, sequence: StreamSeq) -> bool {
-        let exhausted = self.exhausted.as_ref();
-        exhausted.is_some_and(|exhausted| exhausted.contains(sequence))
     }
 
     /// When a message has to be acknowledged that was delivered.

@@ -48,7 +48,7 @@ use self::redelivery::{NEVER, Redelivery};
 use self::start::SkipList;
 use self::waiting::{Place, Waiting};
 use crate::store::consumer::Millis;
-use crate::store::index::{SequenceSet, StreamSeq, Timestamp};
+use crate::store::index::{StreamSeq, Timestamp};
 
 pub use config::Site;
 pub use info::{Figures, PinFigures, SequenceFigures};
@@ -84,8 +84,6 @@ pub struct Consumer {
     skip: Option<Box<SkipList>>,
     count: Count,
     redelivery: Redelivery,
-    /// Messages that were delivered as often as they may be and are still in the stream.
-    exhausted: Option<Box<SequenceSet>>,
     way: Way,
     /// What is kept of messages that come as fast as they were stored, until the consumer has
     /// caught up.
@@ -188,7 +186,6 @@ impl Consumer {
             + mode
             + way
             + self.redelivery.memory_bytes()
-            + self.exhausted.as_ref().map_or(0, |set| set.memory_bytes())
             + self.skip.as_ref().map_or(0, |skip| skip.memory_bytes())
     }
 
@@ -202,8 +199,8 @@ impl Consumer {
 
     /// How many messages wait to be delivered.
     fn pending<S: Stream>(&mut self, stream: &mut S) -> u64 {
-        if self.settings.wants_all() && self.skip.is_none() {
-            self.count = Count::take(stream, &self.settings, self.next);
+        if self.settings.wants_all() {
+            self.recount(stream);
         }
         self.count.get()
     }

@@ -59,6 +59,12 @@ impl SkipList {
 }
 
 impl Start {
+    /// Where all messages are delivered from on, if only some of those before are: for
+    /// [`Consumer::open`].
+    pub fn resume(&self) -> Option<StreamSeq> {
+        self.skip.as_ref().map(|skip| skip.resume)
+    }
+
     /// Finds out where a consumer with these settings begins. `one_per_subject` says that the
     /// stream keeps no more than one message of each subject.
     ///
@@ -76,14 +82,14 @@ impl Start {
             DeliverPolicy::New => last.next(),
             DeliverPolicy::Last if settings.wants_all() => last,
             DeliverPolicy::Last => {
-                let lasts = stream.last_on_each(&settings.filters);
+                let lasts = stream.last_on_each(&settings.filters, last);
                 lasts.last().copied().unwrap_or(first)
             }
             DeliverPolicy::BySequence(sequence) => sequence,
             DeliverPolicy::ByTime(time) => stream.first_at(time)?,
             DeliverPolicy::LastPerSubject if one_per_subject => first,
             DeliverPolicy::LastPerSubject => {
-                let sequences = VecDeque::from(stream.last_on_each(&settings.filters));
+                let sequences = VecDeque::from(stream.last_on_each(&settings.filters, last));
                 let from = sequences.front().copied();
                 if from.is_some() {
                     let resume = last.next();
@@ -111,7 +117,7 @@ impl Consumer {
         scratch: &mut Scratch<S::Buffer>,
         now: Timestamp,
     ) -> Consumer {
-        let mut consumer = Consumer::open(settings, stream, scratch, now);
+        let mut consumer = Consumer::open(settings, None, stream, scratch, now);
         if start.skip.is_some() {
             consumer.skip = start.skip;
             consumer.recount(stream);
@@ -119,9 +125,11 @@ impl Consumer {
         consumer
     }
 
-    /// A consumer that was there before: it goes on where its state says.
+    /// A consumer that was there before: it goes on where its state says. Of messages before `resume`,
+    /// if that is given, only those are delivered that are the last on their subjects.
     pub fn open<S: Stream>(
         settings: Settings,
+        resume: Option<StreamSeq>,
         stream: &mut S,
         scratch: &mut Scratch<S::Buffer>,
         now: Timestamp,
@@ -144,7 +152,6 @@ impl Consumer {
             settings: Box::new(settings),
             next,
             skip: None,
-            exhausted: None,
             way,
             replay,
             hold_until: None,
@@ -157,7 +164,23 @@ impl Consumer {
         };
         consumer.set_threshold(scratch.rng.below(900), now);
         consumer.set_pause_end(now);
+        consumer.begin_at(stream);
+        if let Some(resume) = resume.filter(|resume| consumer.next < *resume) {
+            consumer.skip_to(resume, stream);
+        }
         consumer
+    }
+
+    /// Delivers only the last messages of their subjects before `resume`.
+    fn skip_to<S: Stream>(&mut self, resume: StreamSeq, stream: &mut S) {
+        let lasts = stream.last_on_each(&self.settings.filters, resume.previous());
+        let from = self.next;
+        let sequences: VecDeque<StreamSeq> = lasts.into_iter().filter(|at| *at >= from).collect();
+        match sequences.is_empty() {
+            true => self.next = resume,
+            false => self.skip = Some(Box::new(SkipList { sequences, resume })),
+        }
+        self.recount(stream);
     }
 
     /// Sets after how long without use the consumer goes. To that of a consumer that is pulled

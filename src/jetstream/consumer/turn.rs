@@ -27,6 +27,10 @@ pub trait Stream {
     /// If it cannot happen, or not be kept; nothing has happened then.
     fn record(&mut self, event: Event) -> Result<Outcome, Fault>;
 
+    /// Has the state forget messages that were delivered as often as they may be and lie before the
+    /// first one, as they are gone.
+    fn forget_exhausted(&mut self);
+
     /// The first message; the one that will be stored next if there is none.
     fn first(&self) -> StreamSeq;
 
@@ -60,8 +64,8 @@ pub trait Stream {
     /// otherwise.
     fn count(&mut self, filters: &Filters, from: StreamSeq) -> u64;
 
-    /// The sequences of the last messages on all subjects that match, in order.
-    fn last_on_each(&mut self, filters: &Filters) -> Vec<StreamSeq>;
+    /// The sequences of the last messages, none behind `upto`, on all subjects that match, in order.
+    fn last_on_each(&mut self, filters: &Filters, upto: StreamSeq) -> Vec<StreamSeq>;
 
     /// The first message that is not older than `time`; the next one there will be if all are.
     ///

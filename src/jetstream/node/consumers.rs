@@ -7,6 +7,7 @@ use crate::accounts::Account;
 use crate::jetstream::api::advisory::Action;
 use crate::jetstream::api::consumer_change::{self, Change, Consumers};
 use crate::jetstream::api::consumer_check::{ServerLimits, Surroundings, adapt_sourcing};
+use crate::jetstream::api::info::AccountLimits;
 use crate::jetstream::api::request::{
     ConsumerCreateRequest, ConsumerListRequest, ConsumerPauseRequest, ConsumerResetRequest,
     ConsumerUnpinRequest,
@@ -39,6 +40,22 @@ const FLOW_TOKENS: usize = 5;
 const RELIEF: u64 = 1_000_000_000;
 
 const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// What becomes of a request, with the limits of its account and of the server.
+fn planned<O: Out>(
+    asked: ConsumerCreateRequest,
+    stream: &Stream,
+    (account, server): (&AccountLimits, &ServerLimits),
+    out: &mut O,
+) -> Result<Change, ApiError> {
+    let out = RefCell::new(out);
+    let around = Surroundings {
+        stream: &stream.config,
+        account,
+        server,
+    };
+    consumer_change::plan(asked, &Others { stream, out }, &around)
+}
 
 /// The consumers of a stream, as far as another is checked against them.
 struct Others<'o, O> {
@@ -148,18 +165,7 @@ impl Node {
         let (at, stream) = self.named(account, target.stream())?;
         let identity = sourcing(&mut asked, stream, &request.headers, &fresh)?;
         let sourcing = asked.config.sourcing;
-        let change = consumer_change::plan(
-            asked,
-            &Others {
-                stream,
-                out: RefCell::new(out),
-            },
-            &Surroundings {
-                stream: &stream.config,
-                account: &limits,
-                server: &server,
-            },
-        )?;
+        let change = planned(asked, stream, (&limits, &server), out)?;
         let failed = |error: &dyn std::fmt::Display| ApiError::ConsumerStoreFailed {
             err: error.to_string(),
         };
@@ -238,18 +244,7 @@ impl Node {
             config,
             ..ConsumerCreateRequest::default()
         };
-        let change = consumer_change::plan(
-            asked,
-            &Others {
-                stream,
-                out: RefCell::new(out),
-            },
-            &Surroundings {
-                stream: &stream.config,
-                account: &limits,
-                server: &server,
-            },
-        )?;
+        let change = planned(asked, stream, (&limits, &server), out)?;
         match change {
             Change::New(config) => Ok(*config),
             Change::Update(_) => Err(ApiError::ConsumerAlreadyExists),

@@ -305,7 +305,22 @@ fn open(
         log,
         limits: limits(config),
     };
-    StreamStore::open(disk, dir, meta.id, &options, durable, &mut |_| {})
+    let (mut store, opened) =
+        StreamStore::open(disk, dir, meta.id, &options, durable, &mut |_| {})?;
+    // A configuration is on the disk before the store has the limits of it.
+    if store.limits() != options.limits {
+        match store.set_limits(&options.limits) {
+            Ok(_) => {
+                while store.work(1 << 16) {}
+                store.commit()?;
+            }
+            Err(LogError::Full) => {
+                log::warn!("Limits of a stream wait for room: {}", dir.display())
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((store, opened))
 }
 
 /// A stream that was found in the store's directory.
@@ -367,5 +382,50 @@ impl Node {
     /// The directory that all streams are in.
     pub fn directory(&self) -> &StoreDir {
         &self.place.dir
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::file::Handles;
+    use crate::store::stream::NewMessage;
+    use crate::store::types::Timestamp;
+
+    /// Found by reading: the server had ended between the two, and the limits were those of before for good.
+    #[test]
+    fn a_stream_gets_the_limits_of_a_configuration_that_was_only_written() {
+        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+        let meta = Meta::new("A", "S", [1; 16], vec![]);
+        let open = |max_msgs| {
+            let config = StreamConfig {
+                max_msgs,
+                ..StreamConfig::default()
+            };
+            let log = LogOptions::new(Arc::new(Handles::new(1)));
+            let opened = open((disk.clone(), Path::new("/s")), &meta, &config, log, None);
+            opened.unwrap().0
+        };
+        let mut store = open(10);
+        for _ in 0..20 {
+            let message = NewMessage {
+                subject: b"a",
+                headers: b"",
+                payload: b"",
+                timestamp: Timestamp(1),
+                ttl_s: 0,
+            };
+            store.append(&message).unwrap();
+        }
+        store.sync().unwrap();
+        assert_eq!(store.state().messages, 10);
+        drop(store);
+        let store = open(3);
+        assert_eq!((store.state().messages, store.limits().messages), (3, 3));
+        let last = store.log().last_index();
+        drop(store);
+        let store = open(3);
+        assert_eq!((store.state().messages, store.limits().messages), (3, 3));
+        assert_eq!(store.log().last_index(), last, "once is enough");
     }
 }

@@ -15,6 +15,7 @@ use crate::jetstream::api::{ConsumerConfig, metadata};
 use crate::jetstream::consumer::{
     self as engine, Consumer, Fault, Roster, Scratch, Slot, Start, Turn, Waiters,
 };
+use crate::jetstream::kept::{self, KeptConsumer};
 use crate::jetstream::out::Out;
 use crate::json::Time;
 use crate::store::consumer::ConsumerState;
@@ -65,6 +66,8 @@ pub(super) struct Entry {
     pub(super) id: ConsumerId,
     pub(super) config: Box<ConsumerConfig>,
     pub(super) created: Time,
+    /// Where it delivers all messages from on, if it delivers only some of those before.
+    resume: Option<StreamSeq>,
     /// The first message of the stream, as far as the consumer knows.
     first: StreamSeq,
     /// Its place among the floors.
@@ -309,7 +312,8 @@ impl Stream {
             recorded: &mut recorded,
         };
         let start = Start::find(&settings, &mut view, one_per_subject)?;
-        let kept = crate::jetstream::kept::encode(&config, created);
+        let resume = start.resume();
+        let kept = kept::encode_consumer(&config, created, resume);
         let policy = settings.ack.stored();
         // Who is there for a mirror or source asks for another one after a start.
         let id = match config.mem_storage || config.direct {
@@ -333,14 +337,13 @@ impl Stream {
         };
         let scratch = &mut self.consumers.scratch;
         let engine = Consumer::create(settings, start, &mut view, scratch, now);
-        Ok(self.add_consumer(id, config, created, engine))
+        Ok(self.add_consumer(id, (config, created, resume), engine))
     }
 
     pub(super) fn add_consumer(
         &mut self,
         id: ConsumerId,
-        config: ConsumerConfig,
-        created: Time,
+        (config, created, resume): (ConsumerConfig, Time, Option<StreamSeq>),
         mut engine: Consumer,
     ) -> Slot {
         let name = config.name.as_str().into();
@@ -351,6 +354,7 @@ impl Stream {
             id,
             config: Box::new(config),
             created,
+            resume,
             first: self.store.first(),
             floor: None,
         };
@@ -395,7 +399,11 @@ impl Stream {
             .map(|(id, consumer)| (id, consumer.config().to_vec()))
             .collect();
         for (id, kept) in found {
-            let Ok((config, created)) = crate::jetstream::kept::decode::<ConsumerConfig>(&kept)
+            let Ok(KeptConsumer {
+                config,
+                created,
+                resume,
+            }) = kept::decode_consumer(&kept)
             else {
                 log::error!("Stream {}: a consumer cannot be read", self.label());
                 continue;
@@ -408,8 +416,8 @@ impl Stream {
                 recorded: &mut self.consumers.recorded,
             };
             let scratch = &mut self.consumers.scratch;
-            let engine = Consumer::open(settings, &mut view, scratch, now);
-            self.add_consumer(id, config, created, engine);
+            let engine = Consumer::open(settings, resume, &mut view, scratch, now);
+            self.add_consumer(id, (config, created, resume), engine);
         }
     }
 
@@ -427,7 +435,7 @@ impl Stream {
         let new = settings(&self.config, &config, self.place.as_deref());
         let entry = self.consumers.roster.get(at);
         let (_, entry) = entry.ok_or(ConsumerFault::Unknown)?;
-        let kept = crate::jetstream::kept::encode(&config, entry.created);
+        let kept = kept::encode_consumer(&config, entry.created, entry.resume);
         self.store.update_consumer(entry.id, &kept)?;
         let filters: Vec<String> = filters(&config).map(str::to_owned).collect();
         match config.is_push() {
@@ -541,7 +549,18 @@ impl Stream {
         now: Timestamp,
         out: &mut O,
     ) -> Option<Result<StreamSeq, engine::InvalidReset>> {
-        self.with_engine(at, now, out, |engine, turn| engine.reset(turn, to))
+        let reset = self.with_engine(at, now, out, |engine, turn| engine.reset(turn, to));
+        if let Some(Ok(_)) = reset
+            && let Some((_, entry)) = self.consumers.roster.get(at)
+            && entry.resume.take().is_some()
+        {
+            // From now on it delivers all messages, also after a start.
+            let kept = kept::encode_consumer(&entry.config, entry.created, None);
+            if let Err(error) = self.store.update_consumer(entry.id, &kept) {
+                log::warn!("Stream {}: a consumer: {error}", self.label());
+            }
+        }
+        reset
     }
 
     /// Answers in the account of the stream when all that consumers have recorded is stored.

@@ -304,7 +304,7 @@ impl Stream {
     /// What the store has to say; its limits are the old ones then.
     pub fn update(&mut self, config: StreamConfig) -> Result<(), LogError> {
         let limits = limits(&config);
-        if limits != self::limits(&self.config) {
+        if limits != self.store.limits() {
             // Requests wait for what is under way, so that this is what came since.
             while self.store.has_work() && self.store.work(WORK) {}
             self.store.set_limits(&limits)?;

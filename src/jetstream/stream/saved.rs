@@ -43,11 +43,12 @@ impl Stream {
         let settings = settings(&self.config, &config, self.place.as_deref());
         let policy = settings.ack.stored();
         let last = self.store.state().last;
-        let state = saved.restore(policy, last, |at, redeliveries| {
+        let ends = config.max_deliver > 0;
+        let state = saved.restore(policy, ends, last, |at, redeliveries| {
             let at = Timestamp(at.get().saturating_mul(1_000_000));
             settings.deadline(at, redeliveries)
         });
-        let kept = crate::jetstream::kept::encode(&config, created);
+        let kept = crate::jetstream::kept::encode_consumer(&config, created, None);
         let store = &mut self.store;
         let id = match config.mem_storage {
             true => store.create_unrecorded_consumer(&config.name, &kept, policy, StreamSeq(0)),
@@ -66,7 +67,7 @@ impl Stream {
             visible: self.visible,
             recorded: &mut self.consumers.recorded,
         };
-        let engine = Consumer::open(settings, &mut view, &mut self.consumers.scratch, now);
-        Ok(self.add_consumer(id, config, created, engine))
+        let engine = Consumer::open(settings, None, &mut view, &mut self.consumers.scratch, now);
+        Ok(self.add_consumer(id, (config, created, None), engine))
     }
 }

@@ -305,6 +305,39 @@ fn idle_consumers_get_no_turns() {
     assert_eq!(told.num_pending, 100);
 }
 
+/// Found by reading: what was acknowledged while new limits, or a purge, were under way stayed for good.
+#[test]
+fn what_is_acknowledged_during_work_goes_behind_it() {
+    for retention in [RetentionPolicy::WorkQueue, RetentionPolicy::Interest] {
+        let mut config = config();
+        config.retention = retention;
+        let mut world = World::new(&config);
+        let at = world.consumer("c", &[]);
+        for _ in 0..6 {
+            world.publish("a.b");
+        }
+        world.turn();
+        world.pull(at, 6);
+        world.turn();
+        config.max_msgs = 5;
+        world.stream.update(config).unwrap();
+        let sent = std::mem::take(&mut world.out.0);
+        let replies: Vec<_> = sent
+            .iter()
+            .filter(|s| s.0 == "inbox" && !s.1.is_empty())
+            .collect();
+        assert_eq!(replies.len(), 6);
+        for (_, reply, _) in &replies[..5] {
+            world.ack(at, reply);
+        }
+        world.stream.commit(world.now, &mut world.out);
+        assert!(world.stream.has_work());
+        assert_eq!(world.messages().len(), 6);
+        world.turn();
+        assert_eq!(world.messages().keys().collect::<Vec<_>>(), [&6]);
+    }
+}
+
 /// Found by reading: it took a start until the store knew of it.
 #[test]
 fn compression_changes_with_the_configuration() {

@@ -257,27 +257,37 @@ impl Stream {
             .drain(|to, body| waiting.push(after, to, body, Answer::Body));
     }
 
-    /// Removes messages that have been acknowledged, where the stream keeps them only until then.
+    /// Removes messages that have been acknowledged, where the stream keeps them only until then. What is
+    /// under way comes first; its end gives the stream another turn.
     fn remove_released(&mut self) {
-        if self.consumers.released.is_empty() {
+        if self.config.retention == RetentionPolicy::Limits {
+            self.consumers.released.clear();
+        }
+        if self.consumers.released.is_empty() || self.store.has_work() {
             return;
         }
         let ranges = std::mem::take(&mut self.consumers.released);
-        if self.config.retention == RetentionPolicy::Limits || self.store.has_work() {
-            return;
-        }
-        for range in ranges {
+        for (n, range) in ranges.iter().enumerate() {
             let mut at = *range.start();
             while at <= *range.end() {
                 if self.is_needed(at) {
                     at = at.next();
                     continue;
                 }
-                if let Err(error) = self.store.delete(at) {
-                    log::warn!("Stream {}: {error}", self.label());
-                    return;
+                match self.store.delete(at) {
+                    Ok(_) => at = at.next(),
+                    Err(LogError::Full) => {
+                        log::debug!("Stream {}: {}", self.label(), LogError::Full);
+                        let rest = ranges.get(n + 1..).unwrap_or_default().iter().cloned();
+                        self.consumers.released.push(at..=*range.end());
+                        self.consumers.released.extend(rest);
+                        return;
+                    }
+                    Err(error) => {
+                        log::warn!("Stream {}: {error}", self.label());
+                        return;
+                    }
                 }
-                at = at.next();
             }
         }
     }

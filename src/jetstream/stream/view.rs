@@ -43,6 +43,12 @@ impl engine::Stream for View<'_> {
         Ok(self.store.record(id, event)?)
     }
 
+    fn forget_exhausted(&mut self) {
+        if let Some(id) = self.id {
+            self.store.forget_exhausted(id);
+        }
+    }
+
     fn first(&self) -> StreamSeq {
         self.store.first()
     }
@@ -81,8 +87,9 @@ impl engine::Stream for View<'_> {
         self.store.count_between(filters, from, self.visible)
     }
 
-    fn last_on_each(&mut self, filters: &Filters) -> Vec<StreamSeq> {
-        let all = self.store.last_on_each(filters, self.visible, usize::MAX);
+    fn last_on_each(&mut self, filters: &Filters, upto: StreamSeq) -> Vec<StreamSeq> {
+        let upto = upto.min(self.visible);
+        let all = self.store.last_on_each(filters, upto, usize::MAX);
         all.unwrap_or_default()
     }
 
@@ -160,7 +167,12 @@ impl<O: Out> engine::Sink for Sink<'_, O> {
     }
 
     fn release(&mut self, messages: RangeInclusive<StreamSeq>) {
-        self.released.push(messages);
+        match self.released.last_mut() {
+            Some(last) if last.end().next() == *messages.start() => {
+                *last = *last.start()..=*messages.end();
+            }
+            _ => self.released.push(messages),
+        }
     }
 }
 

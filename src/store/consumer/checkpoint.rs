@@ -1,4 +1,4 @@
-//! The state of a consumer as checkpoints keep it: a version, 1; the policy (0 none, 1 all, 2
+//! The state of a consumer as checkpoints keep it: a version, 1 or 2; the policy (0 none, 1 all, 2
 //! explicit); then numbers: the last batch applied, what was delivered (stream, consumer), the ack
 //! floor as distances from that, how many messages wait, and for each of them
 //!
@@ -6,14 +6,18 @@
 //! - the step of its last delivery's time from that before, and that of its wait from then until
 //!   the deadline from the wait before;
 //! - its redeliveries.
+//!
+//! Then, in version 2 only, the set of the messages that were delivered as often as they may be, of which
+//! there are some.
 
 use super::pending::{Pending, PendingMessage};
 use super::state::{AckPolicy, ConsumerState, Position};
 use super::{ConsumerSeq, Millis};
 use crate::store::index::varint::{self, Malformed, Reader};
-use crate::store::index::{LogIndex, StreamSeq};
+use crate::store::index::{LogIndex, SequenceSet, StreamSeq};
 
 const VERSION: u8 = 1;
+const VERSION_EXHAUSTED: u8 = 2;
 
 impl ConsumerState {
     /// Appends the state in the form that [`ConsumerState::decode`] reads.
@@ -23,7 +27,11 @@ impl ConsumerState {
             AckPolicy::All => 1,
             AckPolicy::Explicit => 2,
         };
-        out.extend([VERSION, policy]);
+        let version = match self.exhausted {
+            None => VERSION,
+            Some(_) => VERSION_EXHAUSTED,
+        };
+        out.extend([version, policy]);
         let (delivered, floor) = (self.delivered, self.ack_floor);
         for number in [
             self.applied.0,
@@ -47,6 +55,9 @@ impl ConsumerState {
             wait = next_wait;
             varint::put(out, u64::from(message.redeliveries));
         }
+        if let Some(exhausted) = &self.exhausted {
+            exhausted.encode(out);
+        }
     }
 
     /// Reads a state, as far as it goes.
@@ -54,7 +65,8 @@ impl ConsumerState {
     /// # Errors
     /// If the bytes are of another version, or not those of a state.
     pub fn decode(reader: &mut Reader<'_>) -> Result<ConsumerState, Malformed> {
-        if reader.byte("consumer: version")? != VERSION {
+        let version = reader.byte("consumer: version")?;
+        if !matches!(version, VERSION | VERSION_EXHAUSTED) {
             return Err(Malformed("consumer: unknown version"));
         }
         let policy = match reader.byte("consumer: policy")? {
@@ -79,12 +91,17 @@ impl ConsumerState {
             position(floor_stream, floor_consumer),
         );
         let pending = read_pending(reader, waiting)?;
+        let exhausted = match version {
+            VERSION => None,
+            _ => Some(Box::new(SequenceSet::decode(reader)?)),
+        };
         let state = ConsumerState {
             policy,
             applied,
             delivered,
             ack_floor,
             pending,
+            exhausted,
         };
         if !state.is_consistent() {
             return Err(Malformed("consumer: floors"));
@@ -94,6 +111,13 @@ impl ConsumerState {
 
     pub(super) fn is_consistent(&self) -> bool {
         let (floor, delivered) = (self.ack_floor, self.delivered);
+        let knows_exhausted = self.exhausted.as_ref().is_none_or(|exhausted| {
+            let behind = exhausted.next_present(delivered.stream.next());
+            !exhausted.is_empty() && behind.is_none() && !exhausted.contains(StreamSeq(0))
+        });
+        if !knows_exhausted {
+            return false;
+        }
         let (Some(first), Some(last)) = (self.pending.first(), self.pending.last()) else {
             return floor == delivered;
         };

@@ -13,6 +13,7 @@
 //! | 5 | rescheduled: the same | stream, deadline |
 //! | 6 | skipped | stream |
 //! | 7 | reset | stream, consumer |
+//! | 8 | exhausted: messages with numbers one after the other | stream |
 //!
 //! Stream, the first of a row, is a step from the last one of the row before; consumer and at are
 //! steps from those before. The deadline of a delivery is the wait from at until then, as a step
@@ -41,7 +42,7 @@ pub enum Event {
     /// A message was acknowledged, alone.
     Acked { stream: StreamSeq },
     /// A message will not be delivered any more, whether it was acknowledged or not: the client
-    /// said so, it was delivered as often as it may be, or it is not in the stream any more.
+    /// said so, or it is not in the stream any more.
     Terminated { stream: StreamSeq },
     /// A message was delivered again.
     Redelivered {
@@ -62,6 +63,8 @@ pub enum Event {
     Skipped { stream: StreamSeq },
     /// The consumer begins anew behind this position.
     Reset { to: Position },
+    /// A message was delivered as often as it may be. It waits no more, and stays in the stream.
+    Exhausted { stream: StreamSeq },
 }
 
 /// Events of one kind, with what they have in common.
@@ -170,7 +173,10 @@ impl EventWriter {
                 varint::put_step(out, base.consumer, consumer.0);
                 base.consumer = consumer.0;
             }
-            Event::Acked { .. } | Event::Terminated { .. } | Event::Skipped { .. } => {}
+            Event::Acked { .. }
+            | Event::Terminated { .. }
+            | Event::Skipped { .. }
+            | Event::Exhausted { .. } => {}
         }
     }
 }
@@ -186,6 +192,7 @@ impl Event {
             Event::Rescheduled { .. } => 5,
             Event::Skipped { .. } => 6,
             Event::Reset { .. } => 7,
+            Event::Exhausted { .. } => 8,
         }
     }
 
@@ -198,6 +205,7 @@ impl Event {
             | Event::AckedThrough { stream, .. }
             | Event::Rescheduled { stream, .. }
             | Event::Skipped { stream }
+            | Event::Exhausted { stream }
             | Event::Reset {
                 to: Position { stream, .. },
             } => stream,
@@ -212,7 +220,8 @@ impl Event {
             | Event::Acked { stream }
             | Event::Terminated { stream }
             | Event::Redelivered { stream, .. }
-            | Event::Rescheduled { stream, .. } => stream.0 = stream.0.checked_add(n)?,
+            | Event::Rescheduled { stream, .. }
+            | Event::Exhausted { stream } => stream.0 = stream.0.checked_add(n)?,
             _ if n == 0 => {}
             Event::AckedThrough { .. } | Event::Skipped { .. } | Event::Reset { .. } => {
                 return None;
@@ -292,6 +301,7 @@ impl<'a> Events<'a> {
                 Event::Rescheduled { stream, deadline }
             }
             6 => Event::Skipped { stream },
+            8 => Event::Exhausted { stream },
             kind @ (4 | 7) => {
                 base.consumer = self.reader.step(base.consumer, bad.0)?;
                 let consumer = ConsumerSeq(base.consumer);

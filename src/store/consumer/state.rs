@@ -6,7 +6,7 @@ use super::event::{Event, EventWriter, Events};
 use super::pending::{Pending, PendingMessage};
 use super::{ConsumerSeq, Millis};
 use crate::store::index::varint::Malformed;
-use crate::store::index::{LogIndex, StreamSeq};
+use crate::store::index::{LogIndex, SequenceSet, StreamSeq};
 
 /// What a client has to say about messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,7 +79,9 @@ impl std::error::Error for ReplayError {}
 /// - the ack floor is not before what was delivered, and the two are the same if, and only if, no
 ///   message waits for its acknowledgement;
 /// - the messages that wait are behind the ack floor, and not behind what was delivered;
-/// - neither of the two moves back, save by a reset.
+/// - neither of the two moves back, save by a reset;
+/// - messages that were delivered as often as they may be do not wait, and are not behind what was
+///   delivered.
 #[derive(Clone)]
 pub struct ConsumerState {
     pub(super) policy: AckPolicy,
@@ -88,6 +90,8 @@ pub struct ConsumerState {
     pub(super) delivered: Position,
     pub(super) ack_floor: Position,
     pub(super) pending: Pending,
+    /// Messages that were delivered as often as they may be, and were not acknowledged since.
+    pub(super) exhausted: Option<Box<SequenceSet>>,
 }
 
 impl ConsumerState {
@@ -103,15 +107,18 @@ impl ConsumerState {
             delivered: start,
             ack_floor: start,
             pending: Pending::new(),
+            exhausted: None,
         }
     }
 
-    /// The state that somebody else kept. `None` if these things do not belong together.
+    /// The state that somebody else kept. `None` if these things do not belong together. Messages that
+    /// were delivered as often as they may be are `exhausted`; those that wait are not.
     pub fn restored(
         policy: AckPolicy,
         delivered: Position,
         ack_floor: Position,
         messages: impl IntoIterator<Item = PendingMessage>,
+        exhausted: impl IntoIterator<Item = StreamSeq>,
     ) -> Option<ConsumerState> {
         let mut pending = Pending::new();
         for message in messages {
@@ -123,12 +130,19 @@ impl ConsumerState {
             }
             pending.push(message);
         }
+        let mut given_up = SequenceSet::default();
+        for sequence in exhausted {
+            if pending.get(sequence).is_none() {
+                given_up.insert(sequence);
+            }
+        }
         let state = ConsumerState {
             policy,
             applied: LogIndex(0),
             delivered,
             ack_floor,
             pending,
+            exhausted: (!given_up.is_empty()).then(|| Box::new(given_up)),
         };
         state.is_consistent().then_some(state)
     }
@@ -140,7 +154,9 @@ impl ConsumerState {
     /// - A message that is acknowledged or terminated does not wait any more. If it was the first
     ///   that did, the ack floor moves up to the next one; if none is left, up to what was
     ///   delivered.
-    /// - All that happens to single messages which do not wait is nothing.
+    /// - A message that was delivered as often as it may be does not wait any more, either, and is known
+    ///   as such until it is acknowledged or terminated.
+    /// - All else that happens to single messages which do not wait is nothing.
     ///
     /// # Errors
     /// If it cannot happen; nothing changes then.
@@ -166,14 +182,25 @@ impl ConsumerState {
                 }
                 changed
             }
-            Event::Acked { stream } | Event::Terminated { stream } => self.settle(stream),
+            Event::Acked { stream } | Event::Terminated { stream } => {
+                self.settle(stream) || self.forget(stream, stream)
+            }
+            Event::Exhausted { stream } => {
+                let waited = self.settle(stream);
+                if waited {
+                    self.exhausted.get_or_insert_default().insert(stream);
+                }
+                waited
+            }
             Event::AckedThrough { .. } if self.policy != AckPolicy::All => return Err(Conflict),
             Event::AckedThrough { stream, consumer } => self.settle_through(stream, consumer),
             Event::Rescheduled { stream, deadline } => self.pending.reschedule(stream, deadline),
             Event::Skipped { stream } => self.skip(stream),
             Event::Reset { to } => {
-                let changed = self.delivered != to || !self.pending.is_empty();
+                let was_empty = self.pending.is_empty() && self.exhausted.is_none();
+                let changed = self.delivered != to || !was_empty;
                 self.pending = Pending::new();
+                self.exhausted = None;
                 self.delivered = to;
                 self.ack_floor = to;
                 changed
@@ -257,6 +284,32 @@ impl ConsumerState {
         &self.pending
     }
 
+    /// Messages that were delivered as often as they may be, and were not acknowledged since.
+    pub fn exhausted(&self) -> Option<&SequenceSet> {
+        self.exhausted.as_deref()
+    }
+
+    /// Takes note that the messages before this one are in the stream no longer. This needs no record:
+    /// it follows from the stream.
+    pub fn forget_before(&mut self, first: StreamSeq) {
+        self.forget(StreamSeq(1), first.previous());
+    }
+
+    /// Forgets that messages were delivered as often as they may be; gives whether some were.
+    fn forget(&mut self, first: StreamSeq, last: StreamSeq) -> bool {
+        let Some(exhausted) = &mut self.exhausted else {
+            return false;
+        };
+        if first > last || exhausted.next_present(first).is_none_or(|at| at > last) {
+            return false;
+        }
+        exhausted.remove_range(first, last);
+        if exhausted.is_empty() {
+            self.exhausted = None;
+        }
+        true
+    }
+
     fn deliver(&mut self, stream: StreamSeq, at: Millis, deadline: Millis) -> Result<(), Conflict> {
         if stream <= self.delivered.stream {
             return Err(Conflict);
@@ -303,8 +356,9 @@ impl ConsumerState {
         if stream > self.delivered.stream {
             return false;
         }
+        let forgot = self.forget(StreamSeq(1), stream);
         let Some(last) = self.pending.remove_through(stream) else {
-            return false;
+            return forgot;
         };
         if self.pending.is_empty() {
             self.raise_floor();
@@ -318,7 +372,8 @@ impl ConsumerState {
     }
 
     fn skip(&mut self, stream: StreamSeq) -> bool {
-        let removed = self.pending.remove_through(stream).is_some();
+        let forgot = self.forget(StreamSeq(1), stream);
+        let removed = self.pending.remove_through(stream).is_some() || forgot;
         let further = stream > self.delivered.stream;
         self.delivered.stream = self.delivered.stream.max(stream);
         if removed || self.pending.is_empty() {
@@ -362,6 +417,7 @@ impl ConsumerState {
                 Event::Acked { .. }
                 | Event::Terminated { .. }
                 | Event::AckedThrough { .. }
+                | Event::Exhausted { .. }
                 | Event::Rescheduled { .. } => {}
             }
         }

@@ -1,6 +1,6 @@
 //! Consumers against a model that says the same in a plain way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -228,6 +228,62 @@ fn a_message_that_waits_costs_little() {
 }
 
 #[test]
+fn what_was_delivered_too_often_is_known_until_somebody_is_done_with_it() {
+    let exhausted = |stream| Event::Exhausted {
+        stream: StreamSeq(stream),
+    };
+    let mut state = state_after(AckPolicy::Explicit, &[1, 2, 3, 5, 6].map(delivered));
+    for (stream, outcome) in [
+        (2, Outcome::Changed),
+        (2, Outcome::Nothing),
+        (4, Outcome::Nothing),
+        (3, Outcome::Changed),
+        (6, Outcome::Changed),
+    ] {
+        assert_eq!(state.apply(exhausted(stream)), Ok(outcome), "{stream}");
+    }
+    let known = |state: &ConsumerState| {
+        let all = state.exhausted().into_iter();
+        let all = all.flat_map(|set| set.ranges(StreamSeq(1)));
+        all.map(|(first, last)| (first.0, last.0))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(known(&state), [(2, 3), (6, 6)]);
+    assert_eq!(state.pending().len(), 2);
+    // A checkpoint tells of them, and one without any is as it always was.
+    let mut bytes = vec![];
+    state.encode(&mut bytes);
+    assert_eq!(bytes[0], 2);
+    let restored = ConsumerState::decode(&mut Reader::new(&bytes)).unwrap();
+    assert_eq!(known(&restored), known(&state));
+    for end in 0..bytes.len() {
+        assert!(ConsumerState::decode(&mut Reader::new(&bytes[..end])).is_err());
+    }
+    assert_eq!(state.apply(acked(3)), Ok(Outcome::Changed));
+    assert_eq!(state.apply(acked(3)), Ok(Outcome::Nothing));
+    state.forget_before(StreamSeq(3));
+    assert_eq!(known(&state), [(6, 6)]);
+    state.forget_before(StreamSeq(7));
+    assert!(state.exhausted().is_none());
+    let mut bytes = vec![];
+    state.encode(&mut bytes);
+    assert_eq!(bytes[0], 1);
+    // One that was never delivered cannot have been so too often.
+    let mut forged = state_after(AckPolicy::Explicit, &[delivered(1)]);
+    forged.apply(exhausted(1)).unwrap();
+    let mut bytes = vec![];
+    forged.encode(&mut bytes);
+    let mut far = crate::store::index::SequenceSet::default();
+    far.insert(StreamSeq(1));
+    let mut own = vec![];
+    far.encode(&mut own);
+    bytes.truncate(bytes.len() - own.len());
+    far.insert(StreamSeq(9));
+    far.encode(&mut bytes);
+    assert!(ConsumerState::decode(&mut Reader::new(&bytes)).is_err());
+}
+
+#[test]
 fn rows_of_messages_take_a_few_bytes() {
     let mut batch = EventWriter::new();
     for event in (1..=1000).map(delivered).chain((1..=900).map(acked)) {
@@ -290,6 +346,7 @@ struct Model {
     floor: (u64, u64),
     /// First delivery, time, deadline and redeliveries, by stream sequence number.
     pending: BTreeMap<u64, (u64, u64, u64, u32)>,
+    exhausted: BTreeSet<u64>,
 }
 
 impl Model {
@@ -328,18 +385,29 @@ impl Model {
                 message.2 = deadline.get();
                 true
             }
-            Event::Acked { stream } | Event::Terminated { stream } => {
+            Event::Acked { stream }
+            | Event::Terminated { stream }
+            | Event::Exhausted { stream } => {
                 let lowest = self.pending.first_key_value().map(|(stream, _)| *stream);
                 let removed = self.pending.remove(&stream.0).is_some();
                 if removed && lowest == Some(stream.0) {
                     self.raise();
                 }
-                removed
+                match event {
+                    Event::Exhausted { .. } if removed => self.exhausted.insert(stream.0),
+                    Event::Exhausted { .. } => false,
+                    _ => self.exhausted.remove(&stream.0) || removed,
+                }
             }
             Event::AckedThrough { stream, consumer } => {
                 let gone: Vec<u64> = self.pending.range(..=stream.0).map(|(s, _)| *s).collect();
-                let Some(last) = gone.last().filter(|_| stream.0 <= self.delivered.0) else {
+                if stream.0 > self.delivered.0 {
                     return false;
+                }
+                let known = self.exhausted.len();
+                self.exhausted.retain(|s| *s > stream.0);
+                let Some(last) = gone.last() else {
+                    return self.exhausted.len() < known;
                 };
                 let consumer = consumer.0.max(self.pending[last].0).min(self.delivered.1);
                 self.pending.retain(|s, _| *s > stream.0);
@@ -352,19 +420,23 @@ impl Model {
             }
             Event::Skipped { stream } => {
                 let before = (self.delivered.0, self.pending.len());
+                let known = self.exhausted.len();
+                self.exhausted.retain(|s| *s > stream.0);
+                let forgot = self.exhausted.len() < known;
                 self.delivered.0 = self.delivered.0.max(stream.0);
                 self.pending.retain(|s, _| *s > stream.0);
-                if self.pending.len() < before.1 || self.pending.is_empty() {
+                if self.pending.len() < before.1 || forgot || self.pending.is_empty() {
                     self.raise();
                 }
-                before != (self.delivered.0, self.pending.len())
+                forgot || before != (self.delivered.0, self.pending.len())
             }
             Event::Reset { to } => {
                 let changed = self.delivered != (to.stream.0, to.consumer.0);
-                let changed = changed || !self.pending.is_empty();
+                let changed = changed || !self.pending.is_empty() || !self.exhausted.is_empty();
                 self.delivered = (to.stream.0, to.consumer.0);
                 self.floor = self.delivered;
                 self.pending.clear();
+                self.exhausted.clear();
                 changed
             }
         }
@@ -398,6 +470,10 @@ impl Model {
                 .iter()
                 .map(|(stream, message)| (*stream, *message)))
         );
+        let exhausted = state.exhausted().into_iter();
+        let exhausted = exhausted.flat_map(|set| set.ranges(StreamSeq(1)));
+        let exhausted = exhausted.flat_map(|(first, last)| first.0..=last.0);
+        assert!(exhausted.eq(self.exhausted.iter().copied()));
         for stream in self.pending.keys() {
             assert!(state.pending().get(StreamSeq(*stream)).is_some());
             assert_eq!(
@@ -411,7 +487,7 @@ impl Model {
 /// What happens next, with numbers relative to what there is.
 fn step() -> impl Strategy<Value = (u8, u64, u64, bool)> {
     (
-        0..20u8,
+        0..22u8,
         0..300u64,
         0..100_000u64,
         prop::bool::weighted(0.02),
@@ -452,6 +528,7 @@ fn event_of(
             deadline,
         },
         17 => Event::Terminated { stream: known },
+        20 | 21 => Event::Exhausted { stream: known },
         18 if n < 30 => Event::Skipped { stream: known },
         19 if n < 5 => Event::Reset {
             to: position(first, n),
@@ -511,7 +588,7 @@ proptest! {
     fn no_bytes_make_a_consumer_panic(bytes: Vec<u8>, version: bool) {
         let mut bytes = bytes;
         if version && !bytes.is_empty() {
-            bytes[0] = 1;
+            bytes[0] = 1 + bytes[0] % 2;
         }
         if let Ok(state) = ConsumerState::decode(&mut Reader::new(&bytes)) {
             state.check_invariants();

@@ -28,7 +28,7 @@ use super::log::{Log, segment_number};
 use super::open_segment::{LOST, OpenSegment};
 use super::options::{LogOptions, Marks};
 use super::read::SegmentFile;
-use super::scan::{Scan, scan};
+use super::scan::{FILLER, Scan, scan};
 use super::sealed::Sealed;
 use super::subjects::Wanted;
 use super::tail::Journaled;
@@ -780,9 +780,9 @@ impl Opening<'_> {
             if bad_header || evidence < header.first_index {
                 file.file.write_at(&header.encode().repeat(2), 0)?;
             }
-            if scan.used > scan.end {
-                let zeros = vec![0; (scan.used - scan.end) as usize];
-                file.file.write_at(&zeros, scan.end.into())?;
+            if scan.filled > scan.end {
+                let filler = vec![FILLER; (scan.filled - scan.end) as usize];
+                file.file.write_at(&filler, scan.end.into())?;
             }
             // After a sync that failed, in this process or one before, what is read may be in memory
             // only, and be taken there for what the disk has. What nothing proves is written again.
@@ -856,7 +856,7 @@ fn continues(course: Option<&Course>, next: Option<&Found>) -> bool {
 /// A file of which nothing tells what it is.
 fn nameless(bytes: &[u8]) -> FoundKind {
     let records = bytes.get(FIRST_RECORD as usize..).unwrap_or_default();
-    match records.iter().all(|b| *b == 0) {
+    match records.iter().all(|b| [0, FILLER].contains(b)) {
         true => FoundKind::Empty,
         false => FoundKind::Nameless,
     }

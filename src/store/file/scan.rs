@@ -14,6 +14,11 @@ use super::pack::{Block, Unpacked};
 use crate::store::crypt::SealKey;
 use crate::store::types::{LogIndex, StreamSeq};
 
+/// What a torn end is overwritten with. Zeros would do, were it not for syncs that fail: then the disk
+/// may still have what was there, and zeros in memory would not tell the next opening that
+/// something is to be overwritten again.
+pub(super) const FILLER: u8 = 0xff;
+
 /// What is in a segment.
 #[derive(Clone, Debug)]
 pub(super) struct Scan {
@@ -22,8 +27,10 @@ pub(super) struct Scan {
     pub(super) holes: Vec<Hole>,
     /// Where the last record ends.
     pub(super) end: u32,
-    /// Where bytes end that are not zero.
+    /// Where bytes end that are neither zero nor filler.
     pub(super) used: u32,
+    /// Where bytes end that are not zero.
+    pub(super) filled: u32,
     /// The highest index of which a record says that it was on the disk for good.
     pub(super) durable: LogIndex,
     /// Whether records that were found are no longer in `contents`, whose sums are not right then.
@@ -47,12 +54,14 @@ pub(super) struct Hole {
 /// in an encrypted segment that is packed.
 pub(super) fn scan(bytes: &[u8], header: &SegmentHeader, key: Option<&SealKey>) -> Scan {
     let seed = header.seed();
-    let used = bytes.len() - bytes.iter().rev().take_while(|b| **b == 0).count();
+    let filled = end_without(bytes, |byte| byte == 0);
+    let used = end_without(&bytes[..filled], |byte| byte == 0 || byte == FILLER);
     let mut found = Scan {
         contents: Contents::new(header),
         holes: vec![],
         end: FIRST_RECORD,
         used: u32::try_from(used).unwrap_or(u32::MAX),
+        filled: u32::try_from(filled).unwrap_or(u32::MAX),
         durable: header.anew.proven,
         is_cut: false,
     };
@@ -98,6 +107,14 @@ pub(super) fn scan(bytes: &[u8], header: &SegmentHeader, key: Option<&SealKey>) 
         found.end = u32::try_from(at).unwrap_or(u32::MAX);
     }
     found
+}
+
+/// Where bytes end, without those at the end for which this holds.
+fn end_without(bytes: &[u8], is_free: impl Fn(u8) -> bool) -> usize {
+    bytes
+        .iter()
+        .rposition(|b| !is_free(*b))
+        .map_or(0, |at| at + 1)
 }
 
 /// The same for a packed segment. Records that are missing where blocks follow each other were taken

@@ -72,6 +72,7 @@ impl StreamStore {
     /// Nothing is changed then, though sequences may be used up; see [`StreamStore::append`].
     pub fn append_group(&mut self, steps: &[Step<'_>]) -> Result<LogIndex, LogError> {
         self.end_abandoned()?;
+        self.tell_limits()?;
         let (mut last, mut last_time) = self.end();
         let mut ends = Vec::with_capacity(steps.len());
         let mut payloads = Vec::new();

@@ -7,9 +7,9 @@
 //!
 //! Consumers are a part of it: see [`StreamStore::record`].
 //!
-//! What limits remove follows from the records too, and is not recorded; what goes because time
-//! has passed is recorded, as a delete. Work that may be long (a purge, a limit that was lowered)
-//! is done in parts, by [`StreamStore::work`].
+//! What limits remove follows from the records too, the limits among them, and is not recorded; what
+//! goes because time has passed is recorded, as a delete. Work that may be long (a purge, a limit that
+//! was lowered) is done in parts, by [`StreamStore::work`].
 
 mod checkpoint;
 mod consumers;
@@ -89,13 +89,17 @@ pub struct StreamStore {
     groups: VecDeque<Unstored>,
     /// Whether the log ends in a group without an end, of which nothing was applied.
     is_abandoned: bool,
+    /// Whether the log is empty, and is to begin with what the stream may hold.
+    limits_untold: bool,
 }
 
 /// How a stream is kept.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
     pub log: LogOptions,
-    /// What the stream may hold, if nothing in its files says so.
+    /// What a new stream may hold. One that has records goes by those, whatever this is, as other limits
+    /// would make another stream of them; but a group begins with this at each of its members, until a
+    /// record says something else.
     pub limits: Limits,
 }
 
@@ -186,13 +190,14 @@ impl StreamStore {
             unapplied: None,
             groups: VecDeque::new(),
             is_abandoned: false,
+            limits_untold: false,
         };
         store.term = store.log.last_term();
         let mut opened = Opened {
             log: report,
             ..Opened::default()
         };
-        store.restore(saved, &mut opened, commit, progress)?;
+        store.restore(saved, options.limits, &mut opened, commit, progress)?;
         if opened.rebuilt {
             // What is on the disk is of no use.
             store.checkpoints.distrust();
@@ -204,6 +209,7 @@ impl StreamStore {
     fn restore(
         &mut self,
         saved: Option<State>,
+        limits: Limits,
         opened: &mut Opened,
         commit: Option<LogIndex>,
         progress: &mut dyn FnMut(Progress),
@@ -226,6 +232,10 @@ impl StreamStore {
             Some(saved) if is_useful(&saved) && self.fits(&saved) => self.state = saved,
             saved => {
                 opened.rebuilt = had_records;
+                if had_records && commit.is_none() && self.begins_whole(&opened.log)? {
+                    // Those of a stream that begins with some are in the first record.
+                    self.state.limits = Limits::default();
+                }
                 let missing = opened.log.lost.first().filter(|run| run.first < first);
                 self.start_anew(first, missing, saved.as_ref());
                 if let Some(saved) = saved {
@@ -236,6 +246,10 @@ impl StreamStore {
             }
         }
         let all = self.log.last_index();
+        if all == LogIndex(0) {
+            self.state.limits = limits;
+            self.limits_untold = commit.is_none() && limits != Limits::default();
+        }
         let upto = commit.unwrap_or(all);
         let of = all.0 - self.state.applied.0;
         let mut from = self.state.applied.next();
@@ -325,6 +339,20 @@ impl StreamStore {
         opened.consumers = self.mend_consumers();
         // A log that failed meanwhile says so here.
         self.log.commit()
+    }
+
+    /// Whether the first record that the log ever had is there, or was left out as it was of no use.
+    fn begins_whole(&mut self, report: &Recovery) -> Result<bool, LogError> {
+        let first = LogIndex(1);
+        let lost = report.lost.iter().any(|run| run.first <= first);
+        if self.log.first_index() > first || lost {
+            return Ok(false);
+        }
+        let mut budget = 1;
+        let walk = self
+            .log
+            .walk(first, &mut budget, |_| true, &mut self.buffer)?;
+        Ok(!matches!(walk, Walk::Damaged(index, _) if index == first))
     }
 
     /// Begins a state anew, at the first record. Messages of before that are lost are those that were
@@ -420,8 +448,23 @@ impl StreamStore {
         }
     }
 
+    /// Says what a new stream may hold, before anything else is said. Whoever reads the log again is to
+    /// know that, whatever it is by then.
+    pub(super) fn tell_limits(&mut self) -> Result<(), LogError> {
+        if !self.limits_untold {
+            return Ok(());
+        }
+        let mut payload = vec![];
+        self.state.limits.encode(&mut payload);
+        let draft = self.order(Kind::Config, &payload);
+        self.state.applied = self.log.append(&draft)?;
+        self.limits_untold = false;
+        Ok(())
+    }
+
     fn append_record(&mut self, draft: &Draft<'_>) -> Result<LogIndex, LogError> {
         self.end_abandoned()?;
+        self.tell_limits()?;
         let index = match self.log.append(draft) {
             Ok(index) => index,
             Err(error) => {

@@ -202,7 +202,10 @@ impl State {
             }
             Kind::Config => {
                 if let Ok(limits) = Limits::decode(record.payload) {
-                    self.defer();
+                    // There is nothing that may be too much where there is nothing.
+                    if self.messages > 0 {
+                        self.defer();
+                    }
                     self.limits = limits;
                     self.aged = StreamSeq(0);
                 }

@@ -75,10 +75,14 @@ impl Model {
 
     fn settle(&mut self) {
         if std::mem::take(&mut self.deferring) {
-            for subject in self.subjects() {
-                self.trim_subject(&subject);
-            }
+            self.trim_subjects();
             self.trim(usize::MAX);
+        }
+    }
+
+    fn trim_subjects(&mut self) {
+        for subject in self.subjects() {
+            self.trim_subject(&subject);
         }
     }
 
@@ -111,7 +115,7 @@ impl Model {
     fn set_limits(&mut self, limits: Limits) {
         self.settle();
         self.limits = limits;
-        self.deferring = true;
+        self.deferring = !self.messages.is_empty();
     }
 
     fn subjects(&self) -> Vec<String> {
@@ -267,6 +271,10 @@ impl Run {
 
     fn open(&mut self, trust_upto: Option<LogIndex>) -> Result<Opened, LogError> {
         self.options.log.key = key_at(self.seed, self.openings);
+        if self.openings > 0 && self.seed > 0 {
+            // They count where there is no record only.
+            self.options.limits = limits(&mut self.rng);
+        }
         self.openings += 1;
         let (store, opened) = StreamStore::open(
             self.disk.clone(),
@@ -277,6 +285,11 @@ impl Run {
             &mut |_| {},
         )?;
         self.store = Some(store);
+        if opened.last.0 == 0 {
+            let new = self.past.get_mut(&0).unwrap();
+            new.limits = self.options.limits;
+            self.model = new.clone();
+        }
         Ok(opened)
     }
 
@@ -312,8 +325,12 @@ impl Run {
                         self.erased.insert(index.0, *mark);
                     }
                 }
-                // It may have gone already where the model waits for the end of the work.
+                // It may have gone already where the model waits for the end of the work, or with the
+                // work that it waited for.
                 assert!(index.is_some() || !was || self.model.deferring);
+                if index.is_none() {
+                    self.follow();
+                }
                 index.unwrap_or(LogIndex(0))
             }
             19 => {
@@ -399,9 +416,13 @@ impl Run {
         };
         let result = self.store().append(&new);
         if matches!(result, Err(LogError::Io(_))) {
-            let mut model = self.model.clone();
-            model.add(message);
-            self.unsure = Some(model);
+            // The first record of all may have been that of the limits.
+            let is_first = self.store().log().last_index() == LogIndex(0);
+            if !is_first || self.model.limits == Limits::default() {
+                let mut model = self.model.clone();
+                model.add(message);
+                self.unsure = Some(model);
+            }
             return result.map(|(_, index)| index);
         }
         let (sequence, index) = result?;
@@ -429,18 +450,39 @@ impl Run {
     fn settle(&mut self) {
         let budget = 1 + self.rng.below(20);
         while self.store().work(budget) {}
-        self.settled();
+        self.follow();
     }
 
-    /// The end of work is a record, unless there is no room for it.
-    fn settled(&mut self) {
-        self.model.settle();
-        if self.store().has_work() {
-            self.model.deferring = true;
-        } else {
-            let index = self.store().log().last_index().0;
-            self.past.insert(index, self.model.clone());
+    /// Does what was done of the work to the model. All of it has a record at its end, unless there was no
+    /// room for that; and what was too much altogether has one before, if subjects have a limit of their own.
+    fn follow(&mut self) {
+        if !self.model.deferring {
+            return;
         }
+        let index = self.store().log().last_index().0;
+        if !self.store().has_work() {
+            self.model.settle();
+            self.past.insert(index, self.model.clone());
+            return;
+        }
+        let known = self.past.keys().next_back().copied().unwrap_or(0);
+        if self.model.limits.per_subject == 0 || index == known {
+            return;
+        }
+        self.model.trim_subjects();
+        let (first, last) = (self.store().first().0, self.store().last().0);
+        let gone: Vec<_> = self.store().deleted().collect();
+        let is_there = |sequence: u64| {
+            let is_gone = gone.iter().any(|(a, b)| (a.0..=b.0).contains(&sequence));
+            (first..=last).contains(&sequence) && !is_gone
+        };
+        while self.model.is_over() && !is_there(*self.model.messages.keys().next().unwrap()) {
+            self.model.messages.pop_first();
+        }
+        for sequence in self.model.messages.keys() {
+            assert!(is_there(*sequence), "{sequence} need not go");
+        }
+        self.past.insert(index, self.model.clone());
     }
 
     fn check(&mut self) {
@@ -653,8 +695,14 @@ fn faultless(seed: u64, disk: Arc<dyn Disk>, dir: PathBuf) {
     run.open(None).unwrap();
     for step in 0..150 {
         run.order().unwrap();
-        if run.rng.below(3) > 0 {
-            run.settle();
+        match run.rng.below(6) {
+            0..4 => run.settle(),
+            4 => {
+                let budget = run.rng.below(10);
+                run.store().work(budget);
+                run.follow();
+            }
+            _ => {}
         }
         match run.rng.below(12) {
             0..3 => {
@@ -672,7 +720,7 @@ fn faultless(seed: u64, disk: Arc<dyn Disk>, dir: PathBuf) {
                 let opened = run.open(None).unwrap();
                 assert!(opened.log.is_sound(), "{opened:?}");
                 run.reopened(&opened);
-                run.settled();
+                run.follow();
             }
             _ => {}
         }
@@ -770,7 +818,9 @@ fn faults(seed: u64) {
                 break;
             }
             match run.order() {
-                Ok(()) | Err(LogError::Full) => {}
+                Ok(()) => {}
+                // A part of what was to be done before may have had room.
+                Err(LogError::Full) => run.follow(),
                 Err(LogError::Io(_) | LogError::ReadOnly(_)) => break,
                 Err(error) => panic!("{error}"),
             }
@@ -780,9 +830,8 @@ fn faults(seed: u64) {
             }
             if run.rng.below(10) == 0 && !disk.is_dead() {
                 let budget = run.rng.below(10);
-                if !run.store().work(budget) {
-                    run.settled();
-                }
+                run.store().work(budget);
+                run.follow();
             }
             if !jobs.is_empty() && run.rng.below(2) == 0 {
                 let at = run.rng.below(jobs.len());
@@ -1061,5 +1110,103 @@ fn limits_remove_the_same_in_a_replay() {
         disk.kill();
         run.open(None).unwrap();
         assert_eq!(run.store().state(), before, "{parts}");
+    }
+}
+
+/// Found by a seeded run: a deletion waits for lowered limits, which remove the message that it is about. There is
+/// nothing to delete then, but the work is done, and recorded as that.
+#[test]
+fn a_deletion_that_comes_too_late_has_done_the_work() {
+    for seed in 0..40 {
+        let disk = FaultyDisk::new(seed);
+        let dir = Path::new("/streams/s").to_owned();
+        let mut run = Run::new(0, Arc::new(disk.clone()), dir);
+        run.options.limits = Limits::default();
+        run.open(None).unwrap();
+        let append = |run: &mut Run, subject: &str, payload: &[u8]| {
+            let message = NewMessage {
+                subject: subject.as_bytes(),
+                headers: b"",
+                payload,
+                timestamp: Timestamp(SECOND),
+                ttl_s: 0,
+            };
+            run.store().append(&message).unwrap();
+        };
+        for subject in ["a", "b", "c", "d", "e"] {
+            append(&mut run, subject, &[1; 100]);
+        }
+        // The newest but one takes all the room.
+        append(&mut run, "s", &[2; 20_000]);
+        append(&mut run, "t", &[3; 100]);
+        let limits = Limits {
+            bytes: 5000,
+            per_subject: 1,
+            ..Limits::default()
+        };
+        assert_eq!(run.store().set_limits(&limits).unwrap(), LogIndex(8));
+        run.store().sync().unwrap();
+        assert_eq!(run.store().delete(StreamSeq(3)).unwrap(), None);
+        assert!(!run.store().has_work());
+        assert_eq!(run.store().log().last_index(), LogIndex(10));
+        let state = run.store().state();
+        assert_eq!((state.messages, state.first), (1, StreamSeq(7)));
+        // Had it come before the end of the work, the large one had gone for its subject's sake, and no other.
+        append(&mut run, "s", b"small");
+        run.store().commit().unwrap();
+        disk.restart();
+        run.store = None;
+        let last = run.open(None).unwrap().last.0;
+        let state = run.store().state();
+        let messages = 1 + u64::from(last > 10);
+        assert_eq!((state.messages, state.first), (messages, StreamSeq(7)));
+    }
+}
+
+/// A stream's log is read again after its limits were changed: what the first ones did is as it was. With the
+/// last ones from the beginning on, messages came back, or others went.
+#[test]
+fn a_replay_goes_by_the_limits_of_the_time() {
+    let most = |messages| Limits {
+        messages,
+        ..Limits::default()
+    };
+    for (old, new) in [(10, 50), (0, 10), (10, 0), (50, 10)] {
+        let disk = FaultyDisk::new(1);
+        let dir = Path::new("/streams/s").to_owned();
+        let mut run = Run::new(0, Arc::new(disk.clone()), dir);
+        run.options.limits = most(old);
+        // A new stream that comes to nothing has those of the next time.
+        run.open(None).unwrap();
+        run.store = None;
+        run.options.limits = most(old);
+        run.open(None).unwrap();
+        assert_eq!(run.store().log().last_index(), LogIndex(0));
+        for _ in 0..100 {
+            let message = NewMessage {
+                subject: b"a",
+                headers: b"",
+                payload: b"x",
+                timestamp: Timestamp(SECOND),
+                ttl_s: 0,
+            };
+            run.store().append(&message).unwrap();
+        }
+        run.store().delete(StreamSeq(95)).unwrap().unwrap();
+        run.store().sync().unwrap();
+        let first = run.store().state();
+        run.store().set_limits(&most(new)).unwrap();
+        while run.store().work(1) {}
+        run.store().sync().unwrap();
+        let last = run.store().state();
+        assert!(last.messages <= first.messages && last.first >= first.first);
+        for limits in [most(old), most(new), most(3)] {
+            run.store = None;
+            run.options.limits = limits;
+            let opened = run.open(None).unwrap();
+            assert!(opened.replayed > 100, "no checkpoint");
+            assert_eq!(run.store().state(), last, "{old} {new}");
+            assert_eq!(run.store().limits(), most(new));
+        }
     }
 }

@@ -341,7 +341,7 @@ fn an_erased_message_does_to_others_what_it_did() {
     drop(store);
     disk.restart();
     let (store, opened) = open(&shared, &options);
-    assert_eq!((opened.replayed, store.state().messages), (3, 0));
+    assert_eq!((opened.replayed, store.state().messages), (4, 0));
 }
 
 /// A checkpoint of before segments were written anew counts what is not there.

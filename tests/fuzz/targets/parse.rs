@@ -4,9 +4,11 @@
 
 #![no_main]
 
+mod pieces;
+
 use libfuzzer_sys::fuzz_target;
-use nats_server::base::rng::Rng;
-use nats_server::proto::client::{Limits, Op, Parsed, Partial, Publish, Violation, parse};
+use nats_server::proto::client::{Limits, Op, Parsed, Publish, Violation, parse};
+use pieces::Step;
 
 fuzz_target!(|data: &[u8]| {
     let [flags, seed @ .., _, _] = data.first_chunk::<5>().copied().unwrap_or_default();
@@ -16,63 +18,19 @@ fuzz_target!(|data: &[u8]| {
         payload_max: if flags & 2 == 0 { 1 << 20 } else { 32 },
         headers: flags & 4 == 0,
     };
-    let mut rng = Rng::new(u64::from(u16::from_le_bytes(seed)));
-    let whole = outcome(&[stream], &limits);
-    assert_eq!(outcome(&pieces(stream, &mut rng), &limits), whole);
-    let bytes: Vec<&[u8]> = stream.chunks(1).collect();
-    assert_eq!(outcome(&bytes, &limits), whole);
-});
-
-/// Cuts at random places, empty pieces among them.
-fn pieces<'a>(mut stream: &'a [u8], rng: &mut Rng) -> Vec<&'a [u8]> {
-    let mut pieces = Vec::new();
-    while !stream.is_empty() {
-        let (piece, rest) = stream.split_at(rng.below(stream.len().min(40) + 1));
-        pieces.push(piece);
-        stream = rest;
-    }
-    pieces
-}
-
-/// What some pieces come to: the operations, and how it ended.
-fn outcome(pieces: &[&[u8]], limits: &Limits) -> (Vec<String>, Option<String>) {
-    let (mut stash, mut ops) = (Vec::new(), Vec::new());
-    for piece in pieces {
-        stash.extend_from_slice(piece);
-        loop {
-            match parse(&stash, limits) {
-                Parsed::Op(op, used) => {
-                    assert!((1..=stash.len()).contains(&used));
-                    ops.push(described(op, &stash[..used], limits));
-                    stash.drain(..used);
-                }
-                Parsed::Partial(partial) => {
-                    match partial {
-                        Partial::Line => {}
-                        Partial::Keep(n) => {
-                            assert!(n <= stash.len());
-                            stash.truncate(n);
-                        }
-                        Partial::Payload(total) => {
-                            assert!(total > stash.len());
-                            assert!(total <= stash.len() + limits.payload_max + 2);
-                        }
-                    }
-                    break;
-                }
-                // The offset and the length so far are what had come by then.
-                Parsed::Bad(Violation::UnknownOperation { .. }) => {
-                    return (ops, Some("unknown operation".into()));
-                }
-                Parsed::Bad(Violation::ControlLine(_)) => {
-                    return (ops, Some("control line".into()));
-                }
-                Parsed::Bad(other) => return (ops, Some(format!("{other:?}"))),
+    pieces::check(stream, seed, limits.payload_max, |bytes| {
+        match parse(bytes, &limits) {
+            Parsed::Op(op, used) => Step::Op(described(op, &bytes[..used], &limits), used),
+            Parsed::Partial(partial) => Step::Partial(partial),
+            // The offset and the length so far are what had come by then.
+            Parsed::Bad(Violation::UnknownOperation { .. }) => {
+                Step::Bad("unknown operation".into())
             }
+            Parsed::Bad(Violation::ControlLine(_)) => Step::Bad("control line".into()),
+            Parsed::Bad(other) => Step::Bad(format!("{other:?}")),
         }
-    }
-    (ops, None)
-}
+    });
+});
 
 /// An operation in words, checked against the bytes it was made of.
 fn described(op: Op<'_>, bytes: &[u8], limits: &Limits) -> String {

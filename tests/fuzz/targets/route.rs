@@ -5,12 +5,14 @@
 
 #![no_main]
 
+mod pieces;
+
 use libfuzzer_sys::fuzz_target;
-use nats_server::base::rng::Rng;
-use nats_server::proto::client::{Partial, Publish};
+use nats_server::proto::client::Publish;
 use nats_server::proto::route::{
     Limits, Op, Parsed, Routed, Subject, parse, write_message, write_subscribe, write_unsubscribe,
 };
+use pieces::Step;
 
 fuzz_target!(|data: &[u8]| {
     let [flags, seed @ ..] = data.first_chunk::<3>().copied().unwrap_or_default();
@@ -20,52 +22,14 @@ fuzz_target!(|data: &[u8]| {
         payload_max: if flags & 2 == 0 { 1 << 20 } else { 32 },
         names_account: flags & 4 == 0,
     };
-    let mut rng = Rng::new(u64::from(u16::from_le_bytes(seed)));
-    let whole = outcome(&[stream], &limits);
-    let mut pieces = Vec::new();
-    let mut rest = stream;
-    while !rest.is_empty() {
-        let (piece, after) = rest.split_at(rng.below(rest.len().min(40) + 1));
-        pieces.push(piece);
-        rest = after;
-    }
-    assert_eq!(outcome(&pieces, &limits), whole);
-    let bytes: Vec<&[u8]> = stream.chunks(1).collect();
-    assert_eq!(outcome(&bytes, &limits), whole);
-});
-
-/// What some pieces come to: the operations, and whether they ended in a violation.
-fn outcome(pieces: &[&[u8]], limits: &Limits) -> (Vec<String>, bool) {
-    let (mut stash, mut ops) = (Vec::new(), Vec::new());
-    for piece in pieces {
-        stash.extend_from_slice(piece);
-        loop {
-            match parse(&stash, limits) {
-                Parsed::Op(op, used) => {
-                    assert!((1..=stash.len()).contains(&used));
-                    ops.push(described(op, &stash[..used], limits));
-                    stash.drain(..used);
-                }
-                Parsed::Partial(partial) => {
-                    match partial {
-                        Partial::Line => {}
-                        Partial::Keep(n) => {
-                            assert!(n <= stash.len());
-                            stash.truncate(n);
-                        }
-                        Partial::Payload(total) => {
-                            assert!(total > stash.len());
-                            assert!(total <= stash.len() + limits.payload_max + 2);
-                        }
-                    }
-                    break;
-                }
-                Parsed::Bad(_) => return (ops, true),
-            }
+    pieces::check(stream, seed, limits.payload_max, |bytes| {
+        match parse(bytes, &limits) {
+            Parsed::Op(op, used) => Step::Op(described(op, &bytes[..used], &limits), used),
+            Parsed::Partial(partial) => Step::Partial(partial),
+            Parsed::Bad(_) => Step::Bad("violation".into()),
         }
-    }
-    (ops, false)
-}
+    });
+});
 
 /// An operation in words, checked against the bytes that it was made of and those that it is written
 /// as.

@@ -479,7 +479,17 @@ fn what_was_delivered_too_often_is_given_up() {
     let figures = world.figures();
     assert_eq!((figures.ack_pending, figures.redelivered), (0, 1));
     assert_eq!(figures.ack_floor.stream, StreamSeq(2));
-    // The message is still there, until somebody is done with it.
+    // The message is still there, until somebody is done with it, and whatever happens meanwhile.
+    world.restart();
+    let figures = world.figures();
+    assert_eq!((figures.ack_pending, figures.redelivered), (0, 1));
+    world.pull("in", &batch(1));
+    world.pass_ms(60_000);
+    world.expect(&[]);
+    world.sink.deaf.insert("in".into());
+    world.pass_ms(60_000);
+    world.figures();
+    world.sink.deaf.clear();
     assert!(world.consumer.needs(&world.stream, StreamSeq(1)));
     assert!(!world.consumer.needs(&world.stream, StreamSeq(2)));
     world.ack(1);
@@ -649,6 +659,32 @@ fn the_last_of_each_subject_and_then_what_comes() {
         "in <- b 1.6.2.1 m6",
         "in <- a 1.7.3.0 new",
     ]);
+}
+
+#[test]
+fn only_the_last_messages_of_subjects_come_after_a_restart_too() {
+    let mut settings = settings();
+    settings.deliver = DeliverPolicy::LastPerSubject;
+    let mut world = World::new(settings, &["a", "b", "c", "c", "a", "d", "b", "d"]);
+    world.store("a", "new");
+    world.pull("in", &batch(1));
+    world.expect(&["in <- c 1.4.1.4 m4"]);
+    world.restart();
+    assert_eq!(world.figures().pending, 4);
+    world.pull("in", &batch(2));
+    world.expect(&["in <- a 1.5.2.3 m5", "in <- b 1.7.3.2 m7"]);
+    // The last one is gone, and nothing else of its subject comes for it.
+    world.remove(8);
+    world.store("c", "newer");
+    world.restart();
+    world.pull("in", &batch(10));
+    world.expect(&["in <- a 1.9.4.1 new", "in <- c 1.10.5.0 newer"]);
+    // Behind them everything comes.
+    world.restart();
+    world.store("c", "newest");
+    world.store("c", "newest of all");
+    world.pull("in", &batch(10));
+    world.expect(&["in <- c 1.11.6.1 newest", "in <- c 1.12.7.0 newest of all"]);
 }
 
 #[test]

@@ -102,6 +102,10 @@ impl Stream for Memory {
         Ok(self.state.record(event, &mut self.events)?)
     }
 
+    fn forget_exhausted(&mut self) {
+        self.state.forget_before(StreamSeq(self.first));
+    }
+
     fn first(&self) -> StreamSeq {
         StreamSeq(self.first)
     }
@@ -146,9 +150,13 @@ impl Stream for Memory {
         self.matching(filters, from.0).count() as u64
     }
 
-    fn last_on_each(&mut self, filters: &Filters) -> Vec<StreamSeq> {
+    fn last_on_each(&mut self, filters: &Filters, upto: StreamSeq) -> Vec<StreamSeq> {
         let mut lasts = BTreeMap::new();
-        for sequence in self.matching(filters, 0) {
+        for sequence in self
+            .matching(filters, 0)
+            .into_iter()
+            .filter(|at| *at <= upto.0)
+        {
             lasts.insert(&self.messages[&sequence].subject, StreamSeq(sequence));
         }
         let mut sequences: Vec<StreamSeq> = lasts.into_values().collect();
@@ -265,6 +273,8 @@ pub(super) struct World {
     pub(super) sink: Lines,
     pub(super) scratch: Scratch<Vec<u8>>,
     pub(super) consumer: Consumer,
+    /// What is kept of where it began.
+    pub(super) resume: Option<StreamSeq>,
     pub(super) now: Timestamp,
     pub(super) served: Served,
 }
@@ -329,6 +339,7 @@ impl World {
         let start = Start::find(&settings, &mut stream, false).unwrap();
         stream.state = ConsumerState::new(settings.ack.stored(), start.after);
         stream.kept = stream.state.clone();
+        let resume = start.resume();
         let consumer = Consumer::create(settings, start, &mut stream, &mut scratch, START);
         World {
             stream,
@@ -336,6 +347,7 @@ impl World {
             scratch,
             consumer,
             now: START,
+            resume,
             served: Served::Idle,
         }
     }
@@ -469,7 +481,13 @@ impl World {
     pub(super) fn restart(&mut self) {
         self.stream.state = self.stream.replayed();
         let settings = self.consumer.settings().clone();
-        self.consumer = Consumer::open(settings, &mut self.stream, &mut self.scratch, self.now);
+        self.consumer = Consumer::open(
+            settings,
+            self.resume,
+            &mut self.stream,
+            &mut self.scratch,
+            self.now,
+        );
     }
 
     pub(super) fn figures(&mut self) -> Figures {

@@ -145,6 +145,15 @@ impl StreamStore {
         }
     }
 
+    /// Tells a consumer that messages before the first one are gone; see
+    /// [`ConsumerState::forget_before`].
+    pub fn forget_exhausted(&mut self, id: ConsumerId) {
+        let first = self.first();
+        if let Some(state) = self.state.consumers.get_mut(id) {
+            state.forget_before(first);
+        }
+    }
+
     /// Lets something happen to a consumer, at once, and keeps it to be recorded. However long it
     /// takes until [`StreamStore::append_events`] succeeds, what is kept has a bound.
     ///
