@@ -337,10 +337,11 @@ impl StoreDir {
     /// Makes the empty directory of a stream that is being made.
     fn make_new(&self, dir: &Path) -> io::Result<PathBuf> {
         let new = with_ending(dir, NEW);
-        self.disk.create_dir(&new)?;
-        // There may be files from before a crash, or from a try that failed.
-        for entry in self.disk.list(&new)? {
-            self.disk.remove(&new.join(entry.name))?;
+        if !self.disk.create_dir(&new)? {
+            // There may be files from before a crash, or from a try that failed.
+            for entry in self.disk.list(&new)? {
+                self.disk.remove(&new.join(entry.name))?;
+            }
         }
         Ok(new)
     }

@@ -19,8 +19,8 @@ use super::file::map::Map;
 /// follows what somebody else wrote.
 pub trait Disk: fmt::Debug + Send + Sync {
     /// Makes a directory and those above it, unless they exist. Their entries are on the disk for
-    /// good after [`Disk::sync_dir`] of the directories that hold them.
-    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    /// good after [`Disk::sync_dir`] of the directories that hold them. Says whether it did not exist.
+    fn create_dir(&self, dir: &Path) -> io::Result<bool>;
 
     /// The files of a directory, in no order.
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
@@ -124,11 +124,15 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
 pub struct OsDisk;
 
 impl Disk for OsDisk {
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+    fn create_dir(&self, dir: &Path) -> io::Result<bool> {
         let mut builder = fs::DirBuilder::new();
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o750);
-        builder.recursive(true).create(dir)
+        if builder.create(dir).is_ok() {
+            return Ok(true);
+        }
+        let is_new = !dir.exists();
+        builder.recursive(true).create(dir).map(|()| is_new)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
@@ -173,8 +177,15 @@ impl Disk for OsDisk {
     }
 
     fn create(&self, path: &Path, _capacity: usize) -> io::Result<Arc<dyn DiskFile>> {
-        let file = created(path)?;
-        file.set_len(0)?;
+        let mut options = creating();
+        let file = match options.create_new(true).open(path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                let file = created(path)?;
+                file.set_len(0)?;
+                file
+            }
+            file => file?,
+        };
         Ok(Arc::new(OsFile(file)))
     }
 
@@ -299,7 +310,7 @@ impl OsReadDisk {
 }
 
 impl Disk for OsReadDisk {
-    fn create_dir(&self, _dir: &Path) -> io::Result<()> {
+    fn create_dir(&self, _dir: &Path) -> io::Result<bool> {
         OsReadDisk::refuse()
     }
 
@@ -356,11 +367,15 @@ impl Disk for OsReadDisk {
 
 /// Opens a file, made for its owner and group only if it does not exist.
 fn created(path: &Path) -> io::Result<File> {
+    creating().create(true).truncate(false).open(path)
+}
+
+fn creating() -> OpenOptions {
     let mut options = OpenOptions::new();
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
-    options.read(true).write(true).create(true).truncate(false);
-    options.open(path)
+    options.read(true).write(true);
+    options
 }
 
 #[derive(Debug)]

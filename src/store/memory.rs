@@ -34,10 +34,11 @@ impl MemoryDisk {
 }
 
 impl Disk for MemoryDisk {
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        let dirs = dir.ancestors().map(Path::to_owned);
-        self.made().extend(dirs);
-        Ok(())
+    fn create_dir(&self, dir: &Path) -> io::Result<bool> {
+        let mut made = self.made();
+        let is_new = !made.contains(dir);
+        made.extend(dir.ancestors().map(Path::to_owned));
+        Ok(is_new)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {

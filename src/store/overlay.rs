@@ -79,8 +79,8 @@ impl Overlay {
 }
 
 impl Disk for Overlay {
-    fn create_dir(&self, _dir: &Path) -> io::Result<()> {
-        Ok(())
+    fn create_dir(&self, _dir: &Path) -> io::Result<bool> {
+        Ok(false)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {

@@ -81,6 +81,10 @@ impl Node {
             let message = Outgoing::status(reply, headers.as_bytes());
             out.send(&stream.account, &message);
         }
+        if stream.has_damage() {
+            // It is told of, though nothing else happens to the stream.
+            self.dirty.extend(at);
+        }
     }
 }
 

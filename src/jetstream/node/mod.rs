@@ -388,7 +388,7 @@ impl Node {
             };
             let more = stream.serve_consumers(now, out);
             let waits = stream.is_cold();
-            if stream.is_dirty() {
+            if stream.is_dirty() || stream.has_damage() {
                 self.dirty.push(at);
             }
             if waits {

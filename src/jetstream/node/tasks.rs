@@ -221,6 +221,7 @@ fn create_many(
         let (config, log) = &facts[at];
         let log = LogOptions {
             opens_unsynced: true,
+            is_new: true,
             ..log.clone()
         };
         let store = begin((place.disk.clone(), dir), meta, config, log);
@@ -274,6 +275,10 @@ pub(super) fn create(
             place.dir.create(&mut meta, &place.keys)?,
         ),
         StorageType::Memory => (Arc::new(MemoryDisk::new()), PathBuf::from("/")),
+    };
+    let log = LogOptions {
+        is_new: config.storage == StorageType::File,
+        ..log
     };
     let store = match begin((disk, &dir), &meta, config, log) {
         Ok(store) => store,

@@ -31,6 +31,8 @@ pub struct LogOptions {
     /// and the first segment of a log that is begun. Who opens a log that was there passes a
     /// [barrier](crate::store::disk::Barrier), made before, before anybody is told of what is in it.
     pub opens_unsynced: bool,
+    /// Whether the directory was made just now, and has nothing of a log: then it is not looked at.
+    pub is_new: bool,
     /// Who has which log open, where the directory of all logs is locked as a whole; otherwise each has
     /// a lock of its own, in a file that stays open.
     pub locks: Option<Arc<Locks>>,
@@ -96,6 +98,7 @@ impl LogOptions {
             compression: Compression::None,
             handles,
             opens_unsynced: false,
+            is_new: false,
             locks: None,
             reserve: None,
             key: None,

@@ -56,8 +56,10 @@ impl Log {
             true => LogError::Full,
             false => LogError::Io(Reason::new(doing, path, e)),
         };
-        disk.create_dir(dir)
-            .map_err(|e| failed("create", dir, &e))?;
+        if !options.is_new {
+            disk.create_dir(dir)
+                .map_err(|e| failed("create", dir, &e))?;
+        }
         let lock_path = dir.join("lock");
         let lock = match &options.locks {
             Some(locks) if !disk.is_volatile() => locks.lock(dir),
@@ -76,7 +78,10 @@ impl Log {
             resets: vec![],
             report: Recovery::default(),
         };
-        let found = opening.find(progress)?;
+        let found = match options.is_new {
+            true => vec![],
+            false => opening.find(progress)?,
+        };
         let plan = opening.judge(found);
         let kept = opening
             .repair(plan)
@@ -732,7 +737,8 @@ impl Opening<'_> {
             let name = self.rename(&one.name, "foreign")?;
             self.report.foreign.push(name);
         }
-        match self.options.opens_unsynced && !is_changed {
+        let waits = self.options.opens_unsynced || self.options.is_new;
+        match waits && !is_changed {
             true => Ok(()),
             false => self.disk.sync_dir(self.dir),
         }

@@ -15,9 +15,9 @@ use super::timers::Timers;
 use crate::store::crypt::{KeyFault, StreamKey};
 use crate::store::disk::Disk;
 use crate::store::error::LogError;
-use crate::store::file::LogStart;
 use crate::store::file::copies::CHECKPOINT;
 use crate::store::file::format::{Container, ContainerKind, FormatError, Opened};
+use crate::store::file::{LogOptions, LogStart};
 use crate::store::index::varint::{self, Malformed, Reader};
 use crate::store::index::{Block, Builder, Cursor, ExpiryWheel, SequenceSet, encode_block};
 use crate::store::types::{LogIndex, StreamId, StreamSeq, Timestamp};
@@ -75,16 +75,21 @@ impl Checkpoints {
         self.prepared.is_some()
     }
 
-    /// Reads the copies, and gives the newer of those that are whole.
+    /// Reads the copies, unless the directory is new, and gives the newer of those that are whole.
     pub(super) fn open(
         disk: &dyn Disk,
         dir: &Path,
         stream: StreamId,
-        key: Option<StreamKey>,
+        options: &LogOptions,
     ) -> Result<(Checkpoints, Option<State>), LogError> {
+        let key = options.key.clone();
+        let copies = match options.is_new {
+            true => vec![],
+            false => CHECKPOINT.read(disk, dir)?,
+        };
         let mut newest: Option<(u64, State, u64, LogStart)> = None;
         let (mut highest, mut damaged) = (0, false);
-        for (path, bytes) in CHECKPOINT.read(disk, dir)? {
+        for (path, bytes) in copies {
             let (container, state, start) = match decode(&bytes, stream, key.as_ref()) {
                 Ok(decoded) => decoded,
                 Err(Fault::Format(error @ FormatError::Version(_))) => {

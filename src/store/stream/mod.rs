@@ -156,8 +156,7 @@ impl StreamStore {
         commit: Option<LogIndex>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(StreamStore, Opened), LogError> {
-        let (mut checkpoints, saved) =
-            Checkpoints::open(&*disk, dir, stream, options.log.key.clone())?;
+        let (mut checkpoints, saved) = Checkpoints::open(&*disk, dir, stream, &options.log)?;
         let known = saved.as_ref().map_or_else(Known::default, |s| Known {
             durable: s.applied,
             sequence: s.last,

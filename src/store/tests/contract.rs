@@ -37,8 +37,8 @@ fn kind<T>(result: io::Result<T>) -> Option<io::ErrorKind> {
 #[test]
 fn files_are_written_read_renamed_and_removed() {
     on_all("files", |disk, dir| {
-        disk.create_dir(dir).unwrap();
-        disk.create_dir(dir).unwrap();
+        assert!(disk.create_dir(dir).unwrap());
+        assert!(!disk.create_dir(dir).unwrap());
         let (a, b) = (dir.join("a"), dir.join("b"));
         assert_eq!(kind(disk.open(&a)), Some(io::ErrorKind::NotFound));
         assert_eq!(kind(disk.remove(&a)), Some(io::ErrorKind::NotFound));

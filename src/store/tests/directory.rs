@@ -182,6 +182,7 @@ fn streams_that_are_made_together_are_there_with_their_first_segment() {
         let mut begin = |_: usize, dir: &Path, meta: &Meta| {
             let mut options = LogOptions::new(Arc::new(Handles::new(9)));
             options.opens_unsynced = true;
+            options.is_new = true;
             options.locks = Some(store.locks());
             let disk = Arc::new(disk.clone());
             let opened = Log::open(disk, dir, meta.id, options, Known::default(), &mut |_| {});

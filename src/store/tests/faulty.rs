@@ -339,16 +339,18 @@ impl State {
 }
 
 impl Disk for FaultyDisk {
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+    fn create_dir(&self, dir: &Path) -> io::Result<bool> {
         let mut state = self.state();
         state.call(Call::Change)?;
+        let has_files = state.names.keys().any(|path| path.parent() == Some(dir));
+        let is_new = !has_files && !state.dirs.contains(dir);
         let above: Vec<_> = dir.ancestors().filter(|a| a.parent().is_some()).collect();
         for dir in above.into_iter().rev() {
             if !state.dirs.contains(dir) {
                 state.change(Change::Dir(dir.to_owned(), true));
             }
         }
-        Ok(())
+        Ok(is_new)
     }
 
     fn dirs(&self, dir: &Path) -> io::Result<Vec<String>> {
