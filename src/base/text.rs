@@ -55,21 +55,36 @@ fn decimal(
     f.write_str(unit)
 }
 
-/// Appends a number in decimal digits, as formatting does, in a third of the time.
+/// The digits of the numbers below a hundred.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut n: u8 = 0;
+    while n < 100 {
+        pairs[n as usize] = [b'0' + n / 10, b'0' + n % 10];
+        n += 1;
+    }
+    pairs
+};
+
+/// Appends a number in decimal digits, as formatting does, in a fraction of the time.
 #[allow(
     clippy::cast_possible_truncation,
-    reason = "a remainder of ten is a digit"
+    reason = "remainders of ten and of a hundred are small"
 )]
 pub fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
-    loop {
+    while number >= 10 {
+        at -= 2;
+        let [tens, ones] = PAIRS[(number % 100) as usize];
+        digits[at] = tens;
+        digits[at + 1] = ones;
+        number /= 100;
+    }
+    // Nothing is left of a number with an even count of digits, save of zero itself.
+    if number > 0 || at == digits.len() {
         at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
+        digits[at] = b'0' + number as u8;
     }
     out.extend_from_slice(&digits[at..]);
 }
@@ -79,19 +94,43 @@ pub fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
 #[derive(Clone, Copy, Debug)]
 pub struct Rfc3339(pub SystemTime);
 
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "remainders of ten and of a hundred are small"
+)]
 impl Display for Rfc3339 {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
         let (seconds, of_day) = (since.as_secs(), since.as_secs() % 86_400);
         let days = i64::try_from(seconds / 86_400).unwrap_or(i64::MAX / 2);
         let Date { year, month, day } = Date::from_days(days);
-        write!(f, "{year:04}-{month:02}-{day:02}T{:02}:", of_day / 3600)?;
-        write!(f, "{:02}:{:02}", of_day / 60 % 60, of_day % 60)?;
-        if since.subsec_nanos() > 0 {
-            let fraction = format!("{:09}", since.subsec_nanos());
-            write!(f, ".{}", fraction.trim_end_matches('0'))?;
+        write!(f, "{year:04}")?;
+        // It stands in many messages, so it is put together without formatting.
+        let mut text = *b"-00-00T00:00:00.000000000Z";
+        let mut put = |at: usize, two: u64| {
+            [text[at], text[at + 1]] = PAIRS[(two % 100) as usize];
+        };
+        put(1, month.into());
+        put(4, day.into());
+        put(7, of_day / 3600);
+        put(10, of_day / 60 % 60);
+        put(13, of_day % 60);
+        let nanos = u64::from(since.subsec_nanos());
+        for (at, unit) in [(16, 10_000_000), (18, 100_000), (20, 1_000), (22, 10)] {
+            put(at, nanos / unit);
         }
-        f.write_char('Z')
+        text[24] = b'0' + (nanos % 10) as u8;
+        let zeros = text[15..25]
+            .iter()
+            .rev()
+            .take_while(|b| **b == b'0')
+            .count();
+        let end = match nanos {
+            0 => 15,
+            _ => 25 - zeros,
+        };
+        text[end] = b'Z';
+        f.write_str(str::from_utf8(&text[..=end]).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -180,7 +219,7 @@ mod tests {
 
     #[test]
     fn numbers_are_appended() {
-        for number in [0, 9, 10, 1234, u64::MAX] {
+        for number in [0, 9, 10, 99, 100, 101, 1234, 12345, u64::MAX] {
             let mut out = b"n".to_vec();
             push_decimal(&mut out, number);
             assert_eq!(out, format!("n{number}").into_bytes());

@@ -212,25 +212,16 @@ impl Broker {
         self.forward(account, &publish, None, &mut journey, turn)
     }
 
-    /// Publishes a message of which subscribers are shown another subject than the one it goes to.
-    /// The payload has its line end behind it, and headers in front. Gives the number of deliveries.
+    /// Publishes headers, or none, and a body as a message of which subscribers are shown another subject
+    /// than the one it goes to. Gives the number of deliveries.
     pub fn publish_as<W: Wire>(
         &mut self,
         account: &Arc<Account>,
         (to, shown): (&[u8], &[u8]),
         reply: Option<&[u8]>,
-        payload: &[u8],
-        header_len: Option<usize>,
+        (headers, body): (&[u8], &[u8]),
         turn: &mut Turn<'_, W>,
     ) -> usize {
-        let mut publish = Publish {
-            args: b"",
-            subject: shown,
-            reply,
-            header_len,
-            payload,
-            canonical: None,
-        };
         let nobody = Origin {
             slot: NOBODY,
             skip: NOBODY,
@@ -240,11 +231,20 @@ impl Broker {
             if route.is_empty() {
                 return 0;
             }
-            let message = Message::new(&publish, None, &mut self.scratch);
+            let parts = (headers, body);
+            let message = Message::compose(shown, reply, parts, &mut self.scratch);
             let outcome = self.delivery.deliver(route, &message, &nobody, turn);
             return outcome.delivered;
         }
-        publish.subject = to;
+        let payload = [headers, body, b"\r\n"].concat();
+        let publish = Publish {
+            args: b"",
+            subject: to,
+            reply,
+            header_len: (!headers.is_empty()).then_some(headers.len()),
+            payload: &payload,
+            canonical: None,
+        };
         let mut journey = Journey::new(nobody, None);
         journey.shown = (to != shown).then(|| shown.into());
         self.forward(account, &publish, None, &mut journey, turn)

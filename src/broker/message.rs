@@ -1,7 +1,11 @@
 //! A message on its way to its subscribers, in the form in which a MSG line is put together.
 
+use crate::base::text::push_decimal;
 use crate::proto::client::Publish;
 use bytes::Bytes;
+
+/// About the bytes of a MSG line behind the subject, and of the line end behind the payload.
+const LINE_REST: usize = 128;
 
 /// The parts of a message. What differs between subscribers is the sid alone, which comes
 /// between `head` and `tail`.
@@ -59,6 +63,40 @@ impl<'a> Message<'a> {
             shared,
             reply,
             payload,
+            header_len,
+        }
+    }
+
+    /// A message that the server itself publishes, put together in `scratch`.
+    pub fn compose(
+        subject: &[u8],
+        reply: Option<&'a [u8]>,
+        (headers, body): (&[u8], &[u8]),
+        scratch: &'a mut Vec<u8>,
+    ) -> Self {
+        let header_len = (!headers.is_empty()).then_some(headers.len());
+        let (verb, payload_len) = match header_len {
+            Some(_) => (&b"HMSG "[..], headers.len() + body.len()),
+            None => (&b"MSG "[..], body.len()),
+        };
+        scratch.clear();
+        scratch.reserve(verb.len() + subject.len() + payload_len + LINE_REST);
+        scratch.extend_from_slice(verb);
+        scratch.extend_from_slice(subject);
+        scratch.push(b' ');
+        let head_len = scratch.len();
+        arguments(scratch, reply, header_len, payload_len);
+        let line_len = scratch.len();
+        for part in [headers, body, b"\r\n"] {
+            scratch.extend_from_slice(part);
+        }
+        let (head, tail) = scratch.split_at(head_len);
+        Message {
+            head,
+            tail: (tail, b""),
+            shared: None,
+            reply,
+            payload: &tail[line_len - head_len..],
             header_len,
         }
     }
@@ -129,7 +167,9 @@ fn arguments(out: &mut Vec<u8>, reply: Option<&[u8]>, header_len: Option<usize>,
         out.push(b' ');
     }
     if let Some(header_len) = header_len {
-        out.extend_from_slice(format!("{header_len} ").as_bytes());
+        push_decimal(out, header_len as u64);
+        out.push(b' ');
     }
-    out.extend_from_slice(format!("{size}\r\n").as_bytes());
+    push_decimal(out, size as u64);
+    out.extend_from_slice(b"\r\n");
 }

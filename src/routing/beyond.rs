@@ -56,6 +56,11 @@ impl std::fmt::Debug for Beyond {
 }
 
 impl Beyond {
+    /// Whether a subject may lead somewhere.
+    pub(super) fn concerns(exchange: Option<&Exchange>, subject: &[u8]) -> bool {
+        replies::is_reply(subject) || exchange.is_some_and(|e| e.may_concern(subject))
+    }
+
     /// Where a subject leads; none if nowhere.
     pub(super) fn resolve(
         exchange: Option<&Exchange>,

@@ -5,7 +5,9 @@
 //! was seen before, so that reply inboxes, each used once, push nobody out.
 
 use super::beyond::Beyond;
+use super::families::Families;
 use super::route::Route;
+use crate::accounts::exchange::Exchange;
 use crate::accounts::interest::{Bucket, Target};
 use crate::accounts::{Account, Accounts};
 use crate::base::limits::{DOORKEEPER, ROUTE_CACHE};
@@ -17,13 +19,15 @@ pub struct RouteCache {
     remembers: bool,
     /// Whether routes name their queue groups and lead to this server's own subscribers only.
     named: Option<Names>,
-    sets: Vec<[Option<Box<Entry>>; 2]>,
+    sets: Vec<[Way; 2]>,
     /// The tag of the last subject that knocked here and was not let in.
     doorkeeper: Vec<u16>,
     /// Bytes that the cached routes hold.
     held: usize,
-    /// The route of a subject that is not worth an entry.
-    scratch: Arc<Route>,
+    /// The last routes of subjects that had no entry. The next such subject most often leads to the
+    /// same subscriptions as one of them, and then has its route, not a new one.
+    scratch: [Arc<Route>; SCRATCHES],
+    families: Families,
     matches: Matches<Target>,
     hits: u64,
     misses: u64,
@@ -45,17 +49,26 @@ pub struct CacheTotals {
     pub fan_out_sum: usize,
 }
 
-struct Entry {
+/// A place for an entry. The hash stands here, so that a look-up in vain touches no entry.
+#[derive(Default)]
+struct Way {
     hash: u64,
+    entry: Option<Box<Entry>>,
+}
+
+struct Entry {
     account: u32,
     bucket: Bucket,
     uses: u8,
     generation: u64,
     route: Arc<Route>,
-    subject: Box<[u8]>,
+    subject: Vec<u8>,
 }
 
 const SETS: usize = ROUTE_CACHE / 2;
+
+/// Scratch routes, found by the slot of their first subscription. A power of two.
+const SCRATCHES: usize = 8;
 
 /// A scratch route that grew beyond this many bytes is not kept.
 const SCRATCH_BYTES: usize = 1 << 20;
@@ -70,10 +83,13 @@ impl RouteCache {
         RouteCache {
             remembers,
             named: None,
-            sets: std::iter::repeat_with(|| [None, None]).take(SETS).collect(),
+            sets: std::iter::repeat_with(Default::default)
+                .take(SETS)
+                .collect(),
             doorkeeper: vec![0; DOORKEEPER],
             held: 0,
-            scratch: Arc::default(),
+            scratch: Default::default(),
+            families: Families::default(),
             matches: Matches::default(),
             hits: 0,
             misses: 0,
@@ -96,8 +112,13 @@ impl RouteCache {
 
     /// Bytes that the cache holds, about.
     pub fn held(&self) -> usize {
-        let sets = self.sets.len() * size_of::<[Option<Box<Entry>>; 2]>();
-        sets + self.doorkeeper.len() * 2 + self.held
+        let sets = self.sets.len() * size_of::<[Way; 2]>();
+        sets + self.doorkeeper.len() * 2 + self.families.held() + self.held
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        let ways = self.sets.iter().flatten();
+        ways.filter_map(|way| way.entry.as_deref())
     }
 
     pub fn totals(&self) -> CacheTotals {
@@ -106,7 +127,7 @@ impl RouteCache {
             lookups: self.hits + self.misses,
             ..CacheTotals::default()
         };
-        for entry in self.sets.iter().flatten().flatten() {
+        for entry in self.entries() {
             let fan_out = entry.route.fan_out();
             totals.entries += 1;
             totals.fan_out_sum += fan_out;
@@ -125,30 +146,27 @@ impl RouteCache {
         }
         let hash = interest.hash(subject);
         let set = low(hash) & (SETS - 1);
-        let way = self.sets[set]
-            .iter()
-            .position(|e| e.as_ref().is_some_and(|e| e.is(hash, number, subject)));
-        match way {
-            Some(way) => {
-                let entry = self.sets[set][way]
-                    .as_mut()
-                    .expect("the way was found filled");
-                entry.uses = entry.uses.saturating_add(1);
-                self.hits += 1;
-                let generation = interest.generation(entry.bucket);
-                let beyond = entry.route.beyond();
-                if entry.generation != generation || beyond.is_some_and(Beyond::is_outdated) {
-                    entry.generation = generation;
-                    self.held -= entry.route.held();
-                    let resolver = (accounts, account);
-                    let aids = (&mut self.matches, self.named.as_mut());
-                    refill(&mut entry.route, resolver, subject, aids);
-                    self.held += entry.route.held();
-                }
-                &entry.route
-            }
-            None => self.miss(hash, set, (accounts, account), subject),
+        let ways = &self.sets[set];
+        let Some(way) = ways.iter().position(|w| w.is(hash, number, subject)) else {
+            return self.miss(hash, set, (accounts, account), subject);
+        };
+        let entry = self.sets[set][way]
+            .entry
+            .as_mut()
+            .expect("the way was found filled");
+        entry.uses = entry.uses.saturating_add(1);
+        self.hits += 1;
+        let generation = interest.generation(entry.bucket);
+        let beyond = entry.route.beyond();
+        if entry.generation != generation || beyond.is_some_and(Beyond::is_outdated) {
+            entry.generation = generation;
+            self.held -= entry.route.held();
+            let mut aids = (&mut self.matches, self.named.as_mut());
+            find(account, subject, &mut aids);
+            refill(&mut entry.route, (accounts, account), subject, aids);
+            self.held += entry.route.held();
         }
+        &entry.route
     }
 
     #[allow(
@@ -159,48 +177,94 @@ impl RouteCache {
         &mut self,
         hash: u64,
         set: usize,
-        (accounts, account): (&Accounts, &Account),
+        resolver: (&Accounts, &Account),
         subject: &[u8],
     ) -> &Arc<Route> {
-        self.misses += 1;
-        let interest = &account.interest;
+        let account = resolver.1;
         let tag = (hash >> 48) as u16 | 1;
         let door = &mut self.doorkeeper[low(hash >> 20) & (DOORKEEPER - 1)];
-        if *door != tag || !self.remembers {
-            *door = tag;
-            if self.scratch.held() > SCRATCH_BYTES {
-                self.scratch = Arc::default();
+        let is_new = *door != tag || !self.remembers;
+        *door = tag;
+        let way = (!is_new).then(|| self.way_for_another(set)).flatten();
+        let family = self.families.find(account, subject);
+        self.hits += u64::from(family.is_some());
+        self.misses += u64::from(family.is_none());
+        let Some(way) = way else {
+            return match family {
+                Some(at) => self.families.route(at),
+                None => self.resolve(resolver, subject),
+            };
+        };
+        // Whatever changes while it is resolved has it resolved again.
+        let bucket = account.interest.bucket(subject);
+        let (generation, route) = match family {
+            Some(at) => (
+                self.families.generation(at),
+                self.families.route(at).clone(),
+            ),
+            None => {
+                let generation = account.interest.generation(bucket);
+                (generation, self.resolve(resolver, subject).clone())
             }
-            let resolver = (accounts, account);
-            let aids = (&mut self.matches, self.named.as_mut());
-            refill(&mut self.scratch, resolver, subject, aids);
-            return &self.scratch;
-        }
-        let set = &mut self.sets[set];
-        let uses = |e: &Option<Box<Entry>>| e.as_ref().map_or(0, |e| 1 + u32::from(e.uses));
-        let way = usize::from(uses(&set[1]) < uses(&set[0]));
-        if let Some(other) = &mut set[1 - way] {
-            other.uses /= 2;
-        }
-        let bucket = interest.bucket(subject);
-        let generation = interest.generation(bucket);
-        let mut route = set[way].take().map(|e| e.route).unwrap_or_default();
-        self.held -= route.held();
-        let resolver = (accounts, account);
-        let aids = (&mut self.matches, self.named.as_mut());
-        refill(&mut route, resolver, subject, aids);
+        };
+        let way = &mut self.sets[set][way];
+        way.hash = hash;
+        let entry = way
+            .entry
+            .get_or_insert_with(|| Box::new(Entry::new(bucket)));
+        self.held -= entry.route.held();
         self.held += route.held();
-        let subject = subject.into();
-        let entry = Entry {
-            hash,
+        entry.subject.clear();
+        entry.subject.extend_from_slice(subject);
+        **entry = Entry {
             account: account.number,
             bucket,
             uses: 1,
             generation,
             route,
-            subject,
+            subject: std::mem::take(&mut entry.subject),
         };
-        &set[way].insert(Box::new(entry)).route
+        &entry.route
+    }
+
+    /// The way of a set that a subject gets which knocked again: the one that is used less, if that is
+    /// not used any more. Whoever knocks brings it closer to that.
+    fn way_for_another(&mut self, set: usize) -> Option<usize> {
+        let ways = &mut self.sets[set];
+        let uses = |way: &Way| way.entry.as_ref().map(|entry| entry.uses);
+        let at = usize::from(uses(&ways[1]) < uses(&ways[0]));
+        let is_unused = uses(&ways[at]).is_none_or(|uses| uses == 0);
+        for entry in ways.iter_mut().filter_map(|way| way.entry.as_mut()) {
+            entry.uses /= 2;
+        }
+        is_unused.then_some(at)
+    }
+
+    /// The route of a subject that has no entry.
+    fn resolve(&mut self, resolver: (&Accounts, &Account), subject: &[u8]) -> &Arc<Route> {
+        let (_, account) = resolver;
+        let bucket = account.interest.bucket(subject);
+        let generation = account.interest.generation(bucket);
+        let mut aids = (&mut self.matches, self.named.as_mut());
+        find(account, subject, &mut aids);
+        let decisive = aids.0.decisive();
+        let first = aids.0.plain.first().map_or(0, |target| target.slot);
+        let scratch = &mut self.scratch[first as usize & (SCRATCHES - 1)];
+        let exchange = exchange(resolver);
+        let stays = scratch.leads_only_to(aids.0) && !Beyond::concerns(exchange, subject);
+        if !stays {
+            if scratch.held() > SCRATCH_BYTES {
+                *scratch = Arc::default();
+            }
+            refill(scratch, resolver, subject, aids);
+        }
+        if self.remembers {
+            let beyond = exchange.filter(|exchange| exchange.may_concern(subject));
+            let decisive = beyond.map_or(0, |e| e.decisive(subject)).max(decisive);
+            let of = (bucket, generation);
+            self.families.learn(account, subject, of, decisive, scratch);
+        }
+        scratch
     }
 
     /// Forgets all routes.
@@ -216,10 +280,28 @@ impl RouteCache {
     }
 }
 
-impl Entry {
+impl Way {
     #[inline]
     fn is(&self, hash: u64, account: u32, subject: &[u8]) -> bool {
-        self.hash == hash && self.account == account && *self.subject == *subject
+        self.hash == hash
+            && self
+                .entry
+                .as_ref()
+                .is_some_and(|e| e.account == account && *e.subject == *subject)
+    }
+}
+
+impl Entry {
+    /// An entry to be filled in.
+    fn new(bucket: Bucket) -> Entry {
+        Entry {
+            account: 0,
+            bucket,
+            uses: 0,
+            generation: 0,
+            route: Arc::default(),
+            subject: Vec::new(),
+        }
     }
 }
 
@@ -229,30 +311,42 @@ fn low(hash: u64) -> usize {
     hash as usize
 }
 
-/// Resolves into the route's own memory if nobody else holds it.
+/// What is matched, and the names of queue groups where they are noted.
+type Aids<'a> = (&'a mut Matches<Target>, Option<&'a mut Names>);
+
+/// Finds the subscriptions that match.
+fn find(account: &Account, subject: &[u8], (matches, named): &mut Aids<'_>) {
+    match named {
+        None => account.interest.matches(subject, matches),
+        Some(names) => account.interest.matches_named(subject, matches, names),
+    }
+}
+
+fn exchange<'a>((accounts, account): (&'a Accounts, &Account)) -> Option<&'a Exchange> {
+    let tenant = accounts.tenant(account.number);
+    tenant.map(|tenant| &tenant.exchange)
+}
+
+/// Makes a route of what was found, in its own memory if nobody else holds it.
 fn refill(
     route: &mut Arc<Route>,
-    (accounts, account): (&Accounts, &Account),
+    resolver: (&Accounts, &Account),
     subject: &[u8],
-    (matches, mut named): (&mut Matches<Target>, Option<&mut Names>),
+    (matches, named): Aids<'_>,
 ) {
     if Arc::get_mut(route).is_none() {
         *route = Arc::default();
     }
     let own = Arc::get_mut(route).expect("a new route has one holder");
-    match named.as_deref_mut() {
-        None => {
-            account.interest.matches(subject, matches);
-            own.refill(matches);
-        }
-        Some(names) => {
-            account.interest.matches_named(subject, matches, names);
-            own.refill_named(matches, names);
-        }
+    match &named {
+        None => own.refill(matches),
+        Some(names) => own.refill_named(matches, names),
     }
-    let tenant = accounts.tenant(account.number);
-    let exchange = tenant.map(|tenant| &tenant.exchange);
-    own.lead_beyond(Beyond::resolve(exchange, subject, (&mut *matches, named)));
+    own.lead_beyond(Beyond::resolve(
+        exchange(resolver),
+        subject,
+        (&mut *matches, named),
+    ));
     if own.held() > SCRATCH_BYTES {
         *matches = Matches::default();
     }
@@ -262,6 +356,7 @@ fn refill(
 mod tests {
     use super::*;
     use crate::accounts::interest::LoopId;
+    use crate::base::rng::Rng;
     use crate::options::Options;
 
     fn accounts() -> Accounts {
@@ -305,7 +400,7 @@ mod tests {
         let accounts = accounts();
         let account = &accounts.global().account;
         let mut cache = RouteCache::new(true);
-        let entries = |c: &RouteCache| c.sets.iter().flatten().flatten().count();
+        let entries = |c: &RouteCache| c.entries().count();
         for i in 0..1000 {
             cache.route(&accounts, account, format!("_INBOX.{i}").as_bytes());
         }
@@ -317,6 +412,71 @@ mod tests {
         cache.route(&accounts, other, b"hot");
         cache.route(&accounts, other, b"hot");
         assert!(entries(&cache) >= 2);
+    }
+
+    #[test]
+    fn subjects_that_lead_to_the_same_have_one_route() {
+        let accounts = accounts();
+        let account = &accounts.global().account;
+        let interest = &account.interest;
+        let mut cache = RouteCache::new(true);
+        interest.insert(b"_INBOX.a.>", None, target(1)).unwrap();
+        interest.insert(b"_INBOX.b.>", None, target(2)).unwrap();
+        let mut route =
+            |subject: String| cache.route(&accounts, account, subject.as_bytes()).clone();
+        let (a, b) = (route("_INBOX.a.x".into()), route("_INBOX.b.x".into()));
+        assert_eq!((a.plain_of(LoopId(0)), b.fan_out()), (&[target(1)][..], 1));
+        for i in 0..100 {
+            assert!(Arc::ptr_eq(&a, &route(format!("_INBOX.a.{i}"))));
+            assert!(Arc::ptr_eq(&b, &route(format!("_INBOX.b.{i}"))));
+        }
+        // One more that listens makes another of it, for those that come then.
+        interest
+            .insert(b"_INBOX.a.*", Some(b"q"), target(3))
+            .unwrap();
+        let wider = route("_INBOX.a.100".into());
+        assert_eq!((a.fan_out(), wider.fan_out()), (1, 2));
+        assert_eq!(route("nobody".into()).fan_out(), 0);
+    }
+
+    #[test]
+    fn whatever_comes_first_a_route_is_that_of_its_subject() {
+        let accounts = accounts();
+        let account = &accounts.global().account;
+        let interest = &account.interest;
+        let (mut cache, mut rng) = (RouteCache::new(true), Rng::new(5));
+        let mut held = Vec::new();
+        let mut matches = Matches::default();
+        for slot in 0..20_000 {
+            let mut subject = |tokens: &[&str]| {
+                let len = 1 + rng.below(5);
+                let all: Vec<&str> = (0..len).map(|_| tokens[rng.below(tokens.len())]).collect();
+                all.join(".")
+            };
+            if slot % 200 == 0 {
+                let tail = if slot % 3 == 0 { ".>" } else { "" };
+                let pattern = subject(&["a", "b", "c", "*"]) + tail;
+                let queue = (slot % 5 == 0).then_some(&b"q"[..]);
+                let of = target(slot);
+                held.push(interest.insert(pattern.as_bytes(), queue, of).unwrap());
+                if held.len() > 12 {
+                    interest.remove(held.swap_remove(0));
+                }
+            }
+            let subject = subject(&["a", "b", "c", "d", "$JS", "API"]);
+            let route = cache.route(&accounts, account, subject.as_bytes()).clone();
+            interest.matches(subject.as_bytes(), &mut matches);
+            let sorted = |targets: &[Target]| {
+                let mut slots: Vec<u32> = targets.iter().map(|t| t.slot).collect();
+                slots.sort_unstable();
+                slots
+            };
+            let plain = sorted(route.plain_of(LoopId(0)));
+            assert_eq!(plain, sorted(&matches.plain), "{subject}");
+            let members: usize = (0..route.groups()).map(|g| route.group(g).len()).sum();
+            assert_eq!(members, matches.queued.len(), "{subject}");
+        }
+        assert!(cache.hits > cache.misses && cache.misses > 100);
     }
 
     #[test]
@@ -351,13 +511,7 @@ mod tests {
                     20_000
                 );
             }
-            let held: usize = cache
-                .sets
-                .iter()
-                .flatten()
-                .flatten()
-                .map(|e| e.route.held())
-                .sum();
+            let held: usize = cache.entries().map(|e| e.route.held()).sum();
             assert_eq!(held, cache.held);
             assert!(held < HELD_MAX + (1 << 20), "{held}");
         }

@@ -3,4 +3,5 @@
 
 pub mod beyond;
 pub mod cache;
+mod families;
 pub mod route;

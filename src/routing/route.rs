@@ -118,6 +118,16 @@ impl Route {
         self.far = apart;
     }
 
+    /// Whether this is what a route becomes by what was matched, if that has no queue groups and the
+    /// subject leads nowhere else.
+    pub(super) fn leads_only_to(&self, matches: &Matches<Target>) -> bool {
+        matches.queued.is_empty()
+            && self.members.is_empty()
+            && self.far.is_none()
+            && self.beyond.is_none()
+            && self.plain == matches.plain
+    }
+
     /// Replaces this route by what was matched on this server only, and notes the names of the queue
     /// groups.
     pub fn refill_named(&mut self, matches: &mut Matches<Target>, names: &[(QueueId, Box<[u8]>)]) {

@@ -81,6 +81,7 @@ pub struct Matches<T> {
     /// The nodes reached by the tokens so far, and those reached by the next one as well.
     reached: Vec<NodeId>,
     reached_next: Vec<NodeId>,
+    decisive: usize,
 }
 
 impl<T> Matches<T> {
@@ -91,7 +92,14 @@ impl<T> Matches<T> {
             queued: Vec::new(),
             reached: Vec::new(),
             reached_next: Vec::new(),
+            decisive: 0,
         }
+    }
+
+    /// How many of the subject's first tokens decided what it reaches: any other subject that begins with
+    /// those, and has as many tokens, reaches the same.
+    pub fn decisive(&self) -> usize {
+        self.decisive
     }
 
     /// Forgets all matches; keeps the memory.
@@ -211,15 +219,20 @@ impl<T: Copy> Sublist<T> {
     /// wildcards only. A subject that is empty or has an empty token reaches nothing.
     pub fn matches(&self, subject: &[u8], out: &mut Matches<T>) {
         out.clear();
+        out.decisive = 0;
         if self.subs.is_empty() {
             return;
         }
         out.reached.clear();
         out.reached.push(NodeId::ROOT);
-        for token in subject.split(|b| *b == b'.') {
+        for (at, token) in subject.split(|b| *b == b'.').enumerate() {
             if token.is_empty() {
                 out.clear();
                 return;
+            }
+            if out.reached.is_empty() {
+                // Nothing more is found, but the subject may be none.
+                continue;
             }
             // All nodes of a level are visited before the next level's, so that their cache
             // misses overlap.
@@ -228,6 +241,7 @@ impl<T: Copy> Sublist<T> {
                 queued,
                 reached,
                 reached_next,
+                decisive,
             } = out;
             reached_next.clear();
             let key = Key::new(token);
@@ -235,6 +249,9 @@ impl<T: Copy> Sublist<T> {
                 let node = self.node(*id);
                 if let Some(first) = node.first_rest {
                     self.collect(first, plain, queued);
+                }
+                if node.literals != Literals::NONE {
+                    *decisive = at + 1;
                 }
                 let literal = self.find_literal(*id, key);
                 reached_next.extend(literal.into_iter().chain(node.star));

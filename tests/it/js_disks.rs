@@ -1,18 +1,12 @@
 //! Disks that fail, are full, or lose what was not synced. These need root, for file systems of their
 //! own, and say so where they cannot run.
 
+use crate::support::disks::{Injection, files_named, run};
 use crate::support::wire::Wire;
-use crate::support::{Dir, Process, eventually};
+use crate::support::{Dir, Noise, Process, eventually};
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-
-fn run(program: &str, args: &[&str]) -> bool {
-    let output = Command::new(program).args(args).output();
-    output.is_ok_and(|output| output.status.success())
-}
 
 /// A file system that is mounted, and is no more when this goes.
 struct Mount(String);
@@ -167,52 +161,6 @@ fn a_full_disk_is_told_and_gone_when_there_is_room() {
     stop(server, libc::SIGTERM);
 }
 
-/// A tracer that lets calls of a server fail, until it goes.
-struct Injection(Child);
-
-impl Injection {
-    fn new(server: &Process, what: &str) -> Option<Injection> {
-        Injection::on(server, what, &[])
-    }
-
-    /// Only calls for these files fail, or those for any if there are none.
-    fn on(server: &Process, what: &str, paths: &[&str]) -> Option<Injection> {
-        let id = server.id().to_string();
-        let inject = format!("inject={what}");
-        let mut command = Command::new("strace");
-        command.args(["-f", "-p", &id, "-e", &inject, "-o", "/dev/null"]);
-        command.args(paths.iter().flat_map(|path| ["-P", path]));
-        let child = command.stderr(Stdio::piped()).stdin(Stdio::null()).spawn();
-        let Ok(mut child) = child else {
-            println!("SKIPPED: there is no strace");
-            return None;
-        };
-        let mut line = String::new();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        // It first resolves the paths.
-        while stderr.read_line(&mut line).unwrap() > 0 && line.contains("Requested path") {
-            line.clear();
-        }
-        if !line.contains("attached") {
-            println!("SKIPPED: nothing can be traced here: {line}");
-            let _ = child.wait();
-            return None;
-        }
-        std::thread::spawn(move || {
-            let mut rest = String::new();
-            let _ = stderr.read_to_string(&mut rest);
-        });
-        Some(Injection(child))
-    }
-}
-
-impl Drop for Injection {
-    fn drop(&mut self) {
-        run("kill", &[&self.0.id().to_string()]);
-        let _ = self.0.wait();
-    }
-}
-
 /// B11: what could not be synced is refused at once, the stream says so, is opened again when the disk
 /// is well, and what was refused does not come back.
 #[test]
@@ -331,21 +279,6 @@ fn a_journal_that_fails_is_told_while_streams_go_on() {
     }
 }
 
-/// Files in a directory and those in it whose names begin so.
-fn files_named(dir: &Path, begins: &str) -> Vec<String> {
-    let mut found = vec![];
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy();
-        if path.is_dir() {
-            found.extend(files_named(&path, begins));
-        } else if name.starts_with(begins) {
-            found.push(path.to_str().unwrap().to_owned());
-        }
-    }
-    found
-}
-
 /// Stops a server in the middle of everything, and gives what the disk has at that moment.
 fn cut(server: Process, image: &str, copy: &str) {
     server.signal(libc::SIGSTOP);
@@ -365,10 +298,14 @@ fn image(dir: &Dir) -> Option<String> {
     Some(image)
 }
 
-/// B4, B5: the power fails right behind an answer. Everything that was answered is there: messages,
-/// acknowledgements, and what was made, changed, purged and removed.
+/// B4, B5: the power fails right behind an answer, or as many seconds later as `NATS_POWER_WAIT` says.
+/// Everything that was answered is there: messages, acknowledgements, and what was made, changed, purged
+/// and removed.
 #[test]
 fn what_was_answered_is_there_when_the_power_has_failed() {
+    let wait = std::env::var("NATS_POWER_WAIT").ok();
+    let wait = wait.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let wait = Duration::from_secs(wait);
     let dir = Dir::new("js-power");
     let Some(image) = image(&dir) else { return };
     let (at, copy) = (dir.path("mount"), dir.path("copy"));
@@ -412,6 +349,7 @@ fn what_was_answered_is_there_when_the_power_has_failed() {
                 &format!("{{\"name\":\"N{round}\"}}"),
             )),
         }
+        std::thread::sleep(wait);
         cut(server, &image, &copy);
         drop(mount);
         let Some(mount) = Mount::new(&["-o", "loop", &copy], &at) else {
@@ -440,37 +378,92 @@ fn what_was_answered_is_there_when_the_power_has_failed() {
     }
 }
 
+/// Publishes one message after the other until some time, and makes a stream now and then. Gives what was
+/// stored, with the time of the answer, and the streams.
+fn publish_until(wire: &mut Wire, end: Instant, round: u64) -> (Vec<Stored>, Vec<String>) {
+    let (mut stored, mut streams) = (Vec::new(), Vec::new());
+    while Instant::now() < end {
+        let (more, refused) = publish(wire, "S", 20, 100);
+        assert_eq!(refused, 0);
+        let at = Instant::now();
+        let more = more.into_iter();
+        stored.extend(more.map(|(sequence, payload)| (sequence, payload, at)));
+        if stored.len() % 400 == 0 {
+            let name = format!("N{round}-{}", stored.len());
+            create(wire, &name);
+            streams.push(name);
+        }
+    }
+    (stored, streams)
+}
+
+/// A sequence, a payload, and when it was told that it is stored.
+type Stored = (u64, String, Instant);
+
 /// B6: where a sync is done every so often, what is older than that is there, and what was made is
-/// there at once.
+/// there at once. `NATS_KILLS` says how often the power fails, instead of the usual number.
 #[test]
 fn an_interval_is_the_longest_time_that_is_lost_with_the_power() {
+    /// How long a sync may take, beside others that use the disk.
+    const SYNC: Duration = Duration::from_millis(1500);
+    let asked = std::env::var("NATS_KILLS").ok();
+    let rounds: u64 = asked.and_then(|text| text.parse().ok()).unwrap_or(2);
     let dir = Dir::new("js-interval");
     let Some(image) = image(&dir) else { return };
     let (at, copy) = (dir.path("mount"), dir.path("copy"));
-    let config = format!(
-        "listen: \"127.0.0.1:-1\"\njetstream {{store_dir: \"{at}/store\", sync_interval: \"200ms\"}}\n"
-    );
-    let Some(mount) = Mount::new(&["-o", "loop", &image], &at) else {
-        return;
-    };
-    let file = dir.write("server.conf", &config);
-    let server = Process::start(&["-c", &file]);
-    let mut wire = Wire::connect(server.addr);
-    create(&mut wire, "S");
-    let (old, refused) = publish(&mut wire, "S", 1000, 100);
-    assert_eq!(refused, 0);
-    // Ten times the interval, as other things use the disk, too.
-    std::thread::sleep(Duration::from_secs(2));
-    publish(&mut wire, "S", 100, 100);
-    create(&mut wire, "N");
-    cut(server, &image, &copy);
-    drop(mount);
-    let Some(_mount) = Mount::new(&["-o", "loop", &copy], &at) else {
-        return;
-    };
-    let server = Process::start(&["-c", &file]);
-    let mut wire = Wire::connect(server.addr);
-    check(&mut wire, "S", &old);
-    wire.api("STREAM.INFO.N", "");
-    stop(server, libc::SIGTERM);
+    let mut noise = Noise(0x1a2e);
+    let mut mount = Mount::new(&["-o", "loop", &image], &at);
+    for round in 0..rounds {
+        let Some(there) = mount.take() else { return };
+        let interval_ms = [200, 1000, 4000][(round % 3) as usize];
+        let config = format!(
+            "listen: \"127.0.0.1:-1\"\njetstream {{store_dir: \"{at}/store\", \
+             sync_interval: \"{interval_ms}ms\"}}\n"
+        );
+        let file = dir.write("server.conf", &config);
+        let server = Process::start(&["-c", &file]);
+        let mut wire = Wire::connect(server.addr);
+        match round {
+            0 => create(&mut wire, "S"),
+            _ => drop(wire.api("STREAM.PURGE.S", "")),
+        }
+        let interval = Duration::from_millis(interval_ms);
+        let time = interval + SYNC + Duration::from_millis(200 + noise.next() % (2 * interval_ms));
+        let (stored, streams) = publish_until(&mut wire, Instant::now() + time, round);
+        let end = Instant::now();
+        cut(server, &image, &copy);
+        drop(there);
+        mount = Mount::new(&["-o", "loop", &copy], &at);
+        let server = Process::start(&["-c", &file]);
+        let mut wire = Wire::connect(server.addr);
+        let (mut lost, mut oldest, mut old) = (0, Duration::ZERO, 0);
+        for (sequence, payload, told) in &stored {
+            let subject = "$JS.API.DIRECT.GET.S";
+            let got = wire.ask(subject, &format!("{{\"seq\":{sequence}}}"));
+            let age = end - *told;
+            old += usize::from(age > interval + SYNC);
+            if got.headers.starts_with("NATS/1.0 404") {
+                lost += 1;
+                oldest = oldest.max(age);
+                assert!(age <= interval + SYNC, "{sequence} was {age:?} old");
+            } else {
+                assert_eq!(
+                    String::from_utf8_lossy(&got.payload),
+                    *payload,
+                    "{sequence}"
+                );
+            }
+        }
+        for name in &streams {
+            wire.api(&format!("STREAM.INFO.{name}"), "");
+        }
+        println!(
+            "{interval_ms} ms: {lost} of {} are lost, the oldest was {oldest:?} old; {} streams",
+            stored.len(),
+            streams.len()
+        );
+        assert!(old > 0, "none was old enough");
+        stop(server, libc::SIGTERM);
+        fs::rename(&copy, &image).unwrap();
+    }
 }

@@ -156,3 +156,59 @@ fn a_segment_that_is_cut_under_a_running_server() {
     assert!(told["last_seq"].as_u64().unwrap() > 6001, "{told}");
     assert_eq!(readable(&mut wire, "T", 100), 100);
 }
+
+/// B19: bits that flip while the stream is served, in segments that are mapped and in the one that is
+/// written to, cost the messages that they hit, once it is found out and after a start as well.
+#[test]
+fn bits_that_flip_under_a_running_server_cost_the_messages_that_they_hit() {
+    const MANY: u64 = 3000;
+    const FLIPS: u64 = 20;
+    let dir = Dir::new("js-flip-live");
+    let server = start(&dir);
+    let mut wire = Wire::connect(server.addr);
+    fill(&mut wire, "S", MANY, 4000);
+    assert_eq!(readable(&mut wire, "S", MANY), MANY);
+    let mut files = Vec::new();
+    segments(Path::new(&dir.path("store")), &mut files);
+    assert!(files.len() > 1, "{files:?}");
+    let mut noise = Noise(19);
+    for n in 0..FLIPS {
+        let path = &files[(n % files.len() as u64) as usize];
+        let bytes = fs::read(path).unwrap();
+        let end = memchr::memmem::rfind(&bytes, b"message 00").unwrap() as u64;
+        let at = 300 + noise.next() % (end - 300);
+        let flipped = bytes[at as usize] ^ (1 << (noise.next() % 8));
+        let file = fs::File::options().write(true).open(path).unwrap();
+        file.write_all_at(&[flipped], at).unwrap();
+        // Meanwhile messages come.
+        let more = wire
+            .ask("S", &format!("message {:06} ", MANY + n + 1))
+            .json();
+        assert_eq!(more["seq"], MANY + n + 1);
+    }
+    let last = MANY + FLIPS;
+    let there = readable(&mut wire, "S", last);
+    assert!(there >= last - FLIPS && there < last, "{there}");
+    let told = |wire: &mut Wire| {
+        let told = state(wire, "S");
+        let lost = told["lost"]["msgs"].as_array().map_or(0, Vec::len);
+        (told["last_seq"].as_u64().unwrap(), lost as u64)
+    };
+    eventually("it is told what is lost", || {
+        told(&mut wire) == (last, last - there)
+    });
+    let is_told = |line: &String| line.contains("has lost messages") && line.contains("damage");
+    eventually("the log tells", || server.log().iter().any(is_told));
+    let (status, health) = server.get("/healthz?details=1");
+    assert_eq!(status, 200, "{health}");
+    assert!(health.contains("messages to damage"), "{health}");
+    let mut server = server;
+    server.signal(libc::SIGKILL);
+    server.wait(std::time::Duration::from_secs(10));
+    let server = start(&dir);
+    let mut wire = Wire::connect(server.addr);
+    assert_eq!(readable(&mut wire, "S", last), there);
+    assert_eq!(told(&mut wire), (last, last - there));
+    let next = wire.ask("S", "message more").json();
+    assert_eq!(next["seq"], last + 1);
+}

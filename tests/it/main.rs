@@ -39,8 +39,12 @@ mod js_events;
 #[cfg(unix)]
 mod js_faults;
 #[cfg(unix)]
+mod js_kill_points;
+#[cfg(unix)]
 mod js_kills;
 mod js_kills_many;
+#[cfg(unix)]
+mod js_no_room;
 #[cfg(unix)]
 mod js_restarts;
 mod login;

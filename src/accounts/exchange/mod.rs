@@ -121,6 +121,15 @@ impl<T> Directory<T> {
         self.values.push(value);
     }
 
+    /// How many of a subject's first tokens decide, with the number of all, whether there is something.
+    fn decisive(&self, subject: &[u8]) -> usize {
+        let mut matches = Matches::default();
+        if let Some(patterns) = &self.patterns {
+            patterns.matches(subject, &mut matches);
+        }
+        matches.decisive()
+    }
+
     /// What is there for a subject, in the order in which it was inserted.
     fn matches(&self, subject: &[u8]) -> impl Iterator<Item = &T> {
         let mut matches = Matches::default();
@@ -147,6 +156,13 @@ impl Exchange {
         let first = subject.first().copied().unwrap_or_default();
         let of = |firsts: &[u64; 4]| firsts[usize::from(first >> 6)] >> (first & 63) & 1 == 1;
         of(&self.streams.firsts) || of(&self.services.firsts)
+    }
+
+    /// How many of a subject's first tokens decide, with the number of all, whether messages on it go to
+    /// another account.
+    pub fn decisive(&self, subject: &[u8]) -> usize {
+        let (streams, services) = (&self.streams, &self.services);
+        streams.decisive(subject).max(services.decisive(subject))
     }
 
     /// Who imports messages on this subject.

@@ -87,9 +87,9 @@ impl AckSubject {
     }
 }
 
-/// Tokens of the form without a domain, and at least those of the one with it.
-const TOKENS: usize = 9;
-const TOKENS_WITH_DOMAIN: usize = 11;
+/// Tokens behind [`PREFIX`] of the form without a domain, and at least those of the one with it.
+const TOKENS: usize = 7;
+const TOKENS_WITH_DOMAIN: usize = 9;
 
 /// An acknowledgement's subject, taken apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,20 +102,19 @@ pub struct ParsedAck<'a> {
 /// Reads the subject of an acknowledgement in either form; `None` if it is none, or if a number in
 /// it is not one.
 pub fn parse_subject(subject: &[u8]) -> Option<ParsedAck<'_>> {
+    let subject = subject.strip_prefix(PREFIX.as_bytes())?;
     let mut tokens: [&[u8]; TOKENS_WITH_DOMAIN] = [b""; TOKENS_WITH_DOMAIN];
-    let mut count = 0;
-    for token in subject.split(|byte| *byte == b'.') {
+    let (mut count, mut start) = (0, 0);
+    for end in memchr::memchr_iter(b'.', subject).chain([subject.len()]) {
         if let Some(place) = tokens.get_mut(count) {
-            *place = token;
+            *place = &subject[start..end];
         }
         count += 1;
-    }
-    if tokens[0] != b"$JS" || tokens[1] != b"ACK" {
-        return None;
+        start = end + 1;
     }
     let rest = match count {
-        TOKENS => &tokens[2..TOKENS],
-        TOKENS_WITH_DOMAIN.. => &tokens[4..],
+        TOKENS => &tokens[..TOKENS],
+        TOKENS_WITH_DOMAIN.. => &tokens[2..],
         _ => return None,
     };
     let [stream, consumer, numbers @ ..] = rest else {
@@ -142,11 +141,22 @@ fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
     }
+    if digits.len() < SURE_DIGITS {
+        let mut number = 0u64;
+        for digit in digits {
+            let digit = digit.is_ascii_digit().then(|| digit - b'0')?;
+            number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+        }
+        return Some(number);
+    }
     digits.iter().try_fold(0u64, |sum, digit| {
         let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
         sum.checked_mul(10)?.checked_add(digit)
     })
 }
+
+/// A number with fewer digits surely is one that fits.
+const SURE_DIGITS: usize = 20;
 
 /// What an acknowledgement says.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,9 +1,9 @@
 //! What is answered to those who publish to a stream.
 
 use super::errors::ApiError;
+use crate::base::text::push_decimal;
 use crate::json::{self, is_none};
 use serde::Serialize;
-use std::io::Write;
 
 /// Where a message was stored, or was found to be already.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
@@ -49,8 +49,7 @@ impl PlainAck {
     /// Appends the answer to a message that was stored, or, if it is a duplicate, was so before.
     pub fn write(&self, seq: u64, duplicate: bool, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.front);
-        let wrote = write!(out, "{seq}");
-        debug_assert!(wrote.is_ok(), "a vector takes everything");
+        push_decimal(out, seq);
         out.extend_from_slice(if duplicate {
             b",\"duplicate\": true}"
         } else {

@@ -246,7 +246,9 @@ impl Consumer {
         looks: &mut usize,
         buffer: &'b mut S::Buffer,
     ) -> Result<Candidate<'b>, Fault> {
-        if let Some(pending) = self.redelivery.front(stream.state()) {
+        if !self.redelivery.is_empty()
+            && let Some(pending) = self.redelivery.front(stream.state())
+        {
             *looks = looks.saturating_sub(1);
             return Ok(match stream.read(pending.stream, buffer) {
                 Ok(message) => Candidate::Message(message, Some(pending)),
@@ -254,12 +256,8 @@ impl Consumer {
                 Err(error) => return Err(error.into()),
             });
         }
-        let waiting = stream.state().pending().len();
-        if self
-            .settings
-            .max_ack_pending
-            .is_some_and(|max| waiting >= max)
-        {
+        let max = self.settings.max_ack_pending;
+        if max.is_some_and(|max| stream.state().pending().len() >= max) {
             return Ok(Candidate::None(Idle::AckPending));
         }
         if let Some(sequence) = self.skip.as_ref().and_then(|skip| skip.front()) {
@@ -274,10 +272,10 @@ impl Consumer {
                 Err(error) => Err(error.into()),
             };
         }
-        if self.next > stream.last() {
+        let last = stream.last();
+        if self.next > last {
             return Ok(Candidate::None(Idle::AtEnd));
         }
-        let last = stream.last();
         match stream.next(&self.settings.filters, self.next, looks, buffer)? {
             Found::Message(message) => {
                 self.next = message.sequence;
@@ -365,12 +363,9 @@ impl Consumer {
                 pull.waiting.serve(lane, now);
             }
             (Way::Push(push), Mode::Push(settings)) => {
-                let pending = turn.stream.state().pending().len();
+                let max = self.settings.max_ack_pending;
                 let is_full = self.settings.ack == AckPolicy::FlowControl
-                    && self
-                        .settings
-                        .max_ack_pending
-                        .is_some_and(|max| pending >= max);
+                    && max.is_some_and(|max| turn.stream.state().pending().len() >= max);
                 if push.sent(bytes, is_full) {
                     push.ask(&self.settings, turn.sink, status, rng);
                 }

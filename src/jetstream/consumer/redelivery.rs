@@ -38,6 +38,11 @@ impl Redelivery {
         }
     }
 
+    /// Whether nothing is to be delivered again, for sure.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// The first message to be delivered again.
     pub(super) fn front(&mut self, state: &ConsumerState) -> Option<PendingMessage> {
         while let Some(first) = self.queue.front() {

@@ -83,7 +83,7 @@ impl Node {
             key: StreamKey::default(),
             phase: Phase::Creating(request, Box::new(config.clone()), created),
         });
-        self.names.insert((account.number, name.to_owned()), slot);
+        self.names.insert(account.number, name.to_owned(), slot);
         self.count(account.number, &config, true);
         let log = self.log_options(config.persist_mode);
         self.creations.push(tasks::Creation {
@@ -204,7 +204,7 @@ impl Node {
                 log::error!("Error creating stream {name}: {error}");
                 self.streams.remove(at);
                 self.count(account.number, &config, false);
-                self.names.remove(&(account.number, name));
+                self.names.remove(account.number, &name);
                 self.figures.errors += 1;
                 let error = match error {
                     LogError::Full => ApiError::StorageResourcesExceeded,
@@ -295,7 +295,7 @@ impl Node {
             key: StreamKey::default(),
             phase: Phase::Removing(Request::default()),
         });
-        self.names.insert((account.number, name), slot);
+        self.names.insert(account.number, name, slot);
         self.count(account.number, &config, true);
         self.open(slot, (account, config, created), opening, now);
         self.dirty.push(slot);
@@ -482,7 +482,7 @@ impl Node {
         let Some(slot) = self.streams.try_remove(at) else {
             return;
         };
-        self.names.remove(&(slot.account.number, slot.name.clone()));
+        self.names.remove(slot.account.number, &slot.name);
         self.copying.remove(&at);
         let Phase::Removing(request) = slot.phase else {
             return;

@@ -81,6 +81,10 @@ impl Node {
             let message = Outgoing::status(reply, headers.as_bytes());
             out.send(&stream.account, &message);
         }
+        if stream.has_damage() {
+            // It is told of, though nothing else happens to the stream.
+            self.dirty.extend(at);
+        }
     }
 }
 
@@ -96,6 +100,10 @@ fn get<O: Out>(
         return Err(Refusal::Level);
     }
     let is_empty = message.payload.trim_ascii().is_empty();
+    if let (true, Some(subject)) = (is_empty, by_subject.filter(|subject| !subject.is_empty())) {
+        // Such are most requests.
+        return Ok(stream.send_last(subject.as_bytes(), reply, out)?);
+    }
     let mut asked = match (is_empty, by_subject) {
         (true, None) => return Err(Refusal::Empty),
         (true, Some(_)) => MsgGetRequest::default(),

@@ -69,10 +69,7 @@ impl Node {
 
     /// The streams of an account by name, those that are made or removed included.
     pub(super) fn streams_of(&self, account: u32) -> impl Iterator<Item = (&str, usize)> {
-        let from = (account, String::new());
-        let all = self.names.range(from..);
-        all.take_while(move |((of, _), _)| *of == account)
-            .map(|((_, name), at)| (&**name, *at))
+        self.names.of(account)
     }
 
     /// The open streams of an account with subjects that overlap with one, by name.

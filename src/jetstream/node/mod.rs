@@ -20,6 +20,7 @@ mod faults;
 mod info;
 mod journal;
 mod listeners;
+mod names;
 mod old_backup;
 mod origins;
 mod report;
@@ -37,6 +38,7 @@ use self::deadlines::Deadlines;
 use self::faults::{Reopening, Trouble};
 use self::journal::Journaling;
 use self::listeners::{Listener, Listeners};
+use self::names::Names;
 use self::requests::Request;
 use self::scrub::Scrubbing;
 use self::taken::Taken;
@@ -109,8 +111,7 @@ pub struct Node {
     /// The account in which requests of the API arrive.
     system: Option<Arc<Account>>,
     streams: Slab<Slot>,
-    /// Streams by account and name.
-    names: BTreeMap<(u32, String), usize>,
+    names: Names,
     /// The subjects that streams take.
     taken: Taken,
     requests: VecDeque<Request>,
@@ -239,7 +240,7 @@ impl Node {
             tenants: Tenants::default(),
             system: None,
             streams: Slab::new(),
-            names: BTreeMap::new(),
+            names: Names::default(),
             taken: Taken::default(),
             requests: VecDeque::new(),
             backups: Slab::new(),
@@ -388,7 +389,7 @@ impl Node {
             };
             let more = stream.serve_consumers(now, out);
             let waits = stream.is_cold();
-            if stream.is_dirty() {
+            if stream.is_dirty() || stream.has_damage() {
                 self.dirty.push(at);
             }
             if waits {
@@ -633,8 +634,7 @@ impl Node {
     }
 
     fn find(&self, account: u32, name: &str) -> Option<usize> {
-        // A borrowed pair would need a type of its own, and this is asked once a request.
-        self.names.get(&(account, name.to_owned())).copied()
+        self.names.get(account, name)
     }
 
     fn bounds(&self) -> Bounds {

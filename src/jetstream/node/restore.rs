@@ -111,7 +111,7 @@ impl Node {
             key: StreamKey::default(),
             phase: Phase::Restoring(Box::new(config.clone())),
         });
-        self.names.insert((account.number, name.to_owned()), at);
+        self.names.insert(account.number, name.to_owned(), at);
         self.count(account.number, &config, true);
         let client = asker::client(request.info().unwrap_or_default());
         log::info!("Starting restore for stream '{} > {name}'", account.name);
@@ -288,7 +288,7 @@ impl Node {
 
     fn remove_place(&mut self, account: &Arc<Account>, at: usize, config: &StreamConfig) {
         self.streams.remove(at);
-        self.names.remove(&(account.number, config.name.clone()));
+        self.names.remove(account.number, &config.name);
         self.count(account.number, config, false);
         self.retry_later();
     }

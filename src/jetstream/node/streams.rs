@@ -197,7 +197,7 @@ impl Node {
         if is_wrong {
             return Err(ApiError::BadRequest);
         }
-        let (_, stream) = self.named(account, name)?;
+        let (at, stream) = self.named(account, name)?;
         let mut from = StreamSeq(asked.seq);
         if let Some(time) = asked.start_time {
             let at = stream.first_at(Timestamp(time.unix_nanos()));
@@ -213,22 +213,29 @@ impl Node {
             Locator::Sequence(from)
         };
         let mut buffer = ReadBuffer::default();
-        let got = stream
-            .get(locator, &mut buffer)
-            .map_err(|error| match error {
-                GetError::NotFound | GetError::TooMany => ApiError::NoMessageFound,
-                GetError::Store(error) => ApiError::store_failed(error.to_string()),
-            })?;
-        let record = &got.record;
-        Ok(StoredMsg {
-            subject: String::from_utf8_lossy(record.subject).into_owned(),
-            seq: record.sequence.0,
-            headers: match asked.no_hdr {
-                true => vec![],
-                false => record.headers.to_vec(),
-            },
-            data: record.payload.to_vec(),
-            time: Time::from_unix_nanos(record.timestamp.0),
+        let error = match stream.get(locator, &mut buffer) {
+            Ok(got) => {
+                let record = &got.record;
+                return Ok(StoredMsg {
+                    subject: String::from_utf8_lossy(record.subject).into_owned(),
+                    seq: record.sequence.0,
+                    headers: match asked.no_hdr {
+                        true => vec![],
+                        false => record.headers.to_vec(),
+                    },
+                    data: record.payload.to_vec(),
+                    time: Time::from_unix_nanos(record.timestamp.0),
+                });
+            }
+            Err(error) => error,
+        };
+        if stream.has_damage() {
+            // It is told of, though nothing else happens to the stream.
+            self.dirty.push(at);
+        }
+        Err(match error {
+            GetError::NotFound | GetError::TooMany => ApiError::NoMessageFound,
+            GetError::Store(error) => ApiError::store_failed(error.to_string()),
         })
     }
 

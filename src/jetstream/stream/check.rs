@@ -121,7 +121,7 @@ impl Stream {
                 return Err(ApiError::StreamWrongLastSequence { seq: last.0 });
             }
         }
-        let last = self.store.state().last;
+        let last = self.store.last();
         if asked.expected_last_seq().is_some_and(|seq| seq != last.0) {
             return Err(ApiError::StreamWrongLastSequence { seq: last.0 });
         }
@@ -129,7 +129,7 @@ impl Stream {
         let (mut timer, mut ends) = (None, None);
         if !sourced {
             timer = self.check_schedule(asked, subject, &mut headers, now)?;
-            ends = self.check_end(asked, subject, &Before::default())?;
+            ends = self.check_end(asked, subject, None)?;
             asked.check_source()?;
         } else if self.allows_rollup() {
             ends = asked.ended_in_origin().map(<[u8]>::to_vec);
@@ -228,7 +228,7 @@ impl Stream {
         }
         self.check_expected_behind(&asked, subject, before)?;
         let timer = self.check_schedule(&asked, subject, &mut headers, now)?;
-        let ends = self.check_end(&asked, subject, before)?;
+        let ends = self.check_end(&asked, subject, Some(before))?;
         let mut rollup = asked.rollup(self.allows_rollup())?;
         if timer.is_some() {
             rollup = Some(Rollup::Subject);
@@ -332,7 +332,7 @@ impl Stream {
         before: &mut Before,
     ) -> Result<(), ApiError> {
         if let Some(expected) = asked.expected_last_seq() {
-            let last = self.store.state().last.0 + before.messages;
+            let last = self.store.last().0 + before.messages;
             if expected != last {
                 return Err(ApiError::StreamWrongLastSequence { seq: last });
             }
@@ -386,15 +386,15 @@ impl Stream {
         &mut self,
         asked: &PublishHeaders<'_>,
         subject: &[u8],
-        before: &Before,
+        before: Option<&Before>,
     ) -> Result<Option<Vec<u8>>, ApiError> {
         let Some(ended) = asked.ended_schedule(subject, &self.config)? else {
             return Ok(None);
         };
-        let is_schedule = match before.subjects.get(ended) {
+        let is_schedule = match before.and_then(|before| before.subjects.get(ended)) {
             Some(on_subject) => on_subject.is_schedule,
             None => {
-                let last = self.store.state().last;
+                let last = self.store.last();
                 let stored = self.store.last_on(ended, last, &mut self.buffer);
                 // There need not be one.
                 stored.map_or(true, |stored| {
@@ -449,24 +449,25 @@ impl Stream {
         if config.discard != DiscardPolicy::New {
             return Ok(());
         }
-        let state = self.store.state();
         let over = |limit: i64, is: u64| u64::try_from(limit).is_ok_and(|max| max > 0 && is > max);
-        let is_full = config.max_msgs_per_subject > 0
-            && over(
-                config.max_msgs_per_subject,
-                self.store.count_on(subject) + on_subject,
-            );
-        if is_full && config.discard_new_per_subject && !rolls_up {
+        let is_full = || {
+            config.max_msgs_per_subject > 0
+                && over(
+                    config.max_msgs_per_subject,
+                    self.store.count_on(subject) + on_subject,
+                )
+        };
+        if config.discard_new_per_subject && !rolls_up && is_full() {
             return Err(ApiError::store_failed(
                 "maximum messages per subject exceeded",
             ));
         }
         // One that takes another's place takes no more room than that.
-        let replaces = !in_batch && is_full && !config.discard_new_per_subject;
-        if over(config.max_msgs, state.messages + messages) && !replaces {
+        let replaces = || !in_batch && !config.discard_new_per_subject && is_full();
+        if over(config.max_msgs, self.store.messages() + messages) && !replaces() {
             return Err(ApiError::store_failed("maximum messages exceeded"));
         }
-        if over(config.max_bytes, state.bytes + bytes) && !replaces {
+        if over(config.max_bytes, self.store.bytes() + bytes) && !replaces() {
             return Err(ApiError::store_failed("maximum bytes exceeded"));
         }
         Ok(())
@@ -475,7 +476,7 @@ impl Stream {
     /// The sequence of the last message on a subject, or on those that it matches; 0 for none.
     fn last_on(&mut self, subject: &[u8]) -> StreamSeq {
         use crate::store::index::{Filters, as_literal};
-        let last = self.store.state().last;
+        let last = self.store.last();
         if as_literal(subject).is_some() {
             let found = self.store.last_on(subject, last, &mut self.buffer);
             return found.map_or(StreamSeq(0), |stored| stored.record.sequence);

@@ -19,7 +19,7 @@ impl Stream {
         subject: &[u8],
         taking: &Taking,
     ) -> Result<bool, ApiError> {
-        let last = self.store.state().last;
+        let last = self.store.last();
         if taking.sequence <= last {
             return Ok(true);
         }

@@ -112,7 +112,7 @@ fn body(payload: &[u8]) -> Result<Counter, ApiError> {
 impl Stream {
     /// What a subject has come to, by its last message.
     pub(super) fn total(&mut self, subject: &[u8]) -> Result<Total, ApiError> {
-        let last = self.store.state().last;
+        let last = self.store.last();
         match self.store.last_on(subject, last, &mut self.buffer) {
             Ok(stored) => Total::read(stored.record.headers, stored.record.payload),
             Err(LogError::Absent) => Ok(Total::default()),

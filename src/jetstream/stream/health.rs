@@ -42,6 +42,11 @@ impl Stream {
         self.store.log().failure()
     }
 
+    /// Whether damage was found that was not written to the log.
+    pub fn has_damage(&self) -> bool {
+        self.store.has_damage()
+    }
+
     /// Writes to the log what was found to be damaged.
     pub fn tell_damage(&mut self) {
         for damage in self.store.take_damage() {

@@ -38,6 +38,7 @@ use self::waiting::{Answer, Waiting};
 use crate::accounts::Account;
 use crate::base::clock::Mono;
 use crate::base::rng::Rng;
+use crate::base::text::push_decimal;
 use crate::jetstream::api::advisory::AbandonReason;
 use crate::jetstream::api::headers::{MARKER_REASON, ROLLUP, TTL, value};
 use crate::jetstream::api::policy::PersistMode;
@@ -57,7 +58,6 @@ use crate::store::stream::{
 use crate::store::types::{LogIndex, StreamSeq, Timestamp};
 use crate::subject::transform::Transform;
 use std::cell::RefCell;
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -236,7 +236,7 @@ impl Stream {
             Box::new((domain, short_hash(&account.name)))
         });
         let visible = store.visible();
-        let ids_unread = store.state().messages > 0;
+        let ids_unread = store.messages() > 0;
         let mut stream = Stream {
             account,
             created,
@@ -583,7 +583,7 @@ impl Stream {
     /// # Errors
     /// What the store has to say.
     pub fn purge(&mut self, purge: &Purge, to: &[u8]) -> Result<(), LogError> {
-        let messages = self.store.state().messages;
+        let messages = self.store.messages();
         self.keep_positions(true);
         self.store.purge(purge)?;
         self.dirty = true;
@@ -598,7 +598,7 @@ impl Stream {
     }
 
     fn finish_purges(&mut self) {
-        let messages = self.store.state().messages;
+        let messages = self.store.messages();
         self.purged |= !self.purging.is_empty();
         for purge in std::mem::take(&mut self.purging) {
             let purged = purge.messages.saturating_sub(messages);
@@ -698,7 +698,7 @@ impl Stream {
 
     /// When the first message was stored.
     pub fn first_time(&mut self) -> Option<Timestamp> {
-        let first = self.store.state().first;
+        let first = self.store.first();
         let stored = self.store.read(first, &mut self.buffer).ok()?;
         Some(stored.record.timestamp)
     }
@@ -736,9 +736,4 @@ fn is_marker(block: &[u8]) -> bool {
 /// The source of a transform; none is everything.
 fn source(source: &str) -> &str {
     if source.is_empty() { ">" } else { source }
-}
-
-/// Appends a number in decimal digits.
-pub(super) fn push_decimal(out: &mut Vec<u8>, n: u64) {
-    write!(out, "{n}").expect("a Vec takes all");
 }

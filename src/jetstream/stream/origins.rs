@@ -314,7 +314,7 @@ impl Stream {
 
     /// Begins to find out how far those links have got that do not know.
     fn begin_search(&mut self, now: Timestamp) {
-        let last = self.store.state().last;
+        let last = self.store.last();
         let Some(origins) = &mut self.origins else {
             return;
         };
@@ -450,7 +450,7 @@ impl Stream {
 
     fn target(&self) -> Target {
         Target {
-            last: self.store.state().last,
+            last: self.store.last(),
         }
     }
 
@@ -621,7 +621,7 @@ impl Stream {
         if !is_due {
             return;
         }
-        let last = self.store.state().last;
+        let last = self.store.last();
         let floor = origins.floor.map_or(0, |(_, floor)| floor.0);
         let many = last.0.saturating_sub(floor) >= KEEP_EVERY;
         if !(now || origins.hidden || many || loses_messages(&self.config)) {

@@ -174,7 +174,7 @@ impl Stream {
         messages: &[(&[u8], Checked<'_>)],
         now: Timestamp,
     ) -> Result<StreamSeq, ApiError> {
-        let first = self.store.state().last.next();
+        let first = self.store.last().next();
         match messages {
             [(subject, checked)] if self.is_plain(subject, checked) => {
                 let appended = self.store.append(&new_message(subject, checked, now));
@@ -256,7 +256,7 @@ impl Stream {
         let replaces = match checked.rollup {
             None => false,
             Some(Rollup::Subject) => self.store.count_on(subject) > 0,
-            Some(Rollup::All) => self.store.state().messages > 0,
+            Some(Rollup::All) => self.store.messages() > 0,
         };
         !replaces
             && checked.timer.is_none()
@@ -273,7 +273,7 @@ impl Stream {
     /// The schedule on a subject, which the next message there ends.
     pub(super) fn timer_on(&mut self, subject: &[u8]) -> Option<StreamSeq> {
         self.store.next_timer()?;
-        let last = self.store.state().last;
+        let last = self.store.last();
         let stored = self.store.last_on(subject, last, &mut self.buffer).ok()?;
         let sequence = stored.record.sequence;
         self.store.has_timer(sequence).then_some(sequence)
@@ -315,7 +315,7 @@ impl Stream {
             return;
         };
         self.ids_unread = false;
-        let last = self.store.state().last;
+        let last = self.store.last();
         // The id of the last message counts, however old that is.
         at = at.min(last);
         while at <= last {

@@ -1,7 +1,7 @@
 //! Messages that are asked for one by one, or many at a time.
 
 use super::Stream;
-use crate::base::text::Rfc3339;
+use crate::base::text::{Rfc3339, push_decimal};
 use crate::jetstream::out::{Out, Outgoing};
 use crate::store::error::LogError;
 use crate::store::file::ReadBuffer;
@@ -18,6 +18,9 @@ const MULTI_MAX: usize = 1024;
 
 /// Messages that one request to read many looks at before it gives up.
 const LOOKS: usize = 1 << 20;
+
+/// About the bytes of the headers that come with a message, without names.
+const HEADERS: usize = 160;
 
 /// Which message is meant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -175,6 +178,23 @@ impl Stream {
         self.visible
     }
 
+    /// Sends the last message on a subject to who asked for it, as [`Stream::send_direct`] does.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be read.
+    pub fn send_last<O: Out>(
+        &mut self,
+        subject: &[u8],
+        to: &[u8],
+        out: &mut O,
+    ) -> Result<(), GetError> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let got = self.get(Locator::LastOn(subject), &mut buffer);
+        let sent = got.map(|got| self.send_direct(to, &got, None, false, out));
+        self.buffer = buffer;
+        sent
+    }
+
     /// Sends a message to who asked for it, with where it is from in its headers; `counts` is what
     /// stands with each of several.
     pub fn send_direct<O: Out>(
@@ -188,23 +208,30 @@ impl Stream {
         let record = &message.record;
         let mut headers = Vec::new();
         if !plain || counts.is_some() {
-            headers = match record.headers.strip_suffix(b"\r\n") {
-                Some(block) if !plain => block.to_vec(),
-                _ => b"NATS/1.0\r\n".to_vec(),
+            let block = match record.headers.strip_suffix(b"\r\n") {
+                Some(block) if !plain => block,
+                _ => b"NATS/1.0\r\n",
             };
+            headers.reserve(block.len() + HEADERS + self.config.name.len() + record.subject.len());
+            headers.extend_from_slice(block);
             let time = Rfc3339(UNIX_EPOCH + Duration::from_nanos(record.timestamp.0));
-            let mut write = |name: &str, value: &dyn fmt::Display| {
-                write!(headers, "{name}: {value}\r\n").expect("a Vec takes all");
-            };
-            write("Nats-Stream", &self.config.name);
-            write("Nats-Subject", &String::from_utf8_lossy(record.subject));
-            write("Nats-Sequence", &record.sequence.0);
-            write("Nats-Time-Stamp", &time);
-            if let Some((pending, last)) = counts {
-                write("Nats-Num-Pending", &pending);
-                write("Nats-Last-Sequence", &last.0);
+            for (name, value) in [
+                (&b"Nats-Stream: "[..], self.config.name.as_bytes()),
+                (b"\r\nNats-Subject: ", record.subject),
+            ] {
+                headers.extend_from_slice(name);
+                headers.extend_from_slice(value);
             }
-            headers.extend_from_slice(b"\r\n");
+            headers.extend_from_slice(b"\r\nNats-Sequence: ");
+            push_decimal(&mut headers, record.sequence.0);
+            write!(headers, "\r\nNats-Time-Stamp: {time}").expect("a Vec takes all");
+            if let Some((pending, last)) = counts {
+                headers.extend_from_slice(b"\r\nNats-Num-Pending: ");
+                push_decimal(&mut headers, pending);
+                headers.extend_from_slice(b"\r\nNats-Last-Sequence: ");
+                push_decimal(&mut headers, last.0);
+            }
+            headers.extend_from_slice(b"\r\n\r\n");
         }
         let outgoing = Outgoing {
             headers: &headers,

@@ -1,7 +1,8 @@
 //! Messages that are published again under other subjects when they are stored.
 
-use super::{Stream, push_decimal};
+use super::Stream;
 use crate::base::text::Rfc3339;
+use crate::base::text::push_decimal;
 use crate::jetstream::out::{Out, Outgoing};
 use crate::store::types::{StreamSeq, Timestamp};
 use std::io::Write;

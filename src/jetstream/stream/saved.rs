@@ -42,7 +42,7 @@ impl Stream {
     ) -> Result<Slot, ConsumerFault> {
         let settings = settings(&self.config, &config, self.place.as_deref());
         let policy = settings.ack.stored();
-        let last = self.store.state().last;
+        let last = self.store.last();
         let ends = config.max_deliver > 0;
         let state = saved.restore(policy, ends, last, |at, redeliveries| {
             let at = Timestamp(at.get().saturating_mul(1_000_000));

@@ -95,7 +95,7 @@ impl Stream {
         let scheduler = stored.record.subject.to_vec();
         let mut block = stored.record.headers.to_vec();
         let mut payload = owned(stored.payload());
-        let last = self.store.state().last;
+        let last = self.store.last();
         let newest = self
             .store
             .last_on(&scheduler, last, &mut self.buffer)
@@ -175,7 +175,7 @@ impl Stream {
         let Some(next) = made.next else {
             return self.put(&[(&made.target, checked)], now).map(drop);
         };
-        let sequence = self.store.state().last.next();
+        let sequence = self.store.last().next();
         let mut steps = vec![match self.is_kept(&made.target) {
             true => Step::Message(NewMessage {
                 subject: &made.target,

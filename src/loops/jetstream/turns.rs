@@ -32,7 +32,6 @@ pub struct Turns {
     goodbye: Option<Sender<()>>,
     /// Until when the loop's own thread sleeps if nobody wakes it; never if it is none.
     sleeps_until: Option<Mono>,
-    scratch: Vec<u8>,
     mail: Vec<Mail>,
     empties: Vec<Batch>,
 }
@@ -57,30 +56,19 @@ impl Wire for Ways<'_> {
 struct Publisher<'a> {
     broker: &'a mut Broker,
     ways: Ways<'a>,
-    scratch: &'a mut Vec<u8>,
     now: Mono,
 }
 
 impl Out for Publisher<'_> {
     fn send(&mut self, account: &Arc<Account>, message: &Outgoing<'_>) -> usize {
-        self.scratch.clear();
-        for part in [message.headers, message.payload, b"\r\n"] {
-            self.scratch.extend_from_slice(part);
-        }
-        let header_len = (!message.headers.is_empty()).then_some(message.headers.len());
         let turn = &mut Turn {
             wire: &mut self.ways,
             now: self.now,
         };
         let subjects = (message.to, message.subject);
-        self.broker.publish_as(
-            account,
-            subjects,
-            message.reply,
-            self.scratch,
-            header_len,
-            turn,
-        )
+        let parts = (message.headers, message.payload);
+        self.broker
+            .publish_as(account, subjects, message.reply, parts, turn)
     }
 
     fn is_heard(&mut self, account: &Arc<Account>, subject: &[u8]) -> bool {
@@ -96,7 +84,6 @@ macro_rules! publisher {
                 me: $own.me,
                 peers: $peers,
             },
-            scratch: &mut $own.scratch,
             now: $now,
         }
     };
@@ -127,7 +114,6 @@ impl Turns {
             ending: false,
             goodbye: None,
             sleeps_until: None,
-            scratch: Vec::new(),
             mail: Vec::new(),
             empties: Vec::new(),
         }

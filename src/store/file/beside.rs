@@ -90,6 +90,7 @@ impl Log {
             synced_at: self.synced_at,
             in_round: false,
             reads: 0,
+            found: Default::default(),
             wanted: Wanted::Nothing,
             turn: self.turn,
             marks: Marks::default(),

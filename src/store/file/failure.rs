@@ -79,6 +79,11 @@ impl Log {
         });
     }
 
+    /// Whether something was given up since it was asked what.
+    pub(in crate::store) fn has_failures(&self) -> bool {
+        !self.failures.is_empty()
+    }
+
     /// What was given up since this was asked the last time.
     pub(in crate::store) fn take_failures(&mut self) -> Vec<SegmentFailure> {
         std::mem::take(&mut self.failures)

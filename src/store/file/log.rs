@@ -15,6 +15,7 @@
 //! with zeros, before a record is taken. After any other failure of a write, and of every sync, the
 //! log is read-only: what the disk holds then is known only by opening it again.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::ops::{ControlFlow, RangeInclusive};
@@ -61,6 +62,8 @@ pub struct Log {
     /// Whether all segments are being synced, one after the other, as the interval is over.
     pub(super) in_round: bool,
     pub(super) reads: u64,
+    /// The sealed segment that was looked for last, or their number.
+    pub(super) found: Cell<usize>,
     /// The segment of which it is to be found out where its subjects are.
     pub(super) wanted: Wanted,
     /// The time as it was told last.
@@ -208,9 +211,11 @@ impl Log {
             return Err(self.write_failed(&error));
         }
         let active = self.active_mut();
-        let before = active.contents.clone_marks();
+        let before = direct.then(|| active.contents.clone_marks());
         active.push(&record);
-        if direct && let Err(error) = active.flush() {
+        if let Some(before) = before
+            && let Err(error) = active.flush()
+        {
             active.pending.clear();
             active.contents.restore(before);
             return Err(self.write_failed(&error));
@@ -580,12 +585,27 @@ impl Log {
     }
 
     pub(super) fn place_of_index(&self, index: LogIndex) -> Option<Place> {
-        let at = self.sealed.partition_point(|s| s.last_index() < index);
+        let at = self.sealed_from(|s| s.last_index() < index);
         if let Some(sealed) = self.sealed.get(at) {
             return (sealed.first_index() <= index).then_some(Place::Sealed(at));
         }
         let at = self.open.iter().position(|s| s.last_index() >= index)?;
         (self.open[at].header.first_index <= index).then_some(Place::Open(at))
+    }
+
+    /// The first sealed segment that is not `before` what is looked for, as those in front are. Most
+    /// often it is the one that was found the last time.
+    fn sealed_from(&self, before: impl Fn(&Sealed) -> bool) -> usize {
+        let last = self.found.get();
+        let is_behind = |at: usize| self.sealed.get(at).is_none_or(|s| !before(s));
+        let is_before = |at: usize| self.sealed.get(at).is_none_or(&before);
+        if last <= self.sealed.len() && is_behind(last) && last.checked_sub(1).is_none_or(is_before)
+        {
+            return last;
+        }
+        let at = self.sealed.partition_point(before);
+        self.found.set(at);
+        at
     }
 
     /// The first index that a segment has behind `index`, which none has.
@@ -597,10 +617,8 @@ impl Log {
     }
 
     pub(super) fn place_of_sequence(&self, sequence: StreamSeq) -> Option<Place> {
-        let at = self
-            .sealed
-            .partition_point(|s| s.footer.last_sequence < sequence);
-        if self.sealed.get(at).is_some() {
+        let at = self.sealed_from(|s| s.footer.last_sequence < sequence);
+        if at < self.sealed.len() {
             return Some(Place::Sealed(at));
         }
         let at = self

@@ -103,6 +103,7 @@ impl Log {
             synced_at: Mono::ZERO,
             in_round: false,
             reads: 0,
+            found: Default::default(),
             wanted: Wanted::Nothing,
             turn: Mono::ZERO,
             marks: Marks::default(),

@@ -561,6 +561,11 @@ impl StreamStore {
         self.state.first
     }
 
+    /// How many messages there are.
+    pub fn messages(&self) -> u64 {
+        self.state.messages
+    }
+
     /// Bytes of the messages, as [`StreamState::message_bytes`] counts them.
     pub fn bytes(&self) -> u64 {
         self.state.bytes
@@ -571,7 +576,8 @@ impl StreamStore {
         self.state.last
     }
 
-    /// What there is to be told of the stream.
+    /// What there is to be told of the stream. It looks at all segments: ask for what there is a method
+    /// for of its own where it is done for every message.
     pub fn state(&self) -> StreamState {
         self.state.summary(self.log.file_bytes())
     }

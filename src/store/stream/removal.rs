@@ -374,7 +374,7 @@ impl State {
             left = left.saturating_sub(seen.max(1));
             if let Some(subject) = found {
                 let before = self.messages;
-                self.trim_subject(&subject, log, buffer);
+                self.trim_subject(&subject, None, log, buffer);
                 let gone = usize::try_from(before - self.messages).unwrap_or(usize::MAX);
                 left = left.saturating_sub(gone);
                 let still = self

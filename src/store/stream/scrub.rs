@@ -115,6 +115,11 @@ impl StreamStore {
         }
     }
 
+    /// Whether something was found to be damaged since it was asked what.
+    pub fn has_damage(&self) -> bool {
+        !self.state.found_lost.is_empty() || self.log.has_failures()
+    }
+
     /// What was found to be damaged, by reads and checks, since this was asked the last time; each
     /// message once. What was found when the stream was opened is told by
     /// [`Opened`](super::Opened).

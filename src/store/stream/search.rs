@@ -127,9 +127,33 @@ impl StreamStore {
         budget: &mut usize,
         buffer: &'b mut ReadBuffer,
     ) -> Result<Found<'b>, LogError> {
+        if filters.is_all() {
+            return self.next_of_all(from, upto, budget, buffer);
+        }
         let mut known = Known::nothing(AHEAD_FEW);
         let sought = self.seek(filters, &mut known, (from, upto), budget, buffer)?;
         self.found(sought, buffer)
+    }
+
+    /// The same where all messages match, so that nothing has to be searched for.
+    fn next_of_all<'b>(
+        &mut self,
+        from: StreamSeq,
+        upto: StreamSeq,
+        budget: &mut usize,
+        buffer: &'b mut ReadBuffer,
+    ) -> Result<Found<'b>, LogError> {
+        let at = self.state.deleted.next_absent(from.max(self.state.first));
+        let at = match at {
+            Some(at) if at <= upto.min(self.state.last) => at,
+            _ => return Ok(Found::End),
+        };
+        *budget = budget.saturating_sub(1);
+        if let Some(job) = self.cold(|log| log.cold_message(at)) {
+            return Err(LogError::Cold(Box::new(job)));
+        }
+        let result = self.log.read_message(at, buffer);
+        self.judge(at, result)
     }
 
     /// The same for a reader, which is faster if it goes on reading.
@@ -245,19 +269,31 @@ impl StreamStore {
             {
                 Err(LogError::Cold(Box::new(job)))
             }
-            Sought::At(index, sequence) => match self.log.read(index, buffer) {
-                Ok(stored) if stored.record.sequence == sequence && !stored.record.erased => {
-                    Ok(Found::Message(stored))
+            Sought::At(index, sequence) => {
+                let result = self.log.read(index, buffer);
+                self.judge(sequence, result)
+            }
+        }
+    }
+
+    /// What is made of the attempt to read a message that ought to be there.
+    fn judge<'b>(
+        &mut self,
+        sequence: StreamSeq,
+        result: Result<Message<'b>, LogError>,
+    ) -> Result<Found<'b>, LogError> {
+        match result {
+            Ok(stored) if stored.record.sequence == sequence && !stored.record.erased => {
+                Ok(Found::Message(stored))
+            }
+            Err(LogError::Damaged) => {
+                if !self.log.has_given_up_on(sequence) {
+                    self.state.lose(sequence);
                 }
-                Err(LogError::Damaged) => {
-                    if !self.log.has_given_up_on(sequence) {
-                        self.state.lose(sequence);
-                    }
-                    Ok(Found::Paused(sequence.next()))
-                }
-                Ok(_) | Err(LogError::Absent) => Ok(Found::Paused(sequence.next())),
-                Err(error) => Err(error),
-            },
+                Ok(Found::Paused(sequence.next()))
+            }
+            Ok(_) | Err(LogError::Absent) => Ok(Found::Paused(sequence.next())),
+            Err(error) => Err(error),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::store::error::LogError;
 use crate::store::file::format::{Kind, Record, decode_runs};
 use crate::store::file::{Log, ReadBuffer};
 use crate::store::index::varint::Reader;
-use crate::store::index::{Bound, Cursor, ExpiryWheel, SequenceSet, SubjectIndex};
+use crate::store::index::{Bound, Cursor, ExpiryWheel, SequenceSet, SubjectEntry, SubjectIndex};
 use crate::store::types::{LogIndex, StreamSeq, Timestamp};
 
 /// Messages that go at once when one comes that is too many. More go in parts.
@@ -261,10 +261,11 @@ impl State {
         // What was erased counts until its delete comes, as it did then. A message without a subject
         // was taken out of its segment.
         let is_husk = record.erased && record.subject.is_empty();
-        if is_husk || self.subjects.append(record.subject, sequence).is_err() {
+        let appended = (!is_husk).then(|| self.subjects.append(record.subject, sequence));
+        let Some(Ok(entry)) = appended else {
             self.drop_sequence(sequence);
             return;
-        }
+        };
         self.messages += 1;
         self.bytes += size(record);
         if record.ttl_s != 0 && record.ttl_s != TTL_NEVER {
@@ -273,7 +274,7 @@ impl State {
             self.expiry.insert(sequence, Timestamp(deadline));
         }
         if !self.deferring {
-            self.trim_subject(record.subject, log, buffer);
+            self.trim_subject(record.subject, Some(entry), log, buffer);
             if self.trim(EVICT_AT_ONCE, log, buffer) {
                 self.defer();
             }
@@ -342,9 +343,15 @@ impl State {
 
     /// Removes a message, if it is there. One that is damaged is lost: what the index knows of its
     /// subject stays until somebody looks for it. One that the disk does not give is read again later.
-    pub(super) fn remove(&mut self, sequence: StreamSeq, log: &mut Log, buffer: &mut ReadBuffer) {
+    /// Gives how many messages its subject has left, if that is known.
+    pub(super) fn remove(
+        &mut self,
+        sequence: StreamSeq,
+        log: &mut Log,
+        buffer: &mut ReadBuffer,
+    ) -> Option<u64> {
         if !self.has(sequence) {
-            return;
+            return None;
         }
         let stored = match log.read_message(sequence, buffer) {
             Ok(stored) => stored,
@@ -353,19 +360,20 @@ impl State {
                 self.gone.miss();
                 self.messages = self.messages.saturating_sub(1);
                 self.drop_sequence(sequence);
-                return;
+                return None;
             }
             Err(_) => {
                 self.lose(sequence);
-                return;
+                return None;
             }
         };
         let record = &stored.record;
-        let _ = self.subjects.remove(record.subject, sequence);
+        let left = self.subjects.remove(record.subject, sequence);
         self.gone.add(sequence, record.subject);
         self.messages = self.messages.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(size(record));
         self.drop_sequence(sequence);
+        left.ok().map(|left| left.map_or(0, |left| left.count()))
     }
 
     /// Reads some of the messages again that could not be read when they went, and makes good for
@@ -426,21 +434,35 @@ impl State {
         false
     }
 
-    /// Removes the oldest messages of a subject while it has too many.
-    pub(super) fn trim_subject(&mut self, subject: &[u8], log: &mut Log, buffer: &mut ReadBuffer) {
+    /// Removes the oldest messages of a subject while it has too many. `entry` is what the index has of
+    /// it, if that is known.
+    pub(super) fn trim_subject(
+        &mut self,
+        subject: &[u8],
+        mut entry: Option<SubjectEntry>,
+        log: &mut Log,
+        buffer: &mut ReadBuffer,
+    ) {
         let limit = self.limits.per_subject;
         if limit == 0 {
             return;
         }
         for _ in 0..EVICT_AT_ONCE {
-            match self.subjects.get(subject) {
-                Some(entry) if entry.count() > limit => {}
-                _ => return,
-            }
-            let Some(first) = self.first_on(subject, log, buffer) else {
+            entry = entry.or_else(|| self.subjects.get(subject));
+            let Some(there) = entry.filter(|entry| entry.count() > limit) else {
                 return;
             };
-            self.remove(first, log, buffer);
+            let first = there.first().exact().filter(|first| self.has(*first));
+            let Some(first) = first.or_else(|| self.first_on(subject, log, buffer)) else {
+                return;
+            };
+            if self
+                .remove(first, log, buffer)
+                .is_some_and(|left| left <= limit)
+            {
+                return;
+            }
+            entry = None;
         }
     }
 

@@ -63,8 +63,8 @@ async function until(condition, what) {
 class Server {
   log = "";
 
-  constructor(binary, dir, base = "") {
-    Object.assign(this, { binary, dir, base });
+  constructor(binary, dir, base = "", streams = false) {
+    Object.assign(this, { binary, dir, base, streams });
   }
 
   async pickPorts() {
@@ -81,8 +81,9 @@ class Server {
       listen: "${HOST}:${this.port}"
       http: "${HOST}:${this.http}"
       ${this.base && `http_base_path: "${this.base}"`}
+      ${this.streams ? `jetstream { store_dir: "${path.join(this.dir, `store-${this.http}`)}" }` : ""}
       accounts {
-        SHOP { users: [{ user: shop, password: shop }] }
+        SHOP { users: [{ user: shop, password: shop }], jetstream: ${this.streams ? "enabled" : "disabled"} }
         BILLING { users: [{ user: billing, password: billing }] }
       }
       no_auth_user: shop
@@ -154,6 +155,26 @@ class Peer {
 
   publish(subject, count, size) {
     this.socket.write(`PUB ${subject} ${size}\r\n${"x".repeat(size)}\r\n`.repeat(count));
+  }
+
+  /** Sends a request, here JSON, and gives the answer. */
+  async ask(subject, request) {
+    const inbox = `answers.${(this.subscriptions += 1)}`;
+    let text = "";
+    const hear = (data) => (text += data);
+    this.socket.on("data", hear);
+    const body = typeof request === "string" ? request : JSON.stringify(request);
+    this.socket.write(
+      `SUB ${inbox} ${this.subscriptions}\r\nPUB ${subject} ${inbox} ${body.length}\r\n${body}\r\n`,
+    );
+    const answer = await until(
+      () => new RegExp(`MSG ${inbox} \\d+ \\d+\\r\\n(.*)\\r\\n`).exec(text)?.[1],
+      `the answer to ${subject}: ${text}`,
+    );
+    this.socket.off("data", hear);
+    const { error, ...rest } = JSON.parse(answer);
+    assert(!error, `${subject}: ${answer}`);
+    return rest;
   }
 
   async close() {
@@ -688,6 +709,65 @@ const checks = {
       tab.forgive(/status of 404/);
     }
     await tab.shot("jetstream");
+  },
+
+  async shows_a_stream({ browser, owned, dir }) {
+    if (!owned) return "skipped";
+    const server = new Server(owned.binary, dir, "", true);
+    await server.pickPorts();
+    const peer = new Peer(server.port, "shop");
+    try {
+      await server.start();
+      await peer.connect("shop");
+      const config = { subjects: ["orders.*"], max_msgs: 1000, description: HOSTILE };
+      for (const name of ["ORDERS", "OTHER"]) {
+        const own = name === "ORDERS" ? config : { storage: "memory" };
+        await peer.ask(`$JS.API.STREAM.CREATE.${name}`, { name, ...own });
+      }
+      for (const item of ["one", "two", "three"]) await peer.ask(`orders.${item}`, item);
+      await peer.ask("$JS.API.CONSUMER.DURABLE.CREATE.ORDERS.worker", {
+        stream_name: "ORDERS",
+        config: { durable_name: "worker", ack_policy: "explicit" },
+      });
+      const context = await browser.newContext({ viewport: { width: 1360, height: 900 } });
+      const tab = new Tab(await context.newPage(), server.url);
+      await tab.open("jetstream");
+      const both = (names) => names.join() === "ORDERS,OTHER";
+      await tab.rows("Streams", "Stream", both, "two streams");
+      assert.deepEqual(await tab.column("Streams", "Messages"), ["3", "0"]);
+      assert.deepEqual(await tab.column("Streams", "Subjects"), ["orders.*", "OTHER"]);
+      assert.deepEqual(await tab.column("Consumers", "Consumer"), ["worker"]);
+      await tab.filter("Name or subject contains").fill("orders");
+      await tab.rows("Streams", "Stream", (names) => names.join() === "ORDERS", "one stream");
+      await tab.shot("jetstream-streams");
+      await tab.page.getByRole("button", { name: "ORDERS", exact: true }).first().click();
+      const dialog = tab.page.getByRole("dialog");
+      await dialog.getByText("Stream ORDERS").waitFor();
+      const fact = (title) =>
+        dialog
+          .locator("dt", { hasText: new RegExp(`^${title}$`) })
+          .locator("xpath=following-sibling::dd[1]")
+          .first()
+          .textContent();
+      await until(async () => (await fact("Messages")) === "3", "the messages of the stream");
+      assert.equal(await fact("Last sequence"), "3");
+      assert.equal(await fact("Subjects"), "3");
+      assert.equal(await fact("Messages at most"), "1,000");
+      assert.equal(await fact("Description"), HOSTILE);
+      await dialog.getByText("worker").waitFor();
+      await tab.shot("stream");
+      // It goes on while it is looked at.
+      await peer.ask("orders.four", "four");
+      await until(async () => (await fact("Messages")) === "4", "one more message");
+      await peer.ask("$JS.API.STREAM.DELETE.ORDERS", "");
+      await dialog.getByText("This stream does not exist any more.").waitFor();
+      assert.equal(await tab.page.evaluate(() => window.owned), undefined);
+      assert.deepEqual(tab.errors, []);
+      await context.close();
+    } finally {
+      await peer.close();
+      await server.kill();
+    }
   },
 
   async links_to_the_endpoints({ tab, owned, varz }) {

@@ -224,6 +224,43 @@ const checks = {
     await until(async () => (await kv.get("k")) === null, "the end of a key");
   },
 
+  async keys_with_a_time_of_their_own_leave_a_marker({ nc, jsm }) {
+    const kvm = new Kvm(nc);
+    const kv = await kvm.create("marked", { history: 5, markerTTL: 1000 });
+    assert.equal((await kv.status()).markerTTL, 1000);
+    await kv.put("stays", "v");
+    const watch = await kv.watch({ key: "*" });
+    const seen = [];
+    const done = (async () => {
+      for await (const e of watch) {
+        seen.push(`${e.operation} ${e.key} ${e.string()}`);
+        if (seen.length === 3) break;
+      }
+    })();
+    await kv.create("goes", "v", "1s");
+    await done;
+    // The end of a key is told by the marker in its place.
+    assert.deepEqual(seen.slice(0, 2), ["PUT stays v", "PUT goes v"]);
+    assert.match(seen[2], /^(PURGE|MaxAge|DEL) goes $/);
+    const isGone = async (key) => {
+      const subjects_filter = `$KV.marked.${key}`;
+      return !(await jsm.streams.info("KV_marked", { subjects_filter })).state.subjects;
+    };
+    await until(() => isGone("goes"), "the end of the marker");
+    // What was purged with a time is gone with it, marker and all.
+    await kv.put("other", "1");
+    await kv.put("other", "2");
+    await kv.purge("other", { ttl: "1s" });
+    assert.equal((await kv.get("other")).operation, "PURGE");
+    await until(() => isGone("other"), "the end of a purge");
+    assert.equal(await kv.get("other"), null);
+    assert.equal((await kv.get("stays")).string(), "v");
+    // A key that is gone can be made anew.
+    await kv.create("goes", "again");
+    assert.equal((await kv.get("goes")).string(), "again");
+    assert(await kv.destroy());
+  },
+
   async objects_are_stored_in_pieces({ nc, jsm }) {
     const store = await new Objm(nc).create("files");
     const data = randomBytes(1_500_000);

@@ -1,6 +1,8 @@
 //! What the tests share: servers to talk to, and a client that speaks raw protocol lines.
 
 mod dir;
+#[cfg(unix)]
+pub mod disks;
 mod login;
 pub mod mesh;
 mod peer;
