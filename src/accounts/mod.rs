@@ -113,7 +113,7 @@ fn domain_mappings(domain: &str) -> impl Iterator<Item = Mapping> + '_ {
 pub struct Accounts {
     /// By their numbers.
     tenants: Vec<Option<Arc<Tenant>>>,
-    numbers: HashMap<Box<str>, u32>,
+    numbers: HashMap<Box<str>, u32, foldhash::fast::RandomState>,
     /// The number of the account that the server itself uses.
     system: Option<u32>,
     seed: u64,
@@ -134,7 +134,7 @@ impl Accounts {
     ) -> Result<Accounts, Vec<String>> {
         let mut accounts = Accounts {
             tenants: vec![None; old.map_or(0, |old| old.tenants.len())],
-            numbers: HashMap::new(),
+            numbers: HashMap::default(),
             system: None,
             seed: old.map_or(seed, |old| old.seed),
             journal: match old {

@@ -252,10 +252,11 @@ pub const ROUTE_DIALS: usize = 16;
 /// How long a server has to say who it is, unless the options say so.
 pub const ROUTE_HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// Bytes read from a server a turn, and subjects that a new server is told of a turn; and those of
-/// servers that are gone that are forgotten.
+/// Bytes read from a server a turn; subjects that a new server is told of a turn, as long as no more
+/// than so many bytes wait to be written to it; and those of servers that are gone that are forgotten.
 pub const ROUTE_READ_BUDGET: usize = 1 << 20;
 pub const ROUTE_TELL_BUDGET: u32 = 4096;
+pub const ROUTE_TELL_ROOM: usize = 256 << 10;
 pub const ROUTE_BURY_BUDGET: usize = 4096;
 
 /// Subjects of one server that monitoring lists.

@@ -96,7 +96,7 @@ impl Spread {
 
     /// Where an account belongs.
     pub fn home(&self, account: &[u8]) -> Home {
-        if self.dedicated.iter().any(|name| name.as_bytes() == account) {
+        if std::str::from_utf8(account).is_ok_and(|name| self.dedicated.contains(name)) {
             return Home::Own;
         }
         Home::Pool(place(account, self.size))

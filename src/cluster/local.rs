@@ -5,15 +5,15 @@
 //! not told at all. A server that is new gets everything in slices; of what changes meanwhile, it is
 //! told what it has already got.
 
+use super::filed::FiledSlots;
 use crate::accounts::journal::Change;
 use crate::base::hash::HashSeed;
-use hashbrown::HashTable;
 use slab::Slab;
 
 /// The subjects that are listened to, each with how often.
 pub struct LocalInterest {
     entries: Slab<Entry>,
-    index: HashTable<u32>,
+    index: FiledSlots,
     seed: HashSeed,
     /// Entries of which something is to be told, in the order in which they changed.
     changed: Vec<u32>,
@@ -86,7 +86,7 @@ impl LocalInterest {
     pub fn new(seed: u64) -> LocalInterest {
         LocalInterest {
             entries: Slab::new(),
-            index: HashTable::new(),
+            index: FiledSlots::default(),
             seed: HashSeed::new(seed),
             changed: Vec::new(),
             high: 0,
@@ -119,15 +119,15 @@ impl LocalInterest {
         let hash = hash(&self.seed, change.account, is_group, &key);
         let subject_len = change.subject.len();
         let entries = &self.entries;
-        let is = |slot: &u32| {
-            let entry = &entries[*slot as usize];
+        let is = |slot: u32| {
+            let entry = &entries[slot as usize];
             entry.account == change.account
                 && entry.is_group == is_group
                 && entry.subject_len as usize == subject_len
                 && *entry.key == *key
         };
         let slot = match self.index.find(hash, is) {
-            Some(slot) => *slot,
+            Some(slot) => slot,
             None if !change.began => return,
             None => self.add(change.account, is_group, subject_len, key.into(), hash),
         };
@@ -166,9 +166,7 @@ impl LocalInterest {
         };
         let slot = u32::try_from(self.entries.insert(entry)).expect("counted in 32 bits");
         self.high = self.high.max(slot + 1);
-        let (entries, seed) = (&self.entries, &self.seed);
-        self.index
-            .insert_unique(hash, slot, |slot| entries[*slot as usize].hash(seed));
+        self.index.insert(hash, slot);
         slot
     }
 
@@ -232,18 +230,11 @@ impl LocalInterest {
     fn remove(&mut self, slot: u32) {
         let entry = self.entries.remove(slot as usize);
         let hash = entry.hash(&self.seed);
-        if let Ok(found) = self.index.find_entry(hash, |other| *other == slot) {
-            found.remove();
-        }
+        self.index.take(hash, |other| other == slot);
         if self.entries.is_empty() {
             (self.high, self.entries) = (0, Slab::new());
         }
-        if self.index.len() < self.index.capacity() / 8 {
-            let (entries, seed) = (&self.entries, &self.seed);
-            let len = self.index.len() * 2;
-            self.index
-                .shrink_to(len, |slot| entries[*slot as usize].hash(seed));
-        }
+        self.index.shrink();
     }
 
     /// Calls `tell` with what a server is to get next, `budget` slots at most. Changes have been told

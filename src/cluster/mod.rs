@@ -7,6 +7,7 @@
 //! A message goes one hop: from the server that its publisher is connected to, to all others with
 //! subscribers, and from there to clients only.
 
+mod filed;
 pub mod imports;
 pub mod lanes;
 pub mod local;

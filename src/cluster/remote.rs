@@ -2,12 +2,12 @@
 //! whose target is the loop of the cluster.
 
 use super::LinkId;
+use super::filed::FiledSlots;
 use crate::accounts::interest::{Held, LoopId, Target};
 use crate::accounts::{Account, Accounts};
 use crate::base::hash::HashSeed;
 use crate::proto::route::{Queue, Subject};
 use crate::subject::InvalidSubject;
-use hashbrown::HashTable;
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -17,9 +17,9 @@ pub struct RemoteInterest {
     subs: Slab<RemoteSub>,
     generation: u32,
     /// The slots of the subscriptions of each connection, by what they are about.
-    links: HashMap<LinkId, HashTable<u32>>,
+    links: HashMap<LinkId, FiledSlots, foldhash::fast::RandomState>,
     /// Subscriptions of connections that are gone.
-    graves: VecDeque<HashTable<u32>>,
+    graves: VecDeque<FiledSlots>,
     seed: HashSeed,
 }
 
@@ -66,7 +66,7 @@ impl RemoteInterest {
         RemoteInterest {
             subs: Slab::new(),
             generation: 0,
-            links: HashMap::new(),
+            links: HashMap::default(),
             graves: VecDeque::new(),
             seed: HashSeed::new(seed),
         }
@@ -87,8 +87,8 @@ impl RemoteInterest {
         let hash = hash(&self.seed, to, name);
         let table = self.links.entry(link).or_default();
         let subs = &mut self.subs;
-        if let Some(slot) = table.find(hash, |slot| subs[*slot as usize].is(to, name)) {
-            subs[*slot as usize].weight = weight;
+        if let Some(slot) = table.find(hash, |slot| subs[slot as usize].is(to, name)) {
+            subs[slot as usize].weight = weight;
             return Ok(());
         }
         if !crate::subject::is_valid(to.subject) {
@@ -113,8 +113,7 @@ impl RemoteInterest {
         let slot = u32::try_from(entry.key()).expect("counted in 32 bits");
         sub.bind(slot, accounts);
         entry.insert(sub);
-        let seed = &self.seed;
-        table.insert_unique(hash, slot, |slot| hash_of(seed, &subs[*slot as usize]));
+        table.insert(hash, slot);
         Ok(())
     }
 
@@ -125,9 +124,7 @@ impl RemoteInterest {
             return;
         };
         let subs = &self.subs;
-        let is = |slot: &u32| subs[*slot as usize].is(to, queue);
-        if let Ok(entry) = table.find_entry(hash, is) {
-            let (slot, _) = entry.remove();
+        if let Some(slot) = table.take(hash, |slot| subs[slot as usize].is(to, queue)) {
             self.subs.remove(slot as usize).unbind();
         }
     }
@@ -141,13 +138,13 @@ impl RemoteInterest {
 
     /// Subscriptions that came on a connection.
     pub fn count(&self, link: LinkId) -> usize {
-        self.links.get(&link).map_or(0, HashTable::len)
+        self.links.get(&link).map_or(0, FiledSlots::len)
     }
 
     /// The subscriptions that came on a connection, in no particular order.
     pub fn of(&self, link: LinkId) -> impl Iterator<Item = &RemoteSub> {
-        let slots = self.links.get(&link).into_iter().flatten();
-        slots.map(|slot| &self.subs[*slot as usize])
+        let slots = self.links.get(&link).into_iter().flat_map(FiledSlots::iter);
+        slots.map(|slot| &self.subs[slot as usize])
     }
 
     /// What came on a connection about an account does not count any more.
@@ -155,12 +152,14 @@ impl RemoteInterest {
         let Some(table) = self.links.get_mut(&link) else {
             return;
         };
-        let subs = &self.subs;
-        let is_of = |slot: &u32| subs[*slot as usize].account_name() == account;
-        let gone: Vec<u32> = table.extract_if(|slot| is_of(slot)).collect();
-        for slot in gone {
-            self.subs.remove(slot as usize).unbind();
-        }
+        let subs = &mut self.subs;
+        table.retain(|slot| {
+            let kept = subs[slot as usize].account_name() != account;
+            if !kept {
+                subs.remove(slot as usize).unbind();
+            }
+            kept
+        });
     }
 
     /// A connection is gone. Its subscriptions go with [`RemoteInterest::bury`].
@@ -173,9 +172,9 @@ impl RemoteInterest {
         let subs = &mut self.subs;
         for table in self.links.values_mut() {
             table.retain(|slot| {
-                let kept = keep(subs[*slot as usize].subject());
+                let kept = keep(subs[slot as usize].subject());
                 if !kept {
-                    subs.remove(*slot as usize).unbind();
+                    subs.remove(slot as usize).unbind();
                 }
                 kept
             });
@@ -186,16 +185,9 @@ impl RemoteInterest {
     /// more.
     pub fn bury(&mut self, mut budget: usize) -> bool {
         while let Some(table) = self.graves.front_mut() {
-            let slots: Vec<u32> = table.iter().take(budget).copied().collect();
-            if slots.len() == table.len() {
+            let slots = table.take_some(budget);
+            if table.len() == 0 {
                 self.graves.pop_front();
-            } else {
-                for slot in &slots {
-                    let hash = hash_of(&self.seed, &self.subs[*slot as usize]);
-                    if let Ok(entry) = table.find_entry(hash, |other| other == slot) {
-                        entry.remove();
-                    }
-                }
             }
             for slot in &slots {
                 self.subs.remove(*slot as usize).unbind();
@@ -251,14 +243,6 @@ impl RemoteSub {
             account.interest.remove(held);
         }
     }
-}
-
-fn hash_of(seed: &HashSeed, sub: &RemoteSub) -> u64 {
-    let to = Subject {
-        account: sub.account_name(),
-        subject: sub.subject(),
-    };
-    hash(seed, &to, sub.queue())
 }
 
 fn hash(seed: &HashSeed, to: &Subject<'_>, queue: Option<&[u8]>) -> u64 {

@@ -2,7 +2,7 @@
 
 use crate::accounts::Account;
 use crate::base::clock::Mono;
-use crate::base::limits::{CIPHER_BUFFER, WRITE_SLICES};
+use crate::base::limits::{CIPHER_BUFFER, ROUTE_TELL_ROOM, WRITE_SLICES};
 use crate::base::secret::Secret;
 use crate::cluster::LinkId;
 use crate::cluster::lanes::Lane;
@@ -62,6 +62,9 @@ pub(super) struct Conn {
     pub(super) owed: usize,
     /// Bytes that the socket took at the last attempt.
     pub(super) written: usize,
+    /// Bytes that the socket has to take until a server that is behind gets more of what it has to be
+    /// told: as many as it got last.
+    untaken: usize,
     /// Whether the peer has closed its side.
     pub(super) ended: bool,
     /// The account of the last message that came.
@@ -159,6 +162,7 @@ impl Conn {
             blocked: None,
             owed: 0,
             written: 0,
+            untaken: 0,
             ended: false,
             account: None,
             received: Traffic::default(),
@@ -183,6 +187,28 @@ impl Conn {
     pub(super) fn has_to_be_told(&self) -> bool {
         let unfinished = |cursor: Option<Cursor>| cursor.is_some_and(|cursor| cursor < Cursor::END);
         unfinished(self.cursor) || unfinished(self.review)
+    }
+
+    /// Whether it is time to tell the server more, of which up to `pending_max` bytes may wait. As fast
+    /// as it takes it, so that neither memory nor a loop's turns are full of it; and also if messages
+    /// keep the connection busy.
+    pub(super) fn has_room(&self, pending_max: usize) -> bool {
+        let room = match self.untaken {
+            0 => pending_max,
+            _ => pending_max.min(ROUTE_TELL_ROOM),
+        };
+        self.out.pending() <= room
+    }
+
+    /// The server is told more, in so many bytes.
+    pub(super) fn told(&mut self, len: usize) {
+        self.untaken = len;
+    }
+
+    /// The socket has taken so many bytes of what was pending.
+    pub(super) fn taken(&mut self, len: usize) {
+        self.owed = self.owed.saturating_sub(len);
+        self.untaken = self.untaken.saturating_sub(len);
     }
 
     /// Bytes that wait to be written.
@@ -329,5 +355,53 @@ fn read_plain(
             let n = stream.read(room)?;
             Ok((n, n == room.len()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::rng::Rng;
+    use std::net::TcpListener;
+
+    /// A connection whose socket takes nothing: nobody writes to it.
+    fn conn() -> Conn {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(addr).unwrap();
+        let (now, interval) = (Mono::default(), Duration::from_secs(1));
+        Conn::new(stream, addr, LinkId(1), true, now, (now, interval))
+    }
+
+    #[test]
+    fn a_server_is_told_more_as_fast_as_it_takes_it() {
+        const PENDING_MAX: usize = 16 << 20;
+        const SLICE: [u8; 100_000] = [b'.'; 100_000];
+        let (mut conn, mut pool, mut rng) = (conn(), ChunkPool::default(), Rng::new(1));
+        while conn.has_room(PENDING_MAX) {
+            conn.out.push(&SLICE, &mut pool);
+            conn.told(SLICE.len());
+        }
+        let pending = conn.out.pending();
+        assert!(pending > ROUTE_TELL_ROOM && pending <= ROUTE_TELL_ROOM + SLICE.len());
+        // Messages keep it busy: it is told as much as it takes, no more.
+        conn.out.push(&[b'.'; 1_000_000], &mut pool);
+        let (mut taken, mut told) = (0, 0);
+        while taken < 10_000_000 {
+            let n = 1 + rng.below(50_000);
+            conn.out.advance(n, &mut pool);
+            conn.taken(n);
+            conn.out.push(&vec![b'.'; n], &mut pool);
+            taken += n;
+            if conn.has_room(PENDING_MAX) {
+                conn.out.push(&SLICE, &mut pool);
+                conn.told(SLICE.len());
+                told += SLICE.len();
+            }
+        }
+        assert!(told > taken / 2 && told <= taken);
+        let pending = conn.out.pending();
+        conn.taken(SLICE.len());
+        assert!(conn.has_room(pending) && !conn.has_room(pending - 1));
     }
 }

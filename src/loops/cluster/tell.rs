@@ -128,7 +128,7 @@ impl ClusterLoop {
         }
         self.tell_changes();
         self.telling = false;
-        let room = self.facts.options.max_pending / 4;
+        let pending_max = self.facts.options.max_pending / 4;
         for token in self.conns.tokens() {
             let Some(conn) = self
                 .conns
@@ -142,22 +142,29 @@ impl ClusterLoop {
             let Some(cursor) = first.or(review) else {
                 continue;
             };
-            if conn.out.pending() > room {
+            if !conn.has_room(pending_max) {
                 // It goes on when that is written.
                 continue;
             }
             let (accounts, scratch) = (&self.facts.accounts, &mut self.scratch);
             let (permissions, former) = (self.permissions.as_ref(), &self.former);
             let spread = self.mesh.spread();
+            let carried = |account: u32| {
+                let name = accounts.tenant(account)?.account.name.as_bytes();
+                let carries = conn.lane.carries(name, spread.home(name));
+                carries.then_some(name)
+            };
+            // Mostly, one subject after the other is of the same account.
+            let mut last: Option<(u32, Option<&[u8]>)> = None;
             scratch.clear();
             let end = self.local.tell_next(cursor, ROUTE_TELL_BUDGET, |told| {
-                let Some(tenant) = accounts.tenant(told.account) else {
+                let (_, account) = match last {
+                    Some(known) if known.0 == told.account => known,
+                    _ => *last.insert((told.account, carried(told.account))),
+                };
+                let Some(account) = account else {
                     return;
                 };
-                let account = tenant.account.name.as_bytes();
-                if !conn.lane.carries(account, spread.home(account)) {
-                    return;
-                }
                 if may_tell(permissions, told) {
                     write(scratch, conn.named(account), told);
                 } else if first.is_none() && may_have_told(former, told) {
@@ -169,6 +176,7 @@ impl ClusterLoop {
                 None => conn.review = Some(end),
             }
             self.telling |= conn.has_to_be_told();
+            conn.told(scratch.len());
             let link = conn.link;
             if !self.scratch.is_empty() {
                 self.send_scratch(link);
@@ -208,7 +216,7 @@ impl ClusterLoop {
         conn.writable = false;
         let before = conn.out.pending();
         let result = conn.write_out(&mut self.pool);
-        conn.owed = conn.owed.saturating_sub(before - conn.out.pending());
+        conn.taken(before - conn.out.pending());
         let in_time = match self.options.write_timeout {
             WriteTimeout::Retry => conn.written > 0,
             WriteTimeout::Close => conn.owed == 0,
