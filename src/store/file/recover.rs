@@ -188,6 +188,10 @@ impl Found {
         LogIndex(self.header.first_index.0 - 1 + u64::from(records))
     }
 
+    fn is_open(&self) -> bool {
+        matches!(self.kind, FoundKind::Open { .. })
+    }
+
     /// Whether there is a header and nothing else.
     fn is_blank(&self) -> bool {
         match &self.kind {
@@ -707,7 +711,10 @@ impl Opening<'_> {
 
     fn set_aside(&mut self, plan: &Plan) -> io::Result<()> {
         let changes = [&plan.merged, &plan.dropped, &plan.torn, &plan.foreign];
-        let is_changed = !self.leftovers.is_empty()
+        // A footer proves all before it, for which the disk needs the names of the segments.
+        let open = plan.kept.iter().filter(|one| one.is_open()).count();
+        let is_changed = open > usize::from(plan.goes_on)
+            || !self.leftovers.is_empty()
             || !self.resets.is_empty()
             || changes.iter().any(|all| !all.is_empty());
         for name in &self.leftovers {

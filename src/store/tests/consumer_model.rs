@@ -27,15 +27,18 @@ struct Seen {
     delivered: Position,
     floor: Position,
     waiting: Vec<PendingMessage>,
+    exhausted: Vec<(StreamSeq, StreamSeq)>,
 }
 
 impl Seen {
     fn of(state: &ConsumerState) -> Seen {
+        let exhausted = state.exhausted().into_iter();
         Seen {
             policy: state.policy(),
             delivered: state.delivered(),
             floor: state.ack_floor(),
             waiting: state.pending().iter().collect(),
+            exhausted: exhausted.flat_map(|set| set.ranges(StreamSeq(0))).collect(),
         }
     }
 }
@@ -128,6 +131,7 @@ impl Consumers {
                 deadline,
             },
             9..16 => Event::Acked { stream: any },
+            16 if rng.below(2) == 0 => Event::Exhausted { stream: any },
             16 => Event::Terminated { stream: any },
             17 | 18 => Event::Redelivered {
                 stream: any,

@@ -330,6 +330,30 @@ fn a_torn_end_whose_repair_failed_does_not_come_back() {
     });
 }
 
+/// A footer proves all that is before it, so it waits for the names of the segments, also where
+/// opening leaves the rest to a sync that comes later.
+#[test]
+fn segments_are_completed_when_the_disk_has_their_names() {
+    for_seeds("names of segments", 200, |seed| {
+        let mut run = Run::new(seed);
+        run.options.segment_bytes = 2000;
+        run.options.sync = SyncMode::Interval(std::time::Duration::ZERO);
+        run.recover(None);
+        for _ in 0..4 {
+            run.append_bytes(3000);
+        }
+        let _ = run.log.as_mut().unwrap().commit();
+        run.disk.kill();
+        run.log = None;
+        run.options.opens_unsynced = true;
+        let _ = run.open(Known::default());
+        run.log = None;
+        run.disk.restart();
+        run.options.opens_unsynced = false;
+        run.recover(None);
+    });
+}
+
 /// A synced log with records in several segments, closed.
 fn written(seed: u64) -> Run {
     let mut run = Run::new(seed);

@@ -152,11 +152,7 @@ impl Stream for Memory {
 
     fn last_on_each(&mut self, filters: &Filters, upto: StreamSeq) -> Vec<StreamSeq> {
         let mut lasts = BTreeMap::new();
-        for sequence in self
-            .matching(filters, 0)
-            .into_iter()
-            .filter(|at| *at <= upto.0)
-        {
+        for sequence in self.matching(filters, 0).filter(|at| *at <= upto.0) {
             lasts.insert(&self.messages[&sequence].subject, StreamSeq(sequence));
         }
         let mut sequences: Vec<StreamSeq> = lasts.into_values().collect();
