@@ -9,9 +9,10 @@
 //! ```
 //!
 //! `snapshot`: a server with a million subscriptions is joined by another, five times; how long until
-//! that one knows all of them, the processor time of both, and how long messages between clients of the
-//! first one take before and meanwhile. `churn`: a client subscribes and unsubscribes 100,000 times a second;
-//! how long until the other server passes on a message for a subscription that is made meanwhile.
+//! that one knows all of them from when it listens on, the processor time of both, and how long messages
+//! between clients of the first one take before and meanwhile. `churn`: a client subscribes and
+//! unsubscribes 100,000 times a second; how long until the other server passes on a message for a
+//! subscription that is made meanwhile.
 //! `MESH_SUBSCRIPTIONS` and `MESH_SECONDS` change the size of both; 0 seconds leave `churn` out.
 
 #![allow(
@@ -140,10 +141,10 @@ fn snapshot(command: &str) {
     let used = first.cpu_time();
     let (mut took, mut second_used, mut during) = (Vec::new(), Duration::ZERO, Vec::new());
     for _ in 0..JOINED {
-        let stop = Arc::new(AtomicBool::new(false));
-        let sampling = latencies(&first, stop.clone());
         let second = pair.start(1);
         let began = Instant::now();
+        let stop = Arc::new(AtomicBool::new(false));
+        let sampling = latencies(&first, stop.clone());
         loop {
             let known = pair.subscriptions(1);
             let elapsed = began.elapsed();

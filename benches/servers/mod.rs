@@ -39,7 +39,7 @@ impl Server {
         let end = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(Instant::now() < end, "{command} does not listen");
-            thread::yield_now();
+            thread::sleep(Duration::from_millis(1));
         }
         server
     }
