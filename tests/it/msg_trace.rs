@@ -125,9 +125,10 @@ fn one_event_names_the_clients_of_all_loops() {
     );
     assert_eq!(steps(&event(&mut watch)).len(), 11);
     listeners.iter_mut().for_each(Peer::sync);
+    // Who is about to go may still be chosen; then it is told of, and of the one in its place.
     members.truncate(3);
     publish(&mut publisher, "s.x", DEST, "hi");
-    assert_eq!(steps(&event(&mut watch)).len(), 11);
+    assert!((11..=12).contains(&steps(&event(&mut watch)).len()));
 }
 
 #[test]

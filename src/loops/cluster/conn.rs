@@ -376,7 +376,7 @@ mod tests {
     #[test]
     fn a_server_is_told_more_as_fast_as_it_takes_it() {
         const PENDING_MAX: usize = 16 << 20;
-        const SLICE: [u8; 100_000] = [b'.'; 100_000];
+        static SLICE: [u8; 100_000] = [b'.'; 100_000];
         let (mut conn, mut pool, mut rng) = (conn(), ChunkPool::default(), Rng::new(1));
         while conn.has_room(PENDING_MAX) {
             conn.out.push(&SLICE, &mut pool);
