@@ -201,6 +201,9 @@ impl StreamStore {
         if saved.in_flight.is_some() || self.log.failure().is_some() {
             return false;
         }
+        if saved.applied == LogIndex(0) && self.is_erased_with_segments() {
+            return true;
+        }
         let tail = self.log.written_bytes().saturating_sub(saved.log_bytes);
         let dead = self.reclaimable() + self.upkeep.dead_bytes();
         (self.state.applied > saved.applied || self.upkeep.dead_bytes() > 0)

@@ -629,6 +629,7 @@ impl StreamStore {
                 self.upkeep.handle_checkpoint(done.is_ok());
                 let (first, applied, before) = done?;
                 self.set_consumers_saved(applied);
+                self.look_for_erased();
                 // Segments that were complete later are those of the next checkpoint.
                 self.reclaim(first, applied.min(before))
             }

@@ -244,7 +244,10 @@ impl StreamStore {
                 }
                 Ok(Erasable::Gone) => {
                     let gone = erasures.sequences.pop_front();
-                    gone.map(|gone| self.state.erasing.remove(gone));
+                    // It may be in a segment that was given up: see `is_erased_with_segments`.
+                    if self.log.given_up_bytes() == 0 {
+                        gone.map(|gone| self.state.erasing.remove(gone));
+                    }
                 }
                 Ok(Erasable::Anew(number)) => {
                     erasures.sequences.pop_front();
@@ -287,6 +290,17 @@ impl StreamStore {
         }
         erasures.cursor = at;
         erasures.after = self.state.applied;
+    }
+
+    /// Whether what is to be erased may be in segments that the log does not begin with any more, and
+    /// which go with the first checkpoint after an opening.
+    pub(super) fn is_erased_with_segments(&self) -> bool {
+        self.log.given_up_bytes() > 0 && !self.state.erasing.is_empty()
+    }
+
+    /// Has all that is to be erased looked at anew.
+    pub(super) fn look_for_erased(&mut self) {
+        self.upkeep.erasures.begun = None;
     }
 
     /// Takes the outcome of an erasure.

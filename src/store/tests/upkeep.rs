@@ -326,6 +326,39 @@ fn an_erasure_survives_a_crash_at_any_call() {
 
 /// What a message did when it came is done again, although its contents are gone: the message before it
 /// on its subject does not come back.
+/// A crash may come when the checkpoint that lets a segment go is on the disk, and leave the segment.
+#[test]
+fn what_is_erased_goes_with_a_segment_that_a_crash_has_left() {
+    let mut left = 0;
+    for calls in 1..60 {
+        let faulty = FaultyDisk::new(calls);
+        let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
+        let options = options(2000, Compression::None);
+        let (mut store, _) = open(&disk, &options);
+        let secret = [b's'; 40];
+        let first = append(&mut store, "a", &secret);
+        for _ in 0..100 {
+            append(&mut store, "a", &[b'.'; 100]);
+        }
+        work(&mut store);
+        store.erase(first).unwrap().unwrap();
+        for n in 2..=80 {
+            store.delete(StreamSeq(n)).unwrap().unwrap();
+        }
+        store.sync().unwrap();
+        faulty.plan(calls, Fault::Crash);
+        let _ = store.close();
+        drop(store);
+        faulty.restart();
+        let (mut store, opened) = open(&disk, &options);
+        assert!(opened.log.is_sound() && store.is_erasing(), "{opened:?}");
+        left += usize::from(opened.replayed == 0 && contains(&*disk, &secret));
+        work(&mut store);
+        assert!(!store.is_erasing() && !contains(&*disk, &secret), "{calls}");
+    }
+    assert!(left > 0, "a crash came in time");
+}
+
 #[test]
 fn an_erased_message_does_to_others_what_it_did() {
     let disk = FaultyDisk::new(5);
