@@ -227,6 +227,9 @@ impl StreamStore {
                 && !lost
         };
         let had_records = self.log.last_index().next() > first;
+        // One of before the first record knows nothing but limits that may not be those of the stream
+        // that was begun then.
+        let saved = saved.filter(|s| s.applied > LogIndex(0));
         match saved {
             Some(saved) if is_useful(&saved) && self.fits(&saved) => self.state = saved,
             saved => {

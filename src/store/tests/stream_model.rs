@@ -1200,9 +1200,10 @@ fn a_replay_goes_by_the_limits_of_the_time() {
         let disk = FaultyDisk::new(1);
         let dir = Path::new("/streams/s").to_owned();
         let mut run = Run::new(0, Arc::new(disk.clone()), dir);
-        run.options.limits = most(old);
-        // A new stream that comes to nothing has those of the next time.
+        run.options.limits = most(3);
+        // A new stream that comes to nothing has those of the next time, whatever a checkpoint says.
         run.open(None).unwrap();
+        run.store().close().unwrap();
         run.store = None;
         run.options.limits = most(old);
         run.open(None).unwrap();
