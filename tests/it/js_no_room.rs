@@ -1,24 +1,14 @@
 //! Files for which there is no room while there is some for all others: metadata, checkpoints, what
 //! consumers record, and new directories.
 
-use crate::support::disks::{Injection, files_named};
+use crate::support::disks::{Injection, files_named, start, stop};
 use crate::support::wire::Wire;
 use crate::support::{Dir, Process, eventually};
 use serde_json::Value;
 use std::path::Path;
-use std::time::Duration;
 
 /// Calls that need room.
 const WRITES: &str = "openat,pwrite64,ftruncate,mkdir:error=ENOSPC";
-
-fn start(store: &str) -> Process {
-    Process::start(&["-js", "-sd", store, "-m", "-1"])
-}
-
-fn end(mut server: Process, signal: i32) {
-    server.signal(signal);
-    server.wait(Duration::from_secs(20));
-}
 
 fn config(description: &str) -> String {
     format!(
@@ -87,7 +77,7 @@ fn a_change_without_room_for_metadata_is_refused() {
     assert_eq!(publish(&mut wire, 100), 200);
     drop(full);
     wire.api("STREAM.UPDATE.S", &config("newer"));
-    end(server, libc::SIGKILL);
+    stop(server, libc::SIGKILL);
     let server = start(&store);
     let mut wire = Wire::connect(server.addr);
     assert_eq!(description(&mut wire), "newer");
@@ -115,13 +105,13 @@ fn a_stream_does_without_room_for_checkpoints() {
         assert_eq!(server.get("/healthz").0, 200);
         let before = state(&mut wire);
         assert_eq!(before["messages"], 299);
-        end(server, signal);
+        stop(server, signal);
         drop(full);
         let server = start(&store);
         let mut wire = Wire::connect(server.addr);
         assert_eq!(state(&mut wire), before);
         assert_eq!(publish(&mut wire, 100), 5100);
-        end(server, libc::SIGINT);
+        stop(server, libc::SIGINT);
     }
 }
 
@@ -171,7 +161,7 @@ fn an_acknowledgement_without_room_is_not_confirmed() {
     let again = again.filter(|message| message.payload == second.payload);
     let again = again.last().expect("it comes again");
     wire.ask(&again.reply, "+ACK");
-    end(server, libc::SIGKILL);
+    stop(server, libc::SIGKILL);
     let server = start(&store);
     let mut wire = Wire::connect(server.addr);
     let info = wire.api("CONSUMER.INFO.S.C", "");
@@ -197,7 +187,7 @@ fn a_stream_without_room_for_its_directory_is_not_made() {
     drop(full);
     wire.api("STREAM.CREATE.S", &config(""));
     publish(&mut wire, 10);
-    end(server, libc::SIGKILL);
+    stop(server, libc::SIGKILL);
     let server = start(&store);
     let mut wire = Wire::connect(server.addr);
     assert_eq!(state(&mut wire)["messages"], 10);
