@@ -187,7 +187,7 @@ impl RouteCache {
     /// Whether the subject's family is asked for first: those before had one and no entry. Now and then
     /// it is not, so that a subject which comes often gets its entry all the same.
     fn asks_families(&self) -> bool {
-        self.kin >= KIN_MIN && self.kin % KIN_ROUND != 0
+        self.kin >= KIN_MIN && !self.kin.is_multiple_of(KIN_ROUND)
     }
 
     #[allow(
