@@ -3,7 +3,8 @@
 use crate::accounts::Account;
 use crate::accounts::interest::LoopId;
 use crate::base::clock::{self, Mono};
-use crate::broker::batch::Batch;
+use crate::broker::batch::{Batch, Destination};
+use crate::broker::message::Message;
 use crate::broker::{Broker, Turn, Wire};
 use crate::jetstream::node::{Delivered, Node, Task};
 use crate::jetstream::out::{Out, Outgoing};
@@ -17,7 +18,8 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Messages of a batch for which it is worth looking ahead, and how many are looked at together.
+/// Messages of a batch for which it is worth looking ahead, and how many are looked at together: so many
+/// that what they need stays near until they are taken.
 const AHEAD_MIN: usize = 4;
 const AHEAD: usize = 16;
 
@@ -234,66 +236,77 @@ impl Turns {
         self.mail = mail;
     }
 
-    /// Asks for what messages look back to, if the first of them does: what many of them wait for in
-    /// memory they then wait for together.
-    fn look_ahead(&self, batch: &Batch) {
-        if batch.len() < AHEAD_MIN {
-            return;
-        }
+    /// Asks for what some messages look back to: what each would wait for in memory they wait for
+    /// together. Says whether the last of them does.
+    fn look_ahead<'b>(
+        &self,
+        messages: impl Iterator<Item = (Message<'b>, Destination<'b>, u32)>,
+    ) -> bool {
         let mut subjects = [&b""[..]; AHEAD];
-        let (mut of, mut n) = (None, 0);
-        for (message, to, _) in batch.messages() {
+        let (mut of, mut n, mut looks) = (0, 0, false);
+        for (message, to, _) in messages {
             let target = to.plain().and_then(|route| route.plain_of(self.me).first());
-            let looks = target.and_then(|target| {
+            let found = target.and_then(|target| {
                 let slot = (target.slot, target.generation);
                 self.node.looks_back(slot, message.subject())
             });
-            let Some((at, subject)) = looks else {
-                if of.is_none() {
-                    return;
-                }
-                continue;
-            };
-            if let Some(of) = of.filter(|of| *of != at || n == AHEAD) {
+            looks = found.is_some();
+            let Some((at, subject)) = found else { continue };
+            if n > 0 && of != at || n == AHEAD {
                 self.node.look_ahead(of, &subjects[..n]);
                 n = 0;
             }
-            of = Some(at);
+            of = at;
             subjects[n] = subject;
             n += 1;
         }
-        if let Some(of) = of {
+        if n > 0 {
             self.node.look_ahead(of, &subjects[..n]);
         }
+        looks
     }
 
     /// Hands messages over to the node.
     fn take_batch(&mut self, peers: &Peers, batch: &Batch, now: Mono, time: Timestamp) {
-        self.look_ahead(batch);
-        let mut out = publisher!(self, peers, now);
-        let (node, me) = (&mut self.node, self.me);
-        batch.for_each(|message, to, _| {
-            let Some(route) = to.plain() else {
-                return;
-            };
-            let (headers, payload) = {
-                let end = message.payload.len() - 2;
-                message.payload[..end].split_at(message.header_len.unwrap_or(0))
-            };
-            for target in route.plain_of(me) {
-                let delivered = Delivered {
-                    slot: target.slot,
-                    generation: target.generation,
-                    message: Incoming {
-                        subject: message.subject(),
-                        reply: message.reply,
-                        headers,
-                        payload,
-                    },
-                };
-                node.deliver(&delivered, time, &mut out);
+        let mut next = batch.messages();
+        let mut looks = batch.len() >= AHEAD_MIN && self.look_ahead(batch.messages().take(1));
+        for (n, (message, to, _)) in batch.messages().enumerate() {
+            if n % AHEAD == 0 && looks {
+                looks = self.look_ahead(next.by_ref().take(AHEAD));
             }
-        });
+            self.take(peers, &message, &to, now, time);
+        }
+    }
+
+    fn take(
+        &mut self,
+        peers: &Peers,
+        message: &Message<'_>,
+        to: &Destination<'_>,
+        now: Mono,
+        time: Timestamp,
+    ) {
+        let Some(route) = to.plain() else {
+            return;
+        };
+        let (headers, payload) = {
+            let end = message.payload.len() - 2;
+            message.payload[..end].split_at(message.header_len.unwrap_or(0))
+        };
+        let mut out = publisher!(self, peers, now);
+        for target in route.plain_of(self.me) {
+            let delivered = Delivered {
+                slot: target.slot,
+                generation: target.generation,
+                message: Incoming {
+                    subject: message.subject(),
+                    reply: message.reply,
+                    headers,
+                    payload,
+                },
+            };
+            self.node.deliver(&delivered, time, &mut out);
+        }
     }
 
     /// Gives the node's tasks to the pool.
