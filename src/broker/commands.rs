@@ -1,6 +1,6 @@
 //! What each operation of a client does.
 
-use super::delivery::{NOBODY, Origin};
+use super::delivery::{NOBODY, Origin, Outcome};
 use super::message::Message;
 use super::traces::trace_payload;
 use super::{Broker, Source, Turn, Wire, reserved};
@@ -204,7 +204,9 @@ impl Broker {
             let shared = (publish.size() >= SHARE_MANY && shares(publish, fan_out, source))
                 .then(|| source.share(publish.payload));
             let message = Message::new(publish, shared.as_ref(), &mut self.scratch);
-            let outcome = self.delivery.deliver(route, &message, &from.origin, turn);
+            let mut outcome = Outcome::default();
+            self.delivery
+                .deliver(route, &message, &from.origin, &mut outcome, turn);
             from.crosses |= outcome.elsewhere > 0;
             if outcome.delivered > 0 {
                 return 0;

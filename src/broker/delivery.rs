@@ -173,20 +173,22 @@ impl Delivery {
         };
     }
 
-    /// Delivers a message that client `from` published to all that its route names.
+    /// Delivers a message that client `from` published to all that its route names, and counts in
+    /// `outcome`, where it stands: to move it somewhere else is to wait until all is in memory that was
+    /// written before.
     #[inline]
     pub(super) fn deliver<W: Wire>(
         &mut self,
         route: &Arc<Route>,
         message: &Message<'_>,
         from: &Origin,
+        outcome: &mut Outcome,
         turn: &mut Turn<'_, W>,
-    ) -> Outcome {
-        let mut outcome = Outcome::default();
+    ) {
         for span in route.spans() {
             if span.owner == self.me && !self.serves_itself {
                 for target in route.plain(*span) {
-                    self.hand_over(*target, message, from.skip, turn, &mut outcome);
+                    self.hand_over(*target, message, from.skip, turn, outcome);
                 }
             } else {
                 self.outbox(span.owner, turn, |b| b.push(message, route, from.slot));
@@ -200,13 +202,12 @@ impl Delivery {
                 member: self.rng.below(route.group(group).len()),
                 attempts: 0,
             };
-            self.deliver_to_member(route, member, message, from, turn, &mut outcome);
+            self.deliver_to_member(route, member, message, from, turn, outcome);
         }
         if route.far().is_some_and(Far::is_certain) {
-            self.deliver_far(route, message, from, turn, &mut outcome);
+            self.deliver_far(route, message, from, turn, outcome);
         }
-        self.hold_if_all_are_behind(from, &outcome);
-        outcome
+        self.hold_if_all_are_behind(from, outcome);
     }
 
     /// Delivers a run of messages on one route, which has no queue groups: to one subscription

@@ -2,7 +2,7 @@
 //! (<https://docs.nats.io/running-a-nats-service/configuration/sys_accounts>).
 
 use super::closed::ClosedClient;
-use super::delivery::{NOBODY, Origin};
+use super::delivery::{NOBODY, Origin, Outcome};
 use super::exchange::Journey;
 use super::message::Message;
 use super::{Broker, Facts, Turn, Wire};
@@ -233,7 +233,9 @@ impl Broker {
             }
             let parts = (headers, body);
             let message = Message::compose(shown, reply, parts, &mut self.scratch);
-            let outcome = self.delivery.deliver(route, &message, &nobody, turn);
+            let mut outcome = Outcome::default();
+            self.delivery
+                .deliver(route, &message, &nobody, &mut outcome, turn);
             return outcome.delivered;
         }
         let payload = [headers, body, b"\r\n"].concat();

@@ -8,7 +8,7 @@
 //! any message.
 
 use super::commands::Publisher;
-use super::delivery::Origin;
+use super::delivery::{self, Origin};
 use super::message::Message;
 use super::tracing::{Tap, Tracer};
 use super::{Broker, Source, Turn, Wire};
@@ -174,13 +174,14 @@ impl Broker {
             }
             let message = Message::new(&publish, shared, &mut broker.scratch);
             let (delivery, origin) = (&mut broker.delivery, &journey.origin);
-            let outcome = match &journey.tracer {
-                None => delivery.deliver(route, &message, origin, turn),
+            let mut outcome = delivery::Outcome::default();
+            match &journey.tracer {
+                None => delivery.deliver(route, &message, origin, &mut outcome, turn),
                 Some(tracer) => {
                     let tap = Tap::new(tracer, share);
-                    delivery.deliver_traced(route, &message, origin, &tap, turn)
+                    outcome = delivery.deliver_traced(route, &message, origin, &tap, turn);
                 }
-            };
+            }
             journey.crosses |= outcome.elsewhere > 0;
             delivered += outcome.delivered;
         };

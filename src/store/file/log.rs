@@ -618,11 +618,14 @@ impl Log {
         if at < self.sealed.len() {
             return Some(Place::Sealed(at));
         }
-        let at = self
+        // There may be many of them where syncs are rare, and each begins behind the one before.
+        let behind = self
             .open
-            .iter()
-            .position(|s| s.last_sequence() >= sequence)?;
-        Some(Place::Open(at))
+            .partition_point(|s| s.header.base_sequence < sequence);
+        let from = behind.saturating_sub(1);
+        let mut rest = self.open.range(from..);
+        let at = rest.position(|s| s.last_sequence() >= sequence)?;
+        Some(Place::Open(from + at))
     }
 }
 
