@@ -330,6 +330,11 @@ impl Stream {
         self.store.state()
     }
 
+    /// Whether a new message takes the place of the last one on its subject.
+    pub fn looks_back(&self) -> bool {
+        self.config.max_msgs_per_subject == 1
+    }
+
     /// The store, to be looked at.
     pub fn store(&self) -> &StreamStore {
         &self.store
