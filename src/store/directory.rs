@@ -285,18 +285,33 @@ impl StoreDir {
         Ok(dir)
     }
 
-    /// Removes what there is of a stream that was not made, and has it looked for what there is then.
+    /// Removes what there is of a stream that was not made, and gives its name back.
     fn undo(&self, meta: &Meta) {
         let dir = self.stream_dir(&meta.account, &meta.stream);
         let new = Removal {
             disk: self.disk.clone(),
             dir: with_ending(&dir, NEW),
         };
-        // It has one of the two names, and no files if it is not there. What stays, a start removes, but
-        // for one that has got its name: that is a stream.
+        // It has one of the two names. What stays, a start removes, but for one that has got its name:
+        // that is a stream.
         let _ = new.run();
-        let _ = self.remove(meta.id, &dir).and_then(Removal::run);
-        self.accounts().remove(dir.parent().unwrap_or(&self.root));
+        if stream_in(&*self.disk, &dir).is_ok_and(|id| id == Some(meta.id)) {
+            let _ = self.remove(meta.id, &dir).and_then(Removal::run);
+        }
+        self.look_for(&dir);
+    }
+
+    /// Gives a stream's name back if there is no such directory. What others are making has other names
+    /// on the disk, and keeps its own.
+    fn look_for(&self, dir: &Path) {
+        let account = dir.parent().unwrap_or(&self.root);
+        let name = file_name(dir);
+        let is_gone = |dirs: Vec<String>| !dirs.contains(&name);
+        if self.disk.dirs(account).is_ok_and(is_gone)
+            && let Some(names) = self.accounts().get_mut(account)
+        {
+            names.remove(&name);
+        }
     }
 
     fn make(&self, meta: &mut Meta, account: &Path, dir: &Path) -> io::Result<()> {
@@ -373,13 +388,14 @@ impl StoreDir {
             .disk
             .rename(dir, &removed)
             .and_then(|()| self.disk.sync_dir(account));
-        let mut accounts = self.accounts();
-        if result.is_err() {
-            accounts.remove(account);
-        } else if let Some(names) = accounts.get_mut(account) {
-            names.remove(&file_name(dir));
+        match &result {
+            Ok(()) => {
+                if let Some(names) = self.accounts().get_mut(account) {
+                    names.remove(&file_name(dir));
+                }
+            }
+            Err(_) => self.look_for(dir),
         }
-        drop(accounts);
         result.map_err(|e| failed("remove", dir, &e))?;
         Ok(Removal {
             disk: self.disk.clone(),
