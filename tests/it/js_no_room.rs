@@ -220,7 +220,7 @@ impl Backup {
             for n in 0..100 {
                 let words = (0..SIZE / 8).map(|_| noise.next().to_le_bytes());
                 let payload: Vec<u8> = words.flatten().collect();
-                wire.publish(&format!("s.{}", n % 7), "in.p", payload);
+                wire.publish(&format!("s.{}", n % 7), "in.p", &payload);
             }
             for _ in 0..100 {
                 let answer = wire.next().unwrap().json();

@@ -43,7 +43,12 @@ impl Wire {
         self.write.write_all(text.as_bytes()).is_ok()
     }
 
-    pub fn publish(&mut self, subject: &str, reply: &str, body: impl AsRef<[u8]>) -> bool {
+    pub fn publish(
+        &mut self,
+        subject: &str,
+        reply: &str,
+        body: &(impl AsRef<[u8]> + ?Sized),
+    ) -> bool {
         let body = body.as_ref();
         let head = format!("PUB {subject} {reply} {}\r\n", body.len());
         let all = [head.as_bytes(), body, b"\r\n"].concat();
@@ -88,7 +93,7 @@ impl Wire {
     }
 
     /// Asks for something and waits for the answer; others are dropped.
-    pub fn ask(&mut self, subject: &str, body: impl AsRef<[u8]>) -> Message {
+    pub fn ask(&mut self, subject: &str, body: &(impl AsRef<[u8]> + ?Sized)) -> Message {
         assert!(self.publish(subject, "in.ask", body));
         loop {
             let message = self.next().expect("the server runs");
