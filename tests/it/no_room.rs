@@ -2,7 +2,7 @@
 //! small file systems of their own need root, and say so where they cannot run.
 
 use crate::support::disks::{Mount, run};
-use crate::support::{Dir, Peer, Process, eventually};
+use crate::support::{Dir, Peer, Process, Run, eventually};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -79,6 +79,12 @@ fn a_reload_without_room_for_its_files_changes_nothing() {
     assert!(line.contains(&new), "{line}");
     assert_eq!(names(&at), [""; 0]);
     is_as_before();
+    // A server that starts ends instead.
+    let start = Run::new(&["-p", "-1", "-a", "127.0.0.1", "-P", &new]);
+    assert_eq!(start.code, Some(1), "{}", start.stderr);
+    let fatal = format!("[FTL] Could not write pidfile: open {new}: {FULL}");
+    assert!(start.stderr.contains(&fatal), "{}", start.stderr);
+    assert_eq!(names(&at), [""; 0]);
     // One that was there has not half of another id now.
     fs::remove_file(format!("{at}/filler")).unwrap();
     fs::write(&new, "").unwrap();
