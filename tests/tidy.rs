@@ -60,6 +60,7 @@ const DISK: &[&str] = &["store/disk.rs", "store/file/map.rs"];
 /// Where code may differ between systems: the module for that, and the store's ways to the disk, which
 /// may not use it.
 const SYSTEMS: &[&str] = &[
+    "base/prefetch.rs",
     "os/",
     "store/disk.rs",
     "store/file/map.rs",

@@ -7,6 +7,7 @@ pub mod duration;
 pub mod hash;
 pub mod limits;
 pub mod pages;
+pub mod prefetch;
 pub mod rng;
 pub mod secret;
 pub mod text;

@@ -207,13 +207,20 @@ impl Batch {
 
     /// Calls `each` with every message, where it goes, and the slot of its producer.
     pub fn for_each(&self, mut each: impl FnMut(&Message<'_>, Destination<'_>, u32)) {
+        for (message, to, from) in self.messages() {
+            each(&message, to, from);
+        }
+    }
+
+    /// Every message, where it goes, and the slot of its producer.
+    pub fn messages(&self) -> impl Iterator<Item = (Message<'_>, Destination<'_>, u32)> {
         let mut at = 0;
-        let mut next = |len: u32| -> Range<usize> {
-            let start = at;
-            at += len as usize;
-            start..at
-        };
-        for r in &self.records {
+        self.records.iter().map(move |r| {
+            let mut next = |len: u32| -> Range<usize> {
+                let start = at;
+                at += len as usize;
+                start..at
+            };
             let head = &self.bytes[next(r.head)];
             let reply = &self.bytes[next(r.reply)];
             let tail = &self.bytes[next(r.tail)];
@@ -232,20 +239,23 @@ impl Batch {
                 payload,
                 header_len: r.header.checked_sub(1).map(|n| n as usize),
             };
-            let to = match r.to {
-                To::Route(i) => Destination::Plain(&self.routes[i as usize]),
-                To::Pick(i) => {
-                    let pick = self.picks[i as usize];
-                    let member = Member {
-                        group: pick.group as usize,
-                        member: pick.member as usize,
-                        attempts: pick.attempts as usize,
-                    };
-                    Destination::Member(&self.routes[pick.route as usize], member)
-                }
-                To::Traced(i) => Destination::Traced(&self.traced[i as usize]),
-            };
-            each(&message, to, r.from);
+            (message, self.destination(&r.to), r.from)
+        })
+    }
+
+    fn destination(&self, to: &To) -> Destination<'_> {
+        match to {
+            To::Route(i) => Destination::Plain(&self.routes[*i as usize]),
+            To::Pick(i) => {
+                let pick = self.picks[*i as usize];
+                let member = Member {
+                    group: pick.group as usize,
+                    member: pick.member as usize,
+                    attempts: pick.attempts as usize,
+                };
+                Destination::Member(&self.routes[pick.route as usize], member)
+            }
+            To::Traced(i) => Destination::Traced(&self.traced[*i as usize]),
         }
     }
 

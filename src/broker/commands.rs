@@ -192,7 +192,7 @@ impl Broker {
                 let (run, used) = from.run(publish, rest);
                 if used > 0 {
                     let outcome = self.delivery.deliver_run(route, &run, &from.origin, turn);
-                    from.crosses |= outcome.crosses;
+                    from.crosses |= outcome.elsewhere > 0;
                     if outcome.delivered == 0 && from.flags.no_responders {
                         for reply in run.iter().filter_map(|message| message.reply) {
                             self.no_responders(from, publish.subject, reply);
@@ -205,7 +205,7 @@ impl Broker {
                 .then(|| source.share(publish.payload));
             let message = Message::new(publish, shared.as_ref(), &mut self.scratch);
             let outcome = self.delivery.deliver(route, &message, &from.origin, turn);
-            from.crosses |= outcome.crosses;
+            from.crosses |= outcome.elsewhere > 0;
             if outcome.delivered > 0 {
                 return 0;
             }

@@ -118,8 +118,8 @@ pub(super) struct Outcome {
     pub(super) delivered: usize,
     /// How many of those it went to are far behind.
     pub(super) behind: usize,
-    /// Whether it goes to clients of other loops as well.
-    pub(super) crosses: bool,
+    /// How many of those are on other loops.
+    pub(super) elsewhere: usize,
 }
 
 impl Delivery {
@@ -191,7 +191,7 @@ impl Delivery {
             } else {
                 self.outbox(span.owner, turn, |b| b.push(message, route, from.slot));
                 outcome.delivered += 1;
-                outcome.crosses = true;
+                outcome.elsewhere += 1;
             }
         }
         for group in 0..route.groups() {
@@ -229,7 +229,7 @@ impl Delivery {
                     self.outbox(span.owner, turn, |b| b.push(message, route, from.slot));
                 }
                 outcome.delivered += 1;
-                outcome.crosses = true;
+                outcome.elsewhere += 1;
             }
         }
         if route.far().is_some() {
@@ -237,7 +237,7 @@ impl Delivery {
                 self.push_far(turn, |b| b.push(message, route, from.slot));
             }
             outcome.delivered += 1;
-            outcome.crosses = true;
+            outcome.elsewhere += 1;
         }
         self.hold_if_all_are_behind(from, &outcome);
         outcome
@@ -266,7 +266,7 @@ impl Delivery {
         if let Some(first) = after.first().filter(|first| first.owner != self.me) {
             self.pass_to_member(first.owner, route, pick, message, from, turn);
             outcome.delivered += 1;
-            outcome.crosses = true;
+            outcome.elsewhere += 1;
             return true;
         }
         let me = self.me;
@@ -280,7 +280,7 @@ impl Delivery {
         };
         self.pass_to_member(owner, route, pick, message, from, turn);
         outcome.delivered += 1;
-        outcome.crosses = true;
+        outcome.elsewhere += 1;
         true
     }
 
@@ -342,7 +342,7 @@ impl Delivery {
                         skip: NOBODY,
                     };
                     self.deliver_to_member(route, pick, message, &origin, turn, &mut outcome);
-                    !outcome.crosses
+                    outcome.elsewhere == 0
                 }
                 Destination::Traced(traced) => {
                     let outcome = &mut outcome;

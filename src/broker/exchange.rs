@@ -181,7 +181,7 @@ impl Broker {
                     delivery.deliver_traced(route, &message, origin, &tap, turn)
                 }
             };
-            journey.crosses |= outcome.crosses;
+            journey.crosses |= outcome.elsewhere > 0;
             delivered += outcome.delivered;
         };
         if !route.is_empty() {

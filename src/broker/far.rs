@@ -22,7 +22,7 @@ impl Delivery {
     ) {
         self.push_far(turn, |batch| batch.push(message, route, from.slot));
         outcome.delivered += 1;
-        outcome.crosses = true;
+        outcome.elsewhere += 1;
     }
 
     /// Adds to what goes to other servers.
@@ -57,7 +57,7 @@ impl Delivery {
             batch.push_member(message, route, pick, from.slot);
         });
         outcome.delivered += 1;
-        outcome.crosses = true;
+        outcome.elsewhere += 1;
         true
     }
 

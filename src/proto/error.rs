@@ -90,79 +90,66 @@ impl fmt::Display for ClientError<'_> {
     }
 }
 
-/// Why a connection was closed, in the words of the logs and the monitoring endpoints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CloseReason {
-    ClientClosed,
-    AuthenticationTimeout,
-    AuthenticationViolation,
-    TlsHandshakeFailure,
-    SlowConsumerPendingBytes,
-    SlowConsumerWriteDeadline,
-    WriteError,
-    ReadError,
-    ParseError,
-    StaleConnection,
-    ProtocolViolation,
-    BadClientProtocolVersion,
-    MaxConnectionsExceeded,
-    MaxAccountConnectionsExceeded,
-    ProxyNotTrusted,
-    ProxyRequired,
-    MaxPayloadExceeded,
-    MaxControlLineExceeded,
-    ServerShutdown,
-    NoRespondersRequiresHeaders,
+/// Makes [`CloseReason`], the list of all of them and their words of one table.
+macro_rules! close_reasons {
+    ($($(#[$doc:meta])* $reason:ident => $text:literal,)*) => {
+        /// Why a connection was closed, in the words of the logs and the monitoring endpoints.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum CloseReason {
+            $($(#[$doc])* $reason,)*
+        }
+
+        impl CloseReason {
+            /// All there are.
+            pub const ALL: &[CloseReason] = &[$(CloseReason::$reason,)*];
+
+            /// The words themselves.
+            pub fn text(self) -> &'static str {
+                match self {
+                    $(CloseReason::$reason => $text,)*
+                }
+            }
+        }
+    };
+}
+
+close_reasons! {
+    ClientClosed => "Client Closed",
+    AuthenticationTimeout => "Authentication Timeout",
+    AuthenticationViolation => "Authentication Failure",
+    TlsHandshakeFailure => "TLS Handshake Failure",
+    SlowConsumerPendingBytes => "Slow Consumer (Pending Bytes)",
+    SlowConsumerWriteDeadline => "Slow Consumer (Write Deadline)",
+    WriteError => "Write Error",
+    ReadError => "Read Error",
+    ParseError => "Parse Error",
+    StaleConnection => "Stale Connection",
+    ProtocolViolation => "Protocol Violation",
+    BadClientProtocolVersion => "Bad Client Protocol Version",
+    MaxConnectionsExceeded => "Maximum Connections Exceeded",
+    MaxAccountConnectionsExceeded => "Maximum Account Connections Exceeded",
+    ProxyNotTrusted => "Proxy Not Trusted",
+    ProxyRequired => "Proxy Required",
+    MaxPayloadExceeded => "Maximum Message Payload Exceeded",
+    MaxControlLineExceeded => "Maximum Control Line Exceeded",
+    ServerShutdown => "Server Shutdown",
+    NoRespondersRequiresHeaders => "No Responders Requires Headers",
     /// By an operator.
-    Kicked,
+    Kicked => "Kicked",
     /// There is another route to the same server, or it is this server itself.
-    DuplicateRoute,
+    DuplicateRoute => "Duplicate Route",
     /// The peer is part of a cluster of another name.
-    ClusterNameConflict,
-    DuplicateServerName,
+    ClusterNameConflict => "Cluster Name Conflict",
+    DuplicateServerName => "Duplicate Server Name",
     /// It is not configured any more.
-    RouteRemoved,
+    RouteRemoved => "Route Removed",
     /// A gateway came to the port for routes.
-    WrongGateway,
+    WrongGateway => "Wrong Gateway",
     /// A client came to the port for routes.
-    WrongPort,
+    WrongPort => "Incorrect Port",
 }
 
 impl CloseReason {
-    /// All there are.
-    pub const ALL: [CloseReason; 27] = {
-        use CloseReason::*;
-        [
-            ClientClosed,
-            AuthenticationTimeout,
-            AuthenticationViolation,
-            TlsHandshakeFailure,
-            SlowConsumerPendingBytes,
-            SlowConsumerWriteDeadline,
-            WriteError,
-            ReadError,
-            ParseError,
-            StaleConnection,
-            ProtocolViolation,
-            BadClientProtocolVersion,
-            MaxConnectionsExceeded,
-            MaxAccountConnectionsExceeded,
-            ProxyNotTrusted,
-            ProxyRequired,
-            MaxPayloadExceeded,
-            MaxControlLineExceeded,
-            ServerShutdown,
-            NoRespondersRequiresHeaders,
-            Kicked,
-            DuplicateRoute,
-            ClusterNameConflict,
-            DuplicateServerName,
-            RouteRemoved,
-            WrongGateway,
-            WrongPort,
-        ]
-    };
-
     /// Whether the peer took too long to take what it was sent.
     pub fn is_slow_consumer(self) -> bool {
         use CloseReason::*;
@@ -180,42 +167,6 @@ impl CloseReason {
                 | SlowConsumerPendingBytes
                 | SlowConsumerWriteDeadline
         )
-    }
-}
-
-impl CloseReason {
-    /// The words themselves.
-    pub fn text(self) -> &'static str {
-        use CloseReason::*;
-        match self {
-            ClientClosed => "Client Closed",
-            AuthenticationTimeout => "Authentication Timeout",
-            AuthenticationViolation => "Authentication Failure",
-            TlsHandshakeFailure => "TLS Handshake Failure",
-            SlowConsumerPendingBytes => "Slow Consumer (Pending Bytes)",
-            SlowConsumerWriteDeadline => "Slow Consumer (Write Deadline)",
-            WriteError => "Write Error",
-            ReadError => "Read Error",
-            ParseError => "Parse Error",
-            StaleConnection => "Stale Connection",
-            ProtocolViolation => "Protocol Violation",
-            BadClientProtocolVersion => "Bad Client Protocol Version",
-            MaxConnectionsExceeded => "Maximum Connections Exceeded",
-            MaxAccountConnectionsExceeded => "Maximum Account Connections Exceeded",
-            ProxyNotTrusted => "Proxy Not Trusted",
-            ProxyRequired => "Proxy Required",
-            MaxPayloadExceeded => "Maximum Message Payload Exceeded",
-            MaxControlLineExceeded => "Maximum Control Line Exceeded",
-            ServerShutdown => "Server Shutdown",
-            NoRespondersRequiresHeaders => "No Responders Requires Headers",
-            Kicked => "Kicked",
-            DuplicateRoute => "Duplicate Route",
-            ClusterNameConflict => "Cluster Name Conflict",
-            DuplicateServerName => "Duplicate Server Name",
-            RouteRemoved => "Route Removed",
-            WrongGateway => "Wrong Gateway",
-            WrongPort => "Incorrect Port",
-        }
     }
 }
 

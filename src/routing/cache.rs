@@ -28,6 +28,8 @@ pub struct RouteCache {
     /// same subscriptions as one of them, and then has its route, not a new one.
     scratch: [Arc<Route>; SCRATCHES],
     families: Families,
+    /// How many subjects in a row had no entry, but a family.
+    kin: u8,
     matches: Matches<Target>,
     hits: u64,
     misses: u64,
@@ -70,6 +72,10 @@ const SETS: usize = ROUTE_CACHE / 2;
 /// Scratch routes, found by the slot of their first subscription. A power of two.
 const SCRATCHES: usize = 8;
 
+/// Subjects with a family after which families are asked first, and of how many one is not.
+const KIN_MIN: u8 = 4;
+const KIN_ROUND: u8 = 64;
+
 /// A scratch route that grew beyond this many bytes is not kept.
 const SCRATCH_BYTES: usize = 1 << 20;
 
@@ -90,6 +96,7 @@ impl RouteCache {
             held: 0,
             scratch: Default::default(),
             families: Families::default(),
+            kin: 0,
             matches: Matches::default(),
             hits: 0,
             misses: 0,
@@ -144,12 +151,20 @@ impl RouteCache {
         if self.held > HELD_MAX {
             self.clear();
         }
+        if self.asks_families()
+            && let Some(at) = self.families.find(account, subject)
+        {
+            self.kin = self.kin.wrapping_add(1);
+            self.hits += 1;
+            return self.families.route(at);
+        }
         let hash = interest.hash(subject);
         let set = low(hash) & (SETS - 1);
         let ways = &self.sets[set];
         let Some(way) = ways.iter().position(|w| w.is(hash, number, subject)) else {
             return self.miss(hash, set, (accounts, account), subject);
         };
+        self.kin = 0;
         let entry = self.sets[set][way]
             .entry
             .as_mut()
@@ -167,6 +182,12 @@ impl RouteCache {
             self.held += entry.route.held();
         }
         &entry.route
+    }
+
+    /// Whether the subject's family is asked for first: those before had one and no entry. Now and then
+    /// it is not, so that a subject which comes often gets its entry all the same.
+    fn asks_families(&self) -> bool {
+        self.kin >= KIN_MIN && !self.kin.is_multiple_of(KIN_ROUND)
     }
 
     #[allow(
@@ -187,6 +208,10 @@ impl RouteCache {
         *door = tag;
         let way = (!is_new).then(|| self.way_for_another(set)).flatten();
         let family = self.families.find(account, subject);
+        self.kin = match family {
+            Some(_) => self.kin.wrapping_add(1),
+            None => 0,
+        };
         self.hits += u64::from(family.is_some());
         self.misses += u64::from(family.is_none());
         let Some(way) = way else {

@@ -80,20 +80,23 @@ impl Families {
             return None;
         }
         let Shape { tokens, ends } = Shape::of(subject)?;
-        let depths = (1..=DEPTH_MAX).filter(|depth| self.depths >> depth & 1 == 1);
-        let mut places = depths.filter(|depth| *depth < tokens).map(|depth| {
-            let common = &subject[..ends[depth - 1]];
-            (place(account, common, tokens), common)
-        });
-        let found = places.find(|(at, common)| {
-            self.places[*at].as_ref().is_some_and(|family| {
+        for (depth, end) in (1..tokens).zip(ends) {
+            if self.depths >> depth & 1 == 0 {
+                continue;
+            }
+            let common = &subject[..end];
+            let at = place(account, common, tokens);
+            let is_it = self.places[at].as_ref().is_some_and(|family| {
                 family.account == account.number
                     && family.tokens == tokens
                     && family.common == *common
                     && family.generation == account.interest.generation(family.bucket)
-            })
-        });
-        found.map(|(at, _)| at)
+            });
+            if is_it {
+                return Some(at);
+            }
+        }
+        None
     }
 
     /// The route of a family that was found.

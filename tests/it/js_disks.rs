@@ -1,50 +1,12 @@
 //! Disks that fail, are full, or lose what was not synced. These need root, for file systems of their
 //! own, and say so where they cannot run.
 
-use crate::support::disks::{Injection, files_named, run};
+use crate::support::disks::{Injection, Mount, files_named, run, start, stop};
 use crate::support::wire::Wire;
 use crate::support::{Dir, Noise, Process, eventually};
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
-
-/// A file system that is mounted, and is no more when this goes.
-struct Mount(String);
-
-impl Mount {
-    fn new(args: &[&str], at: &str) -> Option<Mount> {
-        fs::create_dir_all(at).unwrap();
-        let all: Vec<&str> = args.iter().copied().chain([at]).collect();
-        match run("mount", &all) {
-            true => Some(Mount(at.to_owned())),
-            false => {
-                println!(
-                    "SKIPPED: nothing can be mounted here (mount {})",
-                    all.join(" ")
-                );
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let until = Instant::now() + Duration::from_secs(5);
-        while !run("umount", &[&self.0]) && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-fn start(store: &str) -> Process {
-    Process::start(&["-js", "-sd", store, "-m", "-1"])
-}
-
-fn stop(mut server: Process, signal: i32) {
-    server.signal(signal);
-    server.wait(Duration::from_secs(20));
-}
 
 /// The status and the body of healthz.
 fn healthz(server: &Process) -> (u16, String) {
@@ -99,7 +61,7 @@ fn check(wire: &mut Wire, stream: &str, stored: &[(u64, String)]) {
 fn a_full_disk_is_told_and_gone_when_there_is_room() {
     let dir = Dir::new("js-full");
     let at = dir.path("mount");
-    let Some(_mount) = Mount::new(&["-t", "tmpfs", "-o", "size=40m", "tmpfs"], &at) else {
+    let Some(_mount) = Mount::in_memory("40m", &at) else {
         return;
     };
     // The limit of the options is not to be the one that is met.

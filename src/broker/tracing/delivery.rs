@@ -33,7 +33,7 @@ impl Delivery {
                     b.push_traced(message, traced, from.slot)
                 });
                 outcome.delivered += 1;
-                outcome.crosses = true;
+                outcome.elsewhere += 1;
             }
         }
         for group in 0..route.groups() {
@@ -49,7 +49,7 @@ impl Delivery {
             let traced = traced(route, None, tap);
             self.push_far(turn, |b| b.push_traced(message, traced, from.slot));
             outcome.delivered += 1;
-            outcome.crosses = true;
+            outcome.elsewhere += 1;
         }
         self.hold_if_all_are_behind(from, &outcome);
         outcome
@@ -114,14 +114,14 @@ impl Delivery {
                 let traced = traced(route, Some(pick), tap);
                 self.push_far(turn, |b| b.push_traced(message, traced, from.slot));
                 outcome.delivered += 1;
-                outcome.crosses = true;
+                outcome.elsewhere += 1;
             }
             return;
         };
         let traced = traced(route, Some(pick), tap);
         self.outbox(owner, turn, |b| b.push_traced(message, traced, from.slot));
         outcome.delivered += 1;
-        outcome.crosses = true;
+        outcome.elsewhere += 1;
     }
 
     /// Delivers to one subscription, or finds out whether it would get the message, and notes what

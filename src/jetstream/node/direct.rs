@@ -51,6 +51,14 @@ impl From<GetError> for Refusal {
     }
 }
 
+/// The stream that a request is for, and the subject whose last message is asked for, if its own subject
+/// says that.
+pub(super) fn last_by_subject(subject: &[u8]) -> Option<(&str, &[u8])> {
+    let subject = std::str::from_utf8(subject).ok()?;
+    let (name, subject) = subject.strip_prefix(PREFIX)?.split_once('.')?;
+    Some((name, subject.as_bytes()))
+}
+
 impl Node {
     /// Answers a request to read messages of an account's stream. Where there is no such stream,
     /// or it is not to be read like that, the answer is that of a subject without listeners.

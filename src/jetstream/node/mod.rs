@@ -283,6 +283,33 @@ impl Node {
         self.tenants.renew(accounts, &mut self.listeners);
     }
 
+    /// The stream whose last message of a subject is asked for when a message comes here, and that
+    /// subject: one that has a message a subject at most is asked what a new one replaces.
+    pub fn looks_back<'m>(
+        &self,
+        (slot, generation): (u32, u32),
+        subject: &'m [u8],
+    ) -> Option<(usize, &'m [u8])> {
+        match self.listeners.get(slot, generation)? {
+            Listener::Stream(at) => {
+                let stream = self.streams.get(at)?.stream()?;
+                stream.looks_back().then_some((at, subject))
+            }
+            Listener::Direct(account) => {
+                let (name, subject) = direct::last_by_subject(subject)?;
+                Some((self.find(account, name)?, subject))
+            }
+            _ => None,
+        }
+    }
+
+    /// Asks for what the next messages look back to.
+    pub fn look_ahead(&self, at: usize, subjects: &[&[u8]]) {
+        if let Some(stream) = self.streams.get(at).and_then(Slot::stream) {
+            stream.store().look_ahead(subjects);
+        }
+    }
+
     /// Takes a message that was delivered.
     pub fn deliver<O: Out>(&mut self, delivered: &Delivered<'_>, now: Timestamp, out: &mut O) {
         let Some(listener) = self.listeners.get(delivered.slot, delivered.generation) else {

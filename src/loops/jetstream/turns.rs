@@ -17,6 +17,10 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// Messages of a batch for which it is worth looking ahead, and how many are looked at together.
+const AHEAD_MIN: usize = 4;
+const AHEAD: usize = 16;
+
 /// The streams and consumers, and all that a turn needs beside the other loops.
 pub struct Turns {
     me: LoopId,
@@ -230,8 +234,42 @@ impl Turns {
         self.mail = mail;
     }
 
+    /// Asks for what messages look back to, if the first of them does: what many of them wait for in
+    /// memory they then wait for together.
+    fn look_ahead(&self, batch: &Batch) {
+        if batch.len() < AHEAD_MIN {
+            return;
+        }
+        let mut subjects = [&b""[..]; AHEAD];
+        let (mut of, mut n) = (None, 0);
+        for (message, to, _) in batch.messages() {
+            let target = to.plain().and_then(|route| route.plain_of(self.me).first());
+            let looks = target.and_then(|target| {
+                let slot = (target.slot, target.generation);
+                self.node.looks_back(slot, message.subject())
+            });
+            let Some((at, subject)) = looks else {
+                if of.is_none() {
+                    return;
+                }
+                continue;
+            };
+            if let Some(of) = of.filter(|of| *of != at || n == AHEAD) {
+                self.node.look_ahead(of, &subjects[..n]);
+                n = 0;
+            }
+            of = Some(at);
+            subjects[n] = subject;
+            n += 1;
+        }
+        if let Some(of) = of {
+            self.node.look_ahead(of, &subjects[..n]);
+        }
+    }
+
     /// Hands messages over to the node.
     fn take_batch(&mut self, peers: &Peers, batch: &Batch, now: Mono, time: Timestamp) {
+        self.look_ahead(batch);
         let mut out = publisher!(self, peers, now);
         let (node, me) = (&mut self.node, self.me);
         batch.for_each(|message, to, _| {

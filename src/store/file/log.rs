@@ -12,7 +12,7 @@
 //! sync covers all that was written before it began.
 //!
 //! Want of room is an error of the call that needs it, and of no other: blocks are made sure of,
-//! with zeros, before a record is taken. After any other failure of a write, and of every sync, the
+//! with zeros or by taking room, before a record is taken. After any other failure of a write, and of every sync, the
 //! log is read-only: what the disk holds then is known only by opening it again.
 
 use std::cell::Cell;
@@ -376,14 +376,7 @@ impl Log {
                 Ok((ordinal, lost))
             }
             Place::Open(at) => {
-                let segment = &self.open[at];
-                let distance = sequence.0.saturating_sub(segment.header.base_sequence.0);
-                let distance = u32::try_from(distance).unwrap_or(u32::MAX);
-                let distances = &segment.contents.sequences;
-                let ordinal = match segment.contents.dense {
-                    true => (distance.max(1) as usize - 1).min(distances.len()),
-                    false => distances.partition_point(|d| *d < distance),
-                };
+                let ordinal = self.open[at].position(sequence);
                 Ok((u32::try_from(ordinal).unwrap_or(u32::MAX), false))
             }
         }
@@ -527,7 +520,11 @@ impl Log {
             anew: Anew::default(),
         });
         match self.create(header, len) {
-            Ok(segment) => self.open.push_back(segment),
+            Ok(mut segment) => {
+                // Memory that was written before takes less time than new memory.
+                segment.pending = std::mem::take(&mut self.active_mut().pending);
+                self.open.push_back(segment);
+            }
             Err(error) if is_full(&error) => return Err(LogError::Full),
             Err(error) => {
                 let path = segment_path(&self.dir, header.number);

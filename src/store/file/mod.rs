@@ -1,11 +1,13 @@
 //! The log of a stream as files: how its bytes are laid out, written, synced, read and recovered.
 
+mod ahead;
 mod beside;
 pub(super) mod copies;
 mod draft;
 mod erase;
 mod failure;
 pub mod format;
+mod guess;
 mod known;
 pub mod log;
 pub mod map;

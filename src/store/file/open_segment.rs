@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::format::{FIRST_RECORD, FOOTER_LEN, Footer, Kind, Layout, Record, SegmentHeader, chain};
+use super::guess::{evenly, lower_bound};
 use super::pack::{Block, encode_table};
 use super::read::{ReadBuffer, ReadFault, SegmentFile, Stored};
 use crate::store::crypt::Sealer;
@@ -15,7 +16,16 @@ use crate::store::types::{LogIndex, StreamSeq, Term, Timestamp};
 /// Stands in the table of offsets for a record that was damaged.
 pub(super) const LOST: u32 = 1;
 
-/// Zeros written ahead at a time, at least and at most.
+/// What is done with the file ahead of the records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ahead {
+    /// Zeros are written: a sync that comes soon takes less time where blocks have been written.
+    Zeros,
+    /// Room is taken, where there is such a thing, which takes less than writing twice.
+    Room,
+}
+
+/// Bytes that are made sure of ahead at a time, at least and at most.
 const AHEAD_MIN: u32 = 4 << 10;
 const AHEAD_MAX: u32 = 256 << 10;
 
@@ -209,6 +219,22 @@ impl OpenSegment {
         StreamSeq(self.header.base_sequence.0 + u64::from(delta))
     }
 
+    /// The first record whose sequence is `sequence` or more; the number of records if there is none.
+    pub(super) fn position(&self, sequence: StreamSeq) -> usize {
+        let distance = sequence.0.saturating_sub(self.header.base_sequence.0);
+        let distance = u32::try_from(distance).unwrap_or(u32::MAX);
+        let distances = &self.contents.sequences;
+        match self.contents.dense {
+            true => (distance.max(1) as usize - 1).min(distances.len()),
+            false => {
+                let len = u32::try_from(distances.len()).unwrap_or(u32::MAX);
+                let last = distances.last().copied().unwrap_or(0);
+                let guess = evenly(distance, last, len);
+                lower_bound(len, guess, |at| distances[at as usize] < distance) as usize
+            }
+        }
+    }
+
     /// Whether `record` can be here, together with the tables.
     pub(super) fn fits(&self, record: &Record<'_>) -> bool {
         let tables = 8 * (self.contents.offsets.len() + 1) + FOOTER_LEN;
@@ -219,33 +245,38 @@ impl OpenSegment {
 
     /// Makes sure that bytes up to `to` exist in the file, and some behind. What there was room for is
     /// given back if that is not all: others need it to make room.
-    pub(super) fn reserve(&mut self, to: u32) -> io::Result<()> {
+    pub(super) fn reserve(&mut self, to: u32, ahead: Ahead) -> io::Result<()> {
         if to <= self.reserved {
             return Ok(());
         }
-        let ahead = self.end().clamp(AHEAD_MIN, AHEAD_MAX);
-        let goal = (to + ahead).next_multiple_of(AHEAD_MIN);
-        self.reserve_upto(goal.min(self.capacity).max(to))
+        let some = self.end().clamp(AHEAD_MIN, AHEAD_MAX);
+        let goal = (to + some).next_multiple_of(AHEAD_MIN);
+        self.reserve_upto(goal.min(self.capacity).max(to), ahead)
     }
 
     /// The same with as little behind as can be.
-    pub(super) fn reserve_little(&mut self, to: u32) -> io::Result<()> {
+    pub(super) fn reserve_little(&mut self, to: u32, ahead: Ahead) -> io::Result<()> {
         let goal = to.next_multiple_of(AHEAD_MIN).min(self.capacity).max(to);
-        self.reserve_upto(goal)
+        self.reserve_upto(goal, ahead)
     }
 
-    fn reserve_upto(&mut self, goal: u32) -> io::Result<()> {
+    fn reserve_upto(&mut self, goal: u32, ahead: Ahead) -> io::Result<()> {
+        let taken = self.take_room(goal, ahead);
+        if taken.as_ref().is_err_and(is_full) {
+            // Nobody has seen anything of what is behind.
+            let _ = self.file.file.shorten(self.reserved.into());
+        }
+        taken
+    }
+
+    fn take_room(&mut self, goal: u32, ahead: Ahead) -> io::Result<()> {
+        let file = &self.file.file;
+        if ahead == Ahead::Room && file.reserve(self.reserved.into(), goal.into())? {
+            self.reserved = goal;
+        }
         while self.reserved < goal {
             let len = (goal - self.reserved).min(AHEAD_MAX);
-            let zeros = &ZEROS[..len as usize];
-            let file = &self.file.file;
-            if let Err(error) = file.write_at(zeros, self.reserved.into()) {
-                if is_full(&error) {
-                    // Nobody has seen anything of what is behind.
-                    let _ = file.shorten(self.reserved.into());
-                }
-                return Err(error);
-            }
+            file.write_at(&ZEROS[..len as usize], self.reserved.into())?;
             self.reserved += len;
         }
         Ok(())

@@ -4,6 +4,8 @@ use std::io;
 use std::path::Path;
 
 use super::format::{FIRST_RECORD, Footer, Layout, Record, u32_at};
+use super::guess::{evenly, lower_bound};
+use super::map::Map;
 use super::open_segment::LOST;
 use super::options::{HandleCount, Handles, Marks};
 use super::pack::{Block, decode_table, read_block};
@@ -232,17 +234,21 @@ impl Sealed {
             let before = u32::try_from(before).unwrap_or(u32::MAX);
             return before.min(self.footer.records);
         }
-        let (mut low, mut high) = (0, self.footer.records);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let distance = self.distance(middle).unwrap_or(u32::MAX);
-            if base + u64::from(distance) < sequence.0 {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
+        let distance = |at: u64| u32::try_from(at.saturating_sub(base)).unwrap_or(u32::MAX);
+        let wanted = distance(sequence.0);
+        let last = distance(self.footer.last_sequence.0);
+        let guess = evenly(wanted, last, self.footer.records);
+        lower_bound(self.footer.records, guess, |at| {
+            self.distance(at).unwrap_or(u32::MAX) < wanted
+        })
+    }
+
+    /// Where a message is most likely, and where records end there, if the segment is open and mapped.
+    pub(super) fn spot(&self, sequence: StreamSeq) -> Option<(&Map, u32, u32)> {
+        let map = self.handle.as_ref()?.file.map.as_ref()?;
+        let at = self.offset(self.position(sequence));
+        let at = at.filter(|at| *at > LOST && !self.is_packed())?;
+        Some((map, at, self.footer.data_end))
     }
 
     /// Where a record begins and ends, if it is there, or else all of them do; to be brought into
@@ -330,7 +336,7 @@ impl Sealed {
     }
 }
 
-fn number(map: &super::map::Map, table: u32, at: u32) -> Option<u32> {
+fn number(map: &Map, table: u32, at: u32) -> Option<u32> {
     let start = table as usize + 4 * at as usize;
     u32_at(map.get(start..start + 4)?, 0)
 }

@@ -110,14 +110,15 @@ impl SubjectEntry {
 
     /// Adds a message behind the others; `None` if `seq` is not behind them.
     #[must_use]
-    pub(super) fn appended(mut self, seq: StreamSeq) -> Option<SubjectEntry> {
-        if seq.0 <= self.last {
-            return None;
-        }
-        self.last = seq.0;
-        self.last_exact = true;
-        self.count += 1;
-        Some(self)
+    #[inline]
+    pub(super) fn appended(self, seq: StreamSeq) -> Option<SubjectEntry> {
+        let appended = SubjectEntry {
+            last: seq.0,
+            last_exact: true,
+            count: self.count + 1,
+            ..self
+        };
+        (seq.0 > self.last).then_some(appended)
     }
 
     /// Takes a message away; `None` if it was the only one.

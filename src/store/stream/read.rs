@@ -11,7 +11,33 @@ use crate::store::types::{StreamSeq, Timestamp};
 /// A message that was read.
 pub type Message<'b> = Stored<'b>;
 
+/// Subjects that are looked for together.
+const LOOK_AHEAD: usize = 16;
+
+/// Subjects whose index and last messages the processor's caches have anyway.
+const FEW: usize = 2048;
+
 impl StreamStore {
+    /// Asks for the last messages of these subjects, and for what there is of them in the index, as soon
+    /// they will be read or replaced. It is worth its while for several at once, and nothing depends on it.
+    pub fn look_ahead(&self, subjects: &[&[u8]]) {
+        let index = &self.state.subjects;
+        if index.len() < FEW {
+            return;
+        }
+        let mut last = [StreamSeq(0); LOOK_AHEAD];
+        for subjects in subjects.chunks(LOOK_AHEAD) {
+            let mut n = 0;
+            index.get_all(subjects, |entry| {
+                if let Some(sequence) = entry.last().exact() {
+                    last[n] = sequence;
+                    n += 1;
+                }
+            });
+            self.log.look_ahead(&last[..n]);
+        }
+    }
+
     /// The message with this sequence.
     ///
     /// # Errors

@@ -341,7 +341,7 @@ impl State {
 impl Disk for FaultyDisk {
     fn create_dir(&self, dir: &Path) -> io::Result<bool> {
         let mut state = self.state();
-        state.call(Call::Change)?;
+        state.call(Call::Grow)?;
         let has_files = state.names.keys().any(|path| path.parent() == Some(dir));
         let is_new = !has_files && !state.dirs.contains(dir);
         let above: Vec<_> = dir.ancestors().filter(|a| a.parent().is_some()).collect();
@@ -564,6 +564,15 @@ impl DiskFile for FaultyFile {
             buf[..len].copy_from_slice(&file.cached[start..start + len]);
             Ok(len)
         })
+    }
+
+    /// Every other disk writes zeros.
+    fn reserve(&self, from: u64, to: u64) -> io::Result<bool> {
+        if !self.disk.state().has_barriers {
+            return Ok(false);
+        }
+        let zeros = vec![0; usize::try_from(to - from).unwrap()];
+        self.write_at(&zeros, from).map(|()| true)
     }
 
     fn shorten(&self, len: u64) -> io::Result<()> {

@@ -17,5 +17,6 @@ mod reading;
 mod replica;
 mod replica_faults;
 mod seeds;
+mod stream_findings;
 mod stream_model;
 mod upkeep;

@@ -1,6 +1,7 @@
 //! The stream's store beside one that is as simple as can be, with the same orders: on real disks
 //! and in memory, and on a disk that fails, where after each crash the store must be as it was
-//! after some order, the last that was acknowledged or a later one.
+//! after some order, the last that was acknowledged or a later one. What such runs and readers have found
+//! is in [`stream_findings`](super::stream_findings), by name.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ use crate::store::stream::{
 };
 use crate::store::types::{LogIndex, StreamSeq, Timestamp};
 
-const SECOND: u64 = 1_000_000_000;
+pub(super) const SECOND: u64 = 1_000_000_000;
 
 /// Bytes that tell a payload from all others.
 const MARK: usize = 12;
@@ -193,14 +194,16 @@ impl Model {
     }
 }
 
-struct Run {
+/// A store and its model, and orders for both.
+pub(super) struct Run {
     rng: Rng,
-    seed: u64,
+    /// With 0, nothing is encrypted, and the limits stay what they are.
+    pub(super) seed: u64,
     openings: u64,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    options: StoreOptions,
-    store: Option<StreamStore>,
+    pub(super) options: StoreOptions,
+    pub(super) store: Option<StreamStore>,
     model: Model,
     consumers: Consumers,
     /// The model as it was at each index of the log.
@@ -242,7 +245,7 @@ fn payload(rng: &mut Rng, len: usize) -> Vec<u8> {
 }
 
 impl Run {
-    fn new(seed: u64, disk: Arc<dyn Disk>, dir: PathBuf) -> Run {
+    pub(super) fn new(seed: u64, disk: Arc<dyn Disk>, dir: PathBuf) -> Run {
         let mut rng = Rng::new(seed);
         let mut log = LogOptions::new(Arc::new(Handles::new(2)));
         log.segment_bytes = [1500, 4000, 30_000][rng.below(3)];
@@ -269,7 +272,7 @@ impl Run {
         }
     }
 
-    fn open(&mut self, trust_upto: Option<LogIndex>) -> Result<Opened, LogError> {
+    pub(super) fn open(&mut self, trust_upto: Option<LogIndex>) -> Result<Opened, LogError> {
         self.options.log.key = key_at(self.seed, self.openings);
         if self.openings > 0 && self.seed > 0 {
             // They count where there is no record only.
@@ -293,7 +296,7 @@ impl Run {
         Ok(opened)
     }
 
-    fn store(&mut self) -> &mut StreamStore {
+    pub(super) fn store(&mut self) -> &mut StreamStore {
         self.store.as_mut().unwrap()
     }
 
@@ -447,7 +450,7 @@ impl Run {
         store.close()
     }
 
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         let budget = 1 + self.rng.below(20);
         while self.store().work(budget) {}
         self.follow();
@@ -888,351 +891,4 @@ fn faults(seed: u64) {
 #[test]
 fn a_stream_is_after_a_crash_what_it_was_after_an_order() {
     for_seeds("stream faults", 200, faults);
-}
-
-/// Found by mutated files: a lost message that the index still counted was the first of its subject
-/// for ever, and a lowered limit never came to an end.
-#[test]
-fn limits_of_subjects_with_lost_messages_come_to_an_end() {
-    let disk = FaultyDisk::new(1);
-    let mut run = Run::new(
-        1,
-        Arc::new(disk.clone()),
-        Path::new("/streams/s").to_owned(),
-    );
-    run.options.log.segment_bytes = 1500;
-    run.options.limits = Limits::default();
-    run.open(None).unwrap();
-    let message = NewMessage {
-        subject: b"a",
-        headers: b"",
-        payload: &[1; 100],
-        timestamp: Timestamp(1),
-        ttl_s: 0,
-    };
-    for _ in 0..40 {
-        run.store().append(&message).unwrap();
-    }
-    run.store().close().unwrap();
-    // The disk loses a record under the open stream, and its neighbour goes the usual way.
-    let first = disk
-        .paths()
-        .into_iter()
-        .find(|p| p.extension().is_some_and(|e| e == "seg"));
-    disk.damage(&first.unwrap(), |bytes| bytes[256 + 100] ^= 1);
-    let limits = Limits {
-        per_subject: 5,
-        ..Limits::default()
-    };
-    run.store().set_limits(&limits).unwrap();
-    let mut rounds = 0;
-    while run.store().work(10) {
-        rounds += 1;
-        assert!(rounds < 100);
-    }
-    let state = run.store().state();
-    assert_eq!((state.messages, state.lost), (5, 1));
-    assert_eq!(run.store().count_on(b"a"), 5);
-}
-
-/// The sync of a checkpoint's name fails, and the process ends. To the next one the checkpoint looks right, but
-/// the power takes it, and what the older one counts must be there still.
-#[test]
-fn segments_stay_until_a_checkpoint_of_this_life_is_on_the_disk() {
-    for seed in 0..8 {
-        let disk = FaultyDisk::new(seed);
-        let mut run = Run::new(
-            seed,
-            Arc::new(disk.clone()),
-            Path::new("/streams/s").to_owned(),
-        );
-        run.options.log.segment_bytes = 1500;
-        run.options.limits = Limits::default();
-        // Without changes of ciphers, which make segments.
-        run.seed = 0;
-        run.open(None).unwrap();
-        let segments = || {
-            let paths = disk.paths().into_iter();
-            paths
-                .filter(|p| p.extension().is_some_and(|e| e == "seg"))
-                .count()
-        };
-        let message = NewMessage {
-            subject: b"a",
-            headers: b"",
-            payload: &[1; 100],
-            timestamp: Timestamp(1),
-            ttl_s: 0,
-        };
-        for _ in 0..40 {
-            run.store().append(&message).unwrap();
-        }
-        run.store().close().unwrap();
-        let purge = Purge {
-            upto: StreamSeq(30),
-            keep: 0,
-            filter: vec![],
-        };
-        run.store().purge(&purge).unwrap();
-        run.settle();
-        run.store().sync().unwrap();
-        let all = segments();
-        let job = run.store().poll_job(Mono::ZERO).unwrap();
-        assert!(matches!(job, Job::Checkpoint(_)));
-        // It is made, and gets its name, and the sync of that fails.
-        disk.plan(6, Fault::Eio);
-        run.store().handle_done(job.run()).unwrap_err();
-        disk.kill();
-        run.store = None;
-        let opened = run.open(None).unwrap();
-        assert_eq!(opened.replayed, 0, "the checkpoint looks right");
-        assert_eq!(segments(), all);
-
-        disk.restart();
-        run.store = None;
-        run.open(None).unwrap();
-        let is_right = |run: &mut Run| {
-            let state = run.store().state();
-            assert_eq!((state.messages, state.first.0, state.lost), (10, 31, 0));
-            assert_eq!(run.store().count_on(b"a"), 10);
-        };
-        is_right(&mut run);
-
-        // Whichever was loaded, the next one is written and synced now, and they may go.
-        run.store().close().unwrap();
-        assert!(segments() < all);
-        is_right(&mut run);
-        run.store = None;
-        disk.restart();
-        run.open(None).unwrap();
-        is_right(&mut run);
-    }
-}
-
-/// A checkpoint fails at some step, and the process ends. The next process takes what it finds for the
-/// newest copy; while it writes another one, the power goes at some step.
-#[test]
-fn a_checkpoint_never_takes_the_place_of_the_only_good_copy() {
-    for seed in 0..1500 {
-        let (fails, crashes) = (1 + seed % 7, 1 + seed / 7 % 7);
-        let disk = FaultyDisk::new(seed);
-        let dir = Path::new("/streams/s").to_owned();
-        let mut run = Run::new(0, Arc::new(disk.clone()), dir);
-        run.options.limits = Limits::default();
-        run.open(None).unwrap();
-        let message = NewMessage {
-            subject: b"a",
-            headers: b"",
-            payload: &[1; 100],
-            timestamp: Timestamp(1),
-            ttl_s: 0,
-        };
-        for _ in 0..2 {
-            run.store().append(&message).unwrap();
-            run.store().close().unwrap();
-        }
-        for fault in [(fails, Fault::Eio), (crashes, Fault::Crash)] {
-            run.store().append(&message).unwrap();
-            run.store().sync().unwrap();
-            disk.plan(fault.0, fault.1);
-            let _ = run.store().close();
-            match fault.1 {
-                Fault::Crash => disk.restart(),
-                _ => disk.kill(),
-            }
-            run.store = None;
-            let opened = run.open(None).unwrap();
-            assert!(!opened.rebuilt, "a copy is whole: {seed}");
-        }
-        assert_eq!(run.store().state().messages, 4);
-    }
-}
-
-/// Found by a seeded run: messages whose time had come could not be removed for want of room, and a
-/// checkpoint was written meanwhile. After a crash nobody knew any more that they were to go.
-#[test]
-fn what_had_no_room_to_expire_does_after_a_crash() {
-    let disk = FaultyDisk::new(1);
-    let dir = Path::new("/streams/s").to_owned();
-    let mut run = Run::new(0, Arc::new(disk.clone()), dir);
-    run.options.limits = Limits::default();
-    run.options.log.segment_bytes = 30_000;
-    run.open(None).unwrap();
-    let message = NewMessage {
-        subject: b"a",
-        headers: b"",
-        payload: &[1; 100],
-        timestamp: Timestamp(SECOND),
-        ttl_s: 2,
-    };
-    let short = NewMessage {
-        ttl_s: 0,
-        payload: b"",
-        ..message
-    };
-    for _ in 0..4000 {
-        run.store().append(&message).unwrap();
-        run.store().append(&short).unwrap();
-    }
-    disk.plan(1, Fault::Full);
-    // The rest of the room that the file has is used up.
-    let error = loop {
-        if let Err(error) = run.store().append(&short) {
-            break error;
-        }
-    };
-    assert!(matches!(error, LogError::Full), "{error}");
-    let now = Timestamp(10 * SECOND);
-    let refused = run.store().expire(now);
-    assert!(matches!(refused, Err(LogError::Full)), "{refused:?}");
-    disk.free();
-    run.store().close().unwrap();
-    disk.restart();
-    run.store = None;
-    run.open(None).unwrap();
-    let gone = run.store().expire(now).unwrap().messages;
-    assert_eq!(gone[..3], [1, 3, 5].map(StreamSeq));
-}
-
-/// Found by a seeded run: what is too much altogether was removed in parts, while a message came that took
-/// a large one's place. A replay, where the large one went first, removed less.
-#[test]
-fn limits_remove_the_same_in_a_replay() {
-    for parts in 0..12 {
-        let disk = FaultyDisk::new(1);
-        let dir = Path::new("/streams/s").to_owned();
-        let mut run = Run::new(0, Arc::new(disk.clone()), dir);
-        run.options.limits = Limits::default();
-        run.open(None).unwrap();
-        let message = |subject: &'static str, payload: &'static [u8]| NewMessage {
-            subject: subject.as_bytes(),
-            headers: b"",
-            payload,
-            timestamp: Timestamp(SECOND),
-            ttl_s: 0,
-        };
-        for subject in ["a", "b", "c", "d", "e"] {
-            run.store().append(&message(subject, &[1; 100])).unwrap();
-        }
-        run.store().append(&message("s", &[2; 4800])).unwrap();
-        let limits = Limits {
-            bytes: 5000,
-            per_subject: 1,
-            ..Limits::default()
-        };
-        run.store().set_limits(&limits).unwrap();
-        for _ in 0..parts {
-            run.store().work(1);
-        }
-        let left = run.store().state().messages;
-        run.store().append(&message("s", b"small")).unwrap();
-        while run.store().work(1) {}
-        run.store().sync().unwrap();
-        let before = run.store().state();
-        // The large one had room for itself and one more: what had gone for its sake by then stays gone.
-        assert_eq!(before.messages, left.max(2), "{parts}");
-        run.store = None;
-        disk.kill();
-        run.open(None).unwrap();
-        assert_eq!(run.store().state(), before, "{parts}");
-    }
-}
-
-/// Found by a seeded run: a deletion waits for lowered limits, which remove the message that it is about. There is
-/// nothing to delete then, but the work is done, and recorded as that.
-#[test]
-fn a_deletion_that_comes_too_late_has_done_the_work() {
-    for seed in 0..40 {
-        let disk = FaultyDisk::new(seed);
-        let dir = Path::new("/streams/s").to_owned();
-        let mut run = Run::new(0, Arc::new(disk.clone()), dir);
-        run.options.limits = Limits::default();
-        run.open(None).unwrap();
-        let append = |run: &mut Run, subject: &str, payload: &[u8]| {
-            let message = NewMessage {
-                subject: subject.as_bytes(),
-                headers: b"",
-                payload,
-                timestamp: Timestamp(SECOND),
-                ttl_s: 0,
-            };
-            run.store().append(&message).unwrap();
-        };
-        for subject in ["a", "b", "c", "d", "e"] {
-            append(&mut run, subject, &[1; 100]);
-        }
-        // The newest but one takes all the room.
-        append(&mut run, "s", &[2; 20_000]);
-        append(&mut run, "t", &[3; 100]);
-        let limits = Limits {
-            bytes: 5000,
-            per_subject: 1,
-            ..Limits::default()
-        };
-        assert_eq!(run.store().set_limits(&limits).unwrap(), LogIndex(8));
-        run.store().sync().unwrap();
-        assert_eq!(run.store().delete(StreamSeq(3)).unwrap(), None);
-        assert!(!run.store().has_work());
-        assert_eq!(run.store().log().last_index(), LogIndex(10));
-        let state = run.store().state();
-        assert_eq!((state.messages, state.first), (1, StreamSeq(7)));
-        // Had it come before the end of the work, the large one had gone for its subject's sake, and no other.
-        append(&mut run, "s", b"small");
-        run.store().commit().unwrap();
-        disk.restart();
-        run.store = None;
-        let last = run.open(None).unwrap().last.0;
-        let state = run.store().state();
-        let messages = 1 + u64::from(last > 10);
-        assert_eq!((state.messages, state.first), (messages, StreamSeq(7)));
-    }
-}
-
-/// A stream's log is read again after its limits were changed: what the first ones did is as it was. With the
-/// last ones from the beginning on, messages came back, or others went.
-#[test]
-fn a_replay_goes_by_the_limits_of_the_time() {
-    let most = |messages| Limits {
-        messages,
-        ..Limits::default()
-    };
-    for (old, new) in [(10, 50), (0, 10), (10, 0), (50, 10)] {
-        let disk = FaultyDisk::new(1);
-        let dir = Path::new("/streams/s").to_owned();
-        let mut run = Run::new(0, Arc::new(disk.clone()), dir);
-        run.options.limits = most(3);
-        // A new stream that comes to nothing has those of the next time, whatever a checkpoint says.
-        run.open(None).unwrap();
-        run.store().close().unwrap();
-        run.store = None;
-        run.options.limits = most(old);
-        run.open(None).unwrap();
-        assert_eq!(run.store().log().last_index(), LogIndex(0));
-        for _ in 0..100 {
-            let message = NewMessage {
-                subject: b"a",
-                headers: b"",
-                payload: b"x",
-                timestamp: Timestamp(SECOND),
-                ttl_s: 0,
-            };
-            run.store().append(&message).unwrap();
-        }
-        run.store().delete(StreamSeq(95)).unwrap().unwrap();
-        run.store().sync().unwrap();
-        let first = run.store().state();
-        run.store().set_limits(&most(new)).unwrap();
-        while run.store().work(1) {}
-        run.store().sync().unwrap();
-        let last = run.store().state();
-        assert!(last.messages <= first.messages && last.first >= first.first);
-        for limits in [most(old), most(new), most(3)] {
-            run.store = None;
-            run.options.limits = limits;
-            let opened = run.open(None).unwrap();
-            assert!(opened.replayed > 100, "no checkpoint");
-            assert_eq!(run.store().state(), last, "{old} {new}");
-            assert_eq!(run.store().limits(), most(new));
-        }
-    }
 }

@@ -1,15 +1,64 @@
-//! Faults of a server's disk, and its files.
+//! Servers with a store of their own, faults of its disk, and its files.
 
-use super::Process;
+use super::{PATIENCE, Process};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// Runs a program; whether it was successful.
 pub fn run(program: &str, args: &[&str]) -> bool {
     let output = Command::new(program).args(args).output();
     output.is_ok_and(|output| output.status.success())
+}
+
+/// A server with JetStream and monitoring that keeps its streams there.
+pub fn start(store: &str) -> Process {
+    Process::start(&["-js", "-sd", store, "-m", "-1"])
+}
+
+/// Ends a server and waits for that.
+pub fn stop(mut server: Process, signal: i32) {
+    server.signal(signal);
+    server.wait(PATIENCE);
+}
+
+/// A file system that is mounted, and is no more when this goes.
+pub struct Mount(String);
+
+impl Mount {
+    /// An empty one in memory, of this size as `mount` has it, perhaps with more of its options behind a
+    /// comma; remounting can change them.
+    pub fn in_memory(size: &str, at: &str) -> Option<Mount> {
+        let size = format!("size={size}");
+        Mount::new(&["-t", "tmpfs", "-o", &size, "tmpfs"], at)
+    }
+
+    /// One as `mount` makes it with these arguments.
+    pub fn new(args: &[&str], at: &str) -> Option<Mount> {
+        fs::create_dir_all(at).unwrap();
+        let all: Vec<&str> = args.iter().copied().chain([at]).collect();
+        match run("mount", &all) {
+            true => Some(Mount(at.to_owned())),
+            false => {
+                println!(
+                    "SKIPPED: nothing can be mounted here (mount {})",
+                    all.join(" ")
+                );
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let until = Instant::now() + Duration::from_secs(5);
+        while !run("umount", &[&self.0]) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
 }
 
 /// A tracer that lets calls of a server fail, until it goes.
