@@ -1,8 +1,8 @@
 //! The file that tells scripts the id of the running process.
 
 use std::fmt::{self, Display, Formatter};
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::base::text::PlainError;
@@ -35,14 +35,27 @@ impl std::error::Error for PidFileError {
 }
 
 impl PidFile {
-    /// Writes the id of this process to the file at `path`: digits only, no newline.
+    /// Writes the id of this process to the file at `path`: digits only, no newline. It is written where
+    /// it stands, as the directory may be closed to us. Where that fails, no part of an id stays there,
+    /// which would be another process's.
     pub(super) fn write(path: &Path) -> Result<PidFile, PidFileError> {
-        let file = PidFile {
-            path: path.into(),
-            id: std::process::id().to_string(),
+        let id = std::process::id().to_string();
+        let write = || {
+            let is_new = fs::symlink_metadata(path).is_err();
+            let mut file = File::create(path)?;
+            file.write_all(id.as_bytes()).inspect_err(|_| {
+                // Without one, whoever looks for the process is told that there is none.
+                let _ = file.set_len(0);
+                if is_new {
+                    let _ = fs::remove_file(path);
+                }
+            })
         };
-        match fs::write(&file.path, &file.id) {
-            Ok(()) => Ok(file),
+        match write() {
+            Ok(()) => Ok(PidFile {
+                path: path.into(),
+                id,
+            }),
             Err(source) => Err(PidFileError {
                 path: path.into(),
                 source,

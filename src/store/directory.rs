@@ -197,7 +197,8 @@ impl StoreDir {
     ///
     /// # Errors
     /// If there is a stream of that name, a name is longer than any may be, or the disk fails: then
-    /// there is no stream, unless it was the very last step that failed.
+    /// there is no stream, unless it was the very last step that failed, and what was made of it is
+    /// removed, as far as the disk lets it.
     pub fn create(&self, meta: &mut Meta, keys: &Keys) -> Result<PathBuf, LogError> {
         let dir = self.stream_dir(&meta.account, &meta.stream);
         let account = dir.parent().unwrap_or(&self.root);
@@ -227,22 +228,22 @@ impl StoreDir {
         let Some(barrier) = barrier else {
             let one = |(i, meta): (usize, &mut &mut Meta)| {
                 let dir = self.create(meta, keys)?;
-                begin(i, &dir, meta)
+                begin(i, &dir, meta).inspect_err(|_| self.undo(meta))
             };
             return metas.iter_mut().enumerate().map(one).collect();
         };
         let new = metas.iter_mut().map(|meta| self.prepare(meta, keys));
         let new: Vec<Result<PathBuf, LogError>> = new.collect();
-        let dirs: Vec<_> = new.iter().flatten().cloned().collect();
+        let is_prepared: Vec<_> = new.iter().map(Result::is_ok).collect();
         // The first time the metadata, then the names of directories and what is in them.
         let mut passed = self.pass(&*barrier);
         let begun = new.into_iter().enumerate().map(|(i, dir)| {
             let dir = dir?;
             if let Err(error) = &passed {
-                return Err(self.give_back(&dir, error));
+                return Err(repeated(error));
             }
             let named = self.disk.rename(&with_ending(&dir, NEW), &dir);
-            named.map_err(|e| self.give_back(&dir, &failed("create", &dir, &e)))?;
+            named.map_err(|e| failed("create", &dir, &e))?;
             begin(i, &dir, &*metas[i])
         });
         let begun: Vec<Result<T, LogError>> = begun.collect();
@@ -257,9 +258,10 @@ impl StoreDir {
             }
             Ok(one)
         });
-        let made = made.collect();
-        if let Err(error) = &passed {
-            dirs.iter().for_each(|dir| drop(self.give_back(dir, error)));
+        let made: Vec<Result<T, LogError>> = made.collect();
+        let all = metas.iter().zip(is_prepared).zip(&made);
+        for ((meta, _), _) in all.filter(|((_, prepared), made)| *prepared && made.is_err()) {
+            self.undo(meta);
         }
         made
     }
@@ -275,7 +277,7 @@ impl StoreDir {
                 .make_new(&dir)
                 .and_then(|new| meta.write_first(&*self.disk, &new));
             if made.is_err() {
-                self.accounts().remove(account);
+                self.undo(meta);
             }
             made
         });
@@ -283,18 +285,40 @@ impl StoreDir {
         Ok(dir)
     }
 
-    /// Has it looked for what there is now, where nothing was made of a stream.
-    fn give_back(&self, dir: &Path, error: &LogError) -> LogError {
-        self.accounts().remove(dir.parent().unwrap_or(&self.root));
-        repeated(error)
+    /// Removes what there is of a stream that was not made, and gives its name back.
+    fn undo(&self, meta: &Meta) {
+        let dir = self.stream_dir(&meta.account, &meta.stream);
+        let new = Removal {
+            disk: self.disk.clone(),
+            dir: with_ending(&dir, NEW),
+        };
+        // It has one of the two names. What stays, a start removes, but for one that has got its name:
+        // that is a stream.
+        let _ = new.run();
+        if stream_in(&*self.disk, &dir).is_ok_and(|id| id == Some(meta.id)) {
+            let _ = self.remove(meta.id, &dir).and_then(Removal::run);
+        }
+        self.look_for(&dir);
+    }
+
+    /// Gives a stream's name back if there is no such directory. What others are making has other names
+    /// on the disk, and keeps its own.
+    fn look_for(&self, dir: &Path) {
+        let account = dir.parent().unwrap_or(&self.root);
+        let name = file_name(dir);
+        let is_gone = |dirs: Vec<String>| !dirs.contains(&name);
+        if self.disk.dirs(account).is_ok_and(is_gone)
+            && let Some(names) = self.accounts().get_mut(account)
+        {
+            names.remove(&name);
+        }
     }
 
     fn make(&self, meta: &mut Meta, account: &Path, dir: &Path) -> io::Result<()> {
         self.take_name(meta, account, dir)?;
         let made = self.make_named(meta, account, dir);
         if made.is_err() {
-            // What there is now is looked for by the next one.
-            self.accounts().remove(account);
+            self.undo(meta);
         }
         made
     }
@@ -364,13 +388,14 @@ impl StoreDir {
             .disk
             .rename(dir, &removed)
             .and_then(|()| self.disk.sync_dir(account));
-        let mut accounts = self.accounts();
-        if result.is_err() {
-            accounts.remove(account);
-        } else if let Some(names) = accounts.get_mut(account) {
-            names.remove(&file_name(dir));
+        match &result {
+            Ok(()) => {
+                if let Some(names) = self.accounts().get_mut(account) {
+                    names.remove(&file_name(dir));
+                }
+            }
+            Err(_) => self.look_for(dir),
         }
-        drop(accounts);
         result.map_err(|e| failed("remove", dir, &e))?;
         Ok(Removal {
             disk: self.disk.clone(),

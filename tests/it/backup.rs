@@ -494,12 +494,13 @@ async fn nothing_comes_of_backups_that_are_none() {
     nothing_is_left(&dir);
     assert!(!Path::new("/tmp/evil").exists());
 
-    // A consumer that no request could make is not made, and the rest is told to have failed.
+    // With a consumer that no request could make, nothing is restored.
     let named = br#"{"config":{"name":"../x"},"state":{}}"#;
     let backup = with(&[&counted, &entry("consumers/d", 0, named), &end]);
     let refused = restore(&client, &config, &[backup]).await;
     assert_eq!(code(&refused), Some(10062), "{refused}");
-    js.delete_stream("S").await.unwrap();
+    assert!(js.get_stream("S").await.is_err());
+    nothing_is_left(&dir);
     // In between, the name is taken; and good backups go through after all that.
     let backup = with(&[&counted, &entry("consumers/d", 0, consumer), &message, &end]);
     let subject = "$JS.API.STREAM.RESTORE.S";

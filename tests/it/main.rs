@@ -53,6 +53,8 @@ mod monitor;
 mod monitor_http;
 #[cfg(unix)]
 mod msg_trace;
+#[cfg(unix)]
+mod no_room;
 mod official;
 mod origins;
 #[cfg(target_os = "linux")]

@@ -18,8 +18,9 @@ use crate::jetstream::api::response::{
 };
 use crate::jetstream::api::subjects::ConsumerTarget;
 use crate::jetstream::api::{
-    ApiError, ConsumerConfig, Response, ack, headers, metadata, names, pull,
+    ApiError, ConsumerConfig, Response, StreamConfig, ack, headers, metadata, names, pull,
 };
+use crate::jetstream::backup::consumers::SavedConsumer;
 use crate::jetstream::out::{Out, Outgoing};
 use crate::jetstream::stream::{ConsumerSlot, Incoming, Stream};
 use crate::json::{Nanos, Time};
@@ -57,6 +58,53 @@ fn planned<O: Out>(
     consumer_change::plan(asked, &Others { stream, out }, &around)
 }
 
+/// Whether a consumer that a client has made could be given messages on a subject.
+fn takes(config: &ConsumerConfig, filter: &str) -> bool {
+    let overlaps = |own: &str| {
+        own.is_empty() || filter.is_empty() || overlaps(own.as_bytes(), filter.as_bytes())
+    };
+    !config.direct
+        && !config.sourcing
+        && match config.filter_subjects.is_empty() {
+            true => overlaps(&config.filter_subject),
+            false => config.filter_subjects.iter().any(|own| overlaps(own)),
+        }
+}
+
+/// Consumers that a stream is to have, as far as the next one is checked against them.
+struct Coming<'c, O> {
+    account: &'c Arc<Account>,
+    all: &'c [SavedConsumer],
+    out: RefCell<&'c mut O>,
+}
+
+impl<O> Coming<'_, O> {
+    fn configs(&self) -> impl Iterator<Item = &ConsumerConfig> {
+        self.all.iter().map(|saved| &saved.config)
+    }
+}
+
+impl<O: Out> Consumers for Coming<'_, O> {
+    fn consumer(&self, name: &str) -> Option<&ConsumerConfig> {
+        self.configs().find(|config| config.name == name)
+    }
+
+    fn count(&self) -> usize {
+        let own = |config: &&ConsumerConfig| !config.direct && !config.sourcing;
+        self.configs().filter(own).count()
+    }
+
+    fn is_taken(&self, filter: &str, except: &str) -> bool {
+        self.configs()
+            .any(|config| config.name != except && takes(config, filter))
+    }
+
+    fn is_listened_to(&self, subject: &str) -> bool {
+        let mut out = self.out.borrow_mut();
+        out.is_heard(self.account, subject.as_bytes())
+    }
+}
+
 /// The consumers of a stream, as far as another is checked against them.
 struct Others<'o, O> {
     stream: &'o Stream,
@@ -75,18 +123,7 @@ impl<O: Out> Consumers for Others<'_, O> {
 
     fn is_taken(&self, filter: &str, except: &str) -> bool {
         let mut all = self.stream.consumer_configs();
-        all.any(|(name, config)| {
-            let overlaps = |own: &str| {
-                own.is_empty() || filter.is_empty() || overlaps(own.as_bytes(), filter.as_bytes())
-            };
-            name != except
-                && !config.direct
-                && !config.sourcing
-                && match config.filter_subjects.is_empty() {
-                    true => overlaps(&config.filter_subject),
-                    false => config.filter_subjects.iter().any(|own| overlaps(own)),
-                }
-        })
+        all.any(|(name, config)| name != except && takes(config, filter))
     }
 
     fn is_listened_to(&self, subject: &str) -> bool {
@@ -224,31 +261,51 @@ impl Node {
         Ok(())
     }
 
-    /// The configuration of a consumer that somebody else kept, if a request could make such a one.
-    pub(super) fn checked_consumer<O: Out>(
-        &mut self,
-        account: &Account,
-        at: usize,
-        config: ConsumerConfig,
+    /// Consumers that somebody else kept, for a stream that has none yet, if requests could make all of
+    /// them. If not, the name of the first that is refused.
+    pub(super) fn checked_consumers<O: Out>(
+        &self,
+        account: &Arc<Account>,
+        stream: &StreamConfig,
+        saved: Vec<SavedConsumer>,
         out: &mut O,
-    ) -> Result<ConsumerConfig, ApiError> {
+    ) -> Result<Vec<SavedConsumer>, (String, ApiError)> {
         let server = self.server_limits();
-        let tenant = self.tenants.get(account.number);
-        let limits = told(&tenant.ok_or(ApiError::NotEnabledForAccount)?.limits);
-        let stream = self.open_stream(at).ok_or(ApiError::StreamNotFound)?;
-        if names::is_path(&config.name) {
-            return Err(ApiError::ConsumerNameContainsPathSeparators);
+        let limits = self.tenants.get(account.number).map(|t| told(&t.limits));
+        let mut checked: Vec<SavedConsumer> = Vec::new();
+        for SavedConsumer { config, state } in saved {
+            let name = config.name.clone();
+            let check = || {
+                let account_limits = limits.as_ref().ok_or(ApiError::NotEnabledForAccount)?;
+                if names::is_path(&name) {
+                    return Err(ApiError::ConsumerNameContainsPathSeparators);
+                }
+                let asked = ConsumerCreateRequest {
+                    stream_name: stream.name.clone(),
+                    config,
+                    ..ConsumerCreateRequest::default()
+                };
+                let before = Coming {
+                    account,
+                    all: &checked,
+                    out: RefCell::new(out),
+                };
+                let around = Surroundings {
+                    stream,
+                    account: account_limits,
+                    server: &server,
+                };
+                match consumer_change::plan(asked, &before, &around)? {
+                    Change::New(config) => Ok(*config),
+                    Change::Update(_) => Err(ApiError::ConsumerAlreadyExists),
+                }
+            };
+            match check() {
+                Ok(config) => checked.push(SavedConsumer { config, state }),
+                Err(error) => return Err((name, error)),
+            }
         }
-        let asked = ConsumerCreateRequest {
-            stream_name: stream.config.name.clone(),
-            config,
-            ..ConsumerCreateRequest::default()
-        };
-        let change = planned(asked, stream, (&limits, &server), out)?;
-        match change {
-            Change::New(config) => Ok(*config),
-            Change::Update(_) => Err(ApiError::ConsumerAlreadyExists),
-        }
+        Ok(checked)
     }
 
     fn server_limits(&self) -> ServerLimits {

@@ -12,7 +12,6 @@ use crate::jetstream::api::advisory::{Action, RestoreComplete, RestoreCreate};
 use crate::jetstream::api::request::StreamRestoreRequest;
 use crate::jetstream::api::response::{StreamCreateBody, StreamRestoreBody};
 use crate::jetstream::api::{ApiError, Response, StorageType, StreamConfig, stream_change};
-use crate::jetstream::backup::consumers::SavedConsumer;
 use crate::jetstream::out::{Out, Outgoing};
 use crate::jetstream::stream::Incoming;
 use crate::json::Time;
@@ -264,7 +263,8 @@ impl Node {
                 continue;
             };
             if let Some(End::GivenUp) = restore.end {
-                self.tasks.push(Task::Forget { id, work });
+                let reason = None;
+                self.tasks.push(Task::Forget { id, work, reason });
                 continue;
             }
             restore.asked = std::mem::take(&mut restore.waiting);
@@ -307,13 +307,28 @@ impl Node {
         let asked = std::mem::take(&mut restore.asked);
         restore.ahead = restore.chunks.iter().map(Vec::len).sum();
         restore.deadline = Timestamp(now.0.saturating_add(CHUNK_TIME));
+        let account = restore.account.clone();
         match outcome {
             Outcome::Goes(work) => {
                 restore.work = Some(work);
-                let account = restore.account.clone();
-                for to in asked {
-                    out.send(&account, &Outgoing::plain(&to, b""));
-                }
+                tell_taken(&account, asked, out);
+            }
+            Outcome::Filled(mut work) => {
+                tell_taken(&account, asked, out);
+                let config = restore.config.clone();
+                let consumers = std::mem::take(&mut work.consumers);
+                let checked = self.checked_consumers(&account, &config, consumers, out);
+                self.tasks.push(match checked {
+                    Ok(consumers) => {
+                        work.consumers = consumers;
+                        Task::FinishRestore { id, work }
+                    }
+                    Err((name, error)) => {
+                        let err = format!("failed to add consumer {name:?}: {error}");
+                        let reason = Some(ApiError::StreamRestore { err });
+                        Task::Forget { id, work, reason }
+                    }
+                });
             }
             Outcome::Done(restored) => self.end_restore(id, *restored, now, out),
             Outcome::Forgotten => {
@@ -331,9 +346,7 @@ impl Node {
                 let mut to: Vec<_> = asked.into_iter().chain(restore.waiting.clone()).collect();
                 to.extend(end);
                 if let Some(last) = to.pop() {
-                    for to in to {
-                        out.send(&restore.account, &Outgoing::plain(&to, b""));
-                    }
+                    tell_taken(&account, to, out);
                     out.send(&restore.account, &Outgoing::plain(&last, &body));
                 }
                 log::warn!("Restore failed for stream {}: {error}", restore.label());
@@ -346,7 +359,7 @@ impl Node {
     /// Serves a stream that was restored.
     fn end_restore<O: Out>(&mut self, id: usize, restored: Restored, now: Timestamp, out: &mut O) {
         let restore = self.forget_restore(id);
-        let Restored { opening, consumers } = restored;
+        let Restored { opening, in_memory } = restored;
         let (account, at) = (restore.account.clone(), restore.at);
         let stream = (account.clone(), restore.config.clone(), restore.created);
         self.open(at, stream, opening, now);
@@ -354,54 +367,28 @@ impl Node {
         self.serving.insert(at);
         let name = &restore.config.name;
         self.tell_of_stream((&account, name), Action::Create, now, out);
-        let mut failure = None;
-        for saved in consumers {
-            let consumer = saved.config.name.clone();
-            if let Err(error) = self.restore_consumer(&account, at, saved, now, out) {
-                log::warn!("Consumer {consumer} of stream {}: {error}", restore.label());
-                let err = format!("failed to add consumer {consumer:?}: {error}");
-                failure.get_or_insert(ApiError::StreamRestore { err });
-            } else {
-                let names = (&account, &**name, &*consumer);
-                self.tell_of_consumer(names, Action::Create, now, out);
+        let domain = self.identity.options.domain.clone().unwrap_or_default();
+        let mut body = StreamCreateBody::default();
+        let mut consumers = Vec::new();
+        if let Some(stream) = self.open_stream(at) {
+            for saved in in_memory {
+                stream.restore_consumer(saved.config, restore.created, &saved.state, now);
             }
+            consumers.extend(stream.consumer_names().map(|(name, _)| name.to_owned()));
+            body.info = Some(shown_info(stream, now, &domain));
         }
-        let Some(End::Complete(reply)) = &restore.end else {
-            return;
-        };
+        for consumer in &consumers {
+            self.tell_of_consumer((&account, name, consumer), Action::Create, now, out);
+        }
         let took = std::time::Duration::from_nanos(now.0.saturating_sub(restore.start.0));
         let (label, bytes) = (restore.label(), restore.bytes);
         log::info!("Completed restore of {bytes} bytes for stream {label} in {took:?}");
-        let domain = self.identity.options.domain.clone().unwrap_or_default();
-        if let Some(stream) = self.open_stream(at) {
-            let body = match failure {
-                Some(error) => Response::<StreamCreateBody>::refused(error),
-                None => Response::ok(StreamCreateBody {
-                    info: Some(shown_info(stream, now, &domain)),
-                    did_create: false,
-                }),
-            };
-            stream.answer_in_account_when_stored(reply, &body.encode());
+        if let Some(End::Complete(reply)) = &restore.end {
+            let body = Response::ok(body).encode();
+            out.send(&account, &Outgoing::plain(reply, &body));
         }
         self.tell_restored(&restore, now, out);
         self.retry_later();
-    }
-
-    /// Makes a consumer that a backup has, if it could be made by a request.
-    fn restore_consumer<O: Out>(
-        &mut self,
-        account: &Arc<Account>,
-        at: usize,
-        saved: SavedConsumer,
-        now: Timestamp,
-        out: &mut O,
-    ) -> Result<(), ApiError> {
-        let config = self.checked_consumer(account, at, saved.config, out)?;
-        let created = Time::from_unix_nanos(now.0);
-        let stream = self.open_stream(at).ok_or(ApiError::StreamNotFound)?;
-        let made = stream.restore_consumer(config, created, &saved.state, now);
-        made.map_err(|e| ApiError::consumer_create(e.to_string()))?;
-        Ok(())
     }
 
     fn tell_restored<O: Out>(&mut self, restore: &Restore, now: Timestamp, out: &mut O) {
@@ -414,6 +401,13 @@ impl Node {
             domain: self.identity.options.domain.clone().unwrap_or_default(),
         };
         self.tell(&restore.account, kind, now, out);
+    }
+}
+
+/// Answers chunks that were taken in.
+fn tell_taken<O: Out>(account: &Arc<Account>, asked: Vec<Vec<u8>>, out: &mut O) {
+    for to in asked {
+        out.send(account, &Outgoing::plain(&to, b""));
     }
 }
 

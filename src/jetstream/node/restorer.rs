@@ -1,8 +1,8 @@
 //! What is done with the chunks of a backup, by a thread that may wait for the disk.
 //!
-//! A [`Restorer`] makes the stream's store when the first messages come, and fills it. Until the end
-//! of the backup has come and is on the disk, the stream's metadata says that it is of no use; then
-//! it is given back as any other that was opened.
+//! A [`Restorer`] makes the stream's store when the first messages come, and fills it. When all of the
+//! backup has come, its consumers are checked elsewhere, and put in. Until that is on the disk, too,
+//! the stream's metadata says that it is of no use; then it is given back as any other that was opened.
 
 use super::Place;
 use super::old_backup::Files;
@@ -13,7 +13,7 @@ use crate::jetstream::backup::Fault;
 use crate::jetstream::backup::archive::{CONSUMERS, Entry, MAGIC, Reader, STATE};
 use crate::jetstream::backup::consumers::{self, SavedConsumer};
 use crate::jetstream::kept;
-use crate::jetstream::stream::{due_of, ttl_of};
+use crate::jetstream::stream::{due_of, store_consumer, ttl_of};
 use crate::json::Time;
 use crate::proto::frames::Unpacker;
 use crate::store::error::LogError;
@@ -50,7 +50,8 @@ pub struct Restorer {
     unpacker: Unpacker,
     form: Form,
     opening: Option<Opening>,
-    consumers: Vec<SavedConsumer>,
+    /// Those of the backup; whoever has checked them puts back what they are to be.
+    pub(super) consumers: Vec<SavedConsumer>,
     /// Messages that they wait for.
     pending: usize,
 }
@@ -59,6 +60,8 @@ pub struct Restorer {
 pub enum Outcome {
     /// More is to come.
     Goes(Box<Restorer>),
+    /// All has come, and the [consumers](Restorer::consumers) are to be checked.
+    Filled(Box<Restorer>),
     /// The stream is there.
     Done(Box<Restored>),
     /// There is no stream.
@@ -67,10 +70,10 @@ pub enum Outcome {
     Forgotten,
 }
 
-/// A stream that was restored, and the consumers that it had.
+/// A stream that was restored, and those of its consumers that are kept in memory.
 pub struct Restored {
     pub(super) opening: Opening,
-    pub(super) consumers: Vec<SavedConsumer>,
+    pub(super) in_memory: Vec<SavedConsumer>,
 }
 
 /// How far it is known what this is.
@@ -115,6 +118,8 @@ pub(super) enum Failure {
     Backup(Fault),
     Api(ApiError),
     Log(LogError),
+    /// The store does not take something.
+    Refused(String, LogError),
 }
 
 impl From<Fault> for Failure {
@@ -157,35 +162,37 @@ impl Restorer {
             .try_for_each(|chunk| self.take(chunk, now.0))
             .and_then(|()| self.store_all(now.1))
             .and_then(|()| match is_last {
-                true => self.finish(),
+                true => self.check_end(),
                 false => Ok(()),
             });
         match result {
             Ok(()) if !is_last => Outcome::Goes(self),
-            Ok(()) => match self.opening.take() {
-                Some(opening) => Outcome::Done(Box::new(Restored {
-                    opening,
-                    consumers: std::mem::take(&mut self.consumers),
-                })),
-                None => Outcome::Failed(ApiError::StreamRestore {
-                    err: "backup was truncated".to_owned(),
-                }),
-            },
-            Err(failure) => {
-                self.clear();
-                Outcome::Failed(self.refusal(failure))
-            }
+            Ok(()) => Outcome::Filled(self),
+            Err(failure) => self.fail(failure),
         }
     }
 
-    fn refusal(&self, failure: Failure) -> ApiError {
+    /// Puts in the consumers, which were checked, and makes the stream one that lasts.
+    pub(super) fn finish(mut self: Box<Self>) -> Outcome {
+        let consumers = std::mem::take(&mut self.consumers);
+        let kept_in_memory = |saved: &SavedConsumer| saved.config.mem_storage;
+        let (in_memory, recorded): (Vec<_>, _) = consumers.into_iter().partition(kept_in_memory);
+        match self.store_consumers(recorded).and_then(|()| self.publish()) {
+            Ok(opening) => Outcome::Done(Box::new(Restored { opening, in_memory })),
+            Err(failure) => self.fail(failure),
+        }
+    }
+
+    /// Removes what there is, and says why.
+    fn fail(mut self: Box<Self>, failure: Failure) -> Outcome {
+        self.clear();
         let err = match failure {
-            Failure::Api(error) => return error,
-            Failure::Log(LogError::Full) => return self.no_room(),
+            Failure::Api(error) => return Outcome::Failed(error),
             Failure::Log(error) => error.to_string(),
+            Failure::Refused(what, error) => format!("failed to {what}: {error}"),
             Failure::Backup(fault) => fault.to_string(),
         };
-        ApiError::StreamRestore { err }
+        Outcome::Failed(ApiError::StreamRestore { err })
     }
 
     fn no_room(&self) -> ApiError {
@@ -195,10 +202,10 @@ impl Restorer {
         }
     }
 
-    /// Gives it up.
-    pub(super) fn forget(mut self: Box<Self>) -> Outcome {
+    /// Gives it up, for this reason if somebody is to be told of one.
+    pub(super) fn forget(mut self: Box<Self>, reason: Option<ApiError>) -> Outcome {
         self.clear();
-        Outcome::Forgotten
+        reason.map_or(Outcome::Forgotten, Outcome::Failed)
     }
 
     /// Removes what there is of the stream.
@@ -352,7 +359,8 @@ impl Restorer {
         };
         let mut meta = plan.meta.clone();
         meta.config = kept::encode_unfinished(&plan.config, plan.created);
-        self.opening = Some(create(meta, &config, &plan.place, plan.log.clone())?);
+        let made = create(meta, &config, &plan.place, plan.log.clone());
+        self.opening = Some(made.map_err(|e| Failure::Refused("add the stream".into(), e))?);
         Ok(())
     }
 
@@ -440,13 +448,14 @@ impl Restorer {
             timestamp,
             ttl_s,
         };
-        match due {
-            None => store.append(&message).map(drop)?,
+        let stored = match due {
+            None => store.append(&message).map(drop),
             Some(_) => {
                 let steps = [Step::Message(message), Step::Timer(sequence, due)];
-                store.append_group(&steps).map(drop)?;
+                store.append_group(&steps).map(drop)
             }
-        }
+        };
+        stored.map_err(|e| Failure::Refused(format!("store message sequence {sequence}"), e))?;
         match store.state().bytes > bytes_max {
             true => Err(Failure::Api(self.no_room())),
             false => Ok(()),
@@ -470,8 +479,8 @@ impl Restorer {
         }
     }
 
-    /// Makes the stream one that lasts.
-    fn finish(&mut self) -> Result<(), Failure> {
+    /// Whether the backup has come to its end.
+    fn check_end(&mut self) -> Result<(), Failure> {
         let is_whole = match std::mem::replace(&mut self.form, Form::Unknown(Vec::new())) {
             Form::Unknown(_) => false,
             Form::Archive { stage, .. } => matches!(stage, Stage::End),
@@ -480,14 +489,36 @@ impl Restorer {
         if !is_whole || self.unpacker.is_torn() {
             return Err(fault("backup was truncated"));
         }
-        let Some(opening) = &mut self.opening else {
-            return Err(fault("backup was truncated"));
-        };
-        opening.store.sync()?;
-        opening.meta.config = kept::encode(&self.plan.config, self.plan.created);
-        if self.plan.config.storage == StorageType::File {
-            opening.meta.write(&*self.plan.place.disk, &opening.dir)?;
+        match self.opening {
+            Some(_) => Ok(()),
+            None => Err(fault("backup was truncated")),
         }
+    }
+
+    fn store_consumers(&mut self, consumers: Vec<SavedConsumer>) -> Result<(), Failure> {
+        let (config, created) = (self.plan.config.clone(), self.plan.created);
+        let store = self.store()?;
+        for SavedConsumer { config: own, state } in consumers {
+            let stored = store_consumer(store, &config, &own, created, &state);
+            let refused = |e| Failure::Refused(format!("add consumer {:?}", own.name), e);
+            stored.map_err(refused)?;
+        }
+        store.sync()?;
         Ok(())
     }
+
+    /// Makes the stream one that lasts.
+    fn publish(&mut self) -> Result<Opening, Failure> {
+        let truncated = || fault("backup was truncated");
+        let opening = self.opening.as_mut().ok_or_else(truncated)?;
+        opening.meta.config = kept::encode(&self.plan.config, self.plan.created);
+        if self.plan.config.storage == StorageType::File {
+            let written = opening.meta.write(&*self.plan.place.disk, &opening.dir);
+            written.map_err(|e| Failure::Refused("write the metadata".into(), e))?;
+        }
+        self.opening.take().ok_or_else(truncated)
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use super::restorer::{Outcome, Restorer};
 use super::{Identity, Node, Place, log_options};
 use crate::base::clock::Mono;
-use crate::jetstream::api::{StorageType, StreamConfig};
+use crate::jetstream::api::{ApiError, StorageType, StreamConfig};
 use crate::jetstream::stream::{Stream, compression, limits};
 use crate::json::Time;
 use crate::store::directory::{Removal, StoreDir};
@@ -59,10 +59,16 @@ pub enum Task {
         is_last: bool,
         now: (Timestamp, Mono),
     },
-    /// What was taken in is to be removed.
+    /// All of a backup was taken in, and its consumers were checked.
+    FinishRestore {
+        id: usize,
+        work: Box<Restorer>,
+    },
+    /// What was taken in is to be removed, for this reason if somebody waits for one.
     Forget {
         id: usize,
         work: Box<Restorer>,
+        reason: Option<ApiError>,
     },
     Remove {
         slot: usize,
@@ -177,9 +183,13 @@ impl Task {
                 id,
                 outcome: work.run(&chunks, is_last, now),
             },
-            Task::Forget { id, work } => TaskDone::Restored {
+            Task::FinishRestore { id, work } => TaskDone::Restored {
                 id,
-                outcome: work.forget(),
+                outcome: work.finish(),
+            },
+            Task::Forget { id, work, reason } => TaskDone::Restored {
+                id,
+                outcome: work.forget(reason),
             },
             Task::Remove {
                 slot,
@@ -224,13 +234,8 @@ fn create_many(
             is_new: true,
             ..log.clone()
         };
-        let store = begin((place.disk.clone(), dir), meta, config, log);
-        if store.is_err()
-            && let Ok(removal) = place.dir.remove(meta.id, dir)
-        {
-            let _ = removal.run();
-        }
-        Ok((store?, dir.to_owned()))
+        let store = begin((place.disk.clone(), dir), meta, config, log)?;
+        Ok((store, dir.to_owned()))
     };
     let mut note_synced = |(store, _): &mut (StreamStore, PathBuf)| store.handle_barrier();
     let keys = &place.keys;

@@ -68,6 +68,7 @@ pub use self::health::{Remains, Unrecorded};
 pub use self::meter::{Gauge, Meter};
 pub use self::publish::Incoming;
 pub use self::read::{GetError, Got, Locator};
+pub(in crate::jetstream) use self::saved::store_consumer;
 pub(in crate::jetstream) use self::schedules::due_of;
 pub use crate::jetstream::consumer::Slot as ConsumerSlot;
 
@@ -531,12 +532,6 @@ impl Stream {
     /// What tells this stream from others that have had its name.
     pub fn identity(&self) -> String {
         crate::jetstream::api::stream_check::short_hash(&self.created.to_string())
-    }
-
-    /// The same for somebody who asks in the account of the stream.
-    pub fn answer_in_account_when_stored(&mut self, to: &[u8], body: &[u8]) {
-        let after = self.store.log().last_index();
-        self.waiting.push(after, to, body, Answer::Body);
     }
 
     /// Nothing that waits will be stored any more: [`Stream::settle`] tells those who want to know.

@@ -1,14 +1,15 @@
 //! Consumers in backups, and those that come out of them.
 
 use super::Stream;
-use super::consumers::ConsumerFault;
 use super::settings::settings;
 use super::view::View;
-use crate::jetstream::api::ConsumerConfig;
+use crate::jetstream::api::{ConsumerConfig, StreamConfig};
 use crate::jetstream::backup::consumers::SavedState;
-use crate::jetstream::consumer::{Consumer, Slot};
+use crate::jetstream::consumer::{Consumer, Settings, Slot};
 use crate::json::Time;
+use crate::store::LogError;
 use crate::store::consumer::ConsumerState;
+use crate::store::stream::StreamStore;
 use crate::store::types::{StreamSeq, Timestamp};
 
 impl Stream {
@@ -29,38 +30,23 @@ impl Stream {
             })
     }
 
-    /// Makes a consumer with the state that a backup has of it. The configuration was checked.
-    ///
-    /// # Errors
-    /// If the store does not take it.
+    /// Makes a consumer that is kept in memory with the state that a backup has of it. The configuration
+    /// was checked.
     pub(in crate::jetstream) fn restore_consumer(
         &mut self,
         config: ConsumerConfig,
         created: Time,
         saved: &SavedState,
         now: Timestamp,
-    ) -> Result<Slot, ConsumerFault> {
+    ) -> Slot {
         let settings = settings(&self.config, &config, self.place.as_deref());
         let policy = settings.ack.stored();
-        let last = self.store.last();
-        let ends = config.max_deliver > 0;
-        let state = saved.restore(policy, ends, last, |at, redeliveries| {
-            let at = Timestamp(at.get().saturating_mul(1_000_000));
-            settings.deadline(at, redeliveries)
-        });
         let kept = crate::jetstream::kept::encode_consumer(&config, created, None);
+        let state = state_of(&config, &settings, saved, self.store.last());
         let store = &mut self.store;
-        let id = match config.mem_storage {
-            true => store.create_unrecorded_consumer(&config.name, &kept, policy, StreamSeq(0)),
-            false => {
-                let made = store.create_consumer(&config.name, &kept, policy, StreamSeq(0))?;
-                made.0
-            }
-        };
-        self.store.restore_consumer_state(id, state);
+        let id = store.create_unrecorded_consumer(&config.name, &kept, policy, StreamSeq(0));
+        store.restore_consumer_state(id, state);
         // The engine is made of the state, as after a restart.
-        self.consumers.recorded = true;
-        self.dirty = true;
         let mut view = View {
             store: &mut self.store,
             id: Some(id),
@@ -68,6 +54,41 @@ impl Stream {
             recorded: &mut self.consumers.recorded,
         };
         let engine = Consumer::open(settings, None, &mut view, &mut self.consumers.scratch, now);
-        Ok(self.add_consumer(id, (config, created, None), engine))
+        self.add_consumer(id, (config, created, None), engine)
     }
+}
+
+/// Puts a consumer, with the state that a backup has of it, into the store of a stream that is not open
+/// yet. The configuration was checked.
+///
+/// # Errors
+/// If the store does not take it.
+pub(in crate::jetstream) fn store_consumer(
+    store: &mut StreamStore,
+    stream: &StreamConfig,
+    config: &ConsumerConfig,
+    created: Time,
+    saved: &SavedState,
+) -> Result<(), LogError> {
+    let settings = settings(stream, config, None);
+    let policy = settings.ack.stored();
+    let kept = crate::jetstream::kept::encode_consumer(config, created, None);
+    let state = state_of(config, &settings, saved, store.last());
+    let (id, _) = store.create_consumer(&config.name, &kept, policy, StreamSeq(0))?;
+    store.restore_consumer_state(id, state);
+    store.append_events().map(drop)
+}
+
+/// What a backup says of a consumer, in a stream whose last sequence is `last`.
+fn state_of(
+    config: &ConsumerConfig,
+    settings: &Settings,
+    saved: &SavedState,
+    last: StreamSeq,
+) -> ConsumerState {
+    let ends = config.max_deliver > 0;
+    saved.restore(settings.ack.stored(), ends, last, |at, redeliveries| {
+        let at = Timestamp(at.get().saturating_mul(1_000_000));
+        settings.deadline(at, redeliveries)
+    })
 }

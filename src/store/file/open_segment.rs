@@ -121,6 +121,15 @@ impl Contents {
         self.add_gone(records, 0);
     }
 
+    /// Takes note of messages in a row, of which the first is so far from the base sequence, that are
+    /// left out.
+    pub(super) fn add_left_out(&mut self, distance: u32, messages: u32) {
+        let records = self.offsets.len() + messages as usize;
+        self.offsets.resize(records, 0);
+        self.sequences
+            .extend(distance..distance.saturating_add(messages));
+    }
+
     fn add_gone(&mut self, records: u32, mark: u32) {
         let last = self.sequences.last().copied().unwrap_or(0);
         for _ in 0..records {
@@ -358,8 +367,13 @@ impl Seal {
             let at = data_end + u32::try_from(start).unwrap_or(u32::MAX);
             (at, crc32c::crc32c(&tables[start..]))
         };
-        let numbers =
-            |numbers: &[u32]| -> Vec<u8> { numbers.iter().flat_map(|n| n.to_le_bytes()).collect() };
+        let numbers = |numbers: &[u32]| {
+            let mut bytes = Vec::with_capacity(4 * numbers.len());
+            for number in numbers {
+                bytes.extend_from_slice(&number.to_le_bytes());
+            }
+            bytes
+        };
         let (offsets_at, offsets_crc) = table(&numbers(&contents.offsets));
         let (sequences_at, sequences_crc) = match contents.dense {
             true => (0, 0),

@@ -185,7 +185,7 @@ impl RewriteJob {
         }
         let (whole, lost) = found;
         // This is no place to decide on what may be another file altogether.
-        if lost.len() > whole {
+        if lost.len() > whole && lost.len() > self.count_whole()? {
             return Err(ReadFault::Damaged);
         }
         let (file, blocks) = out.finish().ok_or(ReadFault::Damaged)?;
@@ -202,6 +202,27 @@ impl RewriteJob {
         Ok(Image { file, seal, lost })
     }
 
+    /// How many records can be read, those that are left out included.
+    fn count_whole(&self) -> Result<usize, ReadFault> {
+        let mut whole = 0;
+        for source in &self.sources {
+            let sealed = self.open(source)?;
+            let mut buffer = ReadBuffer::default();
+            for ordinal in 0..source.footer.records {
+                whole += usize::from(matches!(sealed.record(ordinal, &mut buffer), Ok(Some(_))));
+            }
+        }
+        Ok(whole)
+    }
+
+    fn open(&self, source: &Source) -> Result<Sealed, ReadFault> {
+        let mut sealed = Sealed::new(source.footer, source.file_len);
+        // One more than there may be, for the time that this takes.
+        let handles = Arc::new(Handles::new(1));
+        let opened = sealed.open(&*self.disk, &source.path, &handles, source.key.clone());
+        opened.map(|()| sealed).map_err(ReadFault::Io)
+    }
+
     /// Adds a segment's records; counts those that can be read, and tells messages that cannot.
     fn add(
         &self,
@@ -212,23 +233,40 @@ impl RewriteJob {
         (whole, lost): &mut (usize, Vec<StreamSeq>),
     ) -> Result<(), ReadFault> {
         let old = &source.footer;
-        let mut sealed = Sealed::new(*old, source.file_len);
-        // One more than there may be, for the time that this takes.
-        let handles = Arc::new(Handles::new(1));
-        sealed
-            .open(&*self.disk, &source.path, &handles, source.key.clone())
-            .map_err(ReadFault::Io)?;
+        let sealed = self.open(source)?;
         let base = old.header.base_sequence.0 - self.header.base_sequence.0;
         let base = u32::try_from(base).map_err(|_| ReadFault::Damaged)?;
         let mut buffer = ReadBuffer::default();
+        let mut dead = self.changes.dead.lookup();
         let mut before = 0;
-        for ordinal in 0..old.records {
+        let mut next = 0;
+        while next < old.records {
+            let ordinal = next;
+            next += 1;
             let distance = sealed.distance(ordinal).unwrap_or(before);
             // What is no message shares the sequence of the message before.
             let sequence = StreamSeq(old.header.base_sequence.0 + u64::from(distance));
             let is_message = distance > before;
-            let is_dead = is_message && self.changes.dead.contains(sequence);
             let is_last = is_last_source && ordinal + 1 == old.records;
+            let gone = match is_message && !is_last {
+                true => dead.run(sequence),
+                false => 0,
+            };
+            if gone > 0 {
+                before = distance;
+                // In a row there are messages only, and the last record of all stays.
+                let rest = old.records - ordinal - u32::from(is_last_source);
+                let gone = match old.sequences_at {
+                    0 => u32::try_from(gone).map_or(rest, |gone| gone.min(rest)),
+                    _ => 1,
+                };
+                let distance = base.checked_add(distance).ok_or(ReadFault::Damaged)?;
+                contents.add_left_out(distance, gone);
+                before += gone - 1;
+                next = ordinal + gone;
+                continue;
+            }
+            let is_dead = is_message && dead.contains(sequence);
             before = distance;
             let nth = u32::try_from(contents.offsets.len()).map_err(|_| ReadFault::Damaged)?;
             let distance = base.checked_add(distance).ok_or(ReadFault::Damaged)?;
@@ -439,6 +477,35 @@ impl Log {
         })
     }
 
+    /// The same, with those that are not complete yet.
+    pub(in crate::store) fn open_span(&self, from: u64) -> Option<Span> {
+        if let Some(span) = self.span(from) {
+            return Some(span);
+        }
+        let open = self.open.iter().find(|s| s.header.number >= from)?;
+        let contents = &open.contents;
+        Some(Span {
+            number: open.header.number,
+            base: open.header.base_sequence,
+            last: open.last_sequence(),
+            last_index: open.last_index(),
+            messages: contents.messages,
+            orders: contents.records().saturating_sub(contents.messages),
+            bytes: u64::from(open.end() - FIRST_RECORD),
+            layout: Layout::Plain,
+            unfit: None,
+        })
+    }
+
+    /// Has what is appended from now on go to another segment, if this one has so many bytes. Without
+    /// room for that, all stays as it is.
+    pub(in crate::store) fn end_segment(&mut self, bytes: u64) {
+        if u64::from(self.active().end()) >= bytes && !self.active().contents.offsets.is_empty() {
+            // The log tells of other failures itself.
+            let _ = self.roll(0);
+        }
+    }
+
     /// The first segment that is not complete.
     pub(in crate::store) fn open_from(&self) -> u64 {
         self.open[0].header.number
@@ -450,6 +517,11 @@ impl Log {
 
     pub(in crate::store) fn set_compression(&mut self, compression: Compression) {
         self.options.compression = compression;
+    }
+
+    /// Bytes of a segment, unless one record needs more.
+    pub(in crate::store) fn segment_bytes(&self) -> u64 {
+        self.options.segment_bytes.into()
     }
 
     /// How many segments are complete.
@@ -480,22 +552,38 @@ impl Log {
         is_same && !self.is_rewriting(header.number)
     }
 
-    /// Whether a complete segment and the one behind it make one, of half a segment's size at most.
-    pub(in crate::store) fn can_merge(&self, number: u64) -> bool {
+    /// Whether a complete segment and the one behind it make one: both have `small` bytes at most, and
+    /// together half of what a segment may have.
+    pub(in crate::store) fn can_merge(&self, number: u64, small: u64) -> bool {
         let at = self.sealed.binary_search_by_key(&number, Sealed::number);
         let Some([a, b]) = at.ok().and_then(|at| self.sealed.get(at..at + 2)) else {
             return false;
         };
-        let is_small = |s: &Sealed| s.file_len <= u64::from(self.options.segment_bytes / 4);
+        let small = small.min(u64::from(self.options.segment_bytes / 4));
+        a.file_len <= small && b.file_len <= small && self.can_join(number, b.number())
+    }
+
+    /// Whether complete segments from one number to another can be written anew as one.
+    pub(in crate::store) fn can_join(&self, first: u64, last: u64) -> bool {
+        let at = |n: &u64| self.sealed.binary_search_by_key(n, Sealed::number).ok();
+        let range = at(&first).zip(at(&last));
+        let Some(range) = range.and_then(|(a, b)| self.sealed.get(a..=b)) else {
+            return false;
+        };
+        let [a, .., b] = range else {
+            return false;
+        };
+        let follows = |pair: &[Sealed]| {
+            let [a, b] = pair else { return false };
+            a.last_index().next() == b.first_index()
+                && a.footer.header.last_number() + 1 == b.number()
+        };
+        let records = |sum: u32, s: &Sealed| sum.checked_add(s.footer.records);
         let (last, base) = (b.footer.last_sequence.0, a.footer.header.base_sequence.0);
-        is_small(a)
-            && is_small(b)
-            && a.last_index().next() == b.first_index()
-            && a.footer.header.last_number() + 1 == b.number()
-            && a.unfit.is_none()
-            && b.unfit.is_none()
+        range.windows(2).all(follows)
+            && range.iter().all(|s| s.unfit.is_none())
             && u32::try_from(last - base).is_ok()
-            && a.footer.records.checked_add(b.footer.records).is_some()
+            && range.iter().try_fold(0, records).is_some()
             && merged(&a.footer, &b.footer).is_some()
     }
 

@@ -78,6 +78,11 @@ impl Log {
         self.in_round |= now.since(self.synced_at) >= HASTE;
     }
 
+    /// Has everything synced now.
+    pub(in crate::store) fn sync_now(&mut self) {
+        self.in_round = true;
+    }
+
     /// Whether what is acknowledged may be lost with the power; then, how many bytes are in segments
     /// of which something may be.
     pub fn unsynced_bytes(&self) -> Option<u64> {

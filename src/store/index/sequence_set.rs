@@ -51,6 +51,45 @@ enum Content<'a> {
     Some(&'a Bitmap),
 }
 
+/// A set and the block of it that was asked about last; see [`SequenceSet::lookup`].
+pub struct Lookup<'a> {
+    set: &'a SequenceSet,
+    block: Option<u64>,
+    content: Content<'a>,
+}
+
+impl Lookup<'_> {
+    /// Whether a number is in the set.
+    pub fn contains(&mut self, seq: StreamSeq) -> bool {
+        let Some(index) = seq.0.checked_sub(1) else {
+            return false;
+        };
+        let (block, bit) = split(index);
+        if self.block != Some(block) {
+            self.content = self.set.content(block);
+            self.block = Some(block);
+        }
+        match self.content {
+            Content::Nothing => false,
+            Content::Everything(_) => true,
+            Content::Some(bitmap) => bitmap.has(bit),
+        }
+    }
+
+    /// How many numbers from `seq` on are in the set, as far as its block goes; 0 if it is not.
+    pub fn run(&mut self, seq: StreamSeq) -> u64 {
+        if !self.contains(seq) {
+            return 0;
+        }
+        let (_, bit) = split(seq.0 - 1);
+        let end = match self.content {
+            Content::Some(bitmap) => bitmap.next_clear(bit).unwrap_or(BLOCK),
+            _ => BLOCK,
+        };
+        (end - bit) as u64
+    }
+}
+
 /// A number as an index from 0 on: its block, and the bit in it.
 fn split(index: u64) -> (u64, usize) {
     let bit = usize::try_from(index & (BLOCK as u64 - 1)).expect("a block is small");
@@ -97,6 +136,43 @@ impl SequenceSet {
     /// Adds all numbers from `first` to `last`.
     pub fn insert_range(&mut self, first: StreamSeq, last: StreamSeq) {
         self.change_range(first, last, true);
+    }
+
+    /// Adds those numbers from `first` to `last` that are in another set.
+    pub fn insert_from(&mut self, other: &SequenceSet, first: StreamSeq, last: StreamSeq) {
+        let first = first.0.max(1);
+        if first > last.0 {
+            return;
+        }
+        let ((from, from_bit), (to, to_bit)) = (split(first - 1), split(last.0 - 1));
+        for (block, bitmap) in other.partial.range(from..=to) {
+            if self.full_run(*block).is_some() {
+                continue;
+            }
+            let low = if *block == from { from_bit } else { 0 };
+            let high = if *block == to { to_bit } else { BLOCK - 1 };
+            let own = self.partial.entry(*block).or_default();
+            self.len += u64::from(own.set_from(bitmap, low, high));
+            match own.count {
+                0 => drop(self.partial.remove(block)),
+                _ => self.collapse(*block),
+            }
+        }
+        let before = other.full.range(..from).next_back();
+        for (run, run_last) in before.into_iter().chain(other.full.range(from..=to)) {
+            let low = join(*run, 0).max(first - 1);
+            let high = join(*run_last, BLOCK - 1).min(last.0 - 1);
+            self.insert_range(StreamSeq(low + 1), StreamSeq(high + 1));
+        }
+    }
+
+    /// Asks about numbers of which most are near the one before.
+    pub fn lookup(&self) -> Lookup<'_> {
+        Lookup {
+            set: self,
+            block: None,
+            content: Content::Nothing,
+        }
     }
 
     /// Takes out all numbers from `first` to `last`.
@@ -536,6 +612,18 @@ impl Bitmap {
         self.count - before
     }
 
+    /// Sets those bits from `low` to `high` that are set in another one; gives how many are new.
+    fn set_from(&mut self, other: &Bitmap, low: usize, high: usize) -> u32 {
+        let before = self.count;
+        for (i, mask) in masks(low, high) {
+            let word = self.word(i);
+            let more = other.word(i) & mask;
+            self.count += (more & !word).count_ones();
+            self.put(i, word | more);
+        }
+        self.count - before
+    }
+
     /// Clears the bits from `low` to `high`; gives how many were set.
     fn clear(&mut self, low: usize, high: usize) -> u32 {
         let before = self.count;
@@ -776,7 +864,7 @@ mod tests {
                 set.check_invariants();
                 prop_assert_eq!(set.len(), model.len() as u64);
             }
-            for (a, b) in probes {
+            for (a, b) in probes.iter().copied() {
                 prop_assert_eq!(set.contains(seq(a)), model.contains(&a));
                 let present = model.range(a..).next().map(|n| seq(*n));
                 prop_assert_eq!(set.next_present(seq(a)), present);
@@ -786,6 +874,22 @@ mod tests {
                 prop_assert_eq!(set.previous_absent(seq(a)), absent);
                 let count = if a <= b { model.range(a..=b).count() } else { 0 };
                 prop_assert_eq!(set.count_range(seq(a), seq(b)), count as u64);
+            }
+            let mut lookup = set.lookup();
+            for (a, b) in &probes {
+                prop_assert_eq!(lookup.contains(seq(*a)), model.contains(a));
+                let end = (*a..).find(|n| !model.contains(n) || *n > *a && (n - 1) % BLOCK as u64 == 0);
+                prop_assert_eq!(lookup.run(seq(*a)), end.unwrap_or(*a) - a);
+                // Added to what is there already, in other blocks and in the same ones.
+                let mut other = SequenceSet::new();
+                other.insert_range(seq(b / 2), seq(b / 2 + 10));
+                let mut all: BTreeSet<u64> = ((b / 2).max(1)..=b / 2 + 10).collect();
+                other.insert_from(&set, seq(*a), seq(*b));
+                all.extend(model.iter().filter(|n| (a..=b).contains(n)));
+                other.check_invariants();
+                let numbers = other.ranges(seq(0)).flat_map(|(first, last)| first.0..=last.0);
+                prop_assert!(numbers.eq(all.iter().copied()));
+                prop_assert_eq!(other.len(), all.len() as u64);
             }
             let numbers: Vec<u64> =
                 set.ranges(seq(0)).flat_map(|(first, last)| first.0..=last.0).collect();

@@ -152,6 +152,11 @@ impl Checkpoints {
         self.in_flight.is_some()
     }
 
+    /// Bytes of the newest copy.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
     /// Has the next checkpoint written even if nothing happened since the newest copy: that may be
     /// in the memory of the system only, and nothing is removed on its word.
     pub(super) fn distrust(&mut self) {
@@ -205,7 +210,11 @@ impl StreamStore {
             return true;
         }
         let tail = self.log.written_bytes().saturating_sub(saved.log_bytes);
-        let dead = self.reclaimable() + self.upkeep.dead_bytes();
+        // What is dead waits for a round, where something is to be synced first.
+        let dead = match self.has_rounds() {
+            true => 0,
+            false => self.reclaimable() + self.upkeep.dead_bytes(),
+        };
         (self.state.applied > saved.applied || self.upkeep.dead_bytes() > 0)
             && (tail >= TAIL_MIN.max(2 * saved.len) || dead >= DEAD_MIN.max(2 * saved.len))
     }
@@ -268,7 +277,7 @@ impl StreamStore {
     /// be written anew. Says whether there is more of it.
     pub(super) fn keep_what_goes(&mut self) -> Result<bool, LogError> {
         let upto = self.log.start_at(self.state.first).index.previous();
-        let anew = self.upkeep.leaves_out_upto(|number| self.log.span(number));
+        let anew = self.upkeep.leaves_out_upto(|n| self.log.open_span(n));
         self.keep_consumers(upto.max(anew))
     }
 
@@ -284,7 +293,8 @@ impl StreamStore {
             return None;
         }
         let log = &self.log;
-        self.upkeep.plan(&self.state, |number| log.span(number));
+        self.upkeep
+            .plan(&self.state, |number| log.open_span(number));
         let generation = saved.generation + 1;
         let start = self.log.start_at(self.state.first);
         // Where none of a subject's messages could be read, the index has let go of it: then this checkpoint

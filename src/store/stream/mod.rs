@@ -24,6 +24,7 @@ mod read;
 mod removal;
 mod replica;
 mod reset;
+mod rounds;
 mod scrub;
 mod search;
 mod sound;
@@ -52,6 +53,7 @@ use self::group::{Held, Unstored};
 use self::pace::Pace;
 use self::replica::Unapplied;
 use self::reset::Copies;
+use self::rounds::Rounds;
 use self::scrub::Scrub;
 use self::state::State;
 use self::upkeep::Upkeep;
@@ -73,6 +75,7 @@ pub struct StreamStore {
     state: State,
     checkpoints: Checkpoints,
     upkeep: Upkeep,
+    rounds: Rounds,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     buffer: ReadBuffer,
@@ -177,6 +180,7 @@ impl StreamStore {
             state: State::new(options.limits),
             checkpoints,
             upkeep: Upkeep::default(),
+            rounds: Rounds::default(),
             disk,
             dir: dir.to_owned(),
             buffer: ReadBuffer::default(),
@@ -597,6 +601,9 @@ impl StreamStore {
     pub fn poll_job(&mut self, now: Mono) -> Option<Job> {
         self.log.handle_turn(now);
         self.hasten(now);
+        if let Some(job) = self.begin_round(now) {
+            return Some(job);
+        }
         if let Some(sync) = self.log.poll_sync(now) {
             return Some(Job::Sync(sync));
         }

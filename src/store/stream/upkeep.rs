@@ -31,6 +31,14 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// each of its records.
 const CANDIDATES_MAX: usize = 32;
 
+/// Segments from which on small neighbours are merged while the log is full of what is dead: they get
+/// smaller still, and are written anew anyway.
+const MERGE_FROM: usize = 16;
+
+/// Bytes for each record, left out or not, that segments then have together, at least, if they are written
+/// anew as one: its tables have all records, each time that it is written.
+const JOIN_BYTES: u64 = 16;
+
 /// Dead bytes for which a sync comes before its time.
 const UNSYNCED_DEAD: u64 = 8 << 20;
 
@@ -94,6 +102,11 @@ impl Upkeep {
         self.dead_bytes
     }
 
+    /// Whether nothing is tried for a while, as something has failed.
+    pub(super) fn rests(&self, now: Mono) -> bool {
+        self.has_failed || self.retry_at.is_some_and(|at| now < at)
+    }
+
     /// Changes of consumers up to here are left out of segments that the next checkpoint is for.
     pub(super) fn leaves_out_upto(&self, span: impl Fn(u64) -> Option<Span>) -> LogIndex {
         let spans = self.candidates.iter().filter_map(|number| span(*number));
@@ -144,9 +157,7 @@ impl State {
             dead.insert_range(first, last.min(self.first.previous()));
         }
         let in_segment = |(from, _): &(StreamSeq, StreamSeq)| *from <= last;
-        for (from, to) in self.deleted.ranges(first).take_while(in_segment) {
-            dead.insert_range(from.max(first), to.min(last));
-        }
+        dead.insert_from(&self.deleted, first, last);
         let kept = self.lost.ranges(first).take_while(in_segment);
         for (from, to) in kept.chain(self.unread.ranges(first).take_while(in_segment)) {
             dead.remove_range(from.max(first), to.min(last));
@@ -352,13 +363,42 @@ impl StreamStore {
 
     /// Has a segment written anew of which a checkpoint knows that it is mostly dead.
     fn rewrite_dead(&mut self) -> Option<Job> {
-        while let Some((number, changes)) = self.upkeep.ready.pop_front() {
+        while let Some((number, mut changes)) = self.upkeep.ready.pop_front() {
             let span = self.log.span(number).filter(|s| s.number == number);
-            if let Some(span) = span.filter(|s| s.last >= self.state.first) {
-                return self.rewrite(&span, &span, changes);
+            let Some(span) = span.filter(|s| s.last >= self.state.first) else {
+                continue;
+            };
+            let (mut end, mut left) = (span, self.left_of(&span));
+            let mut records = span.last.0 - span.base.0;
+            // What is left of neighbours is one segment.
+            while let Some((next, more)) = self.upkeep.ready.front() {
+                let behind = self.log.span(end.number + 1).filter(|s| s.number == *next);
+                let Some(behind) = behind.filter(|s| self.log.can_join(number, s.number)) else {
+                    break;
+                };
+                left += self.left_of(&behind);
+                records += behind.last_index.0 - end.last_index.0;
+                let is_thin = self.has_rounds() && left < records * JOIN_BYTES;
+                if is_thin || left > self.log.segment_bytes() / 2 {
+                    break;
+                }
+                changes.basis = changes.basis.max(more.basis);
+                changes.consumers = changes.consumers.max(more.consumers);
+                let dead = &mut changes.dead;
+                dead.insert_from(&more.dead, behind.base.next(), behind.last);
+                end = behind;
+                self.upkeep.ready.pop_front();
             }
+            return self.rewrite(&span, &end, changes);
         }
         None
+    }
+
+    /// Bytes of a segment that are not dead, about.
+    fn left_of(&self, span: &Span) -> u64 {
+        let dead = self.state.count_dead(span).min(span.messages);
+        let left = u64::from(span.messages - dead);
+        span.bytes * left / u64::from(span.messages).max(1)
     }
 
     fn pack(&mut self) -> Option<Job> {
@@ -382,6 +422,11 @@ impl StreamStore {
 
     /// Has small neighbours written anew as one: of files, too, there may be too many.
     fn merge(&mut self) -> Option<Job> {
+        let small = match self.has_rounds() {
+            true if self.log.complete() < MERGE_FROM => return None,
+            true => self.round_bytes() / 4,
+            false => u64::MAX,
+        };
         for _ in 0..LOOK_MAX {
             let span = self.log.span(self.upkeep.merged)?;
             let behind = self.log.span(span.number + 1)?;
@@ -389,9 +434,13 @@ impl StreamStore {
                 return None;
             }
             let is_behind = span.last >= self.state.first;
-            let waits = |number| self.upkeep.candidates.contains(&number);
+            let upkeep = &self.upkeep;
+            let waits = |number| {
+                let is_planned = upkeep.planned.iter().any(|(n, _)| *n == number);
+                is_planned || upkeep.candidates.contains(&number)
+            };
             let waits = waits(span.number) || waits(behind.number);
-            if is_behind && !waits && self.log.can_merge(span.number) {
+            if is_behind && !waits && self.log.can_merge(span.number, small) {
                 return self.rewrite(&span, &behind, Changes::default());
             }
             self.upkeep.merged = behind.number;
@@ -486,6 +535,7 @@ impl StreamStore {
             return;
         }
         for _ in 0..LOOK_MAX {
+            let upkeep = &mut self.upkeep;
             if upkeep.candidates.len() >= CANDIDATES_MAX {
                 return;
             }
@@ -499,21 +549,44 @@ impl StreamStore {
                 return;
             };
             upkeep.sweep = span.number + 1;
-            let dead = self.state.count_dead(&span);
-            let orders = match span.last_index <= upkeep.consumers {
-                true => span.orders,
-                false => 0,
-            };
-            let of = u64::from(span.messages) + u64::from(span.orders);
-            let gone = u64::from(dead) + u64::from(orders);
-            let is_fit = span.unfit.is_none_or(|before| dead > before);
-            let is_behind = span.last >= self.state.first;
-            let is_new = !upkeep.candidates.contains(&span.number);
-            let is_behind = is_behind && span.last_index <= self.log.held();
-            if gone > 0 && 2 * gone >= of && is_fit && is_behind && is_new {
-                upkeep.candidates.push(span.number);
-                upkeep.dead_bytes += span.bytes * gone / of;
+            self.consider(&span);
+        }
+    }
+
+    /// Takes note of a segment if it is mostly dead, and gives the bytes that are.
+    fn consider(&mut self, span: &Span) {
+        let least = self.least_dead_bytes();
+        let upkeep = &mut self.upkeep;
+        let dead = self.state.count_dead(span);
+        let orders = match span.last_index <= upkeep.consumers {
+            true => span.orders,
+            false => 0,
+        };
+        let of = u64::from(span.messages) + u64::from(span.orders);
+        let gone = u64::from(dead) + u64::from(orders);
+        let is_fit = span.unfit.is_none_or(|before| dead > before);
+        let is_behind = span.last >= self.state.first;
+        let is_new = !upkeep.candidates.contains(&span.number);
+        let is_behind = is_behind && span.last_index <= self.log.held();
+        let bytes = span.bytes * gone / of.max(1);
+        if gone > 0 && 2 * gone >= of && is_fit && is_behind && is_new && bytes >= least {
+            upkeep.candidates.push(span.number);
+            upkeep.dead_bytes += bytes;
+        }
+    }
+
+    /// Considers segments that are not complete, as they will be by the time that there is a checkpoint.
+    /// Gives the bytes of those that may go as a whole.
+    pub(super) fn consider_open(&mut self) -> u64 {
+        let (mut number, mut whole) = (self.log.open_from(), 0);
+        while let Some(span) = self.log.open_span(number) {
+            number = span.number + 1;
+            match span.last < self.state.first {
+                true => whole += span.bytes,
+                false if self.upkeep.candidates.len() < CANDIDATES_MAX => self.consider(&span),
+                false => break,
             }
         }
+        whole
     }
 }

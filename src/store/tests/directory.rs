@@ -223,6 +223,48 @@ fn streams_that_are_made_together_are_there_with_their_first_segment() {
     assert!(failed > 50, "{failed}");
 }
 
+/// Found by restoring to a full disk: what was made of a stream stayed until the next start, and so did
+/// its name, if it was the last step that failed.
+#[test]
+fn nothing_stays_of_a_stream_for_which_there_is_no_room() {
+    let mut failed = 0;
+    for seed in 0..200 {
+        let disk = FaultyDisk::new(seed);
+        let fault = [Fault::Full, Fault::Eio][seed as usize / 2 % 2];
+        let store = StoreDir::open(Arc::new(disk.clone()), root()).unwrap();
+        let make = || {
+            let mut metas: Vec<_> = NAMES.iter().map(|name| meta(name, 1)).collect();
+            let mut all: Vec<_> = metas.iter_mut().collect();
+            let mut begin = |_: usize, dir: &Path, _: &Meta| {
+                let written = disk.create(&dir.join("begun"), 1);
+                written.map(drop).map_err(|_| LogError::Full)
+            };
+            store.create_many(&mut all, &Keys::none(), &mut begin, &mut |()| {})
+        };
+        disk.plan(1 + seed / 4, fault);
+        let made = make();
+        disk.free();
+        let mut wanted = vec![];
+        for (name, made) in NAMES.iter().zip(&made) {
+            let dir = store.stream_dir("$G", name);
+            match made {
+                Ok(()) => wanted.push(dir),
+                Err(_) => failed += 1,
+            }
+        }
+        let account = store.stream_dir("$G", "S");
+        let found = disk.dirs(account.parent().unwrap()).unwrap();
+        let found = found.iter().map(|name| account.with_file_name(name));
+        wanted.sort();
+        assert_eq!(found.collect::<Vec<_>>(), wanted, "seed {seed}");
+        let again = make();
+        for (first, second) in made.iter().zip(&again) {
+            assert_ne!(first.is_ok(), second.is_ok(), "seed {seed}");
+        }
+    }
+    assert!(failed > 50, "{failed}");
+}
+
 /// The sync of a removal fails, and the process ends. The next one sees the name that says so, and what
 /// it removes must not be missing when the power brings the old name back.
 #[test]

@@ -341,7 +341,7 @@ impl State {
 impl Disk for FaultyDisk {
     fn create_dir(&self, dir: &Path) -> io::Result<bool> {
         let mut state = self.state();
-        state.call(Call::Change)?;
+        state.call(Call::Grow)?;
         let has_files = state.names.keys().any(|path| path.parent() == Some(dir));
         let is_new = !has_files && !state.dirs.contains(dir);
         let above: Vec<_> = dir.ancestors().filter(|a| a.parent().is_some()).collect();

@@ -39,7 +39,7 @@ fn append(store: &mut StreamStore, subject: &str, payload: &[u8]) -> StreamSeq {
     store.append(&message).unwrap().0
 }
 
-/// Does all there is to do, and says how many segments were written anew.
+/// Does all there is to do, and says how many times segments were written anew.
 fn work(store: &mut StreamStore) -> usize {
     store.commit().unwrap();
     let mut rewritten = 0;
@@ -96,7 +96,7 @@ fn a_segment_that_is_mostly_dead_is_written_anew() {
             let before = store.state();
             let rewritten = work(&mut store);
             let after = store.state();
-            assert!(rewritten > 20, "{rewritten}");
+            assert!(rewritten > 0);
             assert!(
                 after.file_bytes * 3 < before.file_bytes,
                 "{after:?} {before:?}"
@@ -158,6 +158,56 @@ fn dead_messages_take_little_room_however_seldom_the_disk_is_waited_for() {
         }
     }
     assert!(most < 32 << 20, "{most} of 60 million bytes");
+}
+
+/// Random keys are put while syncs and all else take their time. What is dead takes no more room than what
+/// is alive and two rounds, and when the power goes every key is there.
+#[test]
+fn what_is_put_over_and_over_takes_room_for_what_is_alive() {
+    const KEYS: u64 = 6000;
+    let disk = FaultyDisk::new(8);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let mut options = options(8 << 20, Compression::None);
+    options.log.sync = SyncMode::Interval(Duration::from_secs(3600));
+    options.limits.per_subject = 1;
+    let (mut store, _) = open(&shared, &options);
+    let mut now = Mono::ZERO + Duration::from_secs(3600);
+    let mut jobs = std::collections::VecDeque::new();
+    let (mut most, mut rewritten) = (0, 0);
+    for n in 0..100_000u64 {
+        let key = match n < KEYS {
+            true => n,
+            false => (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % KEYS,
+        };
+        append(&mut store, &format!("key.{key}"), &[7; 600]);
+        if n % 50 != 0 {
+            continue;
+        }
+        store.commit().unwrap();
+        now = now + Duration::from_millis(1);
+        while let Some(job) = store.poll_job(now) {
+            rewritten += usize::from(matches!(job, Job::Rewrite(_)));
+            jobs.push_back((n + 500, job));
+        }
+        while let Some((_, job)) = jobs.pop_front_if(|(due, _)| *due <= n) {
+            store.handle_done(job.run()).unwrap();
+        }
+        most = most.max(store.state().file_bytes);
+    }
+    let alive = store.bytes();
+    assert!(most < 2 * alive + (8 << 20), "{most} for {alive}");
+    assert!(rewritten > 10, "{rewritten}");
+    store.sync().unwrap();
+    drop((store, jobs));
+    disk.restart();
+    let (mut store, opened) = open(&shared, &options);
+    assert!(opened.log.is_sound(), "{opened:?}");
+    let state = store.state();
+    assert_eq!((state.messages, state.lost, state.bytes), (KEYS, 0, alive));
+    let mut buffer = ReadBuffer::default();
+    let read =
+        (state.first.0..=state.last.0).filter(|n| store.read(StreamSeq(*n), &mut buffer).is_ok());
+    assert_eq!(read.count() as u64, KEYS);
 }
 
 #[test]
@@ -552,6 +602,7 @@ fn a_check_during_a_rewriting_finds_no_damage() {
 /// Many small segments become few, and a crash at any call leaves all that was in them, once.
 #[test]
 fn small_neighbours_become_one_segment() {
+    let mut crashed = 0;
     for seed in 0..40 {
         let disk = FaultyDisk::new(seed);
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
@@ -569,16 +620,17 @@ fn small_neighbours_become_one_segment() {
         let before = segments(&*shared).len();
         if seed > 0 {
             disk.plan(
-                10 + 7 * seed,
+                1 + seed,
                 [Fault::Crash, Fault::Eio][(seed / 2 % 2) as usize],
             );
         }
         for second in 1..4 {
             let now = Mono::ZERO + Duration::from_secs(100 * second);
-            while let Some(job) = store.poll_job(now) {
+            while let Some(job) = store.poll_job(now).filter(|_| !disk.is_dead()) {
                 let _ = store.handle_done(job.run());
             }
         }
+        crashed += u32::from(disk.is_dead());
         drop(store);
         match disk.is_dead() {
             true => disk.restart(),
@@ -598,6 +650,7 @@ fn small_neighbours_become_one_segment() {
             .filter(|n| store.read(StreamSeq(*n), &mut buffer).is_ok());
         assert_eq!(there.count(), 30, "{seed}");
     }
+    assert!(crashed > 8, "{crashed}");
 }
 
 /// The first segments are gone altogether. What was in them is lost, and told so: where a checkpoint

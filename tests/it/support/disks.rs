@@ -28,7 +28,8 @@ pub fn stop(mut server: Process, signal: i32) {
 pub struct Mount(String);
 
 impl Mount {
-    /// An empty one in memory, of this size as `mount` has it; remounting can change that.
+    /// An empty one in memory, of this size as `mount` has it, perhaps with more of its options behind a
+    /// comma; remounting can change them.
     pub fn in_memory(size: &str, at: &str) -> Option<Mount> {
         let size = format!("size={size}");
         Mount::new(&["-t", "tmpfs", "-o", &size, "tmpfs"], at)

@@ -43,11 +43,16 @@ impl Wire {
         self.write.write_all(text.as_bytes()).is_ok()
     }
 
-    pub fn publish(&mut self, subject: &str, reply: &str, body: &str) -> bool {
-        self.say(&format!(
-            "PUB {subject} {reply} {}\r\n{body}\r\n",
-            body.len()
-        ))
+    pub fn publish(
+        &mut self,
+        subject: &str,
+        reply: &str,
+        body: &(impl AsRef<[u8]> + ?Sized),
+    ) -> bool {
+        let body = body.as_ref();
+        let head = format!("PUB {subject} {reply} {}\r\n", body.len());
+        let all = [head.as_bytes(), body, b"\r\n"].concat();
+        self.write.write_all(&all).is_ok()
     }
 
     /// The next message; `None` if the connection is at its end.
@@ -88,7 +93,7 @@ impl Wire {
     }
 
     /// Asks for something and waits for the answer; others are dropped.
-    pub fn ask(&mut self, subject: &str, body: &str) -> Message {
+    pub fn ask(&mut self, subject: &str, body: &(impl AsRef<[u8]> + ?Sized)) -> Message {
         assert!(self.publish(subject, "in.ask", body));
         loop {
             let message = self.next().expect("the server runs");
