@@ -304,9 +304,9 @@ impl Node {
     }
 
     /// Asks for what the next messages look back to.
-    pub fn look_ahead(&self, at: usize, subjects: &[&[u8]]) {
-        if let Some(stream) = self.streams.get(at).and_then(Slot::stream) {
-            stream.store().look_ahead(subjects);
+    pub fn look_ahead(&mut self, at: usize, subjects: &[&[u8]]) {
+        if let Some(stream) = self.open_stream(at) {
+            stream.look_ahead(subjects);
         }
     }
 

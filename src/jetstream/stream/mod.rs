@@ -330,6 +330,11 @@ impl Stream {
         self.store.state()
     }
 
+    /// Asks for the last messages of these subjects, which will be read or replaced soon.
+    pub fn look_ahead(&mut self, subjects: &[&[u8]]) {
+        self.store.look_ahead(subjects);
+    }
+
     /// Whether a new message takes the place of the last one on its subject.
     pub fn looks_back(&self) -> bool {
         self.config.max_msgs_per_subject == 1

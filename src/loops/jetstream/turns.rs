@@ -239,7 +239,7 @@ impl Turns {
     /// Asks for what some messages look back to: what each would wait for in memory they wait for
     /// together. Says whether the last of them does.
     fn look_ahead<'b>(
-        &self,
+        &mut self,
         messages: impl Iterator<Item = (Message<'b>, Destination<'b>, u32)>,
     ) -> bool {
         let mut subjects = [&b""[..]; AHEAD];

@@ -53,6 +53,9 @@ const LEAF_HEAD: usize = 2;
 const WIDE_SEQ: u64 = 1 << 48;
 const WIDE_COUNT: u64 = 1 << 32;
 
+/// Children's bytes that are compared at once.
+const WINDOW: usize = 16;
+
 const _: () = assert!(
     INNER_HEAD + PART_BYTES_MAX + 4 * BY_BYTE_CAPACITY <= super::arena::PIECE_BYTES_MAX,
     "every node is a piece of the arena"
@@ -329,8 +332,21 @@ impl<'a> Inner<'a> {
         read_ref(self.bytes, self.refs_at() + 4 * index)
     }
 
+    /// The index of the child with this byte, the end aside. Which of few it is is found without a branch
+    /// for each: nobody could tell beforehand which of them is taken.
     #[inline]
     fn index_of(&self, byte: u8) -> Option<usize> {
+        let skipped = usize::from(self.has_end());
+        let at = self.keys_at() + skipped;
+        let keys = self.children - skipped;
+        if let Some(window) = self.bytes.get(at..at + WINDOW)
+            && keys <= WINDOW
+        {
+            let bits = window.iter().enumerate();
+            let found = bits.fold(0, |all, (n, key)| all | u32::from(*key == byte) << n);
+            let found = found & ((1 << keys) - 1);
+            return (found != 0).then(|| skipped + found.trailing_zeros() as usize);
+        }
         let index = self.lower_bound(byte);
         (*self.keys().get(index)? == byte).then_some(index)
     }

@@ -9,6 +9,7 @@
 //! Nothing here takes time that grows with the number of subjects, save what says so. See
 //! [`SubjectIndex::scan`](super::SubjectIndex::scan) for what matches filters.
 
+use std::cell::Cell;
 use std::fmt;
 
 use super::arena::{Arena, PIECE_BYTES_MAX, Ref};
@@ -27,6 +28,49 @@ pub struct SubjectIndex {
     messages: u64,
     /// Where nodes are put together.
     scratch: Vec<u8>,
+    known: Known,
+}
+
+/// Where subjects are that were [looked for together](SubjectIndex::look_ahead), for those who ask for
+/// them next, about in the same order. It is of use until the tree changes.
+#[derive(Clone, Default)]
+struct Known {
+    subjects: Vec<u8>,
+    /// Where each begins among them, and where its leaf is.
+    places: Vec<(usize, Slot, Ref)>,
+    /// The one that was asked for last.
+    at: Cell<usize>,
+}
+
+impl Known {
+    fn forget(&mut self) {
+        self.places.clear();
+        self.subjects.clear();
+        self.at.set(0);
+    }
+
+    fn add(&mut self, subject: &[u8], slot: Slot, leaf: Ref) {
+        self.places.push((self.subjects.len(), slot, leaf));
+        self.subjects.extend_from_slice(subject);
+    }
+
+    #[inline]
+    fn get(&self, subject: &[u8]) -> Option<(Slot, Ref)> {
+        let at = self.at.get();
+        (at..at + 2).find_map(|at| {
+            let (start, slot, leaf) = *self.places.get(at)?;
+            let rest = &self.subjects[start..];
+            let end = self
+                .places
+                .get(at + 1)
+                .map_or(rest.len(), |(next, ..)| next - start);
+            let is_it = rest[..end] == *subject;
+            is_it.then(|| {
+                self.at.set(at);
+                (slot, leaf)
+            })
+        })
+    }
 }
 
 /// Why a message was not taken into the index.
@@ -106,6 +150,7 @@ impl SubjectIndex {
             subjects: 0,
             messages: 0,
             scratch: Vec::new(),
+            known: Known::default(),
         }
     }
 
@@ -232,6 +277,7 @@ impl SubjectIndex {
             subjects,
             messages,
             scratch: Vec::new(),
+            known: Known::default(),
         };
         #[cfg(debug_assertions)]
         index.check_invariants();
@@ -256,6 +302,17 @@ impl SubjectIndex {
         reason = "places that go through memory take as long as the walk"
     )]
     fn find<'k>(&self, subject: &'k [u8]) -> Place<'k> {
+        let Some((slot, leaf)) = self.known.get(subject) else {
+            return self.walk_to(subject);
+        };
+        debug_assert!(
+            matches!(self.walk_to(subject), Place::Leaf(_, there) if there == leaf),
+            "what is known is forgotten when the tree changes"
+        );
+        Place::Leaf(slot, leaf)
+    }
+
+    fn walk_to<'k>(&self, subject: &'k [u8]) -> Place<'k> {
         let Some(mut walk) = self.walk(subject) else {
             return Place::Nowhere;
         };
@@ -326,30 +383,38 @@ impl SubjectIndex {
 
     /// What there is of several subjects, of those that are there, in any order. Their nodes are waited
     /// for together, which takes less time than [`SubjectIndex::get`] for one after the other where
-    /// the index is larger than the processor's caches.
-    pub fn get_all(&self, subjects: &[&[u8]], mut found: impl FnMut(SubjectEntry)) {
+    /// the index is larger than the processor's caches; and who asks for them next, in their order,
+    /// finds them at once.
+    pub fn look_ahead(&mut self, subjects: &[&[u8]], mut found: impl FnMut(SubjectEntry)) {
+        self.known.forget();
         for subjects in subjects.chunks(WALKS) {
             let mut walks = [const { None }; WALKS];
             for (walk, subject) in walks.iter_mut().zip(subjects) {
                 *walk = self.walk(subject);
             }
+            let mut leaves = [None; WALKS];
             let mut goes_on = true;
             while goes_on {
                 goes_on = false;
-                for place in &mut walks {
+                for (place, leaf) in walks.iter_mut().zip(&mut leaves) {
                     let Some(walk) = place else { continue };
                     match self.step(walk) {
                         None => {
                             prefetch(self.arena.at(walk.node), NODE_BYTES);
                             goes_on = true;
                         }
-                        Some(Place::Leaf(_, leaf)) => {
-                            found(Leaf::read(self.arena.at(leaf)).entry());
+                        Some(Place::Leaf(slot, at)) => {
+                            *leaf = Some((slot, at));
                             *place = None;
                         }
                         Some(_) => *place = None,
                     }
                 }
+            }
+            for (subject, leaf) in subjects.iter().zip(leaves) {
+                let Some((slot, leaf)) = leaf else { continue };
+                found(Leaf::read(self.arena.at(leaf)).entry());
+                self.known.add(subject, slot, leaf);
             }
         }
     }
@@ -387,6 +452,7 @@ impl SubjectIndex {
 
     fn insert_at(&mut self, place: Place<'_>, subject: &[u8], entry: &SubjectEntry) {
         self.subjects += 1;
+        self.known.forget();
         match place {
             Place::Leaf(..) => unreachable!("a subject that is there is not inserted"),
             Place::Nowhere => self.root = leaf_chain(&mut self.arena, subject, entry),
@@ -470,6 +536,7 @@ impl SubjectIndex {
     /// Takes out the leaf of a subject, which is there.
     fn remove_leaf(&mut self, subject: &[u8]) {
         self.subjects -= 1;
+        self.known.forget();
         // The inner nodes on the way that lose their only child go, too.
         let (mut slot, mut node, mut rest) = (Slot::Root, self.root, subject);
         let mut parent = None;
@@ -549,6 +616,7 @@ impl SubjectIndex {
     }
 
     fn set(&mut self, slot: Slot, to: Ref) {
+        self.known.forget();
         match slot {
             Slot::Root => self.root = to,
             Slot::In(node, at) => node::write_ref(self.arena.at_mut(node), at, to),

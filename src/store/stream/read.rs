@@ -20,16 +20,17 @@ const FEW: usize = 2048;
 impl StreamStore {
     /// Asks for the last messages of these subjects, and for what there is of them in the index, as soon
     /// they will be read or replaced. It is worth its while for several at once, and nothing depends on it.
-    pub fn look_ahead(&self, subjects: &[&[u8]]) {
-        let index = &self.state.subjects;
-        if index.len() < FEW {
+    pub fn look_ahead(&mut self, subjects: &[&[u8]]) {
+        if self.state.subjects.len() < FEW {
             return;
         }
         let mut last = [StreamSeq(0); LOOK_AHEAD];
         for subjects in subjects.chunks(LOOK_AHEAD) {
             let mut n = 0;
-            index.get_all(subjects, |entry| {
-                if let Some(sequence) = entry.last().exact() {
+            let deleted = &self.state.deleted;
+            self.state.subjects.look_ahead(subjects, |entry| {
+                let exact = entry.last().exact();
+                if let Some(sequence) = exact.filter(|last| !deleted.contains(*last)) {
                     last[n] = sequence;
                     n += 1;
                 }
