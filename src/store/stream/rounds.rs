@@ -21,8 +21,8 @@ use crate::base::clock::Mono;
 use crate::store::types::StreamSeq;
 
 /// Bytes that are worth a round, at least, and as a part of the bytes of all messages.
-const ROUND_MIN: u64 = 4 << 20;
-const ROUND_PART: u64 = 4;
+const ROUND_MIN: u64 = 8 << 20;
+const ROUND_PART: u64 = 2;
 
 /// The same in checkpoints: each round writes one.
 const ROUND_CHECKPOINTS: u64 = 4;
