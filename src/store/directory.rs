@@ -53,6 +53,9 @@ pub struct StoreDir {
     /// Directories of accounts that are surely on the disk for good, and what is in them. Nobody else
     /// makes or removes anything there.
     accounts: Mutex<HashMap<PathBuf, HashSet<String>>>,
+    /// Streams that were not made or were to be removed, and of which the disk did not tell whether they
+    /// are there: who wants the name looks again.
+    doubtful: Mutex<HashSet<PathBuf>>,
     locks: Arc<Locks>,
     reserve: Arc<Reserve>,
     _lock: LockGuard,
@@ -99,6 +102,7 @@ impl StoreDir {
             disk,
             root: root.to_owned(),
             accounts: Mutex::default(),
+            doubtful: Mutex::default(),
             locks: Arc::default(),
             reserve: Arc::new(reserve),
             _lock: lock,
@@ -306,12 +310,19 @@ impl StoreDir {
     fn look_for(&self, dir: &Path) {
         let account = dir.parent().unwrap_or(&self.root);
         let name = file_name(dir);
-        let is_gone = |dirs: Vec<String>| !dirs.contains(&name);
-        if self.disk.dirs(account).is_ok_and(is_gone)
-            && let Some(names) = self.accounts().get_mut(account)
-        {
-            names.remove(&name);
+        match self.disk.dirs(account) {
+            Ok(dirs) if dirs.contains(&name) => {}
+            Ok(_) => {
+                if let Some(names) = self.accounts().get_mut(account) {
+                    names.remove(&name);
+                }
+            }
+            Err(_) => drop(self.doubtful().insert(dir.to_owned())),
         }
+    }
+
+    fn doubtful(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.doubtful.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn make(&self, meta: &mut Meta, account: &Path, dir: &Path) -> io::Result<()> {
@@ -338,6 +349,10 @@ impl StoreDir {
             disk.sync_dir(&self.root)?;
             let names = disk.dirs(account)?.into_iter().collect();
             self.accounts().entry(account.to_owned()).or_insert(names);
+        }
+        let is_doubtful = self.doubtful().remove(dir);
+        if is_doubtful {
+            self.look_for(dir);
         }
         // The name is taken from here on, whatever comes of it; a try that failed gives it back.
         let is_new = self
