@@ -103,16 +103,6 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// Bytes of the file.
     fn len(&self) -> io::Result<u64>;
 
-    /// Takes room for bytes from `from` to `to`, behind all that the file has, which are zeros then.
-    /// False where the system cannot do that without writing them, and where it has not.
-    ///
-    /// # Errors
-    /// As a write; any part of the room may have been taken.
-    fn reserve(&self, from: u64, to: u64) -> io::Result<bool> {
-        let _ = (from, to);
-        Ok(false)
-    }
-
     /// Gives back the room of all that is behind the first `len` bytes, where that can be done. Nobody
     /// may have read any of it, nor may there be more of it than a write has left that failed.
     fn shorten(&self, len: u64) -> io::Result<()> {
@@ -414,29 +404,6 @@ impl DiskFile for OsFile {
         Ok(())
     }
 
-    #[cfg(target_os = "linux")]
-    #[allow(unsafe_code, reason = "no safe call takes room in a file")]
-    fn reserve(&self, from: u64, to: u64) -> io::Result<bool> {
-        use std::os::fd::AsRawFd;
-        let Some(len) = to.checked_sub(from).filter(|len| *len > 0) else {
-            return Ok(true);
-        };
-        let offset = |n: u64| libc::off_t::try_from(n).map_err(|_| io::ErrorKind::FileTooLarge);
-        let (from, len) = (offset(from)?, offset(len)?);
-        loop {
-            // SAFETY: the descriptor is open as long as the file is.
-            if unsafe { libc::fallocate(self.0.as_raw_fd(), 0, from, len) } == 0 {
-                return Ok(true);
-            }
-            let error = io::Error::last_os_error();
-            match error.raw_os_error() {
-                Some(libc::EINTR) => {}
-                Some(libc::EOPNOTSUPP | libc::ENOSYS) => return Ok(false),
-                _ => return Err(error),
-            }
-        }
-    }
-
     fn read_at(&self, mut buf: &mut [u8], mut at: u64) -> io::Result<usize> {
         let mut read = 0;
         while !buf.is_empty() {
@@ -526,23 +493,6 @@ mod tests {
         assert_eq!(read_file(&OsDisk, &dir.join("a")).unwrap(), None);
         OsDisk.remove(&dir.join("b")).unwrap();
         OsDisk.remove_dir(&dir).unwrap();
-    }
-
-    #[test]
-    fn room_that_is_taken_reads_as_zeros() {
-        let dir = temp("room");
-        let file = OsDisk.create(&dir.join("a"), 1 << 20).unwrap();
-        file.write_at(b"hello", 0).unwrap();
-        if file.reserve(5, 100_000).unwrap() {
-            assert_eq!(file.len().unwrap(), 100_000);
-            let mut buf = [1; 8];
-            assert_eq!(file.read_at(&mut buf, 3).unwrap(), 8);
-            assert_eq!(&buf, b"lo\0\0\0\0\0\0");
-            assert!(file.reserve(100_000, u64::MAX).is_err());
-        }
-        file.shorten(5).unwrap();
-        assert_eq!(file.len().unwrap(), 5);
-        fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! sync covers all that was written before it began.
 //!
 //! Want of room is an error of the call that needs it, and of no other: blocks are made sure of,
-//! with zeros or by taking room, before a record is taken. After any other failure of a write, and of every sync, the
+//! with zeros, before a record is taken. After any other failure of a write, and of every sync, the
 //! log is read-only: what the disk holds then is known only by opening it again.
 
 use std::cell::Cell;

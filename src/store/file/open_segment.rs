@@ -16,16 +16,7 @@ use crate::store::types::{LogIndex, StreamSeq, Term, Timestamp};
 /// Stands in the table of offsets for a record that was damaged.
 pub(super) const LOST: u32 = 1;
 
-/// What is done with the file ahead of the records.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Ahead {
-    /// Zeros are written: a sync that comes soon takes less time where blocks have been written.
-    Zeros,
-    /// Room is taken, where there is such a thing, which takes less than writing twice.
-    Room,
-}
-
-/// Bytes that are made sure of ahead at a time, at least and at most.
+/// Zeros written ahead at a time, at least and at most.
 const AHEAD_MIN: u32 = 4 << 10;
 const AHEAD_MAX: u32 = 256 << 10;
 
@@ -245,38 +236,33 @@ impl OpenSegment {
 
     /// Makes sure that bytes up to `to` exist in the file, and some behind. What there was room for is
     /// given back if that is not all: others need it to make room.
-    pub(super) fn reserve(&mut self, to: u32, ahead: Ahead) -> io::Result<()> {
+    pub(super) fn reserve(&mut self, to: u32) -> io::Result<()> {
         if to <= self.reserved {
             return Ok(());
         }
-        let some = self.end().clamp(AHEAD_MIN, AHEAD_MAX);
-        let goal = (to + some).next_multiple_of(AHEAD_MIN);
-        self.reserve_upto(goal.min(self.capacity).max(to), ahead)
+        let ahead = self.end().clamp(AHEAD_MIN, AHEAD_MAX);
+        let goal = (to + ahead).next_multiple_of(AHEAD_MIN);
+        self.reserve_upto(goal.min(self.capacity).max(to))
     }
 
     /// The same with as little behind as can be.
-    pub(super) fn reserve_little(&mut self, to: u32, ahead: Ahead) -> io::Result<()> {
+    pub(super) fn reserve_little(&mut self, to: u32) -> io::Result<()> {
         let goal = to.next_multiple_of(AHEAD_MIN).min(self.capacity).max(to);
-        self.reserve_upto(goal, ahead)
+        self.reserve_upto(goal)
     }
 
-    fn reserve_upto(&mut self, goal: u32, ahead: Ahead) -> io::Result<()> {
-        let taken = self.take_room(goal, ahead);
-        if taken.as_ref().is_err_and(is_full) {
-            // Nobody has seen anything of what is behind.
-            let _ = self.file.file.shorten(self.reserved.into());
-        }
-        taken
-    }
-
-    fn take_room(&mut self, goal: u32, ahead: Ahead) -> io::Result<()> {
-        let file = &self.file.file;
-        if ahead == Ahead::Room && file.reserve(self.reserved.into(), goal.into())? {
-            self.reserved = goal;
-        }
+    fn reserve_upto(&mut self, goal: u32) -> io::Result<()> {
         while self.reserved < goal {
             let len = (goal - self.reserved).min(AHEAD_MAX);
-            file.write_at(&ZEROS[..len as usize], self.reserved.into())?;
+            let zeros = &ZEROS[..len as usize];
+            let file = &self.file.file;
+            if let Err(error) = file.write_at(zeros, self.reserved.into()) {
+                if is_full(&error) {
+                    // Nobody has seen anything of what is behind.
+                    let _ = file.shorten(self.reserved.into());
+                }
+                return Err(error);
+            }
             self.reserved += len;
         }
         Ok(())

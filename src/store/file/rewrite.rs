@@ -151,7 +151,6 @@ impl RewriteJob {
             .map_err(|_| io::ErrorKind::FileTooLarge.into())
             .and_then(|len| self.disk.create(&new, len))
             .and_then(|file| {
-                file.reserve(0, seal.file_len)?;
                 file.write_at(&image, 0)?;
                 seal.write(&*file)?;
                 file.sync()

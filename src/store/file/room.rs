@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use super::format::Kind;
 use super::log::Log;
-use super::open_segment::Ahead;
-use super::options::SyncMode;
 use crate::store::error::is_full;
 use crate::store::reserve::Reserve;
 
@@ -19,16 +17,12 @@ impl Log {
     pub(super) fn reserve(&mut self, kind: Kind, len: usize) -> io::Result<()> {
         let end = self.active().end() as usize + len;
         let end = u32::try_from(end).unwrap_or(u32::MAX);
-        let ahead = match self.options.sync {
-            SyncMode::Always => Ahead::Zeros,
-            SyncMode::Interval(_) => Ahead::Room,
-        };
-        let mut reserved = self.active_mut().reserve(end, ahead);
+        let mut reserved = self.active_mut().reserve(end);
         if reserved.as_ref().is_err_and(is_full) && kind != Kind::Message {
-            reserved = self.active_mut().reserve_little(end, ahead);
+            reserved = self.active_mut().reserve_little(end);
         }
         if reserved.as_ref().is_err_and(is_full) && self.makes_room(kind) {
-            reserved = self.active_mut().reserve_little(end, ahead);
+            reserved = self.active_mut().reserve_little(end);
         }
         reserved
     }

@@ -566,15 +566,6 @@ impl DiskFile for FaultyFile {
         })
     }
 
-    /// Every other disk writes zeros.
-    fn reserve(&self, from: u64, to: u64) -> io::Result<bool> {
-        if !self.disk.state().has_barriers {
-            return Ok(false);
-        }
-        let zeros = vec![0; usize::try_from(to - from).unwrap()];
-        self.write_at(&zeros, from).map(|()| true)
-    }
-
     fn shorten(&self, len: u64) -> io::Result<()> {
         let len = usize::try_from(len).unwrap();
         self.with(Call::Change, |file, _, result| {
