@@ -417,7 +417,7 @@ impl Run {
             timestamp: Timestamp(message.time),
             ttl_s: message.ttl_s,
         };
-        if message.time % 2 == 0 {
+        if message.time.is_multiple_of(2) {
             // What is known of places by that, and what comes of it, is no concern of who asks.
             let subjects = ["foo", &*message.subject, "b.1", &*message.subject].map(str::as_bytes);
             self.store().look_ahead(&subjects);
