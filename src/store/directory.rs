@@ -53,9 +53,9 @@ pub struct StoreDir {
     /// Directories of accounts that are surely on the disk for good, and what is in them. Nobody else
     /// makes or removes anything there.
     accounts: Mutex<HashMap<PathBuf, HashSet<String>>>,
-    /// Streams that were not made or were to be removed, and of which the disk did not tell whether they
-    /// are there: who wants the name looks again.
-    doubtful: Mutex<HashSet<PathBuf>>,
+    /// By account, streams that were not made or were to be removed, and of which the disk did not tell
+    /// whether they are there. No other name is taken there before it does, so there are few.
+    doubtful: Mutex<HashMap<PathBuf, HashSet<String>>>,
     locks: Arc<Locks>,
     reserve: Arc<Reserve>,
     _lock: LockGuard,
@@ -317,11 +317,34 @@ impl StoreDir {
                     names.remove(&name);
                 }
             }
-            Err(_) => drop(self.doubtful().insert(dir.to_owned())),
+            Err(_) => {
+                let account = account.to_owned();
+                self.doubtful().entry(account).or_default().insert(name);
+            }
         }
     }
 
-    fn doubtful(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+    /// Looks again for those streams of an account of which the disk did not tell.
+    fn settle_doubts(&self, account: &Path) -> io::Result<()> {
+        let Some(doubtful) = self.doubtful().remove(account) else {
+            return Ok(());
+        };
+        match self.disk.dirs(account) {
+            Ok(dirs) => {
+                if let Some(names) = self.accounts().get_mut(account) {
+                    names.retain(|name| !doubtful.contains(name) || dirs.contains(name));
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let account = account.to_owned();
+                self.doubtful().entry(account).or_default().extend(doubtful);
+                Err(error)
+            }
+        }
+    }
+
+    fn doubtful(&self) -> MutexGuard<'_, HashMap<PathBuf, HashSet<String>>> {
         self.doubtful.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -350,10 +373,7 @@ impl StoreDir {
             let names = disk.dirs(account)?.into_iter().collect();
             self.accounts().entry(account.to_owned()).or_insert(names);
         }
-        let is_doubtful = self.doubtful().remove(dir);
-        if is_doubtful {
-            self.look_for(dir);
-        }
+        self.settle_doubts(account)?;
         // The name is taken from here on, whatever comes of it; a try that failed gives it back.
         let is_new = self
             .accounts()

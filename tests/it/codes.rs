@@ -365,7 +365,10 @@ fn what_a_disk_refuses_is_told() {
     assert_eq!(code("STREAM.CREATE.S", r#"{"name":"S"}"#), 0);
     fs::rename(dir.path("store"), dir.path("away")).unwrap();
     dir.write("store", "no directory");
-    assert_eq!(code("STREAM.CREATE.T", r#"{"name":"T"}"#), 10049);
+    for name in ["T", "U", "T"] {
+        let body = format!(r#"{{"name":"{name}"}}"#);
+        assert_eq!(code(&format!("STREAM.CREATE.{name}"), &body), 10049);
+    }
     let changed = r#"{"name":"S","description":"changed"}"#;
     assert_eq!(code("STREAM.UPDATE.S", changed), 10069);
     // The stream is as it was, and all goes on when the disk is well.
@@ -373,6 +376,7 @@ fn what_a_disk_refuses_is_told() {
     fs::rename(dir.path("away"), dir.path("store")).unwrap();
     assert_eq!(code("STREAM.UPDATE.S", changed), 0);
     assert_eq!(code("STREAM.CREATE.T", r#"{"name":"T"}"#), 0);
+    assert_eq!(code("STREAM.CREATE.U", r#"{"name":"U"}"#), 0);
 }
 
 /// Who asks for backups and never takes them holds up nobody for ever, nor much memory.
