@@ -633,6 +633,12 @@ impl Broker {
         !self.delivery.events.is_empty() || !self.delivery.dirty.is_empty()
     }
 
+    /// Messages that wait to be passed on to this loop.
+    pub fn waiting_for(&self, to: LoopId) -> usize {
+        let outbox = self.delivery.outboxes.get(usize::from(to.0));
+        outbox.map_or(0, Batch::len)
+    }
+
     /// Writes to all clients for which something has come up, and passes all batches on.
     pub fn finish<W: Wire>(&mut self, turn: &mut Turn<'_, W>) {
         if !self.delivery.events.is_empty() {

@@ -131,6 +131,8 @@ pub struct Node {
     syncing: BTreeSet<usize>,
     /// Streams with consumers that are to get a turn.
     serving: BTreeSet<usize>,
+    /// Whether some were since somebody asked.
+    served: bool,
     /// Streams with links to others that are to do something.
     linking: BTreeSet<usize>,
     /// Streams that take messages from others.
@@ -254,6 +256,7 @@ impl Node {
             working: BTreeSet::new(),
             syncing: BTreeSet::new(),
             serving: BTreeSet::new(),
+            served: false,
             linking: BTreeSet::new(),
             copying: BTreeSet::new(),
             interest_at: Timestamp(0),
@@ -408,8 +411,14 @@ impl Node {
             || !self.serving.is_empty()
     }
 
+    /// Whether consumers got turns since this was asked last.
+    pub fn has_served(&mut self) -> bool {
+        std::mem::take(&mut self.served)
+    }
+
     /// Gives turns to consumers.
     fn serve<O: Out>(&mut self, now: Timestamp, out: &mut O) {
+        self.served |= !self.serving.is_empty();
         for at in std::mem::take(&mut self.serving) {
             let Some(stream) = self.open_stream(at) else {
                 continue;

@@ -25,7 +25,12 @@ impl ClientLoop {
             let Some(token) = self.ready.pop_front() else {
                 break;
             };
+            let streams = self.peers.jetstream_id();
+            let waiting = self.broker.waiting_for(streams);
             self.read_from(token, now);
+            if self.broker.waiting_for(streams) == waiting {
+                self.leisure.note_others(now);
+            }
         }
         if self.strangers.is_empty() {
             return;

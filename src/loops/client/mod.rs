@@ -10,6 +10,7 @@ mod handshake;
 mod hold;
 mod input;
 mod lame_duck;
+mod leisure;
 
 use super::inbox::{Inbox, Mail};
 use super::jetstream::Door;
@@ -27,6 +28,7 @@ use crate::net::table::{RESERVED, Table};
 use crate::net::timer::{Tick, Wheel};
 use crate::net::tls::ServerTls;
 use lame_duck::LameDuck;
+use leisure::Leisure;
 use log::{debug, error};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -80,9 +82,19 @@ impl Peers {
             .sum()
     }
 
+    /// Whether this is a loop of clients, of this server or of others.
+    fn has_clients(&self, id: LoopId) -> bool {
+        usize::from(id.0) < self.inboxes.len() || id == LoopId::CLUSTER
+    }
+
+    /// The number of JetStream's loop, whether there is one or not.
+    fn jetstream_id(&self) -> LoopId {
+        LoopId(u16::try_from(self.inboxes.len() + 1).expect("there are few loops"))
+    }
+
     /// As [`Peers::pass`], but leaves it to the caller to knock at the door of JetStream.
     fn leave(&self, from: LoopId, to: LoopId, batch: &mut Batch) {
-        let streams = usize::from(to.0) == self.inboxes.len() + 1;
+        let streams = to == self.jetstream_id();
         match &self.jetstream {
             Some(door) if streams => door.leave(from, batch),
             _ => self.pass(from, to, batch),
@@ -193,6 +205,7 @@ pub struct ClientLoop {
     /// Bytes freed, about, since the system was last given memory back.
     freed: usize,
     lame_duck: Option<LameDuck>,
+    leisure: Leisure,
     /// Whether there are clients to be told what has changed.
     informing: bool,
     /// Whether there are questions of monitoring to be answered.
@@ -265,6 +278,7 @@ impl ClientLoop {
             trim_at: None,
             freed: 0,
             lame_duck: None,
+            leisure: Leisure::new(),
             informing: false,
             surveying: false,
             turns: 0,
@@ -431,6 +445,9 @@ impl ClientLoop {
         for mail in mail.drain(..) {
             match mail {
                 Mail::Batch(from, mut batch) => {
+                    if self.peers.has_clients(from) {
+                        self.leisure.note_others(now);
+                    }
                     let turn = &mut turn!(self, now);
                     self.broker.handle_batch(from, &mut batch, turn);
                     self.empties.push(batch);
@@ -545,7 +562,7 @@ impl ClientLoop {
         if let Some(door) = &self.peers.jetstream
             && door.is_visited()
         {
-            door.knock(&self.peers, now);
+            door.knock(&self.peers, now, self.leisure.has_time(now));
         }
         if self.surveying {
             self.survey(now);

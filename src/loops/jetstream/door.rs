@@ -2,7 +2,7 @@
 
 use super::Turns;
 use crate::accounts::interest::LoopId;
-use crate::base::clock::Mono;
+use crate::base::clock::{self, Mono};
 use crate::broker::batch::Batch;
 use crate::loops::client::Peers;
 use crate::loops::inbox::{Inbox, Mail};
@@ -11,7 +11,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError};
 use std::time::Duration;
 
-/// Mail up to this many bytes is little: what a few lone requests are.
+/// Mail up to this many bytes is looked at by visitors who have time for it.
+const VISIT_MAX: usize = 1 << 20;
+
+/// Mail up to this many bytes is little, which others look at, too: what a few lone requests are.
 const LITTLE: usize = 8 << 10;
 
 /// A batch of up to this many messages is little.
@@ -24,19 +27,34 @@ const CALM: Duration = Duration::from_millis(5);
 /// Turns that a visitor does at most, as others may bring mail meanwhile.
 const VISIT: usize = 2;
 
+/// How long much is left to the loop's own thread after a visit in which not all was done, or consumers got
+/// messages: those are written to clients meanwhile.
+const BUSY: Duration = Duration::from_millis(50);
+
+/// A visit that took longer than this has waited for the disk, most likely. Then the loop is left to its
+/// own thread for a longer while: visitors have connections to look after.
+const SLOW: Duration = Duration::from_millis(20);
+const WARY: Duration = Duration::from_secs(1);
+
 /// The mailbox of the loop, and its turns.
 ///
-/// To wake a thread and to be woken by it takes longer than to store a message. So whoever has put
-/// little into the mailbox of the sleeping loop does its turn by itself; whoever brings much wakes
-/// it, and goes on with what else there is to be done.
+/// To wake a thread and to be woken by it takes longer than to store some messages, and each processor
+/// that sees them has to fetch them. So whoever has put little into the mailbox of the sleeping loop does
+/// its turn by itself, and so does who has put much, if there is nothing else to be done meanwhile. The
+/// loop's own thread is woken for the rest, where there are consumers to be served, and where the disk takes
+/// its time.
 pub struct Door {
     pub inbox: Inbox,
     turns: OnceLock<Mutex<Turns>>,
     /// Whether much came since somebody last knocked.
     crowded: AtomicBool,
+    /// Whether the last who knocked would have done more.
+    takes_much: AtomicBool,
     began: Mono,
     /// Until when visits are too early, in nanoseconds since `began`.
     calm_at: AtomicU64,
+    /// Until when they are for who brings much, likewise.
+    busy_until: AtomicU64,
 }
 
 impl Door {
@@ -46,8 +64,10 @@ impl Door {
             inbox,
             turns: OnceLock::new(),
             crowded: AtomicBool::new(false),
+            takes_much: AtomicBool::new(false),
             began: now,
             calm_at: AtomicU64::new(0),
+            busy_until: AtomicU64::new(0),
         }
     }
 
@@ -68,11 +88,13 @@ impl Door {
         let much = batch.len() > FEW || batch.weight() > LITTLE;
         let full = std::mem::replace(batch, self.inbox.empty_batch());
         self.inbox.put(Mail::Batch(from, full));
-        if much {
-            self.crowded.store(true, Ordering::Relaxed);
-            if self.inbox.claim() {
-                self.wake();
-            }
+        if !much {
+            return;
+        }
+        self.crowded.store(true, Ordering::Relaxed);
+        let waits = self.takes_much.load(Ordering::Relaxed) && self.inbox.weight() <= VISIT_MAX;
+        if !waits && self.inbox.claim() {
+            self.wake();
         }
     }
 
@@ -81,19 +103,25 @@ impl Door {
         self.inbox.weight() > 0 || self.crowded.load(Ordering::Relaxed)
     }
 
-    /// Has the mail looked at that was put into the box: by the loop if it is awake, or if there
-    /// is or was much; by the caller otherwise.
-    pub fn knock(&self, peers: &Arc<Peers>, now: Mono) {
+    /// Has the mail looked at that was put into the box: by the loop if it is awake, or if there is or was
+    /// more than the caller has time for; by the caller otherwise.
+    pub fn knock(&self, peers: &Arc<Peers>, now: Mono, has_time: bool) {
         let since = nanos(now.since(self.began));
-        if self.crowded.swap(false, Ordering::Relaxed) || self.inbox.weight() > LITTLE {
+        let much = self.crowded.swap(false, Ordering::Relaxed) || self.inbox.weight() > LITTLE;
+        let takes_much = has_time && self.busy_until.load(Ordering::Relaxed) <= since;
+        self.takes_much.store(takes_much, Ordering::Relaxed);
+        if much && !takes_much {
             let calm = since.saturating_add(nanos(CALM));
-            self.calm_at.store(calm, Ordering::Relaxed);
+            self.calm_at.fetch_max(calm, Ordering::Relaxed);
         }
         if !self.inbox.claim() {
             return;
         }
-        let calm = self.calm_at.load(Ordering::Relaxed) <= since;
-        if !(calm && self.visit(peers)) {
+        let welcome = match much {
+            true => takes_much && self.inbox.weight() <= VISIT_MAX,
+            false => self.calm_at.load(Ordering::Relaxed) <= since,
+        };
+        if !(welcome && self.visit(peers)) {
             self.wake();
         }
     }
@@ -114,13 +142,24 @@ impl Door {
             Err(TryLockError::WouldBlock) => return false,
             Err(TryLockError::Poisoned(_)) => panic!("no holder of this lock panics"),
         };
+        let began = clock::mono();
+        let mut rests = false;
         for _ in 0..VISIT {
             turns.turn(peers, &self.inbox);
-            if turns.may_rest(&self.inbox) {
-                return true;
+            rests = turns.may_rest(&self.inbox);
+            if rests {
+                break;
             }
         }
-        false
+        let now = clock::mono();
+        let until = |after| nanos((now + after).since(self.began));
+        if now.since(began) > SLOW {
+            self.calm_at.fetch_max(until(WARY), Ordering::Relaxed);
+            self.busy_until.fetch_max(until(WARY), Ordering::Relaxed);
+        } else if turns.has_served() || !rests {
+            self.busy_until.fetch_max(until(BUSY), Ordering::Relaxed);
+        }
+        rests
     }
 }
 

@@ -4,8 +4,8 @@
 //! tasks; let the node do its part, which writes what came; give its tasks to the pool; send out
 //! answers. What is to be synced is, by threads of the pool, while the next turns go on.
 //!
-//! It has a broker as the client loops do, only without clients. Who brings little mail while the
-//! loop sleeps does its turn instead of waking it, see [`Door`].
+//! It has a broker as the client loops do, only without clients. Who brings mail while the loop sleeps, and
+//! has time, does its turn instead of waking it, see [`Door`].
 
 mod door;
 mod recover;

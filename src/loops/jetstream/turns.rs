@@ -173,6 +173,11 @@ impl Turns {
         in_time && !self.ending && !self.unfinished && inbox.prepare_sleep()
     }
 
+    /// Whether consumers got turns since this was asked last.
+    pub fn has_served(&mut self) -> bool {
+        self.node.has_served()
+    }
+
     /// When the next turn is due without mail.
     fn next(&self, now: Mono) -> Option<Mono> {
         let own = self.node.next_turn(timestamp(clock::wall()), now);
@@ -324,7 +329,7 @@ impl Turns {
                 let done = Box::new(task.run());
                 if let Some(door) = &peers.jetstream {
                     door.inbox.put(Mail::Task(done));
-                    door.knock(&peers, clock::mono());
+                    door.knock(&peers, clock::mono(), true);
                 }
             });
         }
