@@ -91,6 +91,7 @@ impl Log {
             in_round: false,
             reads: 0,
             found: Default::default(),
+            found_open: Default::default(),
             wanted: Wanted::Nothing,
             turn: self.turn,
             marks: Marks::default(),

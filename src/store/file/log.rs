@@ -64,6 +64,8 @@ pub struct Log {
     pub(super) reads: u64,
     /// The sealed segment that was looked for last, or their number.
     pub(super) found: Cell<usize>,
+    /// The open segment that was.
+    pub(super) found_open: Cell<usize>,
     /// The segment of which it is to be found out where its subjects are.
     pub(super) wanted: Wanted,
     /// The time as it was told last.
@@ -614,6 +616,12 @@ impl Log {
     }
 
     pub(super) fn place_of_sequence(&self, sequence: StreamSeq) -> Option<Place> {
+        let last = self.found_open.get();
+        let is_there =
+            |s: &OpenSegment| s.header.base_sequence < sequence && sequence <= s.last_sequence();
+        if self.open.get(last).is_some_and(is_there) {
+            return Some(Place::Open(last));
+        }
         let at = self.sealed_from(|s| s.footer.last_sequence < sequence);
         if at < self.sealed.len() {
             return Some(Place::Sealed(at));
@@ -624,8 +632,9 @@ impl Log {
             .partition_point(|s| s.header.base_sequence < sequence);
         let from = behind.saturating_sub(1);
         let mut rest = self.open.range(from..);
-        let at = rest.position(|s| s.last_sequence() >= sequence)?;
-        Some(Place::Open(from + at))
+        let at = from + rest.position(|s| s.last_sequence() >= sequence)?;
+        self.found_open.set(at);
+        Some(Place::Open(at))
     }
 }
 

@@ -104,6 +104,7 @@ impl Log {
             in_round: false,
             reads: 0,
             found: Default::default(),
+            found_open: Default::default(),
             wanted: Wanted::Nothing,
             turn: Mono::ZERO,
             marks: Marks::default(),
