@@ -31,6 +31,10 @@ const VISIT: usize = 2;
 /// messages: those are written to clients meanwhile.
 const BUSY: Duration = Duration::from_millis(50);
 
+/// A visit that took longer than this for what consumers got was too long: it is better written while more is
+/// read. Then little is left to the loop's own thread, too, as are the answers that flow control asks for.
+const LONG: Duration = Duration::from_micros(500);
+
 /// A visit that took longer than this has waited for the disk, most likely. Then the loop is left to its
 /// own thread for a longer while: visitors have connections to look after.
 const SLOW: Duration = Duration::from_millis(20);
@@ -152,13 +156,16 @@ impl Door {
             }
         }
         let now = clock::mono();
+        let (took, served) = (now.since(began), turns.has_served());
+        let (calm, busy) = match took {
+            _ if took > SLOW => (WARY, WARY),
+            _ if took > LONG && served => (BUSY, BUSY),
+            _ if served || !rests => (Duration::ZERO, BUSY),
+            _ => return rests,
+        };
         let until = |after| nanos((now + after).since(self.began));
-        if now.since(began) > SLOW {
-            self.calm_at.fetch_max(until(WARY), Ordering::Relaxed);
-            self.busy_until.fetch_max(until(WARY), Ordering::Relaxed);
-        } else if turns.has_served() || !rests {
-            self.busy_until.fetch_max(until(BUSY), Ordering::Relaxed);
-        }
+        self.calm_at.fetch_max(until(calm), Ordering::Relaxed);
+        self.busy_until.fetch_max(until(busy), Ordering::Relaxed);
         rests
     }
 }
