@@ -288,8 +288,11 @@ fn the_clusters_name_can_change_while_servers_stay() {
     let other = start(|o| o.cluster = Some(cluster(&[server.at])));
     assert!(reaches_at(server.process.addr, other.addr()));
     server.reload("name: renamed");
-    let info = Peer::raw(server.process.addr).line();
-    assert!(info.contains("\"cluster\":\"renamed\""), "{info}");
+    // The loops of clients hear of it one after the other.
+    eventually("clients are told of the new name", || {
+        let info = Peer::raw(server.process.addr).line();
+        info.contains("\"cluster\":\"renamed\"")
+    });
     assert!(reaches_at(other.addr(), server.process.addr));
     // Who comes has to know it.
     let mut late = Route::at(server.at, "NLATE");
