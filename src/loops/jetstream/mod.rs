@@ -10,6 +10,7 @@
 mod door;
 mod recover;
 mod turns;
+mod visits;
 
 pub use door::Door;
 pub use recover::{StoreError, recover, store};
