@@ -72,22 +72,26 @@ const PAIRS: [[u8; 2]; 100] = {
     reason = "remainders of ten and of a hundred are small"
 )]
 pub fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    while number >= 10 {
-        at -= 2;
-        let [tens, ones] = PAIRS[(number % 100) as usize];
-        digits[at] = tens;
-        digits[at + 1] = ones;
+    let start = out.len();
+    let mut end = start + number.checked_ilog10().map_or(1, |log| log as usize + 1);
+    // Room of a fixed size costs less than as many bytes as there are digits.
+    out.extend_from_slice(&[b'0'; DIGITS_MAX]);
+    out.truncate(end);
+    let digits = &mut out[..];
+    while number >= 100 {
+        digits[end - 2..end].copy_from_slice(&PAIRS[(number % 100) as usize]);
+        end -= 2;
         number /= 100;
     }
-    // Nothing is left of a number with an even count of digits, save of zero itself.
-    if number > 0 || at == digits.len() {
-        at -= 1;
-        digits[at] = b'0' + number as u8;
+    if number >= 10 {
+        digits[end - 2..end].copy_from_slice(&PAIRS[number as usize]);
+    } else {
+        digits[end - 1] = b'0' + number as u8;
     }
-    out.extend_from_slice(&digits[at..]);
 }
+
+/// Digits of the largest number.
+const DIGITS_MAX: usize = 20;
 
 /// Shows a time in UTC as Go's JSON does: `2006-01-02T15:04:05.123456789Z`, without the zeros at the
 /// end of the fraction. Times before 1970 are shown as its start.

@@ -4,12 +4,11 @@
 //! bytes stand in one buffer with all others of the batch, so a message costs one copy and no
 //! allocation, and a run of messages on one route holds one reference to it.
 
-use super::message::Message;
+use super::message::{Message, Own};
 use super::tracing::{Tap, Tracer};
 use crate::base::limits::BATCH_BYTES;
 use crate::routing::route::Route;
 use bytes::Bytes;
-use std::ops::Range;
 use std::sync::Arc;
 
 /// Messages for one loop from one other, in order.
@@ -43,11 +42,12 @@ struct Pick {
     attempts: u32,
 }
 
-/// One message: its pieces in `bytes`, in this order, and where it goes.
+/// One message: how long its line is in `bytes`, with what follows it there, and where it goes.
 struct Record {
+    line: u32,
     head: u32,
+    /// Bytes of the reply, which stands behind the head.
     reply: u32,
-    tail: u32,
     /// Bytes of headers and one more; zero without headers.
     header: u32,
     to: To,
@@ -65,7 +65,7 @@ enum To {
 }
 
 enum Payload {
-    /// The last bytes of the tail.
+    /// The last bytes of the line.
     Inline(u32),
     Shared(u32),
 }
@@ -129,6 +129,23 @@ impl Batch {
         self.record(message, to, from);
     }
 
+    /// Adds a message that the server itself publishes for the plain subscriptions of a route.
+    pub fn push_own(&mut self, own: &Own<'_>, route: &Arc<Route>, from: u32) {
+        let to = To::Route(self.route(route));
+        let start = self.bytes.len();
+        let (head_len, line_len) = own.write(&mut self.bytes);
+        let len = self.bytes.len() - start;
+        self.records.push(Record {
+            line: index(len),
+            head: index(head_len),
+            reply: index(own.reply.map_or(0, <[u8]>::len)),
+            header: own.header_len().map_or(0, |n| index(n + 1)),
+            to,
+            payload: Payload::Inline(index(len - line_len)),
+            from,
+        });
+    }
+
     /// Adds a message for a member of a queue group.
     pub fn push_member(
         &mut self,
@@ -183,8 +200,10 @@ impl Batch {
 
     fn record(&mut self, message: &Message<'_>, to: To, from: u32) {
         let reply = message.reply.unwrap_or_default();
-        for part in [message.head, reply, message.tail.0, message.tail.1] {
-            self.bytes.extend_from_slice(part);
+        debug_assert!(message.line[message.head_len..].starts_with(reply));
+        self.bytes.extend_from_slice(message.line);
+        if !message.body.is_empty() {
+            self.bytes.extend_from_slice(message.body);
         }
         let payload = match message.shared {
             Some(shared) => {
@@ -195,9 +214,9 @@ impl Batch {
             None => Payload::Inline(index(message.payload.len())),
         };
         self.records.push(Record {
-            head: index(message.head.len()),
+            line: index(message.line.len() + message.body.len()),
+            head: index(message.head_len),
             reply: index(reply.len()),
-            tail: index(message.tail.0.len() + message.tail.1.len()),
             header: message.header_len.map_or(0, |n| index(n + 1)),
             to,
             payload,
@@ -216,24 +235,21 @@ impl Batch {
     pub fn messages(&self) -> impl Iterator<Item = (Message<'_>, Destination<'_>, u32)> {
         let mut at = 0;
         self.records.iter().map(move |r| {
-            let mut next = |len: u32| -> Range<usize> {
-                let start = at;
-                at += len as usize;
-                start..at
-            };
-            let head = &self.bytes[next(r.head)];
-            let reply = &self.bytes[next(r.reply)];
-            let tail = &self.bytes[next(r.tail)];
+            let line = &self.bytes[at..at + r.line as usize];
+            at += line.len();
+            let head_len = r.head as usize;
+            let reply = &line[head_len..head_len + r.reply as usize];
             let (payload, shared) = match r.payload {
-                Payload::Inline(len) => (&tail[tail.len() - len as usize..], None),
+                Payload::Inline(len) => (&line[line.len() - len as usize..], None),
                 Payload::Shared(i) => {
                     let shared = &self.shared[i as usize];
                     (&shared[..], Some(shared))
                 }
             };
             let message = Message {
-                head,
-                tail: (tail, b""),
+                line,
+                head_len,
+                body: b"",
                 shared,
                 reply: (!reply.is_empty()).then_some(reply),
                 payload,

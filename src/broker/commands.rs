@@ -90,9 +90,10 @@ impl Publisher {
     fn run<'a>(&mut self, first: &Publish<'a>, rest: &'a [u8]) -> (Vec<Message<'a>>, usize) {
         let (mut run, mut used) = (Vec::new(), 0);
         let plain = first.header_len.is_none() && first.size() < SHARE_MANY;
-        let Some((head, _)) = first.canonical.filter(|_| plain && self.flags.is_quiet()) else {
+        let Some(canonical) = first.canonical.filter(|_| plain && self.flags.is_quiet()) else {
             return (run, used);
         };
+        let head = canonical.head();
         while run.len() < RUN_MESSAGES && used < RUN_BYTES && rest[used..].starts_with(head) {
             let Parsed::Op(Op::Publish(next), len) = parse(&rest[used..], &self.limits) else {
                 break;

@@ -210,6 +210,16 @@ impl Delivery {
         self.hold_if_all_are_behind(from, outcome);
     }
 
+    /// The other loop to which all goes that this route names, if it is one alone.
+    pub(super) fn sole_loop(&self, route: &Route) -> Option<LoopId> {
+        let [span] = route.spans() else {
+            return None;
+        };
+        let is_other = span.owner != self.me || self.serves_itself;
+        let is_sole = route.groups() == 0 && !route.far().is_some_and(Far::is_certain);
+        (is_other && is_sole).then_some(span.owner)
+    }
+
     /// Delivers a run of messages on one route, which has no queue groups: to one subscription
     /// after the other, so that each queue is filled, and written, while it is in the cache.
     pub(super) fn deliver_run<W: Wire>(
@@ -825,20 +835,15 @@ fn emit(client: &mut Client, pool: &mut ChunkPool, sid: &[u8], message: &Message
 /// Puts a MSG or HMSG together in a client's outbound queue.
 #[inline]
 fn write(client: &mut Client, pool: &mut ChunkPool, sid: &[u8], message: &Message<'_>) {
-    let Message {
-        head,
-        tail: (first, second),
-        ..
-    } = *message;
-    let sid_at = head.len();
-    let first_at = sid_at + sid.len();
-    let second_at = first_at + first.len();
-    let room = client.out.room(second_at + second.len(), pool);
-    room[..sid_at].copy_from_slice(head);
-    room[sid_at..first_at].copy_from_slice(sid);
-    room[first_at..second_at].copy_from_slice(first);
-    if !second.is_empty() {
-        room[second_at..].copy_from_slice(second);
+    let (head, tail) = message.line.split_at(message.head_len);
+    let tail_at = head.len() + sid.len();
+    let body_at = tail_at + tail.len();
+    let room = client.out.room(body_at + message.body.len(), pool);
+    room[..head.len()].copy_from_slice(head);
+    room[head.len()..tail_at].copy_from_slice(sid);
+    room[tail_at..body_at].copy_from_slice(tail);
+    if !message.body.is_empty() {
+        room[body_at..].copy_from_slice(message.body);
     }
     if message.header_len.is_none() {
         room[..3].copy_from_slice(b"MSG");

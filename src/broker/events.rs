@@ -1,10 +1,11 @@
 //! Tells those who listen in the system account of clients that came and went
 //! (<https://docs.nats.io/running-a-nats-service/configuration/sys_accounts>).
 
+use super::batch::Batch;
 use super::closed::ClosedClient;
 use super::delivery::{NOBODY, Origin, Outcome};
 use super::exchange::Journey;
-use super::message::Message;
+use super::message::{Message, Own};
 use super::{Broker, Facts, Turn, Wire};
 use crate::accounts::{Account, GLOBAL};
 use crate::base::clock::Mono;
@@ -231,8 +232,18 @@ impl Broker {
             if route.is_empty() {
                 return 0;
             }
-            let parts = (headers, body);
-            let message = Message::compose(shown, reply, parts, &mut self.scratch);
+            let own = Own {
+                subject: shown,
+                reply,
+                headers,
+                body,
+            };
+            if let Some(owner) = self.delivery.sole_loop(route) {
+                let push = |batch: &mut Batch| batch.push_own(&own, route, NOBODY);
+                self.delivery.outbox(owner, turn, push);
+                return 1;
+            }
+            let message = Message::compose(&own, &mut self.scratch);
             let mut outcome = Outcome::default();
             self.delivery
                 .deliver(route, &message, &nobody, &mut outcome, turn);

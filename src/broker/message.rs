@@ -1,22 +1,24 @@
 //! A message on its way to its subscribers, in the form in which a MSG line is put together.
 
 use crate::base::text::push_decimal;
-use crate::proto::client::Publish;
+use crate::proto::client::{Canonical, Publish};
 use bytes::Bytes;
 
-/// About the bytes of a MSG line behind the subject, and of the line end behind the payload.
-const LINE_REST: usize = 128;
+/// Bytes of a MSG line besides subject, reply and payload, at most.
+const LINE_REST: usize = 64;
 
 /// The parts of a message. What differs between subscribers is the sid alone, which comes
-/// between `head` and `tail`.
+/// behind the first `head_len` bytes of `line`.
 #[derive(Clone, Copy)]
 pub struct Message<'a> {
-    /// A verb of three or four letters, the subject, and the blanks after both. The verb is
-    /// replaced by MSG or HMSG.
-    pub head: &'a [u8],
-    /// `[reply ]sizes CRLF`, and the payload and its CRLF, unless they are shared. In two pieces,
-    /// of which the second may be empty.
-    pub tail: (&'a [u8], &'a [u8]),
+    /// A verb of three or four letters, the subject, the blanks after both, and
+    /// `[reply ]sizes CRLF`, all but the head only where a client is to have it. The verb is replaced by
+    /// MSG or HMSG. The payload and its CRLF may follow.
+    pub line: &'a [u8],
+    /// Bytes of the verb, the subject, and the blanks.
+    pub head_len: usize,
+    /// The payload and its CRLF, if they are neither in the line nor shared.
+    pub body: &'a [u8],
     /// Headers and body with the CRLF behind them, if they are worth sharing.
     pub shared: Option<&'a Bytes>,
     pub reply: Option<&'a [u8]>,
@@ -24,6 +26,47 @@ pub struct Message<'a> {
     pub payload: &'a [u8],
     /// Bytes of the headers, if the message has any.
     pub header_len: Option<usize>,
+}
+
+/// A message that the server itself publishes.
+#[derive(Clone, Copy)]
+pub struct Own<'a> {
+    /// The subject that subscribers are shown.
+    pub subject: &'a [u8],
+    pub reply: Option<&'a [u8]>,
+    /// A whole block, or nothing.
+    pub headers: &'a [u8],
+    pub body: &'a [u8],
+}
+
+impl Own<'_> {
+    /// Bytes of the headers, if the message has any.
+    pub fn header_len(&self) -> Option<usize> {
+        (!self.headers.is_empty()).then_some(self.headers.len())
+    }
+
+    /// Appends the message as a [line](Message::line) with all that is in it. Gives the bytes of its
+    /// head, and those before the payload.
+    pub fn write(&self, out: &mut Vec<u8>) -> (usize, usize) {
+        let start = out.len();
+        let payload_len = self.headers.len() + self.body.len();
+        let reply_len = self.reply.map_or(0, <[u8]>::len);
+        out.reserve(self.subject.len() + reply_len + payload_len + LINE_REST);
+        let verb = match self.header_len() {
+            Some(_) => &b"HMSG "[..],
+            None => &b"MSG "[..],
+        };
+        out.extend_from_slice(verb);
+        out.extend_from_slice(self.subject);
+        out.push(b' ');
+        let head_len = out.len() - start;
+        arguments(out, self.reply, self.header_len(), payload_len);
+        let line_len = out.len() - start;
+        for part in [self.headers, self.body, b"\r\n"] {
+            out.extend_from_slice(part);
+        }
+        (head_len, line_len)
+    }
 }
 
 impl<'a> Message<'a> {
@@ -36,9 +79,15 @@ impl<'a> Message<'a> {
             payload,
             ..
         } = *publish;
-        let (head, tail) = match publish.canonical {
-            Some((head, tail)) if shared.is_none() => (head, (tail, &b""[..])),
-            Some((head, tail)) => (head, (&tail[..tail.len() - payload.len()], &b""[..])),
+        let (line, head_len, body) = match publish.canonical {
+            Some(Canonical { command, head_len }) if shared.is_none() => {
+                (command, head_len, &b""[..])
+            }
+            Some(Canonical { command, head_len }) => (
+                &command[..command.len() - payload.len()],
+                head_len,
+                &b""[..],
+            ),
             None => {
                 scratch.clear();
                 scratch.extend_from_slice(if header_len.is_some() {
@@ -50,16 +99,14 @@ impl<'a> Message<'a> {
                 scratch.push(b' ');
                 let head_len = scratch.len();
                 arguments(scratch, reply, header_len, payload.len() - 2);
-                let (head, line) = scratch.split_at(head_len);
-                (
-                    head,
-                    (line, if shared.is_some() { &b""[..] } else { payload }),
-                )
+                let body = if shared.is_some() { b"" } else { payload };
+                (&scratch[..], head_len, body)
             }
         };
         Message {
-            head,
-            tail,
+            line,
+            head_len,
+            body,
             shared,
             reply,
             payload,
@@ -68,51 +115,33 @@ impl<'a> Message<'a> {
     }
 
     /// A message that the server itself publishes, put together in `scratch`.
-    pub fn compose(
-        subject: &[u8],
-        reply: Option<&'a [u8]>,
-        (headers, body): (&[u8], &[u8]),
-        scratch: &'a mut Vec<u8>,
-    ) -> Self {
-        let header_len = (!headers.is_empty()).then_some(headers.len());
-        let (verb, payload_len) = match header_len {
-            Some(_) => (&b"HMSG "[..], headers.len() + body.len()),
-            None => (&b"MSG "[..], body.len()),
-        };
+    pub fn compose(own: &Own<'a>, scratch: &'a mut Vec<u8>) -> Self {
         scratch.clear();
-        scratch.reserve(verb.len() + subject.len() + payload_len + LINE_REST);
-        scratch.extend_from_slice(verb);
-        scratch.extend_from_slice(subject);
-        scratch.push(b' ');
-        let head_len = scratch.len();
-        arguments(scratch, reply, header_len, payload_len);
-        let line_len = scratch.len();
-        for part in [headers, body, b"\r\n"] {
-            scratch.extend_from_slice(part);
-        }
-        let (head, tail) = scratch.split_at(head_len);
+        let (head_len, line_len) = own.write(scratch);
+        let line = &scratch[..];
         Message {
-            head,
-            tail: (tail, b""),
+            line,
+            head_len,
+            body: b"",
             shared: None,
-            reply,
-            payload: &tail[line_len - head_len..],
-            header_len,
+            reply: own.reply,
+            payload: &line[line_len..],
+            header_len: own.header_len(),
         }
     }
 
     /// A published message without headers that has the canonical form.
     pub fn plain(publish: &Publish<'a>) -> Option<Self> {
-        let (head, tail) = publish.canonical?;
+        let Canonical { command, head_len } = publish.canonical?;
         let Publish { reply, payload, .. } = *publish;
-        let (tail, header_len) = ((tail, &b""[..]), None);
         Some(Message {
-            head,
-            tail,
+            line: command,
+            head_len,
+            body: b"",
             shared: None,
             reply,
             payload,
-            header_len,
+            header_len: None,
         })
     }
 
@@ -124,7 +153,7 @@ impl<'a> Message<'a> {
 
     pub fn subject(&self) -> &'a [u8] {
         let verb = if self.header_len.is_some() { 5 } else { 4 };
-        &self.head[verb..self.head.len() - 1]
+        &self.line[verb..self.head_len - 1]
     }
 
     /// The message as a client sees it that does not understand headers: their bytes are gone.
@@ -139,11 +168,10 @@ impl<'a> Message<'a> {
         scratch.push(b' ');
         let head_len = scratch.len();
         arguments(scratch, self.reply, None, body.len() - 2);
-        let (head, line) = scratch.split_at(head_len);
-        let tail = (line, body);
         Message {
-            head,
-            tail,
+            line: scratch,
+            head_len,
+            body,
             shared: None,
             reply: self.reply,
             payload: body,

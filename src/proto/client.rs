@@ -80,9 +80,23 @@ pub struct Publish<'a> {
     pub header_len: Option<usize>,
     /// Headers and body, with the CRLF that ends them.
     pub payload: &'a [u8],
-    /// The verb, the subject and one blank, then all the rest of the command, where the command
-    /// has the canonical form (single blanks, CRLF) in which a MSG line ends with the same bytes.
-    pub canonical: Option<(&'a [u8], &'a [u8])>,
+    /// The whole command, where it has the form in which a MSG line ends with the same bytes.
+    pub canonical: Option<Canonical<'a>>,
+}
+
+/// A command with single blanks and CRLF: all that comes behind its subject stands in MSG lines, too.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Canonical<'a> {
+    pub command: &'a [u8],
+    /// Bytes of the verb, the subject, and the blanks behind both.
+    pub head_len: usize,
+}
+
+impl<'a> Canonical<'a> {
+    /// The verb, the subject, and the blanks behind both.
+    pub fn head(&self) -> &'a [u8] {
+        &self.command[..self.head_len]
+    }
 }
 
 impl Publish<'_> {
@@ -193,7 +207,10 @@ fn plain_publish<'a>(data: &'a [u8], limits: &Limits) -> Option<(Publish<'a>, us
         reply,
         header_len: None,
         payload: &data[body..end],
-        canonical: Some((&data[..second], &data[second..end])),
+        canonical: Some(Canonical {
+            command: &data[..end],
+            head_len: second,
+        }),
     };
     Some((publish, end))
 }
@@ -444,7 +461,7 @@ fn publish<'a>(
         return Parsed::Partial(Partial::Payload(end));
     }
     let subject = parts[0];
-    let canonical = canonical_split(data, subject, args, line_len, end);
+    let canonical = canonical(data, subject, args, line_len, end);
     let payload = &data[line_len..end];
     let publish = Publish {
         args,
@@ -457,14 +474,14 @@ fn publish<'a>(
     Parsed::Op(Op::Publish(publish), end)
 }
 
-/// The two halves of a command that has the canonical form; see [`Publish::canonical`].
-fn canonical_split<'a>(
+/// The command, if it has the canonical form; see [`Publish::canonical`].
+fn canonical<'a>(
     data: &'a [u8],
     subject: &[u8],
     args: &[u8],
     line_len: usize,
     end: usize,
-) -> Option<(&'a [u8], &'a [u8])> {
+) -> Option<Canonical<'a>> {
     let verb_len = data.iter().position(|b| *b == b' ')?;
     let line = &data[..line_len];
     let single = !line.contains(&b'\t')
@@ -472,8 +489,10 @@ fn canonical_split<'a>(
         && line.ends_with(b"\r\n")
         && !args.ends_with(b" ")
         && verb_len + 1 + args.len() + 2 == line_len;
-    let second = verb_len + 1 + subject.len() + 1;
-    single.then(|| (&data[..second], &data[second..end]))
+    single.then(|| Canonical {
+        command: &data[..end],
+        head_len: verb_len + 1 + subject.len() + 1,
+    })
 }
 
 fn subscribe(args: &[u8], used: usize) -> Parsed<'_> {
@@ -598,6 +617,11 @@ mod tests {
         }
     }
 
+    fn halves<'a>(publish: &Publish<'a>) -> Option<(&'a [u8], &'a [u8])> {
+        let canonical = publish.canonical?;
+        Some(canonical.command.split_at(canonical.head_len))
+    }
+
     #[test]
     fn plain_publish_keeps_its_halves() {
         let p = published(b"PUB foo.bar 5\r\nhello\r\n");
@@ -605,13 +629,13 @@ mod tests {
         assert_eq!(p.payload, b"hello\r\n");
         assert_eq!(p.args, b"foo.bar 5");
         assert_eq!(
-            p.canonical,
+            halves(&p),
             Some((&b"PUB foo.bar "[..], &b"5\r\nhello\r\n"[..]))
         );
         let p = published(b"pub foo inbox.1 0\r\n\r\n");
         assert_eq!((p.reply, p.size()), (Some(&b"inbox.1"[..]), 0));
         assert_eq!(
-            p.canonical,
+            halves(&p),
             Some((&b"pub foo "[..], &b"inbox.1 0\r\n\r\n"[..]))
         );
     }
@@ -646,11 +670,11 @@ mod tests {
         let p = published(b"HPUB foo bar 12 14\r\nNATS/1.0\r\n\r\nhi\r\n");
         assert_eq!((p.subject, p.reply), (&b"foo"[..], Some(&b"bar"[..])));
         assert_eq!((p.header_len, p.size()), (Some(12), 14));
-        let halves = (
+        let both = (
             &b"HPUB foo "[..],
             &b"bar 12 14\r\nNATS/1.0\r\n\r\nhi\r\n"[..],
         );
-        assert_eq!(p.canonical, Some(halves));
+        assert_eq!(halves(&p), Some(both));
         let none = Limits {
             headers: false,
             ..LIMITS

@@ -6,7 +6,7 @@
 //! `LS+`, `LS-` and `LMSG`, are only sent to servers that announced that they know them, which this
 //! one does not, so they are errors.
 
-use super::client::{Partial, Publish};
+use super::client::{Canonical, Partial, Publish};
 use super::scan;
 
 /// What bounds a route's commands.
@@ -295,7 +295,10 @@ fn message<'a>(
     let is_least = tidy_len == line_len && data[..line_len].ends_with(b"\r\n");
     let tidy = is_least && args.queues.is_empty() && !line.contains(&b'\t');
     let head_len = if headers { 5 } else { 4 };
-    let canonical = tidy.then(|| (&data[subject_at - head_len..tail_at], &data[tail_at..end]));
+    let canonical = tidy.then(|| Canonical {
+        command: &data[subject_at - head_len..end],
+        head_len: tail_at + head_len - subject_at,
+    });
     let publish = Publish {
         args: line.trim_ascii(),
         subject: args.subject,
@@ -528,6 +531,11 @@ mod tests {
         }
     }
 
+    fn halves<'a>(publish: &Publish<'a>) -> Option<(&'a [u8], &'a [u8])> {
+        let canonical = publish.canonical?;
+        Some(canonical.command.split_at(canonical.head_len))
+    }
+
     #[test]
     fn messages() {
         let plain = routed(b"RMSG $G a.b 2\r\nhi\r\n");
@@ -535,13 +543,13 @@ mod tests {
         assert_eq!(plain.publish.subject, b"a.b");
         assert_eq!((plain.publish.reply, plain.publish.size()), (None, 2));
         assert!(plain.queues.is_empty());
-        let (head, tail) = plain.publish.canonical.unwrap();
+        let (head, tail) = halves(&plain.publish).unwrap();
         assert_eq!((head, tail), (&b" $G a.b "[..], &b"2\r\nhi\r\n"[..]));
         let reply = routed(b"RMSG acc a r 0\r\n\r\n");
         assert_eq!(reply.publish.reply, Some(&b"r"[..]));
         let headers = routed(b"HMSG A a r 12 14\r\nNATS/1.0\r\n\r\nhi\r\n");
         assert_eq!(headers.publish.header_len, Some(12));
-        let (head, tail) = headers.publish.canonical.unwrap();
+        let (head, tail) = halves(&headers.publish).unwrap();
         assert_eq!((head.len(), &head[4..]), (7, &b" a "[..]));
         assert!(tail.starts_with(b"r 12 14\r\n"));
         let queues = routed(b"RMSG $G a + r q1 q2 2\r\nhi\r\n");
@@ -642,7 +650,7 @@ mod tests {
             prop_assert!(found.queues.iter().eq(queues.iter().map(|q| &q[..])));
             prop_assert_eq!(found.publish.header_len, headers);
             prop_assert_eq!(&found.publish.payload[..body.len()], &body[..]);
-            if let Some((head, tail)) = found.publish.canonical {
+            if let Some((head, tail)) = halves(&found.publish) {
                 let verb = if headers.is_some() { 5 } else { 4 };
                 prop_assert_eq!(&head[verb..head.len() - 1], &subject[..]);
                 prop_assert!(tail.ends_with(&out[out.len() - body.len() - 2..]));

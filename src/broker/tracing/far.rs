@@ -86,8 +86,9 @@ impl Traced {
         let header_len = Some(payload.len());
         payload.extend_from_slice(body);
         Some(Message {
-            head: message.head,
-            tail: (b"", b""),
+            line: &message.line[..message.head_len],
+            head_len: message.head_len,
+            body: b"",
             shared: None,
             reply: message.reply,
             payload,
