@@ -90,6 +90,38 @@ pub fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
     }
 }
 
+/// Writes numbers of which each is near the one before, as counters and times are, in a fraction of the
+/// time again: the digits in front are remembered.
+#[derive(Clone, Debug, Default)]
+pub struct NearDecimal {
+    /// What is in front of the last four digits, and how it is written with four more.
+    high: u64,
+    text: [u8; DIGITS_MAX],
+    len: usize,
+}
+
+impl NearDecimal {
+    /// Appends a number, as [`push_decimal`] does.
+    #[inline]
+    pub fn push(&mut self, out: &mut Vec<u8>, number: u64) {
+        let (high, low) = (number / 10_000, (number % 10_000) as usize);
+        let start = out.len();
+        if high != self.high || high == 0 {
+            push_decimal(out, number);
+            self.high = high;
+            self.len = out.len() - start;
+            self.text[..self.len].copy_from_slice(&out[start..]);
+            return;
+        }
+        out.extend_from_slice(&self.text);
+        out.truncate(start + self.len);
+        if let Some(last) = out.last_chunk_mut::<4>() {
+            last[..2].copy_from_slice(&PAIRS[low / 100]);
+            last[2..].copy_from_slice(&PAIRS[low % 100]);
+        }
+    }
+}
+
 /// Digits of the largest number.
 const DIGITS_MAX: usize = 20;
 
@@ -227,6 +259,26 @@ mod tests {
             let mut out = b"n".to_vec();
             push_decimal(&mut out, number);
             assert_eq!(out, format!("n{number}").into_bytes());
+        }
+    }
+
+    #[test]
+    fn numbers_near_each_other_are_appended() {
+        let mut near = NearDecimal::default();
+        let starts = [
+            0,
+            9_990,
+            99_990,
+            1_792_000_000_123_450_000,
+            5,
+            u64::MAX - 99,
+        ];
+        for number in starts.into_iter().flat_map(|start| start..=start + 99) {
+            for number in [number, number.saturating_sub(1), number / 3 * 2] {
+                let mut out = b"n".to_vec();
+                near.push(&mut out, number);
+                assert_eq!(out, format!("n{number}").into_bytes());
+            }
         }
     }
 

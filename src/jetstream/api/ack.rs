@@ -3,7 +3,7 @@
 
 use super::pull::{self, PullRequest};
 use crate::base::duration;
-use crate::base::text::push_decimal;
+use crate::base::text::{NearDecimal, push_decimal};
 use crate::json::Nanos;
 use crate::json::decode::{document, object};
 
@@ -29,6 +29,10 @@ pub struct AckSubject {
     prefix: Vec<u8>,
 }
 
+/// The numbers of the delivery whose subject was written last.
+#[derive(Clone, Debug, Default)]
+pub struct Near([NearDecimal; 4]);
+
 impl AckSubject {
     /// `$JS.ACK.<stream>.<consumer>.`
     pub fn new(stream: &str, consumer: &str) -> AckSubject {
@@ -46,8 +50,8 @@ impl AckSubject {
         }
     }
 
-    /// Appends the subject of a delivery.
-    pub fn write(&self, delivery: &Delivery, out: &mut Vec<u8>) {
+    /// Appends the subject of a delivery. It is done fastest with the numbers of one near it.
+    pub fn write(&self, delivery: &Delivery, near: &mut Near, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.prefix);
         let Delivery {
             delivered,
@@ -58,9 +62,10 @@ impl AckSubject {
         } = delivery;
         let timestamp = u64::try_from(*timestamp).unwrap_or(0);
         push_decimal(out, *delivered);
-        for number in [*stream_seq, *consumer_seq, timestamp, *pending] {
+        let numbers = [*stream_seq, *consumer_seq, timestamp, *pending];
+        for (near, number) in near.0.iter_mut().zip(numbers) {
             out.push(b'.');
-            push_decimal(out, number);
+            near.push(out, number);
         }
     }
 
@@ -241,7 +246,7 @@ mod tests {
 
     fn written(subject: &AckSubject) -> String {
         let mut out = Vec::new();
-        subject.write(&DELIVERY, &mut out);
+        subject.write(&DELIVERY, &mut Near::default(), &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -332,7 +337,7 @@ mod tests {
                 pending: numbers.4,
             };
             let mut out = Vec::new();
-            AckSubject::with_domain("d", "h", "s", "c").write(&delivery, &mut out);
+            AckSubject::with_domain("d", "h", "s", "c").write(&delivery, &mut Near::default(), &mut out);
             prop_assert_eq!(parse_subject(&out).map(|parsed| parsed.delivery), Some(delivery));
         }
 

@@ -134,6 +134,7 @@ impl Consumer {
         let Scratch {
             buffer,
             reply,
+            near,
             headers,
             status,
             rng,
@@ -155,6 +156,7 @@ impl Consumer {
         let before = again.map_or(0, |again| again.redeliveries.saturating_add(1));
         let mut parcel = Parcel {
             reply,
+            near,
             headers,
             message,
             before,
@@ -383,6 +385,8 @@ struct Parcel<'p> {
     before: u32,
     /// The subject that it is acknowledged on.
     reply: &'p mut Vec<u8>,
+    /// The numbers of the subject before.
+    near: &'p mut ack::Near,
     /// Its headers, if they are others than those that it was stored with.
     headers: &'p mut Vec<u8>,
 }
@@ -401,7 +405,7 @@ impl Parcel<'_> {
         };
         self.headers.clear();
         self.reply.clear();
-        settings.ack_subject.write(&delivery, self.reply);
+        settings.ack_subject.write(&delivery, self.near, self.reply);
     }
 
     /// Leaves the payload out, and says how long it is.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use crate::base::rng::Rng;
+use crate::jetstream::api::ack::Near;
 use crate::store::LogError;
 use crate::store::consumer::{Conflict, ConsumerState, Event, Millis, Outcome, PendingMessage};
 use crate::store::file::Payload;
@@ -191,6 +192,7 @@ pub struct Turn<'t, S: Stream, K> {
 pub struct Scratch<B> {
     pub(super) buffer: B,
     pub(super) reply: Vec<u8>,
+    pub(super) near: Near,
     pub(super) headers: Vec<u8>,
     pub(super) status: Vec<u8>,
     pub(super) due: Vec<PendingMessage>,
@@ -203,6 +205,7 @@ impl<B: Default> Scratch<B> {
         Scratch {
             buffer: B::default(),
             reply: vec![],
+            near: Near::default(),
             headers: vec![],
             status: vec![],
             due: vec![],

@@ -73,6 +73,17 @@ impl engine::Stream for View<'_> {
         budget: &mut usize,
         buffer: &'b mut ReadBuffer,
     ) -> Result<engine::Found<'b>, LogError> {
+        if let Some(fetched) = self.store.fetch_next(filters, from, self.visible, buffer) {
+            *budget = budget.saturating_sub(1);
+            let [subject, headers, payload] = fetched.parts(buffer);
+            return Ok(engine::Found::Message(engine::Message {
+                sequence: fetched.sequence,
+                timestamp: fetched.timestamp,
+                subject,
+                headers,
+                payload: Payload::Copied(payload),
+            }));
+        }
         let found = self
             .store
             .next(filters, from, self.visible, budget, buffer)?;

@@ -33,7 +33,7 @@ pub(super) struct SegmentFile {
 /// Where a record is read to. Keep it for the next one.
 #[derive(Debug, Default)]
 pub struct ReadBuffer {
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     map: Option<Map>,
     /// The block of a packed segment that was read last: what is read next is often in it.
     pub(super) block: Option<(BlockKey, Arc<Unpacked>)>,

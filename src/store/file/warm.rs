@@ -55,6 +55,12 @@ impl Warmth {
         self.tables |= tables;
     }
 
+    /// Whether a range is in memory, as far as that is known.
+    pub(super) fn has(&self, start: u32, end: u32, now: Mono) -> bool {
+        let wanted = parts(start, end);
+        self.parts & wanted == wanted && now < self.until
+    }
+
     fn expire(&mut self, now: Mono) {
         if now >= self.until {
             *self = Warmth::default();

@@ -277,7 +277,15 @@ impl SequenceSet {
 
     /// The first number at `from` or behind it, but from 1 on, that is not in the set; `None` if
     /// there is none up to the last number there is.
+    #[inline]
     pub fn next_absent(&self, from: StreamSeq) -> Option<StreamSeq> {
+        match self.len {
+            0 => Some(from.max(StreamSeq(1))),
+            _ => self.next_in_gap(from),
+        }
+    }
+
+    fn next_in_gap(&self, from: StreamSeq) -> Option<StreamSeq> {
         let mut index = from.0.max(1) - 1;
         loop {
             let (block, bit) = split(index);

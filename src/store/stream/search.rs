@@ -13,7 +13,7 @@ use super::StreamStore;
 use super::read::Message;
 use crate::store::error::LogError;
 use crate::store::file::format::Kind;
-use crate::store::file::{Glance, Look, Pass, ReadBuffer, WarmJob};
+use crate::store::file::{Fetched, Glance, Look, Pass, ReadBuffer, WarmJob};
 use crate::store::index::{Cursor, Filters};
 use crate::store::types::{LogIndex, StreamSeq};
 
@@ -133,6 +133,26 @@ impl StreamStore {
         let mut known = Known::nothing(AHEAD_FEW);
         let sought = self.seek(filters, &mut known, (from, upto), budget, buffer)?;
         self.found(sought, buffer)
+    }
+
+    /// The next message from `from` on, up to `upto`, if all match and it is at hand: it is read to `buffer`
+    /// then. If not, [`StreamStore::next`] tells more.
+    #[inline]
+    pub fn fetch_next(
+        &mut self,
+        filters: &Filters,
+        from: StreamSeq,
+        upto: StreamSeq,
+        buffer: &mut ReadBuffer,
+    ) -> Option<Fetched> {
+        if !filters.is_all() {
+            return None;
+        }
+        let at = self.state.deleted.next_absent(from.max(self.state.first))?;
+        match at <= upto.min(self.state.last) {
+            true => self.log.fetch(at, buffer),
+            false => None,
+        }
     }
 
     /// The same where all messages match, so that nothing has to be searched for.
