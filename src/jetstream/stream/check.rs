@@ -4,7 +4,7 @@
 //! of batches are checked in another order than those that come alone.
 
 use super::counter::Total;
-use super::{Stream, headers};
+use super::{Incoming, Stream, headers};
 use crate::jetstream::api::ApiError;
 use crate::jetstream::api::counter::Counter;
 use crate::jetstream::api::headers::{PublishHeaders, ROLLUP, Rollup, SCHEDULE, TTL, Ttl, fields};
@@ -271,6 +271,15 @@ impl Stream {
         }
     }
 
+    /// Checks a message without headers.
+    pub(super) fn check_as_it_is(&self, message: &Incoming<'_>) -> Result<(), ApiError> {
+        self.check_record(message.subject, b"", message.payload)?;
+        match self.config.sealed {
+            true => Err(ApiError::StreamSealed),
+            false => self.check_size(b"", message.payload),
+        }
+    }
+
     /// Checks the size that messages of this stream may have.
     pub(super) fn check_size(&self, block: &[u8], payload: &[u8]) -> Result<(), ApiError> {
         let max = usize::try_from(self.config.max_msg_size).unwrap_or(usize::MAX);
@@ -430,10 +439,14 @@ impl Stream {
     }
 
     /// Whether a message fits that nothing is to be removed for.
-    pub(super) fn check_room(&self, subject: &[u8], checked: &Checked<'_>) -> Result<(), ApiError> {
-        let (headers, payload) = (checked.headers.len(), checked.payload.len());
-        let bytes = StreamState::message_bytes(subject.len(), headers, payload);
-        let rolls_up = checked.rollup.is_some();
+    pub(super) fn check_room(
+        &self,
+        subject: &[u8],
+        headers: &[u8],
+        payload: &[u8],
+        rolls_up: bool,
+    ) -> Result<(), ApiError> {
+        let bytes = StreamState::message_bytes(subject.len(), headers.len(), payload.len());
         self.check_room_for((1, bytes, 1), subject, rolls_up, false)
     }
 

@@ -42,6 +42,13 @@ impl Stream {
         {
             return self.refuse_for_overload(reply, out);
         }
+        if self.takes_as_it_is(message) {
+            match self.take_as_it_is(message, now) {
+                Ok(sequence) => self.confirm(reply, message, b"", Answer::Stored(sequence)),
+                Err(error) => self.refuse(reply, error, out),
+            }
+            return;
+        }
         let block = headers::stored(message.headers);
         let message = Incoming {
             headers: &block,
@@ -72,12 +79,60 @@ impl Stream {
                     Taken::Duplicate(sequence) => Answer::Duplicate(sequence),
                 };
                 let body = value.map(|value| format!(",\"val\":\"{value}\""));
-                self.answer_after(reply, body.unwrap_or_default().as_bytes(), answer);
-                self.waiting
-                    .hold(message.payload.len() + message.headers.len());
+                let body = body.unwrap_or_default();
+                self.confirm(Some(reply), &message, body.as_bytes(), answer);
             }
             Err(error) => self.refuse(reply, error, out),
         }
+    }
+
+    /// Answers a publisher, if it wants that, when what it sent is stored.
+    fn confirm(
+        &mut self,
+        reply: Option<&[u8]>,
+        message: &Incoming<'_>,
+        body: &[u8],
+        answer: Answer,
+    ) {
+        let Some(reply) = reply else { return };
+        self.answer_after(reply, body, answer);
+        self.waiting
+            .hold(message.payload.len() + message.headers.len());
+    }
+
+    /// Whether nothing is asked of a message but whether there is room for it, and nothing is made of it:
+    /// so are most. It has no headers, it is of no batch, and neither the stream nor a schedule has
+    /// anything to do with it besides.
+    fn takes_as_it_is(&self, message: &Incoming<'_>) -> bool {
+        message.headers.is_empty()
+            && self.transform.is_none()
+            && !self.config.allow_msg_counter
+            && self.config.retention != RetentionPolicy::Interest
+            && self.store.next_timer().is_none()
+            && message.reply.and_then(batch::parse).is_none()
+    }
+
+    /// Takes such a message: what [`Stream::publish`] does otherwise, in the same order.
+    fn take_as_it_is(
+        &mut self,
+        message: &Incoming<'_>,
+        now: Timestamp,
+    ) -> Result<StreamSeq, ApiError> {
+        self.check_as_it_is(message)?;
+        self.room_for(message)?;
+        self.check_room(message.subject, b"", message.payload, false)?;
+        let sequence = self.store.last().next();
+        let appended = self.store.append(&NewMessage {
+            subject: message.subject,
+            headers: b"",
+            payload: message.payload,
+            timestamp: now,
+            ttl_s: 0,
+        });
+        appended.map_err(|e| store_failed(&e))?;
+        self.dirty = true;
+        self.last_msg_id.clear();
+        Ok(sequence)
     }
 
     /// Takes a message that was checked by the stream it is from. Its subject is the one that it is
@@ -160,7 +215,8 @@ impl Stream {
         };
         if self.is_kept(subject) {
             self.room_for(message)?;
-            self.check_room(subject, &checked)?;
+            let rolls_up = checked.rollup.is_some();
+            self.check_room(subject, &checked.headers, &checked.payload, rolls_up)?;
         }
         let value = checked.value.take();
         let sequence = self.put(&[(subject, checked)], now)?;
