@@ -4,7 +4,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::format::{FIRST_RECORD, FOOTER_LEN, Footer, Kind, Layout, Record, SegmentHeader, chain};
+use super::format::{
+    FIRST_RECORD, FOOTER_LEN, Footer, Kind, Layout, Record, Records, SegmentHeader, chain,
+};
 use super::guess::{evenly, lower_bound};
 use super::pack::{Block, encode_table};
 use super::read::{ReadBuffer, ReadFault, SegmentFile, Stored};
@@ -19,6 +21,10 @@ pub(super) const LOST: u32 = 1;
 /// Zeros written ahead at a time, at least and at most.
 const AHEAD_MIN: u32 = 4 << 10;
 const AHEAD_MAX: u32 = 256 << 10;
+
+/// Of so many records in a row one tells what was on the disk for good, though it is what one before it
+/// tells: each of them may be damaged.
+const CLAIM_EVERY: u32 = 8;
 
 /// Bytes of a record from which on it is written at once, without zeros before.
 pub(super) const DIRECT_MIN: usize = 64 << 10;
@@ -65,6 +71,10 @@ pub(super) struct Contents {
     /// tells.
     pub(super) is_altered: bool,
     pub(super) last_term: Term,
+    /// The last record of which one here says that it was on the disk for good, and how many records are
+    /// behind the one that says so.
+    claimed: LogIndex,
+    behind_claim: u32,
     /// Of a packed segment; offsets are those of a plain one.
     pub(super) blocks: Vec<Block>,
 }
@@ -81,6 +91,8 @@ impl Contents {
             chain: header.chain,
             is_altered: header.generation > 0,
             last_term: header.term,
+            claimed: LogIndex(0),
+            behind_claim: 0,
             blocks: vec![],
         }
     }
@@ -95,11 +107,22 @@ impl Contents {
         self.chain = chain(self.chain, crc);
         self.is_altered |= record.erased;
         self.last_term = record.term;
+        match record.durable {
+            LogIndex(0) => self.behind_claim = self.behind_claim.saturating_add(1),
+            durable => (self.claimed, self.behind_claim) = (durable, 0),
+        }
         if record.kind == Kind::Message && !is_husk(record) {
             self.messages += 1;
             self.first_time = self.first_time.min(record.timestamp);
             self.last_time = self.last_time.max(record.timestamp);
         }
+    }
+
+    /// What the next record says to have been on the disk for good, where `durable` was: nothing if one
+    /// shortly before says the same.
+    fn claim(&self, durable: LogIndex) -> LogIndex {
+        let is_said = durable == self.claimed && self.behind_claim + 1 < CLAIM_EVERY;
+        if is_said { LogIndex(0) } else { durable }
     }
 
     /// Takes note of `records` that are lost.
@@ -226,7 +249,8 @@ impl OpenSegment {
         }
     }
 
-    /// Whether `record` can be here, together with the tables.
+    /// Whether `record` can be here, together with the tables. It may take less than is reckoned with, if
+    /// what it says of others has been said.
     pub(super) fn fits(&self, record: &Record<'_>) -> bool {
         let tables = 8 * (self.contents.offsets.len() + 1) + FOOTER_LEN;
         let end = self.end() as usize + record.len(&self.header) + tables;
@@ -274,13 +298,16 @@ impl OpenSegment {
     }
 
     /// Adds a record to those that are not written yet.
-    pub(super) fn push(&mut self, record: &Record<'_>) {
+    pub(super) fn push(&mut self, mut record: Record<'_>) {
         let at = self.end();
+        if self.header.records == Records::Compact {
+            record.durable = self.contents.claim(record.durable);
+        }
         let sealer = self.sealer.as_mut();
         let crc = record.encode_with(&self.header, self.seed, sealer, &mut self.pending);
         let crc = crc.expect("it was checked that the record fits");
         let base = self.header.base_sequence;
-        self.contents.add(record, base, at, crc);
+        self.contents.add(&record, base, at, crc);
     }
 
     /// Writes what is not written yet.

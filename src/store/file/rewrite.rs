@@ -311,6 +311,11 @@ impl RewriteJob {
             } else {
                 record
             };
+            // The header tells of a later record that it was on the disk for good.
+            let record = Record {
+                durable: LogIndex(0),
+                ..record
+            };
             let offset = out.push(&record, nth).ok_or(ReadFault::Damaged)?;
             contents.offsets.push(offset);
             if record.kind == Kind::Message && !is_husk(&record) {
@@ -629,6 +634,7 @@ impl Log {
         let merged = olds.last().map_or(0, number);
         // Checksums start elsewhere in each generation, and the salt is another one.
         let header = self.options.encrypted(SegmentHeader {
+            records: self.options.records,
             generation: old.header.generation.saturating_add(1),
             anew: Anew {
                 layout: changes.layout,

@@ -99,6 +99,7 @@ impl Log {
             Place::Open(at) => self.open[at].header,
         };
         let header = self.options.encrypted(SegmentHeader {
+            records: self.options.records,
             generation: 0,
             key_salt: [0; 16],
             anew: Anew {
@@ -132,7 +133,7 @@ impl Log {
         let mut segment = segment.map_err(failed)?;
         self.each_of(&header, index, &mut buffer, |record| {
             segment.ready().map_err(failed)?;
-            segment.push(record);
+            segment.push(*record);
             match segment.pending.len() >= PIECE {
                 true => segment.flush().map_err(failed),
                 false => Ok(()),

@@ -1,8 +1,8 @@
 //! What stands at the end of a sealed segment: where its records are, and what is in it.
 
 use super::bytes::{put, u16_at, u32_at, u64_at};
-use super::header::{HEADER_LEN, Layout, SegmentHeader};
-use super::{FIRST_RECORD, FormatError, VERSION};
+use super::header::{HEADER_LEN, Layout, Records, SegmentHeader};
+use super::{FIRST_RECORD, FormatError};
 use crate::store::types::{StreamSeq, Term, Timestamp};
 
 /// Bytes of a footer, without the tables that it points to.
@@ -49,7 +49,8 @@ impl Footer {
         let mut out = [0; FOOTER_LEN];
         put(&mut out, 0, &self.header.encode());
         put(&mut out, AT, MAGIC);
-        put(&mut out, AT + 8, &VERSION.to_le_bytes());
+        let version = self.header.records as u16;
+        put(&mut out, AT + 8, &version.to_le_bytes());
         put(&mut out, AT + 16, &self.records.to_le_bytes());
         put(&mut out, AT + 20, &self.data_end.to_le_bytes());
         put(&mut out, AT + 24, &self.offsets_at.to_le_bytes());
@@ -79,10 +80,8 @@ impl Footer {
         if u32_at(bytes, FOOTER_LEN - 4) != Some(crc32c::crc32c(&bytes[..FOOTER_LEN - 4])) {
             return Err(FormatError::Checksum);
         }
-        let version = u16_at(bytes, AT + 8).ok_or(FormatError::Short)?;
-        if version != VERSION {
-            return Err(FormatError::Version(version));
-        }
+        // It is that of the header, or what is encoded again is something else.
+        Records::of(u16_at(bytes, AT + 8).ok_or(FormatError::Short)?)?;
         let header = SegmentHeader::decode(bytes)?;
         let footer = Self::fields(bytes, header).ok_or(FormatError::Short)?;
         let sound = footer.encode() == *bytes && footer.is_within(file_len);
