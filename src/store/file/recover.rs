@@ -315,7 +315,7 @@ impl Opening<'_> {
     /// The header that the first segment of a log has, unless its sequences began elsewhere.
     fn first_header(&self) -> SegmentHeader {
         SegmentHeader {
-            records: Records::default(),
+            records: self.options.records,
             stream: self.stream,
             number: 1,
             first_index: LogIndex(1),
@@ -338,16 +338,12 @@ impl Opening<'_> {
             _ => return None,
         };
         Some(SegmentHeader {
-            records: Records::default(),
-            stream: self.stream,
             number: before.last_number() + 1,
             first_index: before.last_index().next(),
             base_sequence: before.last_sequence(),
             term,
-            generation: 0,
             chain,
-            key_salt: [0; 16],
-            anew: Anew::default(),
+            ..self.first_header()
         })
     }
 
@@ -697,16 +693,12 @@ impl Opening<'_> {
             sealed.push(Sealed::new(seal.footer, file_len));
         }
         let next = (!plan.goes_on).then_some(self.options.encrypted(SegmentHeader {
-            records: self.options.records,
-            stream: self.stream,
             number: plan.number,
             first_index: plan.end.next(),
             base_sequence: plan.sequence,
             term,
-            generation: 0,
             chain,
-            key_salt: [0; 16],
-            anew: Anew::default(),
+            ..self.first_header()
         }));
         Ok(Kept {
             sealed,

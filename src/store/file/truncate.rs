@@ -106,6 +106,8 @@ impl Log {
                 cuts: header.anew.cuts.wrapping_add(1),
                 merged: header.anew.merged,
                 basis: header.anew.basis,
+                // Records of a segment that was written anew do not tell it.
+                proven: self.durable.min(index),
                 ..Anew::default()
             },
             ..header
