@@ -7,8 +7,8 @@
 //! from its header, which holds the stream's random incarnation.
 
 use super::format::{
-    FIRST_RECORD, Kind, Layout, RECORD_MIN, Record, RecordFault, SegmentHeader, may_be_at, record_len,
-    u32_at,
+    FIRST_RECORD, Kind, Layout, RECORD_MIN, Record, RecordFault, SegmentHeader, may_be_at,
+    record_len, u32_at,
 };
 use super::open_segment::Contents;
 use super::pack::{Block, Unpacked};

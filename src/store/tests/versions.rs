@@ -216,7 +216,10 @@ fn what_was_durable_is_told_once_and_again_after_some_records() {
     drop(log);
     let (mut log, _) = open(&disk, &options(Records::Compact));
     batch(&mut log, 50);
-    assert_eq!(heads(&disk), expected(&[11, 19, 27, 31, 32, 33, 41, 49], 50));
+    assert_eq!(
+        heads(&disk),
+        expected(&[11, 19, 27, 31, 32, 33, 41, 49], 50)
+    );
     // Those that stay when the end is cut off tell what they told.
     log.truncate_after(LogIndex(40)).unwrap();
     assert_eq!(heads(&disk), expected(&[11, 19, 27, 31, 32, 33], 40));

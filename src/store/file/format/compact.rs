@@ -178,7 +178,6 @@ pub(super) fn front(bytes: &[u8]) -> Option<(Kind, usize, usize)> {
 #[inline]
 pub(super) fn may_be_at(bytes: &[u8], next: u32, most: u32) -> bool {
     bytes.first_chunk::<FIXED_LEN>().is_some_and(|fixed| {
-        ordinal(fixed).wrapping_sub(next) & ORDINAL <= most
-            && Kind::of(fixed[8] & KIND).is_some()
+        ordinal(fixed).wrapping_sub(next) & ORDINAL <= most && Kind::of(fixed[8] & KIND).is_some()
     })
 }

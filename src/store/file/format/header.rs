@@ -1,7 +1,7 @@
 //! The header of a segment.
 
-use super::bytes::{id_at, put, u16_at, u32_at, u64_at};
 use super::FormatError;
+use super::bytes::{id_at, put, u16_at, u32_at, u64_at};
 use crate::store::crypt::Cipher;
 use crate::store::types::{LogIndex, StreamId, StreamSeq, Term};
 

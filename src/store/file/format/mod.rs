@@ -22,8 +22,8 @@ pub use journal::{
     turn_of,
 };
 pub use record::{
-    CONSUMER_DELETED, ERASURE_AT, Erasure, Kind, RECORD_MAX, RECORD_MIN, Record, RecordFault, front,
-    may_be_at, record_len,
+    CONSUMER_DELETED, ERASURE_AT, Erasure, Kind, RECORD_MAX, RECORD_MIN, Record, RecordFault,
+    front, may_be_at, record_len,
 };
 pub use set::{decode_runs, encode_runs};
 
