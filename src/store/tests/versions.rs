@@ -42,13 +42,21 @@ fn payload(sequence: u64) -> Vec<u8> {
     format!("{sequence}-{}", "x".repeat(len)).into_bytes()
 }
 
+fn previous(sequence: u64) -> StreamSeq {
+    StreamSeq(if sequence.is_multiple_of(3) {
+        sequence - 2
+    } else {
+        0
+    })
+}
+
 fn append(log: &mut Log, sequence: u64) {
     let draft = Draft {
         kind: Kind::Message,
         term: Term(0),
         sequence: StreamSeq(sequence),
         timestamp: Timestamp(sequence),
-        previous: StreamSeq(if sequence % 3 == 0 { sequence - 2 } else { 0 }),
+        previous: previous(sequence),
         ttl_s: 0,
         subject: b"orders",
         headers: b"",
@@ -64,8 +72,7 @@ fn check(log: &mut Log, upto: u64) {
         let record = stored.unwrap().record;
         assert_eq!(record.payload, payload(sequence));
         assert_eq!(record.index, LogIndex(sequence));
-        let previous = if sequence % 3 == 0 { sequence - 2 } else { 0 };
-        assert_eq!(record.previous, StreamSeq(previous));
+        assert_eq!(record.previous, previous(sequence));
         assert_eq!(record.timestamp, Timestamp(sequence));
     }
 }
@@ -202,8 +209,8 @@ fn what_was_durable_is_told_once_and_again_after_some_records() {
         let taken = taken(disk, &segments(disk)[0]);
         let contents = |(n, len): (usize, usize)| {
             let sequence = n as u64 + 1;
-            let previous = if sequence % 3 == 0 { 4 } else { 0 };
-            len - previous - b"orders".len() - payload(sequence).len()
+            let field = if previous(sequence).0 > 0 { 4 } else { 0 };
+            len - field - b"orders".len() - payload(sequence).len()
         };
         taken.into_iter().enumerate().map(contents).collect()
     };
