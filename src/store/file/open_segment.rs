@@ -100,8 +100,7 @@ impl Contents {
     /// Takes note of a record with this checksum at this place.
     pub(super) fn add(&mut self, record: &Record<'_>, base: StreamSeq, at: u32, crc: u32) {
         let delta = u32::try_from(record.sequence.0.saturating_sub(base.0)).unwrap_or(u32::MAX);
-        let row = u32::try_from(self.offsets.len()).unwrap_or(u32::MAX);
-        self.dense &= record.kind == Kind::Message && delta == row.saturating_add(1);
+        self.dense = self.stays_dense(record.kind, delta);
         self.offsets.push(at);
         self.sequences.push(delta);
         self.chain = chain(self.chain, crc);
@@ -116,6 +115,12 @@ impl Contents {
             self.first_time = self.first_time.min(record.timestamp);
             self.last_time = self.last_time.max(record.timestamp);
         }
+    }
+
+    /// Whether all records are messages in a row with one of this kind, whose sequence is so far from the
+    /// base sequence.
+    fn stays_dense(&self, kind: Kind, delta: u32) -> bool {
+        self.dense && kind == Kind::Message && delta == self.records().saturating_add(1)
     }
 
     /// What the next record says to have been on the disk for good, where `durable` was: nothing if one
@@ -252,10 +257,17 @@ impl OpenSegment {
     /// Whether `record` can be here, together with the tables. It may take less than is reckoned with, if
     /// what it says of others has been said.
     pub(super) fn fits(&self, record: &Record<'_>) -> bool {
-        let tables = 8 * (self.contents.offsets.len() + 1) + FOOTER_LEN;
-        let end = self.end() as usize + record.len(&self.header) + tables;
         let distance = record.sequence.0 - self.header.base_sequence.0;
-        end <= self.capacity as usize && u32::try_from(distance).is_ok()
+        let Ok(distance) = u32::try_from(distance) else {
+            return false;
+        };
+        let tables = match self.contents.stays_dense(record.kind, distance) {
+            true => 4,
+            false => 8,
+        };
+        let tables = tables * (self.contents.offsets.len() + 1) + FOOTER_LEN;
+        let end = self.end() as usize + record.len(&self.header) + tables;
+        end <= self.capacity as usize
     }
 
     /// Makes sure that bytes up to `to` exist in the file, and some behind. What there was room for is
