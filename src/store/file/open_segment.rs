@@ -61,8 +61,11 @@ pub(super) struct Contents {
     pub(super) offsets: Vec<u32>,
     /// Distances from the base sequence.
     pub(super) sequences: Vec<u32>,
-    /// Whether all records are messages in a row.
+    /// Whether all records are messages in a row, but for some at the front that are no messages, and how
+    /// many those are.
     pub(super) dense: bool,
+    pub(super) front: u32,
+    may_have_front: bool,
     pub(super) messages: u32,
     pub(super) first_time: Timestamp,
     pub(super) last_time: Timestamp,
@@ -85,6 +88,8 @@ impl Contents {
             offsets: vec![],
             sequences: vec![],
             dense: true,
+            front: 0,
+            may_have_front: header.records == Records::Compact,
             messages: 0,
             first_time: Timestamp(u64::MAX),
             last_time: Timestamp(0),
@@ -101,6 +106,7 @@ impl Contents {
     pub(super) fn add(&mut self, record: &Record<'_>, base: StreamSeq, at: u32, crc: u32) {
         let delta = u32::try_from(record.sequence.0.saturating_sub(base.0)).unwrap_or(u32::MAX);
         self.dense = self.stays_dense(record.kind, delta);
+        self.front += u32::from(self.dense && record.kind != Kind::Message);
         self.offsets.push(at);
         self.sequences.push(delta);
         self.chain = chain(self.chain, crc);
@@ -117,10 +123,19 @@ impl Contents {
         }
     }
 
-    /// Whether all records are messages in a row with one of this kind, whose sequence is so far from the
-    /// base sequence.
+    /// Whether it is so with one more record of this kind, whose sequence is so far from the base sequence.
     fn stays_dense(&self, kind: Kind, delta: u32) -> bool {
-        self.dense && kind == Kind::Message && delta == self.records().saturating_add(1)
+        let messages = self.records() - self.front.min(self.records());
+        self.dense
+            && match kind {
+                Kind::Message => delta == messages.saturating_add(1),
+                _ => self.may_have_front && messages == 0 && delta == 0,
+            }
+    }
+
+    /// Whether the segment's footer can tell of those at the front.
+    pub(super) fn is_front_allowed(&self) -> bool {
+        self.front == 0 || self.may_have_front
     }
 
     /// What the next record says to have been on the disk for good, where `durable` was: nothing if one
@@ -244,7 +259,8 @@ impl OpenSegment {
         let distance = u32::try_from(distance).unwrap_or(u32::MAX);
         let distances = &self.contents.sequences;
         match self.contents.dense {
-            true => (distance.max(1) as usize - 1).min(distances.len()),
+            true if distance == 0 => 0,
+            true => (self.contents.front as usize + distance as usize - 1).min(distances.len()),
             false => {
                 let len = u32::try_from(distances.len()).unwrap_or(u32::MAX);
                 let last = distances.last().copied().unwrap_or(0);
@@ -417,6 +433,7 @@ impl Seal {
             offsets_crc,
             sequences_at,
             sequences_crc,
+            front: if contents.dense { contents.front } else { 0 },
             last_sequence: StreamSeq(header.base_sequence.0 + u64::from(last)),
             first_time: contents.first_time,
             last_time: contents.last_time,

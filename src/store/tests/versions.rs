@@ -269,3 +269,87 @@ fn some_records_that_are_no_messages_cost_those_behind_them_nothing() {
         assert_eq!(stored.record.index, LogIndex(2 * n));
     }
 }
+
+fn footer(disk: &FaultyDisk, at: usize) -> Footer {
+    let bytes = disk.bytes(&segments(disk)[at]);
+    Footer::decode(&bytes, bytes.len() as u64).unwrap()
+}
+
+/// A segment that begins with orders needs no table of sequences, in version 2.
+#[test]
+fn orders_at_the_front_of_a_segment_need_no_table() {
+    for records in [Records::Compact, Records::Wide] {
+        let disk = FaultyDisk::new(1);
+        let (mut log, _) = open(&disk, &options(records));
+        for _ in 0..2 {
+            let draft = Draft {
+                kind: Kind::Config,
+                term: Term(0),
+                sequence: StreamSeq(0),
+                timestamp: Timestamp(0),
+                previous: StreamSeq(0),
+                ttl_s: 0,
+                subject: b"",
+                headers: b"",
+                payload: b"",
+            };
+            log.append(&draft).unwrap();
+        }
+        (1..=400).for_each(|n| append(&mut log, n));
+        log.sync().unwrap();
+        let check = |log: &mut Log| {
+            let mut buffer = ReadBuffer::default();
+            for n in 1..=400 {
+                let found = log.index_of(StreamSeq(n)).unwrap();
+                assert_eq!(found, (LogIndex(n + 2), false));
+                let stored = log.read_message(StreamSeq(n), &mut buffer).unwrap();
+                assert_eq!(stored.record.index, LogIndex(n + 2));
+                assert_eq!(stored.record.payload, payload(n));
+            }
+            let first = log.read(LogIndex(2), &mut buffer).unwrap().record;
+            assert_eq!((first.kind, first.sequence), (Kind::Config, StreamSeq(0)));
+            let found = log.find(StreamSeq(1), |r| r.kind == Kind::Message, &mut buffer);
+            assert_eq!(found, Some(StreamSeq(1)));
+        };
+        let check_footers = |second: bool| {
+            let shown = [0, 1]
+                .map(|n| footer(&disk, n))
+                .map(|f| (f.sequences_at == 0, f.front));
+            let first = match records {
+                Records::Compact => (true, 2),
+                Records::Wide => (false, 0),
+            };
+            assert_eq!(shown[0], first);
+            if second {
+                assert_eq!(shown[1], (true, 0));
+            }
+        };
+        check(&mut log);
+        check_footers(true);
+        rewrite(&mut log, 1);
+        check(&mut log);
+        check_footers(true);
+        // Two segments in one.
+        let job = log.rewrite(1, 2, Changes::default());
+        let done = log.handle_rewritten(job.unwrap().unwrap().run());
+        assert!(matches!(done, Rewritten::Done(..)), "{done:?}");
+        check(&mut log);
+        check_footers(false);
+        drop(log);
+        let (mut log, report) = open(&disk, &options(records));
+        assert!(report.is_sound(), "{report:?}");
+        check(&mut log);
+        drop(log);
+        for path in segments(&disk) {
+            disk.damage(&path, |bytes| {
+                let len = bytes.len();
+                bytes[len - 256..].fill(0);
+            });
+        }
+        let (mut log, report) = open(&disk, &options(records));
+        assert!(report.is_sound(), "{report:?}");
+        check(&mut log);
+        drop(log);
+        check_footers(false);
+    }
+}
