@@ -53,7 +53,7 @@ impl HardState {
             match decode(&bytes, stream) {
                 Ok(state) if newest.is_some_and(|n| n.generation > state.generation) => {}
                 Ok(state) => newest = Some(state),
-                Err(error @ FormatError::Version(_)) => {
+                Err(error @ FormatError::Version { .. }) => {
                     return Err(LogError::Format { file, error });
                 }
                 Err(error) => fault = Some(LogError::Format { file, error }),

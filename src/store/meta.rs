@@ -132,7 +132,7 @@ impl Meta {
                     newest = Some(meta);
                 }
                 Ok(_) => {}
-                Err(Fault::Format(error @ FormatError::Version(_))) => {
+                Err(Fault::Format(error @ FormatError::Version { .. })) => {
                     return Err(MetaError::Store(LogError::Format { file: path, error }));
                 }
                 Err(Fault::Key(fault)) => return Err(MetaError::Key(path, fault)),

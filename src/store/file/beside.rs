@@ -52,6 +52,7 @@ impl Log {
         let number = (last | (APART - 1)).checked_add(1);
         let number = number.ok_or(LogError::Disorder)?;
         let header = self.options.encrypted(SegmentHeader {
+            records: self.options.records,
             stream: self.stream,
             number,
             first_index: first,

@@ -38,6 +38,10 @@ use crate::store::disk::{Disk, Entry, LockGuard};
 use crate::store::error::{LogError, Reason, is_full};
 use crate::store::types::{LogIndex, StreamId, StreamSeq, Term};
 
+/// Bytes that a record may take in a segment of its own besides those that it takes in the one before: in
+/// the tables, and in fields which are left out there.
+const AROUND: usize = 24;
+
 /// A stream's log.
 #[derive(Debug)]
 pub struct Log {
@@ -214,7 +218,7 @@ impl Log {
         }
         let active = self.active_mut();
         let before = direct.then(|| active.contents.clone_marks());
-        active.push(&record);
+        active.push(record);
         if let Some(before) = before
             && let Err(error) = active.flush()
         {
@@ -511,6 +515,7 @@ impl Log {
         self.commit()?;
         let active = self.active();
         let header = self.options.encrypted(SegmentHeader {
+            records: self.options.records,
             stream: self.stream,
             number: active.header.last_number() + 1,
             first_index: active.last_index().next(),
@@ -541,7 +546,7 @@ impl Log {
 
     /// Makes the file of a segment which is to take a record of `len` bytes.
     pub(super) fn create(&self, header: SegmentHeader, len: usize) -> io::Result<OpenSegment> {
-        let least = FIRST_RECORD as usize + len + 16 + FOOTER_LEN;
+        let least = FIRST_RECORD as usize + len + AROUND + FOOTER_LEN;
         let capacity = least.max(self.options.segment_bytes as usize);
         let path = segment_path(&self.dir, header.number);
         let key = self

@@ -4,7 +4,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::format::{FIRST_RECORD, FOOTER_LEN, Footer, Kind, Layout, Record, SegmentHeader, chain};
+use super::format::{
+    FIRST_RECORD, FOOTER_LEN, Footer, Kind, Layout, Record, Records, SegmentHeader, chain,
+};
 use super::guess::{evenly, lower_bound};
 use super::pack::{Block, encode_table};
 use super::read::{ReadBuffer, ReadFault, SegmentFile, Stored};
@@ -19,6 +21,10 @@ pub(super) const LOST: u32 = 1;
 /// Zeros written ahead at a time, at least and at most.
 const AHEAD_MIN: u32 = 4 << 10;
 const AHEAD_MAX: u32 = 256 << 10;
+
+/// Of so many records in a row one tells what was on the disk for good, though it is what one before it
+/// tells: each of them may be damaged.
+const CLAIM_EVERY: u32 = 8;
 
 /// Bytes of a record from which on it is written at once, without zeros before.
 pub(super) const DIRECT_MIN: usize = 64 << 10;
@@ -55,8 +61,11 @@ pub(super) struct Contents {
     pub(super) offsets: Vec<u32>,
     /// Distances from the base sequence.
     pub(super) sequences: Vec<u32>,
-    /// Whether all records are messages in a row.
+    /// Whether all records are messages in a row, but for some at the front that are no messages, and how
+    /// many those are.
     pub(super) dense: bool,
+    pub(super) front: u32,
+    may_have_front: bool,
     pub(super) messages: u32,
     pub(super) first_time: Timestamp,
     pub(super) last_time: Timestamp,
@@ -65,6 +74,10 @@ pub(super) struct Contents {
     /// tells.
     pub(super) is_altered: bool,
     pub(super) last_term: Term,
+    /// The last record of which one here says that it was on the disk for good, and how many records are
+    /// behind the one that says so.
+    claimed: LogIndex,
+    behind_claim: u32,
     /// Of a packed segment; offsets are those of a plain one.
     pub(super) blocks: Vec<Block>,
 }
@@ -75,12 +88,16 @@ impl Contents {
             offsets: vec![],
             sequences: vec![],
             dense: true,
+            front: 0,
+            may_have_front: header.records == Records::Compact,
             messages: 0,
             first_time: Timestamp(u64::MAX),
             last_time: Timestamp(0),
             chain: header.chain,
             is_altered: header.generation > 0,
             last_term: header.term,
+            claimed: LogIndex(0),
+            behind_claim: 0,
             blocks: vec![],
         }
     }
@@ -88,18 +105,44 @@ impl Contents {
     /// Takes note of a record with this checksum at this place.
     pub(super) fn add(&mut self, record: &Record<'_>, base: StreamSeq, at: u32, crc: u32) {
         let delta = u32::try_from(record.sequence.0.saturating_sub(base.0)).unwrap_or(u32::MAX);
-        let row = u32::try_from(self.offsets.len()).unwrap_or(u32::MAX);
-        self.dense &= record.kind == Kind::Message && delta == row.saturating_add(1);
+        self.dense = self.stays_dense(record.kind, delta);
+        self.front += u32::from(self.dense && record.kind != Kind::Message);
         self.offsets.push(at);
         self.sequences.push(delta);
         self.chain = chain(self.chain, crc);
         self.is_altered |= record.erased;
         self.last_term = record.term;
+        match record.durable {
+            LogIndex(0) => self.behind_claim = self.behind_claim.saturating_add(1),
+            durable => (self.claimed, self.behind_claim) = (durable, 0),
+        }
         if record.kind == Kind::Message && !is_husk(record) {
             self.messages += 1;
             self.first_time = self.first_time.min(record.timestamp);
             self.last_time = self.last_time.max(record.timestamp);
         }
+    }
+
+    /// Whether it is so with one more record of this kind, whose sequence is so far from the base sequence.
+    fn stays_dense(&self, kind: Kind, delta: u32) -> bool {
+        let messages = self.records() - self.front.min(self.records());
+        self.dense
+            && match kind {
+                Kind::Message => delta == messages.saturating_add(1),
+                _ => self.may_have_front && messages == 0 && delta == 0,
+            }
+    }
+
+    /// Whether the segment's footer can tell of those at the front.
+    pub(super) fn is_front_allowed(&self) -> bool {
+        self.front == 0 || self.may_have_front
+    }
+
+    /// What the next record says to have been on the disk for good, where `durable` was: nothing if one
+    /// shortly before says the same.
+    fn claim(&self, durable: LogIndex) -> LogIndex {
+        let is_said = durable == self.claimed && self.behind_claim + 1 < CLAIM_EVERY;
+        if is_said { LogIndex(0) } else { durable }
     }
 
     /// Takes note of `records` that are lost.
@@ -216,7 +259,8 @@ impl OpenSegment {
         let distance = u32::try_from(distance).unwrap_or(u32::MAX);
         let distances = &self.contents.sequences;
         match self.contents.dense {
-            true => (distance.max(1) as usize - 1).min(distances.len()),
+            true if distance == 0 => 0,
+            true => (self.contents.front as usize + distance as usize - 1).min(distances.len()),
             false => {
                 let len = u32::try_from(distances.len()).unwrap_or(u32::MAX);
                 let last = distances.last().copied().unwrap_or(0);
@@ -226,12 +270,20 @@ impl OpenSegment {
         }
     }
 
-    /// Whether `record` can be here, together with the tables.
+    /// Whether `record` can be here, together with the tables. It may take less than is reckoned with, if
+    /// what it says of others has been said.
     pub(super) fn fits(&self, record: &Record<'_>) -> bool {
-        let tables = 8 * (self.contents.offsets.len() + 1) + FOOTER_LEN;
-        let end = self.end() as usize + record.len(&self.header) + tables;
         let distance = record.sequence.0 - self.header.base_sequence.0;
-        end <= self.capacity as usize && u32::try_from(distance).is_ok()
+        let Ok(distance) = u32::try_from(distance) else {
+            return false;
+        };
+        let tables = match self.contents.stays_dense(record.kind, distance) {
+            true => 4,
+            false => 8,
+        };
+        let tables = tables * (self.contents.offsets.len() + 1) + FOOTER_LEN;
+        let end = self.end() as usize + record.len(&self.header) + tables;
+        end <= self.capacity as usize
     }
 
     /// Makes sure that bytes up to `to` exist in the file, and some behind. What there was room for is
@@ -274,13 +326,16 @@ impl OpenSegment {
     }
 
     /// Adds a record to those that are not written yet.
-    pub(super) fn push(&mut self, record: &Record<'_>) {
+    pub(super) fn push(&mut self, mut record: Record<'_>) {
         let at = self.end();
+        if self.header.records == Records::Compact {
+            record.durable = self.contents.claim(record.durable);
+        }
         let sealer = self.sealer.as_mut();
         let crc = record.encode_with(&self.header, self.seed, sealer, &mut self.pending);
         let crc = crc.expect("it was checked that the record fits");
         let base = self.header.base_sequence;
-        self.contents.add(record, base, at, crc);
+        self.contents.add(&record, base, at, crc);
     }
 
     /// Writes what is not written yet.
@@ -378,6 +433,7 @@ impl Seal {
             offsets_crc,
             sequences_at,
             sequences_crc,
+            front: if contents.dense { contents.front } else { 0 },
             last_sequence: StreamSeq(header.base_sequence.0 + u64::from(last)),
             first_time: contents.first_time,
             last_time: contents.last_time,

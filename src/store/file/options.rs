@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use super::format::{SEGMENT_BYTES, SegmentHeader};
+use super::format::{Records, SEGMENT_BYTES, SegmentHeader};
 use super::pack::BlockCache;
 use super::warm::Cold;
 use crate::store::crypt::{KeyFault, SealKey, StreamKey};
@@ -23,6 +23,8 @@ pub struct LogOptions {
     pub sync: SyncMode,
     /// Bytes of a segment, unless one record needs more; [`SEGMENT_BYTES`] but in tests.
     pub segment_bytes: u32,
+    /// What segments get that are begun or written anew; the newest but in tests.
+    pub records: Records,
     /// What reads of messages do that would have to wait for the disk.
     pub cold: Cold,
     pub compression: Compression,
@@ -94,6 +96,7 @@ impl LogOptions {
         LogOptions {
             sync: SyncMode::Always,
             segment_bytes: SEGMENT_BYTES,
+            records: Records::default(),
             cold: Cold::Wait,
             compression: Compression::None,
             handles,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use minlz::s2;
 
-use super::format::{FIRST_RECORD, FIXED_LEN, Record, SegmentHeader, record_len, u32_at};
+use super::format::{FIRST_RECORD, RECORD_MIN, Record, SegmentHeader, record_len, u32_at};
 use super::read::{ReadFault, SegmentFile};
 use crate::store::crypt::{NONCE_LEN, SEAL_LEN, SealKey, Sealer, TAG_LEN};
 
@@ -167,7 +167,7 @@ fn block_len(bytes: &[u8]) -> Option<usize> {
         0 => (how, len),
         sealed => (how - sealed, len.checked_sub(SEAL_LEN)?),
     };
-    let is_one = raw >= FIXED_LEN
+    let is_one = raw >= RECORD_MIN
         && u32_at(bytes, 8)? >= FIRST_RECORD
         && (how == u32::from(AS_IS) && own_len == raw
             || how == u32::from(S2) && own_len < raw && raw <= COMPRESS_MAX);

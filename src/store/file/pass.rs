@@ -315,7 +315,7 @@ impl Sealed {
             return Seen::Hidden;
         }
         // Its own sequence was not checked; that of the table was.
-        match file.glance(at, end) {
+        match file.glance(self.footer.header.records, at, end) {
             Some((kind, subject)) => Seen::Record(Glance {
                 kind,
                 sequence: self.sequence(ordinal),
@@ -361,11 +361,12 @@ impl OpenSegment {
         if self.header.seals_records() {
             return Seen::Hidden;
         }
+        let records = self.header.records;
         let seen = match at.checked_sub(self.written) {
-            None => self.file.glance(at, self.written),
+            None => self.file.glance(records, at, self.written),
             Some(at) => {
                 let bytes = self.pending.get(at as usize..);
-                bytes.and_then(front)
+                bytes.and_then(|bytes| front(bytes, records))
             }
         };
         match seen {

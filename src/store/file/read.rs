@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::format::{Kind, Record, SegmentHeader, front, record_len};
+use super::format::{Kind, Record, Records, SegmentHeader, front, record_len};
 use super::map::Map;
 use super::options::{Handles, Pin};
 use super::pack::{BlockKey, Unpacked};
@@ -216,8 +216,8 @@ impl SegmentFile {
     /// Looks at the front of the record at `at`, unchecked. `None` where there is no map, or no
     /// record.
     #[inline]
-    pub(super) fn glance(&self, at: u32, end: u32) -> Option<(Kind, &[u8])> {
-        front(self.map.as_ref()?.get(at as usize..end as usize)?)
+    pub(super) fn glance(&self, records: Records, at: u32, end: u32) -> Option<(Kind, &[u8])> {
+        front(self.map.as_ref()?.get(at as usize..end as usize)?, records)
     }
 }
 
@@ -262,7 +262,7 @@ impl ReadBuffer {
         let len = record_len(&self.bytes).ok()?;
         Record::decode(&self.bytes, header, seed).ok()?;
         self.bytes.truncate(len);
-        Record::unseal(&mut self.bytes, key?)?;
+        Record::unseal(&mut self.bytes, header, key?)?;
         Record::fields(&self.bytes, header).map(Stored::copied)
     }
 }

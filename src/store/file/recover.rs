@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use super::beside::marked;
 use super::format::{
-    Anew, FIRST_RECORD, FOOTER_LEN, Footer, FormatError, HEADER_LEN, SegmentHeader,
+    Anew, FIRST_RECORD, FOOTER_LEN, Footer, FormatError, HEADER_LEN, Records, SegmentHeader,
 };
 use super::known::{Known, LostRun, Progress, Recovery};
 use super::log::{Log, segment_number};
@@ -315,6 +315,7 @@ impl Opening<'_> {
     /// The header that the first segment of a log has, unless its sequences began elsewhere.
     fn first_header(&self) -> SegmentHeader {
         SegmentHeader {
+            records: self.options.records,
             stream: self.stream,
             number: 1,
             first_index: LogIndex(1),
@@ -337,15 +338,12 @@ impl Opening<'_> {
             _ => return None,
         };
         Some(SegmentHeader {
-            stream: self.stream,
             number: before.last_number() + 1,
             first_index: before.last_index().next(),
             base_sequence: before.last_sequence(),
             term,
-            generation: 0,
             chain,
-            key_salt: [0; 16],
-            anew: Anew::default(),
+            ..self.first_header()
         })
     }
 
@@ -407,15 +405,19 @@ impl Opening<'_> {
         })
     }
 
-    /// A header that was made again, as a segment with these bytes had it: encrypted or not.
+    /// A header that was made again, as a segment with these bytes had it: of either version, encrypted or
+    /// not.
     fn fitting(&self, derived: SegmentHeader, bytes: &[u8]) -> SegmentHeader {
         let salts = self.options.key.as_ref().map(|key| key.salts(&derived));
-        let sealed = salts.into_iter().flatten().map(|key_salt| SegmentHeader {
-            key_salt,
-            ..derived
-        });
+        let salts = std::iter::once([0; 16]).chain(salts.into_iter().flatten());
         let has_records = |h: &SegmentHeader| !scan(bytes, h, None).contents.offsets.is_empty();
-        let mut all = std::iter::once(derived).chain(sealed);
+        let mut all = salts.flat_map(|key_salt| {
+            [Records::Compact, Records::Wide].map(|records| SegmentHeader {
+                records,
+                key_salt,
+                ..derived
+            })
+        });
         all.find(has_records).unwrap_or(derived)
     }
 
@@ -691,15 +693,12 @@ impl Opening<'_> {
             sealed.push(Sealed::new(seal.footer, file_len));
         }
         let next = (!plan.goes_on).then_some(self.options.encrypted(SegmentHeader {
-            stream: self.stream,
             number: plan.number,
             first_index: plan.end.next(),
             base_sequence: plan.sequence,
             term,
-            generation: 0,
             chain,
-            key_salt: [0; 16],
-            anew: Anew::default(),
+            ..self.first_header()
         }));
         Ok(Kept {
             sealed,
@@ -887,7 +886,7 @@ enum Fault {
 fn newer<T>(result: Result<T, FormatError>) -> Result<Option<T>, Fault> {
     match result {
         Ok(it) => Ok(Some(it)),
-        Err(FormatError::Version(v)) => Err(Fault::Format(FormatError::Version(v))),
+        Err(error @ FormatError::Version { .. }) => Err(Fault::Format(error)),
         Err(_) => Ok(None),
     }
 }

@@ -176,7 +176,10 @@ impl RewriteJob {
     fn image(&self) -> Result<Image, ReadFault> {
         let mut out = Writer::new(&self.header, self.key.clone());
         let mut contents = Contents::new(&self.header);
-        contents.dense = self.sources.iter().all(|s| s.footer.sequences_at == 0);
+        contents.front = self.sources.first().map_or(0, |s| s.footer.front);
+        contents.dense = contents.is_front_allowed()
+            && self.sources.iter().all(|s| s.footer.sequences_at == 0)
+            && self.sources.iter().skip(1).all(|s| s.footer.front == 0);
         let mut found = (0, vec![]);
         for (n, source) in self.sources.iter().enumerate() {
             let is_last = n + 1 == self.sources.len();
@@ -310,6 +313,11 @@ impl RewriteJob {
                 }
             } else {
                 record
+            };
+            // The header tells of a later record that it was on the disk for good.
+            let record = Record {
+                durable: LogIndex(0),
+                ..record
             };
             let offset = out.push(&record, nth).ok_or(ReadFault::Damaged)?;
             contents.offsets.push(offset);
@@ -629,6 +637,7 @@ impl Log {
         let merged = olds.last().map_or(0, number);
         // Checksums start elsewhere in each generation, and the salt is another one.
         let header = self.options.encrypted(SegmentHeader {
+            records: self.options.records,
             generation: old.header.generation.saturating_add(1),
             anew: Anew {
                 layout: changes.layout,

@@ -7,7 +7,8 @@
 //! from its header, which holds the stream's random incarnation.
 
 use super::format::{
-    FIRST_RECORD, Kind, Layout, Record, RecordFault, SegmentHeader, record_len, u32_at,
+    FIRST_RECORD, Kind, Layout, RECORD_MIN, Record, RecordFault, SegmentHeader, may_be_at,
+    record_len, u32_at,
 };
 use super::open_segment::Contents;
 use super::pack::{Block, Unpacked};
@@ -73,7 +74,7 @@ pub(super) fn scan(bytes: &[u8], header: &SegmentHeader, key: Option<&SealKey>) 
     let mut at = FIRST_RECORD as usize;
     while at < used {
         let next = found.contents.records();
-        let here = follows(bytes, at, header, seed, next, sequence);
+        let here = follows(bytes, at, header, seed, (next, u32::MAX - next), sequence);
         let (start, record) = match here {
             Some(record) => (at, record),
             None => match search(bytes, at + 1..used, header, seed, next, sequence) {
@@ -181,22 +182,26 @@ fn ordinal(record: &Record<'_>, header: &SegmentHeader) -> u32 {
     u32::try_from(record.index.0 - header.first_index.0).unwrap_or(u32::MAX)
 }
 
-/// The record at `at`, if there is one that can stand behind `next` others and this sequence.
+/// The record at `at`, if there is one that can stand behind `next` others and this sequence, with
+/// `most` others between them at most.
 fn follows<'a>(
     bytes: &'a [u8],
     at: usize,
     header: &SegmentHeader,
     seed: u32,
-    next: u32,
+    (next, most): (u32, u32),
     sequence: StreamSeq,
 ) -> Option<Record<'a>> {
     let bytes = bytes.get(at..)?;
-    let ordinal = u32_at(bytes, 8)?;
-    if ordinal < next {
+    if !may_be_at(bytes, header.records, next, most) {
         return None;
     }
+    let can_follow = |record: &Record<'_>| {
+        let between = ordinal(record, header).checked_sub(next);
+        between.is_some_and(|n| n <= most) && record.sequence >= sequence
+    };
     match Record::decode(bytes, header, seed) {
-        Ok(record) => Some(record).filter(|r| r.sequence >= sequence),
+        Ok(record) => Some(record).filter(can_follow),
         Err(
             RecordFault::End
             | RecordFault::Short
@@ -207,8 +212,8 @@ fn follows<'a>(
     }
 }
 
-/// The next record after damage. Records have 32 bytes at least, which bounds what its number can
-/// be.
+/// The next record after damage. Records have a number of bytes at least, which bounds what its number
+/// can be.
 fn search<'a>(
     bytes: &'a [u8],
     range: std::ops::Range<usize>,
@@ -218,13 +223,15 @@ fn search<'a>(
     sequence: StreamSeq,
 ) -> Option<(usize, Record<'a>)> {
     let start = range.start;
+    let most = |at: usize| u32::try_from((at - start) / RECORD_MIN + 1).unwrap_or(u32::MAX);
     range
         .filter(|at| {
             let rest = &bytes[*at..];
-            let most = (at - start) / super::format::FIXED_LEN + 1;
-            let number = u32_at(rest, 8).map(|n| n.wrapping_sub(next) as usize);
             let len = record_len(rest).unwrap_or(usize::MAX);
-            number.is_some_and(|n| n <= most) && len <= rest.len()
+            len <= rest.len() && may_be_at(rest, header.records, next, most(*at))
         })
-        .find_map(|at| Some((at, follows(bytes, at, header, seed, next, sequence)?)))
+        .find_map(|at| {
+            let places = (next, most(at));
+            Some((at, follows(bytes, at, header, seed, places, sequence)?))
+        })
 }

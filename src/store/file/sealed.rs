@@ -215,7 +215,7 @@ impl Sealed {
     /// The sequence of a record, as a distance from the base sequence.
     pub(super) fn distance(&self, ordinal: u32) -> Option<u32> {
         if self.footer.sequences_at == 0 {
-            return Some(ordinal + 1);
+            return Some(ordinal.saturating_add(1).saturating_sub(self.footer.front));
         }
         let handle = self.handle.as_ref()?;
         match (&handle.tables, &handle.file.map) {
@@ -230,8 +230,11 @@ impl Sealed {
     pub(super) fn position(&self, sequence: StreamSeq) -> u32 {
         let base = self.footer.header.base_sequence.0;
         if self.footer.sequences_at == 0 {
-            let before = sequence.0.saturating_sub(base.saturating_add(1));
+            let Some(before) = sequence.0.checked_sub(base.saturating_add(1)) else {
+                return 0;
+            };
             let before = u32::try_from(before).unwrap_or(u32::MAX);
+            let before = before.saturating_add(self.footer.front);
             return before.min(self.footer.records);
         }
         let distance = |at: u64| u32::try_from(at.saturating_sub(base)).unwrap_or(u32::MAX);

@@ -99,12 +99,15 @@ impl Log {
             Place::Open(at) => self.open[at].header,
         };
         let header = self.options.encrypted(SegmentHeader {
+            records: self.options.records,
             generation: 0,
             key_salt: [0; 16],
             anew: Anew {
                 cuts: header.anew.cuts.wrapping_add(1),
                 merged: header.anew.merged,
                 basis: header.anew.basis,
+                // Records of a segment that was written anew do not tell it.
+                proven: self.durable.min(index),
                 ..Anew::default()
             },
             ..header
@@ -132,7 +135,7 @@ impl Log {
         let mut segment = segment.map_err(failed)?;
         self.each_of(&header, index, &mut buffer, |record| {
             segment.ready().map_err(failed)?;
-            segment.push(record);
+            segment.push(*record);
             match segment.pending.len() >= PIECE {
                 true => segment.flush().map_err(failed),
                 false => Ok(()),

@@ -133,7 +133,7 @@ fn read(disk: &dyn Disk, dir: &Path, report: &mut Replayed) -> Result<Vec<HalfFi
         let Some(bytes) = bytes else { continue };
         let scan = match scan(&bytes) {
             Ok(scan) => scan,
-            Err(error @ FormatError::Version(_)) => {
+            Err(error @ FormatError::Version { .. }) => {
                 return Err(LogError::Format { file: path, error });
             }
             Err(error) => {
@@ -269,6 +269,7 @@ fn write(file: &dyn DiskFile, frame: &Frame<'_>, buffer: &mut Vec<u8>) -> io::Re
 /// Whether what stands in the segment is the record, whole, though perhaps with other contents.
 fn is_same(there: &[u8], record: &[u8], seed: u32) -> bool {
     let crc = there.get(8..).map(|rest| crc32c::crc32c_append(seed, rest));
-    let numbers = |bytes: &[u8]| (u32_at(bytes, 0), u32_at(bytes, 8), u32_at(bytes, 12));
-    crc == u32_at(there, 4) && numbers(there) == numbers(record)
+    // In either version these bytes tell which record it is, and no flag is among them.
+    let is_its = u32_at(there, 0) == u32_at(record, 0) && there.get(10..22) == record.get(10..22);
+    crc == u32_at(there, 4) && is_its
 }

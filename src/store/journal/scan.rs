@@ -36,7 +36,7 @@ pub(super) fn scan(bytes: &[u8]) -> Result<Option<Scan>, FormatError> {
         match JournalHeader::decode(slot) {
             Ok(header) if newest.is_some_and(|n| n.generation > header.generation) => {}
             Ok(header) => newest = Some(header),
-            Err(FormatError::Version(version)) => return Err(FormatError::Version(version)),
+            Err(error @ FormatError::Version { .. }) => return Err(error),
             Err(error) => fault = error,
         }
     }

@@ -92,7 +92,7 @@ impl Checkpoints {
         for (path, bytes) in copies {
             let (container, state, start) = match decode(&bytes, stream, key.as_ref()) {
                 Ok(decoded) => decoded,
-                Err(Fault::Format(error @ FormatError::Version(_))) => {
+                Err(Fault::Format(error @ FormatError::Version { .. })) => {
                     return Err(LogError::Format { file: path, error });
                 }
                 Err(Fault::Key(fault)) => return Err(LogError::Key(path, fault)),

@@ -14,6 +14,7 @@ use crate::store::consumer::{AckPolicy, Event, Millis};
 use crate::store::crypt::{Cipher, Keys};
 use crate::store::directory::StoreDir;
 use crate::store::disk::{Disk, OsDisk};
+use crate::store::file::format::{Records, SegmentHeader};
 use crate::store::file::{Compression, Handles, LogOptions, ReadBuffer};
 use crate::store::index::{Cursor, Filters};
 use crate::store::meta::Meta;
@@ -298,4 +299,117 @@ fn stores_of_earlier_builds_are_read() {
         }
     }
     assert!(seen > 0, "there are none in {}", formats.display());
+}
+
+/// The versions of a stream's segments, by their numbers.
+fn versions(dir: &Path) -> BTreeMap<u64, Records> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "seg") {
+            let header = SegmentHeader::decode(&fs::read(path).unwrap()).unwrap();
+            all.insert(header.number, header.records);
+        }
+    }
+    all
+}
+
+/// Whether a file of a stream has these bytes.
+fn has_bytes(dir: &Path, bytes: &[u8]) -> bool {
+    let mut files = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+    files.any(|path| {
+        let file = fs::read(path).unwrap();
+        file.windows(bytes.len()).any(|part| part == bytes)
+    })
+}
+
+/// Segments of version 1 are appended to, completed, erased in and written anew.
+#[test]
+fn segments_of_the_first_version_go_on() {
+    let first = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats/stores/v1");
+    let root = temporary("first-version");
+    copy(&first, &root);
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    for (name, compression, cipher) in STREAMS {
+        let dir = StoreDir::open(disk.clone(), &root).unwrap();
+        let path = dir.stream_dir("ACCOUNT", name);
+        let meta = Meta::read(&*disk, &path, &keys(cipher)).unwrap().meta;
+        let options = options(compression, &meta);
+        let open = || {
+            let opened =
+                StreamStore::open(disk.clone(), &path, meta.id, &options, None, &mut |_| {});
+            let (store, opened) = opened.unwrap();
+            assert!(opened.log.is_sound(), "{name}: {opened:?}");
+            store
+        };
+        let before = versions(&path);
+        assert!(before.values().all(|v| *v == Records::Wide), "{name}");
+        let mut store = open();
+        let mut left = left();
+        let add = |store: &mut StreamStore, left: &mut BTreeMap<u64, u64>, n: u64| {
+            append(store, n);
+            left.insert(store.state().last.0, n);
+        };
+        add(&mut store, &mut left, MESSAGES + 3);
+        store.sync().unwrap();
+        assert_eq!(versions(&path), before, "{name}: there is room in the last");
+        (4..=60).for_each(|n| add(&mut store, &mut left, MESSAGES + n));
+        store.sync().unwrap();
+        let after = versions(&path);
+        assert!(after.len() > before.len() + 1, "{name}");
+        for (number, version) in after {
+            let expected = match before.contains_key(&number) {
+                true => Records::Wide,
+                false => Records::Compact,
+            };
+            assert_eq!(version, expected, "{name}: {number}");
+        }
+        // One in a segment that has a footer, one in what was the last.
+        let erased = [100, MESSAGES + 11];
+        let shown = |n: u64| format!("{{\"id\":{n},\"text\"").into_bytes();
+        if name == "plain" {
+            assert!(has_bytes(&path, &shown(100)) && has_bytes(&path, &shown(MESSAGES + 1)));
+        }
+        for sequence in erased {
+            store.erase(StreamSeq(sequence)).unwrap();
+            left.remove(&sequence);
+        }
+        work(&mut store);
+        if name == "plain" {
+            assert!(!has_bytes(&path, &shown(100)) && !has_bytes(&path, &shown(MESSAGES + 1)));
+            let after = versions(&path);
+            let are_wide = before.keys().all(|number| after[number] == Records::Wide);
+            assert!(are_wide, "{name}: where they stand");
+        }
+        for sequence in 71..MESSAGES - 2 {
+            if left.remove(&sequence).is_some() {
+                store.delete(StreamSeq(sequence)).unwrap();
+            }
+        }
+        work(&mut store);
+        store.close().unwrap();
+        work(&mut store);
+        let anew = versions(&path).into_iter();
+        let anew = anew.filter(|(n, v)| before.contains_key(n) && *v == Records::Compact);
+        assert!(anew.count() > 0, "{name}: some are written anew");
+        drop(store);
+        let mut store = open();
+        let mut buffer = ReadBuffer::default();
+        let state = store.state();
+        assert_eq!(
+            (state.messages, state.lost),
+            (left.len() as u64, 0),
+            "{name}"
+        );
+        for (sequence, n) in &left {
+            let stored = store.read(StreamSeq(*sequence), &mut buffer).unwrap();
+            let (subject, headers, payload, ttl_s) = given(*n);
+            let record = stored.record;
+            assert_eq!(record.subject, subject.as_bytes(), "{name}: {sequence}");
+            assert_eq!(record.headers, headers, "{name}: {sequence}");
+            assert_eq!(record.payload, payload, "{name}: {sequence}");
+            assert_eq!(record.ttl_s, ttl_s, "{name}: {sequence}");
+        }
+    }
+    fs::remove_dir_all(&root).unwrap();
 }

@@ -9,6 +9,7 @@ use super::crypt::key_at;
 use super::faulty::{Fault, FaultyDisk};
 use super::log_faults::{Given, draft};
 use super::seeds::for_seeds;
+use super::versions::records_at;
 use crate::base::clock::Mono;
 use crate::base::rng::Rng;
 use crate::store::LogError;
@@ -146,7 +147,9 @@ impl Run {
         let barrier = disk.barrier(&journal_dir()).map_err(failed)?;
         let mut reports = vec![];
         for (n, stream) in self.streams.0.iter_mut().enumerate() {
-            stream.options.key = key_at(n as u64, u64::from(self.lives) - 1);
+            let opening = u64::from(self.lives) - 1;
+            stream.options.key = key_at(n as u64, opening);
+            stream.options.records = records_at(n as u64, opening);
             stream.options.opens_unsynced &= barrier.is_some();
             let (disk, options) = (disk.clone(), stream.options.clone());
             let known = Known::default();

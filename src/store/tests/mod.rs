@@ -20,3 +20,4 @@ mod seeds;
 mod stream_findings;
 mod stream_model;
 mod upkeep;
+mod versions;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::faulty::{Fault, FaultyDisk};
 use super::replica::{draft, open, options, propose, seen, stream};
 use super::seeds::for_seeds;
+use super::versions::records_at;
 use crate::base::clock::Mono;
 use crate::base::rng::Rng;
 use crate::store::LogError;
@@ -71,6 +72,7 @@ impl Run {
         let memory: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
         let mut options = options();
         options.log.segment_bytes = [1000, 2000, 10_000][rng.below(3)];
+        options.log.records = records_at(seed, 0);
         Run {
             disk: FaultyDisk::new(rng.next_u64()),
             rng,

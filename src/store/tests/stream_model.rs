@@ -13,6 +13,7 @@ use super::crypt::key_at;
 use super::faulty::{Fault, FaultyDisk};
 use super::log_faults::stream;
 use super::seeds::for_seeds;
+use super::versions::records_at;
 use crate::base::clock::Mono;
 use crate::base::rng::Rng;
 use crate::store::LogError;
@@ -274,6 +275,7 @@ impl Run {
 
     pub(super) fn open(&mut self, trust_upto: Option<LogIndex>) -> Result<Opened, LogError> {
         self.options.log.key = key_at(self.seed, self.openings);
+        self.options.log.records = records_at(self.seed, self.openings);
         if self.openings > 0 && self.seed > 0 {
             // They count where there is no record only.
             self.options.limits = limits(&mut self.rng);

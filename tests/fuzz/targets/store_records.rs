@@ -13,7 +13,7 @@ use libfuzzer_sys::fuzz_target;
 use nats_server::base::clock::Mono;
 use nats_server::store::consumer::{AckPolicy, Event, Millis};
 use nats_server::store::disk::Disk;
-use nats_server::store::file::format::{Container, ContainerKind, Kind};
+use nats_server::store::file::format::{Container, ContainerKind, Kind, Records};
 use nats_server::store::file::{Draft, Handles, Known, Log, LogOptions};
 use nats_server::store::hard_state::HardState;
 use nats_server::store::journal::{Journal, JournalOptions};
@@ -28,9 +28,10 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     match what % 6 {
-        0..=2 => {
+        kind @ 0..=2 => {
             let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
-            write_records(&disk, data);
+            let records = [Records::Compact, Records::Wide][usize::from(kind % 2)];
+            write_records(&disk, records, data);
             open(&disk);
         }
         3 => checkpoint(data),
@@ -50,7 +51,7 @@ fn options() -> LogOptions {
 }
 
 /// A record for each part of the data: a byte for its kind, one for the length of what it says.
-fn write_records(disk: &Arc<dyn Disk>, mut data: &[u8]) {
+fn write_records(disk: &Arc<dyn Disk>, records: Records, mut data: &[u8]) {
     const KINDS: [Kind; 8] = [
         Kind::Message,
         Kind::Delete,
@@ -66,7 +67,10 @@ fn write_records(disk: &Arc<dyn Disk>, mut data: &[u8]) {
         disk.clone(),
         Path::new(DIR),
         id(),
-        options(),
+        LogOptions {
+            records,
+            ..options()
+        },
         known,
         &mut |_| {},
     );
@@ -102,7 +106,7 @@ fn write_records(disk: &Arc<dyn Disk>, mut data: &[u8]) {
 
 fn checkpoint(mut data: &[u8]) {
     let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
-    write_records(&disk, &[0; 20]);
+    write_records(&disk, Records::default(), &[0; 20]);
     let container = Container {
         kind: ContainerKind::Checkpoint,
         stream: id(),
@@ -234,7 +238,7 @@ fn hard_state(data: &[u8]) {
 /// Two files of the journal, which are replayed to a segment.
 fn journal(data: &[u8]) {
     let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
-    write_records(&disk, &[0; 20]);
+    write_records(&disk, Records::default(), &[0; 20]);
     let half = data.len() / 2;
     put(&*disk, "journal.a", &data[..half]);
     put(&*disk, "journal.b", &data[half..]);

@@ -111,7 +111,7 @@ impl Container {
         }
         let version = u16_at(head, 8).ok_or(FormatError::Short)?;
         if version != VERSION {
-            return Err(FormatError::Version(version));
+            return Err(FormatError::newer(version));
         }
         let (container, len) = Self::fields(head, kind).ok_or(FormatError::Short)?;
         if container.generation > GENERATION_MAX {

@@ -1,8 +1,8 @@
 //! What stands at the end of a sealed segment: where its records are, and what is in it.
 
 use super::bytes::{put, u16_at, u32_at, u64_at};
-use super::header::{HEADER_LEN, Layout, SegmentHeader};
-use super::{FIRST_RECORD, FormatError, VERSION};
+use super::header::{HEADER_LEN, Layout, Records, SegmentHeader};
+use super::{FIRST_RECORD, FormatError};
 use crate::store::types::{StreamSeq, Term, Timestamp};
 
 /// Bytes of a footer, without the tables that it points to.
@@ -24,9 +24,12 @@ pub struct Footer {
     pub offsets_at: u32,
     pub offsets_crc: u32,
     /// Where the table of the records' sequences, as distances from the base sequence, begins; 0 if
-    /// there is none, because the records are all messages in a row.
+    /// there is none, because the records are all messages in a row but for those at the front.
     pub sequences_at: u32,
     pub sequences_crc: u32,
+    /// Records at the front that are no messages, with the base sequence; 0 where there is that table, and
+    /// in version 1.
+    pub front: u32,
     pub last_sequence: StreamSeq,
     /// The oldest and newest time of a message.
     pub first_time: Timestamp,
@@ -49,7 +52,8 @@ impl Footer {
         let mut out = [0; FOOTER_LEN];
         put(&mut out, 0, &self.header.encode());
         put(&mut out, AT, MAGIC);
-        put(&mut out, AT + 8, &VERSION.to_le_bytes());
+        let version = self.header.records as u16;
+        put(&mut out, AT + 8, &version.to_le_bytes());
         put(&mut out, AT + 16, &self.records.to_le_bytes());
         put(&mut out, AT + 20, &self.data_end.to_le_bytes());
         put(&mut out, AT + 24, &self.offsets_at.to_le_bytes());
@@ -65,6 +69,7 @@ impl Footer {
         put(&mut out, AT + 80, &self.blocks_at.to_le_bytes());
         put(&mut out, AT + 84, &self.blocks.to_le_bytes());
         put(&mut out, AT + 88, &self.blocks_crc.to_le_bytes());
+        put(&mut out, AT + 92, &self.front.to_le_bytes());
         let crc = crc32c::crc32c(&out[..FOOTER_LEN - 4]);
         put(&mut out, FOOTER_LEN - 4, &crc.to_le_bytes());
         out
@@ -79,10 +84,8 @@ impl Footer {
         if u32_at(bytes, FOOTER_LEN - 4) != Some(crc32c::crc32c(&bytes[..FOOTER_LEN - 4])) {
             return Err(FormatError::Checksum);
         }
-        let version = u16_at(bytes, AT + 8).ok_or(FormatError::Short)?;
-        if version != VERSION {
-            return Err(FormatError::Version(version));
-        }
+        // It is that of the header, or what is encoded again is something else.
+        Records::of(u16_at(bytes, AT + 8).ok_or(FormatError::Short)?)?;
         let header = SegmentHeader::decode(bytes)?;
         let footer = Self::fields(bytes, header).ok_or(FormatError::Short)?;
         let sound = footer.encode() == *bytes && footer.is_within(file_len);
@@ -107,6 +110,7 @@ impl Footer {
             blocks_at: u32_at(bytes, AT + 80)?,
             blocks: u32_at(bytes, AT + 84)?,
             blocks_crc: u32_at(bytes, AT + 88)?,
+            front: u32_at(bytes, AT + 92)?,
         })
     }
 
@@ -121,7 +125,9 @@ impl Footer {
             Layout::Plain => (self.blocks_at, self.blocks, self.blocks_crc) == (0, 0, 0),
             Layout::Packed => self.blocks_at >= self.data_end && blocks_end <= end,
         };
+        let may_have_front = self.header.records == Records::Compact && self.sequences_at == 0;
         self.data_end >= FIRST_RECORD
+            && (self.front == 0 || may_have_front && self.front <= self.records)
             && fits(self.offsets_at, self.data_end)
             && sequences
             && blocks
@@ -154,6 +160,7 @@ mod tests {
                 offsets_crc: numbers.3,
                 sequences_at: if dense { 0 } else { 5000 + 4 * records },
                 sequences_crc: numbers.4,
+                front: if dense && header.records == Records::Compact { records / 3 } else { 0 },
                 last_sequence: header.base_sequence,
                 first_time: Timestamp(numbers.1),
                 last_time: Timestamp(numbers.2),

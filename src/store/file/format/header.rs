@@ -1,7 +1,7 @@
 //! The header of a segment.
 
+use super::FormatError;
 use super::bytes::{id_at, put, u16_at, u32_at, u64_at};
-use super::{FormatError, VERSION};
 use crate::store::crypt::Cipher;
 use crate::store::types::{LogIndex, StreamId, StreamSeq, Term};
 
@@ -19,6 +19,8 @@ const MAGIC: &[u8; 8] = b"NATSSEG\n";
 /// a header that was damaged can be made again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SegmentHeader {
+    /// The version: how the records stand that follow.
+    pub records: Records,
     pub stream: StreamId,
     /// Counts the segments of a log, from 1.
     pub number: u64,
@@ -36,6 +38,34 @@ pub struct SegmentHeader {
     pub key_salt: [u8; 16],
     /// What a segment that was written anew says besides.
     pub anew: Anew,
+}
+
+/// How the heads of records stand in a segment: what its version says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(u16)]
+pub enum Records {
+    /// In 32 bytes and more. Such segments are read, erased in, and appended to until they are full.
+    Wide = 1,
+    /// In 22 bytes and more; what all segments have that are begun or written anew.
+    #[default]
+    Compact = 2,
+}
+
+impl Records {
+    /// What a version says.
+    ///
+    /// # Errors
+    /// If the version is not known here.
+    pub(super) fn of(version: u16) -> Result<Records, FormatError> {
+        match version {
+            1 => Ok(Records::Wide),
+            2 => Ok(Records::Compact),
+            found => Err(FormatError::Version {
+                found,
+                known: Records::default() as u16,
+            }),
+        }
+    }
 }
 
 /// How a segment was written anew, and what was known then.
@@ -78,7 +108,7 @@ impl SegmentHeader {
     pub fn encode(&self) -> [u8; HEADER_LEN] {
         let mut out = [0; HEADER_LEN];
         put(&mut out, 0, MAGIC);
-        put(&mut out, 8, &VERSION.to_le_bytes());
+        put(&mut out, 8, &(self.records as u16).to_le_bytes());
         put(&mut out, 12, &128u32.to_le_bytes());
         put(&mut out, 16, &self.stream.name);
         put(&mut out, 32, &self.stream.incarnation);
@@ -108,11 +138,8 @@ impl SegmentHeader {
         if u32_at(bytes, 124) != Some(crc32c::crc32c(&bytes[..124])) {
             return Err(FormatError::Checksum);
         }
-        let version = u16_at(bytes, 8).ok_or(FormatError::Short)?;
-        if version != VERSION {
-            return Err(FormatError::Version(version));
-        }
-        let header = Self::fields(bytes).ok_or(FormatError::Invalid)?;
+        let records = Records::of(u16_at(bytes, 8).ok_or(FormatError::Short)?)?;
+        let header = Self::fields(bytes, records).ok_or(FormatError::Invalid)?;
         // What later versions may use is zero in this one.
         let plain = header.encode() == *bytes;
         let numbered = header.number > 0 && header.first_index.0 > 0;
@@ -122,8 +149,9 @@ impl SegmentHeader {
             .ok_or(FormatError::Invalid)
     }
 
-    fn fields(bytes: &[u8]) -> Option<SegmentHeader> {
+    fn fields(bytes: &[u8], records: Records) -> Option<SegmentHeader> {
         Some(SegmentHeader {
+            records,
             stream: StreamId {
                 name: id_at(bytes, 16)?,
                 incarnation: id_at(bytes, 32)?,
@@ -185,14 +213,16 @@ pub(super) mod tests {
             (1u64.., 1u64.., any::<u64>(), any::<u64>()),
             any::<(u32, u32)>(),
             any::<(bool, u64, u64, u16, u8)>(),
+            prop::sample::select(vec![Records::Wide, Records::Compact]),
         )
             .prop_map(
-                |(((name, incarnation, mut key_salt), cipher), n, m, anew)| {
+                |(((name, incarnation, mut key_salt), cipher), n, m, anew, records)| {
                     key_salt[0] = cipher;
                     if cipher == 0 {
                         key_salt = [0; 16];
                     }
                     SegmentHeader {
+                        records,
                         stream: StreamId { name, incarnation },
                         number: n.0,
                         first_index: LogIndex(n.1),
@@ -238,6 +268,7 @@ pub(super) mod tests {
     #[test]
     fn a_newer_version_is_named() {
         let header = SegmentHeader {
+            records: Records::Compact,
             stream: StreamId::new("A", "S", [0; 16]),
             number: 1,
             first_index: LogIndex(1),
@@ -252,6 +283,7 @@ pub(super) mod tests {
         bytes[8] = 9;
         let crc = crc32c::crc32c(&bytes[..124]);
         put(&mut bytes, 124, &crc.to_le_bytes());
-        assert_eq!(SegmentHeader::decode(&bytes), Err(FormatError::Version(9)));
+        let error = FormatError::Version { found: 9, known: 2 };
+        assert_eq!(SegmentHeader::decode(&bytes), Err(error));
     }
 }

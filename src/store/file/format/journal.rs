@@ -54,7 +54,7 @@ impl JournalHeader {
         }
         let version = u16_at(bytes, 8).ok_or(FormatError::Short)?;
         if version != VERSION {
-            return Err(FormatError::Version(version));
+            return Err(FormatError::newer(version));
         }
         let header = JournalHeader {
             nonce: id_at(bytes, 16).ok_or(FormatError::Short)?,

@@ -2,32 +2,34 @@
 //! whatever bytes there are: they answer with an error, never with a panic or a large allocation.
 
 mod bytes;
+mod compact;
 mod container;
 mod footer;
 mod header;
 mod journal;
 mod record;
 mod set;
+mod wide;
 
 use std::fmt;
 
 pub(in crate::store) use container::Opened;
 pub use container::{Container, ContainerKind, Section, Sections};
 pub use footer::{FOOTER_LEN, Footer};
-pub use header::{Anew, HEADER_COPIES, HEADER_LEN, Layout, SegmentHeader};
+pub use header::{Anew, HEADER_COPIES, HEADER_LEN, Layout, Records, SegmentHeader};
 pub use journal::{
     FRAME_HEAD, FRAME_MAX, Frame, JOURNAL_SLOT, JOURNAL_START, JournalHeader, Turn, seal_frame,
     turn_of,
 };
 pub use record::{
-    CONSUMER_DELETED, ERASURE_AT, Erasure, FIXED_LEN, Kind, RECORD_MAX, Record, RecordFault, front,
-    record_len,
+    CONSUMER_DELETED, ERASURE_AT, Erasure, Kind, RECORD_MAX, RECORD_MIN, Record, RecordFault,
+    front, may_be_at, record_len,
 };
 pub use set::{decode_runs, encode_runs};
 
 pub use bytes::{u16_at, u32_at, u64_at};
 
-/// The version of all files that this program writes.
+/// The version of all files but segments, which have [their own](Records).
 pub const VERSION: u16 = 1;
 
 /// Bytes before the first record of a segment: the header, twice.
@@ -46,7 +48,11 @@ pub enum FormatError {
     /// They do not begin as they should: another kind of file, or none.
     Magic,
     /// They were written by a newer program.
-    Version(u16),
+    Version {
+        found: u16,
+        /// The highest one that is known.
+        known: u16,
+    },
     /// The checksum is that of other bytes.
     Checksum,
     /// The checksum is right, the contents make no sense.
@@ -55,14 +61,22 @@ pub enum FormatError {
     Foreign,
 }
 
+impl FormatError {
+    /// For a file that is no segment.
+    fn newer(found: u16) -> FormatError {
+        let known = VERSION;
+        FormatError::Version { found, known }
+    }
+}
+
 impl fmt::Display for FormatError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FormatError::Short => f.write_str("the file is too short"),
             FormatError::Magic => f.write_str("this is not a file of the store"),
-            FormatError::Version(version) => write!(
+            FormatError::Version { found, known } => write!(
                 f,
-                "written in version {version} of the format; this server knows up to {VERSION}: \
+                "written in version {found} of the format; this server knows up to {known}: \
                  use the server that wrote it, or a newer one"
             ),
             FormatError::Checksum => f.write_str("the checksum does not match"),

@@ -2,13 +2,16 @@
 
 use std::ops::Range;
 
-use super::bytes::{u16_at, u32_at, u64_at};
-use super::header::SegmentHeader;
+use super::bytes::u32_at;
+use super::header::{Records, SegmentHeader};
+use super::{compact, wide};
 use crate::store::crypt::{NONCE_LEN, SEAL_LEN, SealKey, Sealer, TAG_LEN};
 use crate::store::types::{LogIndex, StreamSeq, Term, Timestamp};
 
-/// Bytes of a record before its optional fields.
-pub const FIXED_LEN: usize = 32;
+/// Bytes of the smallest record of any version.
+pub const RECORD_MIN: usize = compact::FIXED_LEN;
+
+const _: () = assert!(RECORD_MIN < wide::FIXED_LEN);
 
 /// Bytes of the largest record: what fits in one file with the rest of it.
 pub const RECORD_MAX: usize = 1 << 30;
@@ -43,7 +46,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn of(byte: u8) -> Option<Kind> {
+    #[inline]
+    pub(super) fn of(byte: u8) -> Option<Kind> {
         const KINDS: [Kind; 10] = [
             Kind::Message,
             Kind::Delete,
@@ -60,16 +64,6 @@ impl Kind {
     }
 }
 
-const TERM: u8 = 1;
-const PREVIOUS: u8 = 2;
-const HEADERS: u8 = 4;
-const TTL: u8 = 8;
-const ERASED: u8 = 16;
-const GROUP: u8 = 32;
-/// Those that have a field.
-const FIELDS: u8 = TERM | PREVIOUS | HEADERS | TTL | GROUP;
-const FLAGS: u8 = FIELDS | ERASED;
-
 /// A record, with its variable parts borrowed from where it stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Record<'a> {
@@ -79,7 +73,8 @@ pub struct Record<'a> {
     /// The message's own, or the last one of the stream for what is no message.
     pub sequence: StreamSeq,
     pub timestamp: Timestamp,
-    /// The last record that was known to be on the disk for good when this one was written.
+    /// The last record that was known to be on the disk for good when this one was written; 0 if it says
+    /// nothing of that.
     pub durable: LogIndex,
     /// The sequence of the message before this one on the same subject; 0 if there is none, or
     /// none that is known.
@@ -113,38 +108,133 @@ pub enum RecordFault {
     Invalid,
 }
 
+/// What a record's head says besides what is in the [`Record`].
+pub(super) struct Numbers {
+    /// Bytes of the whole record.
+    pub(super) len: u32,
+    /// Index and sequence, less the segment's first index and base sequence.
+    pub(super) ordinal: u32,
+    pub(super) distance: u32,
+    pub(super) subject_len: u16,
+    pub(super) headers_len: u32,
+}
+
+/// What stands before the contents of a record.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) kind: Kind,
+    pub(super) erased: bool,
+    /// Index and sequence, less the segment's first index and base sequence.
+    pub(super) ordinal: u32,
+    pub(super) distance: u32,
+    pub(super) timestamp: Timestamp,
+    /// If it is not the header's.
+    pub(super) term: Option<Term>,
+    pub(super) previous: u32,
+    pub(super) ttl_s: u32,
+    pub(super) group_left: u32,
+    /// How far behind the index the last record was that was on the disk for good.
+    pub(super) lag: Option<u32>,
+    pub(super) subject_len: u16,
+    pub(super) headers_len: u32,
+    /// Bytes of it, as far as it was read.
+    pub(super) len: usize,
+}
+
+impl Head {
+    /// One of which nothing is known but its length so far.
+    #[inline]
+    pub(super) fn new(len: usize) -> Head {
+        Head {
+            kind: Kind::Noop,
+            erased: false,
+            ordinal: 0,
+            distance: 0,
+            timestamp: Timestamp(0),
+            term: None,
+            previous: 0,
+            ttl_s: 0,
+            group_left: 0,
+            lag: None,
+            subject_len: 0,
+            headers_len: 0,
+            len,
+        }
+    }
+
+    /// Reads the next optional field, if it `is` there; the outer `None` if the bytes end before.
+    #[inline]
+    pub(super) fn option(&mut self, bytes: &[u8], is: bool) -> Option<Option<u32>> {
+        if !is {
+            return Some(None);
+        }
+        let value = u32_at(bytes, self.len)?;
+        self.len += 4;
+        Some(Some(value))
+    }
+}
+
 /// Kind and subject of the record at the front of `bytes`, unchecked: enough to pass it over. `None`
 /// if there cannot be one.
 #[inline]
-pub fn front(bytes: &[u8]) -> Option<(Kind, &[u8])> {
-    let fixed = bytes.first_chunk::<FIXED_LEN>()?;
-    let options = (fixed[29] & FIELDS).count_ones() as usize;
-    let start = FIXED_LEN + 4 * options;
-    let len = usize::from(u16_at(fixed, 30)?);
-    Some((Kind::of(fixed[28])?, bytes.get(start..start + len)?))
+pub fn front(bytes: &[u8], records: Records) -> Option<(Kind, &[u8])> {
+    let (kind, start, subject_len) = match records {
+        Records::Compact => compact::front(bytes)?,
+        Records::Wide => wide::front(bytes)?,
+    };
+    Some((kind, bytes.get(start..start + subject_len)?))
+}
+
+/// Whether the record at the front of `bytes` may be the one at the place `next` of its segment, or one
+/// up to `most` behind that. A quick look, which is content with what may be none at all.
+#[inline]
+pub fn may_be_at(bytes: &[u8], records: Records, next: u32, most: u32) -> bool {
+    match records {
+        Records::Compact => compact::may_be_at(bytes, next, most),
+        Records::Wide => wide::may_be_at(bytes, next, most),
+    }
 }
 
 impl<'a> Record<'a> {
     /// Bytes of the record on disk.
     pub fn len(&self, header: &SegmentHeader) -> usize {
-        let options = 4
-            * (usize::from(self.term != header.term)
-                + usize::from(self.previous_delta().is_some())
-                + usize::from(!self.headers.is_empty())
-                + usize::from(self.ttl_s != 0)
-                + usize::from(self.group_left != 0));
+        self.len_with(self.flags(header), header)
+    }
+
+    /// Which optional fields there are, in the form of the segment's version.
+    #[inline]
+    fn flags(&self, header: &SegmentHeader) -> u16 {
+        match header.records {
+            Records::Compact => compact::word(self, header),
+            Records::Wide => wide::flags(self, header).into(),
+        }
+    }
+
+    #[inline]
+    fn len_with(&self, flags: u16, header: &SegmentHeader) -> usize {
+        let head = match header.records {
+            Records::Compact => compact::len(flags),
+            Records::Wide => wide::len(flags.to_le_bytes()[0]),
+        };
         let seal = if header.seals_records() { SEAL_LEN } else { 0 };
-        let parts = self.subject.len() + self.headers.len() + self.payload.len();
-        FIXED_LEN + options + seal + parts
+        head + seal + self.subject.len() + self.headers.len() + self.payload.len()
     }
 
     /// How far back the message before on the same subject is, if that fits the field.
-    fn previous_delta(&self) -> Option<u32> {
+    #[inline]
+    pub(super) fn previous_delta(&self) -> Option<u32> {
         if self.previous.0 == 0 {
             return None;
         }
         let delta = self.sequence.0.checked_sub(self.previous.0)?;
         u32::try_from(delta).ok().filter(|d| *d > 0)
+    }
+
+    /// How far back the last record was that was on the disk for good.
+    #[inline]
+    pub(super) fn lag(&self) -> u32 {
+        let lag = self.index.0.saturating_sub(self.durable.0);
+        u32::try_from(lag).unwrap_or(u32::MAX)
     }
 
     /// Appends the record to `out`, as one of the segment with this header and this
@@ -166,51 +256,21 @@ impl<'a> Record<'a> {
         if header.seals_records() != sealer.is_some() {
             return None;
         }
-        let len = Some(self.len(header)).filter(|len| *len <= RECORD_MAX)?;
-        let len = u32::try_from(len).ok()?;
+        let flags = self.flags(header);
+        let len = Some(self.len_with(flags, header)).filter(|len| *len <= RECORD_MAX)?;
         let ordinal = self.index.0.checked_sub(header.first_index.0)?;
-        let ordinal = u32::try_from(ordinal).ok()?;
-        let sequence = self.sequence.0.checked_sub(header.base_sequence.0)?;
-        let sequence = u32::try_from(sequence).ok()?;
-        let lag = self.index.0.saturating_sub(self.durable.0);
-        let lag = u32::try_from(lag).unwrap_or(u32::MAX);
-        let subject_len = u16::try_from(self.subject.len()).ok()?;
-        let headers_len = u32::try_from(self.headers.len()).ok()?;
-        let previous = self.previous_delta();
-        let mut flags = 0;
-        let mut option = |flag: u8, is: bool| flags |= if is { flag } else { 0 };
-        option(TERM, self.term != header.term);
-        option(PREVIOUS, previous.is_some());
-        option(HEADERS, headers_len > 0);
-        option(TTL, self.ttl_s != 0);
-        option(ERASED, self.erased);
-        option(GROUP, self.group_left != 0);
-
-        let mut fixed = [0; FIXED_LEN];
-        fixed[0..4].copy_from_slice(&len.to_le_bytes());
-        fixed[8..12].copy_from_slice(&ordinal.to_le_bytes());
-        fixed[12..16].copy_from_slice(&sequence.to_le_bytes());
-        fixed[16..24].copy_from_slice(&self.timestamp.0.to_le_bytes());
-        fixed[24..28].copy_from_slice(&lag.to_le_bytes());
-        fixed[28] = self.kind as u8;
-        fixed[29] = flags;
-        fixed[30..32].copy_from_slice(&subject_len.to_le_bytes());
+        let distance = self.sequence.0.checked_sub(header.base_sequence.0)?;
+        let numbers = Numbers {
+            len: u32::try_from(len).ok()?,
+            ordinal: u32::try_from(ordinal).ok()?,
+            distance: u32::try_from(distance).ok()?,
+            subject_len: u16::try_from(self.subject.len()).ok()?,
+            headers_len: u32::try_from(self.headers.len()).ok()?,
+        };
         let start = out.len();
-        out.extend_from_slice(&fixed);
-        if flags & TERM != 0 {
-            out.extend_from_slice(&self.term.0.to_le_bytes());
-        }
-        if let Some(previous) = previous {
-            out.extend_from_slice(&previous.to_le_bytes());
-        }
-        if headers_len > 0 {
-            out.extend_from_slice(&headers_len.to_le_bytes());
-        }
-        if self.ttl_s != 0 {
-            out.extend_from_slice(&self.ttl_s.to_le_bytes());
-        }
-        if self.group_left != 0 {
-            out.extend_from_slice(&self.group_left.to_le_bytes());
+        match header.records {
+            Records::Compact => compact::put(self, flags, &numbers, out),
+            Records::Wide => wide::put(self, flags.to_le_bytes()[0], &numbers, out),
         }
         let at = out.len();
         if sealer.is_some() {
@@ -259,8 +319,9 @@ impl<'a> Record<'a> {
         let record = Record::fields(bytes, header).filter(|r| r.kind == Kind::Message)?;
         let contents = bytes.len() - record.headers.len() - record.payload.len();
         let (front, contents) = bytes.split_at(contents);
-        let old = crc32c::crc32c_append(front_crc(front, false, seed), contents).to_le_bytes();
-        let new = zeros_crc(front_crc(front, true, seed), contents.len()).to_le_bytes();
+        let crc = |erased| front_crc(front, header.records, erased, seed);
+        let old = crc32c::crc32c_append(crc(false), contents).to_le_bytes();
+        let new = zeros_crc(crc(true), contents.len()).to_le_bytes();
         let is = *bytes.get(4..)?.first_chunk::<4>()?;
         let mixed = |cut: usize| {
             let there =
@@ -273,9 +334,15 @@ impl<'a> Record<'a> {
 
     /// Opens a whole record of an encrypted segment where it stands, so that
     /// [`Record::fields`] gives what was sealed. `None` if it was sealed with another key.
-    pub(in crate::store) fn unseal(bytes: &mut [u8], key: &SealKey) -> Option<()> {
-        let flags = *bytes.get(29)? & FIELDS;
-        let at = FIXED_LEN + 4 * flags.count_ones() as usize;
+    pub(in crate::store) fn unseal(
+        bytes: &mut [u8],
+        header: &SegmentHeader,
+        key: &SealKey,
+    ) -> Option<()> {
+        let (_, at, _) = match header.records {
+            Records::Compact => compact::front(bytes)?,
+            Records::Wide => wide::front(bytes)?,
+        };
         let (before, sealed) = bytes.split_at_mut_checked(at)?;
         key.open(&before[8..], sealed).map(drop)
     }
@@ -284,57 +351,40 @@ impl<'a> Record<'a> {
     /// record in an encrypted segment are what was sealed only after [`Record::unseal`].
     #[inline]
     pub fn fields(bytes: &'a [u8], header: &SegmentHeader) -> Option<Record<'a>> {
-        let index = header.first_index.0.checked_add(u32_at(bytes, 8)?.into())?;
-        let sequence = header
-            .base_sequence
-            .0
-            .checked_add(u32_at(bytes, 12)?.into())?;
-        let lag = u64::from(u32_at(bytes, 24)?);
-        let kind = Kind::of(*bytes.get(28)?)?;
-        let flags = *bytes.get(29)?;
-        if flags & !FLAGS != 0 {
-            return None;
-        }
-        let mut at = FIXED_LEN;
-        let mut option = |flag: u8| -> Option<Option<u32>> {
-            if flags & flag == 0 {
-                return Some(None);
-            }
-            at += 4;
-            u32_at(bytes, at - 4).map(Some)
+        let head = match header.records {
+            Records::Compact => compact::head(bytes)?,
+            Records::Wide => wide::head(bytes)?,
         };
-        let term = option(TERM)?.map_or(header.term, Term);
-        let previous = option(PREVIOUS)?.unwrap_or(0);
-        let headers_len = option(HEADERS)?.unwrap_or(0) as usize;
-        let ttl_s = option(TTL)?.unwrap_or(0);
-        let group_left = option(GROUP)?.unwrap_or(0);
+        let index = header.first_index.0.checked_add(head.ordinal.into())?;
+        let sequence = header.base_sequence.0.checked_add(head.distance.into())?;
         let (subject, headers, payload) = {
             let (at, end) = match header.seals_records() {
-                true => (at + NONCE_LEN, bytes.len().checked_sub(TAG_LEN)?),
-                false => (at, bytes.len()),
+                true => (head.len + NONCE_LEN, bytes.len().checked_sub(TAG_LEN)?),
+                false => (head.len, bytes.len()),
             };
-            let parts = split(at..end, usize::from(u16_at(bytes, 30)?), headers_len)?;
+            let parts = split(at..end, head.subject_len.into(), head.headers_len as usize)?;
             (
                 bytes.get(parts.0)?,
                 bytes.get(parts.1)?,
                 bytes.get(parts.2)?,
             )
         };
-        let previous = match previous {
+        let durable = head.lag.map_or(0, |lag| index.saturating_sub(lag.into()));
+        let previous = match head.previous {
             0 => 0,
             delta => sequence.checked_sub(delta.into())?,
         };
         Some(Record {
-            kind,
+            kind: head.kind,
             index: LogIndex(index),
-            term,
+            term: head.term.unwrap_or(header.term),
             sequence: StreamSeq(sequence),
-            timestamp: Timestamp(u64_at(bytes, 16)?),
-            durable: LogIndex(index.saturating_sub(lag)),
+            timestamp: head.timestamp,
+            durable: LogIndex(durable),
             previous: StreamSeq(previous),
-            ttl_s,
-            erased: flags & ERASED != 0,
-            group_left,
+            ttl_s: head.ttl_s,
+            erased: head.erased,
+            group_left: head.group_left,
             subject,
             headers,
             payload,
@@ -342,10 +392,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Bytes at the front of a record that an [`Erasure`] writes anew: from the checksum to the flags.
-const ERASURE_LEN: usize = 26;
-
-/// Where they are in the record.
+/// Where in a record an [`Erasure`] begins to write: at its checksum.
 pub const ERASURE_AT: usize = 4;
 
 /// How the contents of a record are overwritten where it stands: first the checksum that it will
@@ -353,8 +400,8 @@ pub const ERASURE_AT: usize = 4;
 /// a crash at any time leaves what can be told from damage.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Erasure {
-    /// What is to be written at [`ERASURE_AT`].
-    pub front: [u8; ERASURE_LEN],
+    /// What is to be written at [`ERASURE_AT`]: all from the checksum to the flag.
+    pub front: Vec<u8>,
     /// What is to be zeros, counted from where the record begins.
     pub contents: Range<usize>,
 }
@@ -369,10 +416,12 @@ impl Erasure {
         }
         let len = record_len(bytes).ok()?;
         let start = len - record.headers.len() - record.payload.len();
-        let crc = zeros_crc(front_crc(&bytes[..start], true, seed), len - start);
-        let mut front = *bytes.get(ERASURE_AT..)?.first_chunk::<ERASURE_LEN>()?;
+        let crc = front_crc(&bytes[..start], header.records, true, seed);
+        let crc = zeros_crc(crc, len - start);
+        let (flag_at, flag) = erased_at(header.records);
+        let mut front = bytes.get(ERASURE_AT..=flag_at)?.to_vec();
         front[..4].copy_from_slice(&crc.to_le_bytes());
-        front[FLAGS_AT - ERASURE_AT] |= ERASED;
+        *front.last_mut()? |= flag;
         Some(Erasure {
             front,
             contents: start..len,
@@ -380,17 +429,21 @@ impl Erasure {
     }
 }
 
-/// Where the flags of a record are.
-const FLAGS_AT: usize = 29;
-
-const _: () = assert!(ERASURE_AT + ERASURE_LEN == FLAGS_AT + 1);
+/// Where the flag of an erased message is: the byte of the record, and the bit in it.
+fn erased_at(records: Records) -> (usize, u8) {
+    match records {
+        Records::Compact => compact::ERASED_AT,
+        Records::Wide => wide::ERASED_AT,
+    }
+}
 
 /// The checksum of a record's first bytes, with the flag of an erased one or without.
-fn front_crc(front: &[u8], erased: bool, seed: u32) -> u32 {
-    let (before, rest) = front.split_at(FLAGS_AT);
+fn front_crc(front: &[u8], records: Records, erased: bool, seed: u32) -> u32 {
+    let (flag_at, flag) = erased_at(records);
+    let (before, rest) = front.split_at(flag_at);
     let flags = match erased {
-        true => rest[0] | ERASED,
-        false => rest[0] & !ERASED,
+        true => rest[0] | flag,
+        false => rest[0] & !flag,
     };
     let crc = crc32c::crc32c_append(seed, &before[8..]);
     crc32c::crc32c_append(crc32c::crc32c_append(crc, &[flags]), &rest[1..])
@@ -421,13 +474,13 @@ fn split(all: Range<usize>, subject: usize, headers: usize) -> Option<Parts> {
     (headers_end <= all.end).then_some(parts)
 }
 
-/// The length of the record at the front of `bytes`, as it claims.
+/// The length of the record at the front of `bytes`, of whichever version, as it claims.
 #[inline]
 pub fn record_len(bytes: &[u8]) -> Result<usize, RecordFault> {
     match u32_at(bytes, 0).map(|len| len as usize) {
         None => Err(RecordFault::Short),
         Some(0) => Err(RecordFault::End),
-        Some(len) if (FIXED_LEN..=RECORD_MAX).contains(&len) => Ok(len),
+        Some(len) if (RECORD_MIN..=RECORD_MAX).contains(&len) => Ok(len),
         Some(_) => Err(RecordFault::Length),
     }
 }
@@ -441,7 +494,11 @@ mod tests {
     #[derive(Debug, Clone)]
     struct Owned {
         kind: u8,
-        numbers: (u32, u32, u32, u32, u32),
+        /// Where it is in its segment, and how far its sequence is behind that of messages in a row, or
+        /// from the base sequence.
+        ordinal: u32,
+        sequence: Result<u32, u32>,
+        numbers: (u32, u32, u32),
         timestamp: u64,
         erased: bool,
         parts: (Vec<u8>, Vec<u8>, Vec<u8>),
@@ -449,33 +506,53 @@ mod tests {
 
     fn any_record() -> impl Strategy<Value = Owned> {
         let part = |max| prop::collection::vec(any::<u8>(), 0..max);
+        let long = (any::<u8>(), prop_oneof![200..400usize, 65_000..65_536usize]);
+        let subject = prop_oneof![
+            3 => part(100),
+            1 => long.prop_map(|(byte, len)| vec![byte; len]),
+        ];
         (
             1..=10u8,
-            any::<(u32, u32, u32, u32, u32)>(),
+            prop_oneof![0..300u32, 0xff_ff00..0x100_0100u32, any::<u32>()],
+            prop_oneof![(0..12u32).prop_map(Ok), any::<u32>().prop_map(Err)],
+            any::<(u32, u32, u32)>(),
             any::<u64>(),
             any::<bool>(),
-            (part(100), part(100), part(300)),
+            (subject, part(100), part(300)),
         )
-            .prop_map(|(kind, numbers, timestamp, erased, parts)| Owned {
-                kind,
-                numbers,
-                timestamp,
-                erased,
-                parts,
-            })
+            .prop_map(
+                |(kind, ordinal, sequence, numbers, timestamp, erased, parts)| Owned {
+                    kind,
+                    ordinal,
+                    sequence,
+                    numbers,
+                    timestamp,
+                    erased,
+                    parts,
+                },
+            )
     }
 
     fn record<'a>(owned: &'a Owned, header: &SegmentHeader) -> Record<'a> {
-        let (ordinal, sequence, durable, previous, small) = owned.numbers;
-        let index = header.first_index.0 + u64::from(ordinal);
-        let sequence = header.base_sequence.0 + u64::from(sequence);
+        let (durable, previous, small) = owned.numbers;
+        let index = header.first_index.0 + u64::from(owned.ordinal);
+        let distance = match owned.sequence {
+            Ok(behind) => owned.ordinal.saturating_add(1).saturating_sub(behind),
+            Err(distance) => distance,
+        };
+        let sequence = header.base_sequence.0 + u64::from(distance);
+        let says_nothing = header.records == Records::Compact && durable.is_multiple_of(3);
+        let durable = match says_nothing {
+            true => 0,
+            false => index.saturating_sub(durable.into()),
+        };
         Record {
             kind: Kind::of(owned.kind).unwrap(),
             index: LogIndex(index),
             term: Term(if small % 2 == 0 { small } else { header.term.0 }),
             sequence: StreamSeq(sequence),
             timestamp: Timestamp(owned.timestamp),
-            durable: LogIndex(index.saturating_sub(durable.into())),
+            durable: LogIndex(durable),
             previous: StreamSeq(sequence.saturating_sub(previous.into()) * u64::from(small % 3)),
             ttl_s: small % 5,
             erased: owned.erased,
@@ -509,13 +586,15 @@ mod tests {
             let (seed, mut bytes) = (header.seed(), vec![]);
             before.encode(&header, seed, &mut bytes).unwrap();
             let erasure = Erasure::new(&bytes, &header, seed).unwrap();
+            let front = ERASURE_AT..ERASURE_AT + erasure.front.len();
+            prop_assert_eq!(front.end, if header.records == Records::Wide { 30 } else { 10 });
             let mut erased = bytes.clone();
-            erased[4..30].copy_from_slice(&erasure.front);
+            erased[front.clone()].copy_from_slice(&erasure.front);
             if step {
                 bytes = erased.clone();
             }
             erased[erasure.contents.clone()].fill(0);
-            let range = if step { erasure.contents.clone() } else { 4..30 };
+            let range = if step { erasure.contents.clone() } else { front };
             let at = range.start + cut.index(range.len() + 1);
             let range = if reverse { at..range.end } else { range.start..at };
             let is_new = step || !range.is_empty();
@@ -542,7 +621,10 @@ mod tests {
             prop_assert_eq!(out.len() - 3, record.len(&header));
             out.extend_from_slice(&garbage.to_le_bytes());
             prop_assert_eq!(Record::decode(&out[3..], &header, header.seed()), Ok(record));
-            prop_assert_eq!(front(&out[3..]), Some((record.kind, record.subject)));
+            prop_assert_eq!(front(&out[3..], header.records), Some((record.kind, record.subject)));
+            let place = owned.ordinal;
+            prop_assert!(may_be_at(&out[3..], header.records, place - place.min(9), 9));
+            prop_assert!(!may_be_at(&out[3..], header.records, place.wrapping_add(1), 9));
         }
 
         #[test]
@@ -551,6 +633,9 @@ mod tests {
             let mut out = vec![];
             record(&owned, &header).encode(&header, header.seed(), &mut out).unwrap();
             let bit = bit % (out.len() * 8);
+            // Alone, this one is an erasure that has begun.
+            let (byte, erased) = erased_at(header.records);
+            prop_assume!((bit / 8, 1 << (bit % 8)) != (byte, erased));
             out[bit / 8] ^= 1 << (bit % 8);
             prop_assert!(Record::decode(&out, &header, header.seed()).is_err());
         }
@@ -567,7 +652,8 @@ mod tests {
             }
             let _ = Record::decode(&bytes, &header, header.seed());
             let _ = Record::fields(&bytes, &header);
-            let _ = front(&bytes);
+            let _ = front(&bytes, header.records);
+            let _ = may_be_at(&bytes, header.records, 7, 9);
         }
     }
 
@@ -578,6 +664,7 @@ mod tests {
             let keys = Keys::new(cipher, "k", None);
             let stream = keys.stream_key().unwrap().unwrap();
             let mut header = SegmentHeader {
+                records: Records::Compact,
                 stream: crate::store::StreamId::new("A", "S", [0; 16]),
                 number: 3,
                 first_index: LogIndex(1),
@@ -621,7 +708,7 @@ mod tests {
             let closed = Record::decode(&out, &header, seed).unwrap();
             assert_eq!(numbers(&closed), numbers(&record), "without a key");
             let mut bytes = out.clone();
-            Record::unseal(&mut bytes, &stream.segment(&header).unwrap()).unwrap();
+            Record::unseal(&mut bytes, &header, &stream.segment(&header).unwrap()).unwrap();
             assert_eq!(Record::fields(&bytes, &header), Some(record));
             let other = keys.stream_key().unwrap().unwrap();
             assert_eq!(
@@ -632,7 +719,8 @@ mod tests {
             for at in 8..out.len() {
                 let mut bytes = out.clone();
                 bytes[at] ^= 1;
-                assert!(Record::unseal(&mut bytes, &stream.segment(&header).unwrap()).is_none());
+                let key = stream.segment(&header).unwrap();
+                assert!(Record::unseal(&mut bytes, &header, &key).is_none());
             }
             assert_eq!(
                 record.encode(&header, seed, &mut vec![]),
@@ -643,8 +731,9 @@ mod tests {
     }
 
     #[test]
-    fn a_small_message_costs_32_bytes_and_4_more_on_a_known_subject() {
+    fn a_small_message_costs_22_bytes_and_4_more_on_a_known_subject() {
         let header = SegmentHeader {
+            records: Records::Compact,
             stream: crate::store::StreamId::new("A", "S", [0; 16]),
             number: 1,
             first_index: LogIndex(1),
@@ -655,13 +744,17 @@ mod tests {
             key_salt: [0; 16],
             anew: crate::store::file::format::Anew::default(),
         };
+        let wide = SegmentHeader {
+            records: Records::Wide,
+            ..header
+        };
         let mut record = Record {
             kind: Kind::Message,
             index: LogIndex(9),
             term: Term(0),
             sequence: StreamSeq(9),
             timestamp: Timestamp(1),
-            durable: LogIndex(8),
+            durable: LogIndex(0),
             previous: StreamSeq(0),
             ttl_s: 0,
             erased: false,
@@ -670,20 +763,37 @@ mod tests {
             headers: b"",
             payload: b"abc",
         };
-        assert_eq!(record.len(&header), 32 + 6 + 3);
+        assert_eq!(record.len(&header), 22 + 6 + 3);
+        assert_eq!(record.len(&wide), 32 + 6 + 3);
         record.previous = StreamSeq(3);
-        assert_eq!(record.len(&header), 36 + 6 + 3);
-        // A message of another segment is none of this one.
+        assert_eq!(record.len(&header), 26 + 6 + 3);
+        assert_eq!(record.len(&wide), 36 + 6 + 3);
+        // What it says of others, and what only follows from others, takes more.
+        record.durable = LogIndex(8);
+        assert_eq!(record.len(&header), 30 + 6 + 3);
+        record.sequence = StreamSeq(10);
+        assert_eq!(record.len(&header), 34 + 6 + 3);
+        assert_eq!(record.len(&wide), 36 + 6 + 3);
+        // Up to seven records in front of it that are no messages cost nothing.
+        record.sequence = StreamSeq(9);
+        for before in 0..9 {
+            record.index = LogIndex(9 + before);
+            let len = if before < 8 { 30 } else { 34 };
+            assert_eq!(record.len(&header), len + 6 + 3);
+        }
+        // A message of another segment is none of this one, nor is one of the other version.
         let mut out = vec![];
         record.encode(&header, header.seed(), &mut out).unwrap();
         let other = SegmentHeader {
             number: 2,
             ..header
         };
-        assert_eq!(
-            Record::decode(&out, &other, other.seed()),
-            Err(RecordFault::Checksum)
-        );
+        for other in [other, wide] {
+            assert_eq!(
+                Record::decode(&out, &other, other.seed()),
+                Err(RecordFault::Checksum)
+            );
+        }
         record.index = LogIndex(0);
         assert_eq!(record.encode(&header, 0, &mut vec![]), None);
     }
