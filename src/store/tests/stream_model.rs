@@ -557,14 +557,23 @@ impl Run {
             let (mut at, mut found) = (StreamSeq(from), vec![]);
             loop {
                 let mut budget = 1 + self.rng.below(20);
+                let mut own = ReadBuffer::default();
+                let fetched = self.store().fetch_next(&filters, at, upto, &mut own);
                 let next = self
                     .store()
                     .next(&filters, at, upto, &mut budget, &mut buffer);
                 match next.unwrap() {
                     Found::Message(stored) => {
-                        found.push(stored.record.sequence.0);
-                        at = stored.record.sequence.next();
+                        let record = stored.record;
+                        if let Some(fetched) = fetched {
+                            let is = (fetched.sequence, fetched.timestamp, fetched.parts(&own));
+                            let parts = [record.subject, record.headers, record.payload];
+                            assert_eq!(is, (record.sequence, record.timestamp, parts));
+                        }
+                        found.push(record.sequence.0);
+                        at = record.sequence.next();
                     }
+                    _ if fetched.is_some() => panic!("{fetched:?} was fetched and is not there"),
                     Found::Paused(from) => {
                         assert!(from > at);
                         at = from;
