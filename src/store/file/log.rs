@@ -180,13 +180,14 @@ impl Log {
         left: u32,
     ) -> Result<LogIndex, LogError> {
         self.check()?;
-        let record = self.record_of(draft, left)?;
-        let len = record.len(&self.active().header);
+        self.check_order(draft)?;
+        let mut record = self.record_of(draft, left);
+        let mut len = record.len(&self.active().header);
         if len > RECORD_MAX || draft.subject.len() > usize::from(u16::MAX) {
             let max = RECORD_MAX;
             return Err(LogError::TooLarge { bytes: len, max });
         }
-        if !self.active().fits(&record) {
+        if !self.active().fits(&record, len) {
             // A segment has four thousand million sequences. One that is too far for the next segment, too,
             // has those before it taken as used there.
             let last = self.last_sequence();
@@ -198,8 +199,8 @@ impl Log {
                 Err(LogError::Full) if self.makes_room(draft.kind) => self.roll_to(base, len)?,
                 rolled => rolled?,
             }
+            len = record.len(&self.active().header);
         }
-        let len = record.len(&self.active().header);
         let direct = self.likes_zeros && len >= DIRECT_MIN;
         let reserved = match (direct, self.likes_zeros) {
             (false, true) => self.reserve(draft.kind, len),
@@ -218,7 +219,7 @@ impl Log {
         }
         let active = self.active_mut();
         let before = direct.then(|| active.contents.clone_marks());
-        active.push(record);
+        active.push(&mut record);
         if let Some(before) = before
             && let Err(error) = active.flush()
         {
@@ -460,7 +461,9 @@ impl Log {
         }
     }
 
-    fn record_of<'a>(&self, draft: &Draft<'a>, left: u32) -> Result<Record<'a>, LogError> {
+    /// Whether what is to be appended can follow what is there.
+    #[inline]
+    fn check_order(&self, draft: &Draft<'_>) -> Result<(), LogError> {
         let last = self.last_sequence();
         let follows = match draft.kind {
             // The last number there is has none behind it.
@@ -470,7 +473,12 @@ impl Log {
         if !follows || draft.term < self.last_term() {
             return Err(LogError::Disorder);
         }
-        Ok(Record {
+        Ok(())
+    }
+
+    #[inline]
+    fn record_of<'a>(&self, draft: &Draft<'a>, left: u32) -> Record<'a> {
+        Record {
             kind: draft.kind,
             index: self.last_index().next(),
             term: draft.term,
@@ -484,7 +492,7 @@ impl Log {
             subject: draft.subject,
             headers: draft.headers,
             payload: draft.payload,
-        })
+        }
     }
 
     /// A failed write to blocks that nothing was in yet. Want of room changes nothing.

@@ -24,7 +24,7 @@ const AHEAD_MAX: u32 = 256 << 10;
 
 /// Of so many records in a row one tells what was on the disk for good, though it is what one before it
 /// tells: each of them may be damaged.
-const CLAIM_EVERY: u32 = 8;
+const CLAIM_EVERY: u32 = 4;
 
 /// Bytes of a record from which on it is written at once, without zeros before.
 pub(super) const DIRECT_MIN: usize = 64 << 10;
@@ -270,9 +270,10 @@ impl OpenSegment {
         }
     }
 
-    /// Whether `record` can be here, together with the tables. It may take less than is reckoned with, if
+    /// Whether `record`, which has `len` bytes here, can be here, together with the tables. It may take less than is reckoned with, if
     /// what it says of others has been said.
-    pub(super) fn fits(&self, record: &Record<'_>) -> bool {
+    #[inline]
+    pub(super) fn fits(&self, record: &Record<'_>, len: usize) -> bool {
         let distance = record.sequence.0 - self.header.base_sequence.0;
         let Ok(distance) = u32::try_from(distance) else {
             return false;
@@ -282,7 +283,7 @@ impl OpenSegment {
             false => 8,
         };
         let tables = tables * (self.contents.offsets.len() + 1) + FOOTER_LEN;
-        let end = self.end() as usize + record.len(&self.header) + tables;
+        let end = self.end() as usize + len + tables;
         end <= self.capacity as usize
     }
 
@@ -326,7 +327,8 @@ impl OpenSegment {
     }
 
     /// Adds a record to those that are not written yet.
-    pub(super) fn push(&mut self, mut record: Record<'_>) {
+    #[inline]
+    pub(super) fn push(&mut self, record: &mut Record<'_>) {
         let at = self.end();
         if self.header.records == Records::Compact {
             record.durable = self.contents.claim(record.durable);
@@ -335,7 +337,7 @@ impl OpenSegment {
         let crc = record.encode_with(&self.header, self.seed, sealer, &mut self.pending);
         let crc = crc.expect("it was checked that the record fits");
         let base = self.header.base_sequence;
-        self.contents.add(&record, base, at, crc);
+        self.contents.add(record, base, at, crc);
     }
 
     /// Writes what is not written yet.

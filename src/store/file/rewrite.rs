@@ -174,7 +174,8 @@ impl RewriteJob {
     }
 
     fn image(&self) -> Result<Image, ReadFault> {
-        let mut out = Writer::new(&self.header, self.key.clone());
+        let bytes = self.sources.iter().map(|s| s.footer.data_end as usize);
+        let mut out = Writer::new(&self.header, self.key.clone(), bytes.sum());
         let mut contents = Contents::new(&self.header);
         contents.front = self.sources.first().map_or(0, |s| s.footer.front);
         contents.dense = contents.is_front_allowed()
@@ -426,11 +427,14 @@ enum Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(header: &'a SegmentHeader, key: Option<Arc<SealKey>>) -> Writer<'a> {
+    /// One of a file that has `bytes` at most, about.
+    fn new(header: &'a SegmentHeader, key: Option<Arc<SealKey>>, bytes: usize) -> Writer<'a> {
         match header.anew.layout {
             Layout::Plain => {
                 let sealer = key.map(Sealer::new);
-                Writer::Plain(header, header.seed(), sealer, header.encode().repeat(2))
+                let mut file = Vec::with_capacity(bytes);
+                file.extend_from_slice(&header.encode().repeat(2));
+                Writer::Plain(header, header.seed(), sealer, file)
             }
             Layout::Packed => Writer::Packed(Packer::new(header, key)),
         }
