@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nats_server::jetstream::api::ack::{self, AckKind, AckSubject};
+use nats_server::jetstream::api::ack::{self, AckKind, AckSubject, Near};
 use nats_server::jetstream::api::request::{ConsumerCreateRequest, StreamConfigRequest};
 use nats_server::jetstream::api::{StreamConfig, batch, direct_get, headers, pull, subjects};
 use nats_server::json::decode::{Decode, request};
@@ -22,10 +22,14 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     if let Some(parsed) = ack::parse_subject(subject) {
-        let mut out = Vec::new();
-        AckSubject::new("s", "c").write(&parsed.delivery, &mut out);
-        let again = ack::parse_subject(&out).map(|parsed| parsed.delivery);
-        assert_eq!(again, Some(parsed.delivery));
+        // The second time from the numbers of the first.
+        let mut near = Near::default();
+        for _ in 0..2 {
+            let mut out = Vec::new();
+            AckSubject::new("s", "c").write(&parsed.delivery, &mut near, &mut out);
+            let again = ack::parse_subject(&out).map(|parsed| parsed.delivery);
+            assert_eq!(again, Some(parsed.delivery));
+        }
     }
     let _ = batch::parse(subject);
     same_again(body, compact::<StreamConfigRequest>);

@@ -42,8 +42,11 @@ fn described(op: Op<'_>, bytes: &[u8], limits: &Limits) -> String {
     assert!(publish.header_len.is_none_or(|n| n <= publish.size()));
     assert!(!publish.subject.is_empty() && publish.reply != Some(b""));
     assert!(publish.args.len() <= limits.control_line_max);
-    if let Some((head, tail)) = publish.canonical {
-        assert_eq!([head, tail].concat(), bytes);
+    if let Some(canonical) = publish.canonical {
+        assert_eq!(canonical.command, bytes);
+        let (head, tail) = canonical.command.split_at(canonical.head_len);
+        assert_eq!(head, canonical.head());
+        assert!(tail.starts_with(publish.reply.unwrap_or_default()));
         let verb = if publish.header_len.is_some() { 5 } else { 4 };
         assert_eq!(&head[verb..], [publish.subject, b" "].concat());
         assert!(tail.ends_with(publish.payload));

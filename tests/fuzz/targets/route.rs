@@ -98,7 +98,9 @@ fn check(routed: &Routed<'_>, bytes: &[u8], limits: &Limits) {
     assert!(publish.size() <= limits.payload_max);
     assert!(publish.header_len.is_none_or(|n| n <= publish.size()));
     assert!(!publish.subject.is_empty() && publish.reply != Some(b""));
-    if let Some((head, tail)) = publish.canonical {
+    if let Some(canonical) = publish.canonical {
+        let (head, tail) = canonical.command.split_at(canonical.head_len);
+        assert!(tail.starts_with(publish.reply.unwrap_or_default()));
         assert!(bytes.ends_with(&[head, tail].concat()));
         let verb = if publish.header_len.is_some() { 5 } else { 4 };
         assert_eq!(&head[verb..], [publish.subject, b" "].concat());
