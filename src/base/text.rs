@@ -66,6 +66,9 @@ const PAIRS: [[u8; 2]; 100] = {
     pairs
 };
 
+/// Digits of the largest number.
+const DIGITS_MAX: usize = 20;
+
 /// Appends a number in decimal digits, as formatting does, in a fraction of the time.
 #[allow(
     clippy::cast_possible_truncation,
@@ -90,8 +93,8 @@ pub fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
     }
 }
 
-/// Writes numbers of which each is near the one before, as counters and times are, in a fraction of the
-/// time again: the digits in front are remembered.
+/// Writes numbers of which each is near the one before, as counters and times are: the digits in front
+/// are remembered.
 #[derive(Clone, Debug, Default)]
 pub struct NearDecimal {
     /// What is in front of the last four digits, and how it is written with four more.
@@ -121,9 +124,6 @@ impl NearDecimal {
         }
     }
 }
-
-/// Digits of the largest number.
-const DIGITS_MAX: usize = 20;
 
 /// Shows a time in UTC as Go's JSON does: `2006-01-02T15:04:05.123456789Z`, without the zeros at the
 /// end of the fraction. Times before 1970 are shown as its start.

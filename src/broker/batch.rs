@@ -294,3 +294,59 @@ impl Batch {
 fn index(n: usize) -> u32 {
     u32::try_from(n).expect("a batch is pushed long before it holds 4 GiB")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All that a batch tells of its message.
+    fn told(batch: &Batch) -> String {
+        let mut all = String::new();
+        batch.for_each(|m, to, from| {
+            let line = [m.line, m.body].concat();
+            let plain = to.plain().is_some();
+            let parts = (
+                m.head_len,
+                m.subject(),
+                m.reply,
+                m.payload,
+                m.header_len,
+                from,
+            );
+            all += &format!("{} {parts:?} {plain};", line.escape_ascii());
+        });
+        all
+    }
+
+    #[test]
+    fn what_the_server_publishes_is_in_a_batch_as_any_message() {
+        let route = Arc::new(Route::default());
+        let headers = b"NATS/1.0\r\nA: b\r\n\r\n";
+        for reply in [None, Some(&b"re.ply"[..])] {
+            for (headers, body) in [
+                (&b""[..], &b""[..]),
+                (b"", b"body"),
+                (headers, b""),
+                (headers, b"body"),
+            ] {
+                let own = Own {
+                    subject: b"a.b",
+                    reply,
+                    headers,
+                    body,
+                };
+                let (mut put_there, mut copied) = (Batch::default(), Batch::default());
+                for _ in 0..2 {
+                    put_there.push_own(&own, &route, 7);
+                    copied.push(&Message::compose(&own, &mut Vec::new()), &route, 7);
+                }
+                assert_eq!(told(&put_there), told(&copied));
+                let whole = [headers, body, b"\r\n"].concat();
+                put_there.for_each(|message, _, _| {
+                    assert_eq!((message.subject(), message.reply), (&b"a.b"[..], reply));
+                    assert_eq!(message.payload, whole);
+                });
+            }
+        }
+    }
+}

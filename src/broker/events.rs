@@ -213,14 +213,13 @@ impl Broker {
         self.forward(account, &publish, None, &mut journey, turn)
     }
 
-    /// Publishes headers, or none, and a body as a message of which subscribers are shown another subject
-    /// than the one it goes to. Gives the number of deliveries.
+    /// Publishes a message of which subscribers are shown another subject than the one it goes to. Gives
+    /// the number of deliveries.
     pub fn publish_as<W: Wire>(
         &mut self,
         account: &Arc<Account>,
-        (to, shown): (&[u8], &[u8]),
-        reply: Option<&[u8]>,
-        (headers, body): (&[u8], &[u8]),
+        to: &[u8],
+        own: &Own<'_>,
         turn: &mut Turn<'_, W>,
     ) -> usize {
         let nobody = Origin {
@@ -232,34 +231,28 @@ impl Broker {
             if route.is_empty() {
                 return 0;
             }
-            let own = Own {
-                subject: shown,
-                reply,
-                headers,
-                body,
-            };
             if let Some(owner) = self.delivery.sole_loop(route) {
-                let push = |batch: &mut Batch| batch.push_own(&own, route, NOBODY);
+                let push = |batch: &mut Batch| batch.push_own(own, route, NOBODY);
                 self.delivery.outbox(owner, turn, push);
                 return 1;
             }
-            let message = Message::compose(&own, &mut self.scratch);
+            let message = Message::compose(own, &mut self.scratch);
             let mut outcome = Outcome::default();
             self.delivery
                 .deliver(route, &message, &nobody, &mut outcome, turn);
             return outcome.delivered;
         }
-        let payload = [headers, body, b"\r\n"].concat();
+        let payload = [own.headers, own.body, b"\r\n"].concat();
         let publish = Publish {
             args: b"",
             subject: to,
-            reply,
-            header_len: (!headers.is_empty()).then_some(headers.len()),
+            reply: own.reply,
+            header_len: own.header_len(),
             payload: &payload,
             canonical: None,
         };
         let mut journey = Journey::new(nobody, None);
-        journey.shown = (to != shown).then(|| shown.into());
+        journey.shown = (to != own.subject).then(|| own.subject.into());
         self.forward(account, &publish, None, &mut journey, turn)
     }
 

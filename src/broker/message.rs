@@ -11,9 +11,9 @@ const LINE_REST: usize = 64;
 /// behind the first `head_len` bytes of `line`.
 #[derive(Clone, Copy)]
 pub struct Message<'a> {
-    /// A verb of three or four letters, the subject, the blanks after both, and
-    /// `[reply ]sizes CRLF`, all but the head only where a client is to have it. The verb is replaced by
-    /// MSG or HMSG. The payload and its CRLF may follow.
+    /// The head: a verb of three or four letters, which is replaced by MSG or HMSG, the subject, and the
+    /// blanks after both. Then `[reply ]sizes CRLF`, where batches look for the reply, and maybe the payload
+    /// and its CRLF. What goes to other servers, and to no batch any more, may have the head alone.
     pub line: &'a [u8],
     /// Bytes of the verb, the subject, and the blanks.
     pub head_len: usize,

@@ -4,7 +4,7 @@ use crate::accounts::Account;
 use crate::accounts::interest::LoopId;
 use crate::base::clock::{self, Mono};
 use crate::broker::batch::{Batch, Destination};
-use crate::broker::message::Message;
+use crate::broker::message::{Message, Own};
 use crate::broker::{Broker, Turn, Wire};
 use crate::jetstream::node::{Delivered, Node, Task};
 use crate::jetstream::out::{Out, Outgoing};
@@ -71,10 +71,13 @@ impl Out for Publisher<'_> {
             wire: &mut self.ways,
             now: self.now,
         };
-        let subjects = (message.to, message.subject);
-        let parts = (message.headers, message.payload);
-        self.broker
-            .publish_as(account, subjects, message.reply, parts, turn)
+        let own = Own {
+            subject: message.subject,
+            reply: message.reply,
+            headers: message.headers,
+            body: message.payload,
+        };
+        self.broker.publish_as(account, message.to, &own, turn)
     }
 
     fn is_heard(&mut self, account: &Arc<Account>, subject: &[u8]) -> bool {

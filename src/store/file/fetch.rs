@@ -14,6 +14,7 @@ use crate::store::types::{StreamSeq, Timestamp};
 #[derive(Clone, Debug)]
 pub struct Fetched {
     pub sequence: StreamSeq,
+    /// When it was stored.
     pub timestamp: Timestamp,
     subject: Range<usize>,
     headers: Range<usize>,

@@ -135,7 +135,8 @@ impl Log {
         let mut segment = segment.map_err(failed)?;
         self.each_of(&header, index, &mut buffer, |record| {
             segment.ready().map_err(failed)?;
-            segment.push(&mut { *record });
+            let mut record = *record;
+            segment.push(&mut record);
             match segment.pending.len() >= PIECE {
                 true => segment.flush().map_err(failed),
                 false => Ok(()),
