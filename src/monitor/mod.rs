@@ -33,6 +33,8 @@ mod probes;
 mod query;
 mod raftz;
 pub mod request;
+#[cfg(test)]
+mod request_tests;
 mod routez;
 pub mod source;
 mod stacksz;

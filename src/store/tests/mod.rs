@@ -13,6 +13,7 @@ mod journal_faults;
 mod kill;
 mod log_faults;
 mod made_up;
+mod plain_stream;
 mod reading;
 mod replica;
 mod replica_faults;

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::faulty::{Fault, FaultyDisk};
-use super::stream_model::{Run, SECOND};
+use super::plain_stream::SECOND;
+use super::stream_model::Run;
 use crate::base::clock::Mono;
 use crate::store::LogError;
 use crate::store::stream::{Job, Limits, NewMessage, Purge};

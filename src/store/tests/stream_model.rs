@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::consumer_model::{Consumers, Recorded};
+use super::consumer_model::Consumers;
 use super::crypt::key_at;
 use super::faulty::{Fault, FaultyDisk};
 use super::log_faults::stream;
+use super::plain_stream::{Message, Model, SECOND};
 use super::seeds::for_seeds;
 use super::versions::records_at;
 use crate::base::clock::Mono;
@@ -23,177 +24,12 @@ use crate::store::index::{Cursor, Filters};
 use crate::store::memory::MemoryDisk;
 use crate::store::stream::{
     ConsumerDamage, Found, Job, Limits, NewMessage, Opened, Purge, Reader, StoreOptions,
-    StreamState, StreamStore, TTL_NEVER,
+    StreamStore, TTL_NEVER,
 };
 use crate::store::types::{LogIndex, StreamSeq, Timestamp};
 
-pub(super) const SECOND: u64 = 1_000_000_000;
-
 /// Bytes that tell a payload from all others.
 const MARK: usize = 12;
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Message {
-    subject: String,
-    headers: Vec<u8>,
-    payload: Vec<u8>,
-    time: u64,
-    ttl_s: u32,
-}
-
-impl Message {
-    fn bytes(&self) -> u64 {
-        StreamState::message_bytes(self.subject.len(), self.headers.len(), self.payload.len())
-    }
-}
-
-/// Messages that a new one removes at once, at most.
-const EVICT_AT_ONCE: usize = 16;
-
-/// What the store must be.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-struct Model {
-    messages: BTreeMap<u64, Message>,
-    /// The first sequence that may be a message.
-    first: u64,
-    last: u64,
-    limits: Limits,
-    deferring: bool,
-    consumers: Recorded,
-}
-
-impl Model {
-    fn add(&mut self, message: Message) {
-        self.last += 1;
-        let subject = message.subject.clone();
-        self.messages.insert(self.last, message);
-        if !self.deferring {
-            self.trim_subject(&subject);
-            // More than these go in parts.
-            self.trim(EVICT_AT_ONCE);
-            self.deferring = self.is_over();
-        }
-    }
-
-    fn settle(&mut self) {
-        if std::mem::take(&mut self.deferring) {
-            self.trim_subjects();
-            self.trim(usize::MAX);
-        }
-    }
-
-    fn trim_subjects(&mut self) {
-        for subject in self.subjects() {
-            self.trim_subject(&subject);
-        }
-    }
-
-    fn trim_subject(&mut self, subject: &str) {
-        let limit = self.limits.per_subject;
-        let on: Vec<u64> = self.on(|s| s == subject);
-        if limit > 0 && on.len() as u64 > limit {
-            let many = on.len() - usize::try_from(limit).unwrap();
-            on[..many]
-                .iter()
-                .for_each(|s| drop(self.messages.remove(s)));
-        }
-    }
-
-    fn trim(&mut self, most: usize) {
-        for _ in 0..most {
-            if !self.is_over() {
-                break;
-            }
-            self.messages.pop_first();
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        let over = |limit: u64, is: u64| limit > 0 && is > limit;
-        over(self.limits.messages, self.messages.len() as u64)
-            || !self.messages.is_empty() && over(self.limits.bytes, self.bytes())
-    }
-
-    fn set_limits(&mut self, limits: Limits) {
-        self.settle();
-        self.limits = limits;
-        self.deferring = !self.messages.is_empty();
-    }
-
-    fn subjects(&self) -> Vec<String> {
-        let mut subjects: Vec<String> = self.messages.values().map(|m| m.subject.clone()).collect();
-        subjects.sort();
-        subjects.dedup();
-        subjects
-    }
-
-    fn on(&self, wants: impl Fn(&str) -> bool) -> Vec<u64> {
-        let wanted = self.messages.iter().filter(|(_, m)| wants(&m.subject));
-        wanted.map(|(s, _)| *s).collect()
-    }
-
-    fn purge(&mut self, purge: &Purge) {
-        self.settle();
-        self.deferring = !(purge.filter.is_empty() && purge.keep == 0 && purge.upto.0 >= self.last);
-        let mut gone = match purge.filter.is_empty() {
-            true => self.on(|_| true),
-            false => {
-                let filters = Filters::new([&purge.filter[..]]).unwrap();
-                self.on(|s| filters.matches(s.as_bytes()))
-            }
-        };
-        gone.retain(|s| *s <= purge.upto.0);
-        let many = gone
-            .len()
-            .saturating_sub(usize::try_from(purge.keep).unwrap());
-        gone[..many]
-            .iter()
-            .for_each(|s| drop(self.messages.remove(s)));
-    }
-
-    /// Removes what has expired, which must be all that was due a while ago, and nothing that is not.
-    fn expire(&mut self, now: u64, gone: &[u64]) {
-        let age = u64::try_from(self.limits.age.as_nanos()).unwrap();
-        let is_due = |m: &Message, now: u64| {
-            let ttl = u64::from(m.ttl_s) * SECOND;
-            m.ttl_s != TTL_NEVER
-                && (ttl > 0 && m.time + ttl <= now || age > 0 && m.time + age <= now)
-        };
-        for (sequence, message) in &self.messages {
-            let is_gone = gone.contains(sequence);
-            assert!(!is_gone || is_due(message, now), "{sequence} went early");
-            assert!(
-                is_gone || !is_due(message, now - SECOND / 2),
-                "{sequence} is late: {} ttl {} now {now} limits {:?}",
-                message.time,
-                message.ttl_s,
-                self.limits
-            );
-        }
-        assert!(gone.iter().all(|s| self.messages.remove(s).is_some()));
-    }
-
-    fn bytes(&self) -> u64 {
-        self.messages.values().map(Message::bytes).sum()
-    }
-
-    fn summary(&self) -> (u64, u64, u64, u64, u64) {
-        let first = self
-            .messages
-            .keys()
-            .next()
-            .copied()
-            .unwrap_or(self.last + 1);
-        let subjects = self.subjects().len() as u64;
-        (
-            self.messages.len() as u64,
-            self.bytes(),
-            first,
-            self.last,
-            subjects,
-        )
-    }
-}
 
 /// A store and its model, and orders for both.
 pub(super) struct Run {
