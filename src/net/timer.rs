@@ -10,7 +10,7 @@ use std::time::Duration;
 pub struct Wheel {
     slots: Vec<Vec<(Tick, Token)>>,
     /// A bit for each slot that is not empty.
-    filled: [u64; SLOTS / 64],
+    filled: [u64; WORDS],
     /// The first tick that has not been looked at.
     next: Tick,
     len: usize,
@@ -22,6 +22,9 @@ pub struct Tick(u64);
 
 const TICK: Duration = Duration::from_nanos(1_000_000_000 / 16);
 const SLOTS: usize = 512;
+
+/// Words of a bit for each slot.
+const WORDS: usize = SLOTS / 64;
 
 impl Tick {
     /// The first tick at which a deadline has passed.
@@ -38,7 +41,7 @@ impl Default for Wheel {
     fn default() -> Wheel {
         Wheel {
             slots: (0..SLOTS).map(|_| Vec::new()).collect(),
-            filled: [0; SLOTS / 64],
+            filled: [0; WORDS],
             next: Tick(0),
             len: 0,
         }
@@ -86,10 +89,18 @@ impl Wheel {
             return None;
         }
         let first = Self::slot(self.next);
-        let ahead = (0..SLOTS).find(|i| {
-            let slot = (first + i) % SLOTS;
-            self.filled[slot / 64] & 1 << (slot % 64) != 0
-        })?;
+        let (word, bit) = (first / 64, first % 64);
+        // The word of the first slot is looked at twice: its beginning comes last.
+        let in_word = |n: usize| {
+            let filled = self.filled[(word + n) % WORDS];
+            match n {
+                0 => filled & (!0 << bit),
+                WORDS => filled & !(!0 << bit),
+                _ => filled,
+            }
+        };
+        let found = (0..=WORDS).find(|n| in_word(*n) != 0)?;
+        let ahead = found * 64 + in_word(found).trailing_zeros() as usize - bit;
         Some(Mono::from_nanos((self.next.0 + ahead as u64) * nanos(TICK)))
     }
 
@@ -138,5 +149,19 @@ mod tests {
         let mut due = VecDeque::new();
         wheel.expire(Mono::ZERO + Duration::from_secs(3600), &mut due);
         assert_eq!((due.len(), wheel.next()), (2000, None));
+    }
+
+    #[test]
+    fn the_next_deadline_is_found_wherever_it_is() {
+        let tick = nanos(TICK);
+        for start in (0..1000).step_by(7) {
+            for ahead in (0..SLOTS as u64).step_by(5) {
+                let mut wheel = Wheel::default();
+                wheel.expire(Mono::from_nanos(start * tick), &mut VecDeque::new());
+                let at = Mono::from_nanos((start + 1 + ahead) * tick);
+                wheel.enter(Tick::after(at), Token(0));
+                assert_eq!(wheel.next(), Some(at), "{ahead} after {start}");
+            }
+        }
     }
 }
