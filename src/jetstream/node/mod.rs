@@ -418,7 +418,10 @@ impl Node {
 
     /// Gives turns to consumers.
     fn serve<O: Out>(&mut self, now: Timestamp, out: &mut O) {
-        self.served |= !self.serving.is_empty();
+        if self.serving.is_empty() {
+            return;
+        }
+        self.served = true;
         for at in std::mem::take(&mut self.serving) {
             let Some(stream) = self.open_stream(at) else {
                 continue;

@@ -11,6 +11,9 @@ use std::collections::VecDeque;
 impl Node {
     /// Lets the links of streams do what is due.
     pub(super) fn drive_origins<O: Out>(&mut self, now: Timestamp, out: &mut O) {
+        if self.linking.is_empty() {
+            return;
+        }
         for at in std::mem::take(&mut self.linking) {
             let Some(stream) = self.open_stream(at) else {
                 continue;

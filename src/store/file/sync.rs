@@ -93,6 +93,13 @@ impl Log {
         Some(unsynced.map(|s| u64::from(s.written)).sum())
     }
 
+    /// Whether there are such bytes. That is known without a look at all segments.
+    pub fn has_unsynced(&self) -> bool {
+        self.options.sync != SyncMode::Always
+            && !self.disk.is_volatile()
+            && self.durable < self.active().written_index()
+    }
+
     /// The next sync to run, due or not.
     pub(super) fn next_sync(&mut self, now: Mono) -> Option<SyncJob> {
         let active = self.open.len() - 1;

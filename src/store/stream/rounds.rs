@@ -68,13 +68,12 @@ impl StreamStore {
     /// Whether what is dead waits until there is enough for a round. Otherwise all is on the disk, and a
     /// checkpoint has nothing to wait for.
     pub(super) fn has_rounds(&self) -> bool {
-        self.log.unsynced_bytes().is_some_and(|bytes| bytes > 0)
+        self.log.has_unsynced()
     }
 
     /// Begins a round if there is enough for one: then what is to be synced is due. The checkpoint is
     /// given if it need not wait for that.
     pub(super) fn begin_round(&mut self, now: Mono) -> Option<Job> {
-        let unsynced = self.log.unsynced_bytes().filter(|bytes| *bytes > 0)?;
         if self.state.last < self.rounds.look_from
             || now.since(self.rounds.at) < ROUND_REST
             || self.checkpoints.is_in_flight()
@@ -84,6 +83,7 @@ impl StreamStore {
         {
             return None;
         }
+        let unsynced = self.log.unsynced_bytes().filter(|bytes| *bytes > 0)?;
         let worth = self.round_bytes();
         if !self.is_worth_a_look(unsynced, worth) {
             return None;
