@@ -85,15 +85,15 @@ impl Door {
             Err(TryLockError::Poisoned(_)) => panic!("no holder of this lock panics"),
         };
         let began = clock::mono();
-        let mut rests = false;
+        let (mut now, mut rests) = (began, false);
         for _ in 0..VISIT_TURNS {
-            turns.turn(peers, &self.inbox);
-            rests = turns.may_rest(&self.inbox);
+            turns.turn(peers, &self.inbox, now);
+            now = clock::mono();
+            rests = turns.may_rest(&self.inbox, now);
             if rests {
                 break;
             }
         }
-        let now = clock::mono();
         let (took, served) = (now.since(began), turns.has_served());
         let visit = Visit {
             took,

@@ -17,6 +17,7 @@ pub use recover::{StoreError, recover, store};
 pub use turns::Turns;
 
 use super::client::Peers;
+use crate::base::clock;
 use log::error;
 use mio::{Events, Poll, Token, Waker};
 use std::io;
@@ -43,11 +44,11 @@ pub fn run(mut poll: Poll, peers: &Arc<Peers>) {
     let mut timeout = None;
     loop {
         if let Some(mut turns) = door.enter() {
-            turns.turn(peers, &door.inbox);
+            turns.turn(peers, &door.inbox, clock::mono());
             if turns.is_ending() {
                 break;
             }
-            timeout = turns.timeout(&door.inbox);
+            timeout = turns.timeout(&door.inbox, clock::mono());
         }
         if let Err(e) = poll.poll(&mut events, timeout)
             && e.kind() != io::ErrorKind::Interrupted

@@ -31,6 +31,8 @@ pub struct Turns {
     pool: Option<SyncPool>,
     /// What many streams wait for does not wait for what one of them asked for.
     journal: Option<SyncPool>,
+    /// When the last turn was, on both clocks.
+    told: (Mono, Timestamp),
     /// Whether the last turn has left something for the next.
     unfinished: bool,
     ending: bool,
@@ -112,8 +114,10 @@ impl Turns {
         node: Node,
         (pool, journal): (SyncPool, SyncPool),
     ) -> Turns {
-        broker.set_wall_clock(clock::mono(), clock::wall());
+        let told = (clock::mono(), clock::wall());
+        broker.set_wall_clock(told.0, told.1);
         Turns {
+            told: (told.0, timestamp(told.1)),
             me,
             broker,
             node,
@@ -134,12 +138,12 @@ impl Turns {
     }
 
     /// One turn.
-    pub fn turn(&mut self, peers: &Arc<Peers>, inbox: &Inbox) {
-        let now = clock::mono();
+    pub fn turn(&mut self, peers: &Arc<Peers>, inbox: &Inbox, now: Mono) {
         let wall = clock::wall();
         self.broker.set_wall_clock(now, wall);
         self.broker.begin_turn(now);
         let time = timestamp(wall);
+        self.told = (now, time);
         self.take_mail(peers, inbox, now, time);
         self.unfinished = self.node.turn(time, now, &mut publisher!(self, peers, now));
         self.run_tasks(peers);
@@ -156,19 +160,18 @@ impl Turns {
     }
 
     /// How long the loop's own thread may sleep now, which it then does; forever if it is none.
-    pub fn timeout(&mut self, inbox: &Inbox) -> Option<Duration> {
+    pub fn timeout(&mut self, inbox: &Inbox, now: Mono) -> Option<Duration> {
         if self.unfinished || !inbox.prepare_sleep() {
             return Some(Duration::ZERO);
         }
-        let now = clock::mono();
         self.sleeps_until = self.next(now);
         let left = self.sleeps_until?.since(now);
         Some(left + Duration::from_micros(999))
     }
 
     /// Whether the loop's own thread may go on to sleep, after a turn that somebody else has done.
-    pub fn may_rest(&mut self, inbox: &Inbox) -> bool {
-        let in_time = match (self.next(clock::mono()), self.sleeps_until) {
+    pub fn may_rest(&mut self, inbox: &Inbox, now: Mono) -> bool {
+        let in_time = match (self.next(now), self.sleeps_until) {
             (None, _) => true,
             (Some(due), Some(until)) => until <= due,
             (Some(_), None) => false,
@@ -183,7 +186,10 @@ impl Turns {
 
     /// When the next turn is due without mail.
     fn next(&self, now: Mono) -> Option<Mono> {
-        let own = self.node.next_turn(timestamp(clock::wall()), now);
+        let (turned, time) = self.told;
+        let passed = u64::try_from(now.since(turned).as_nanos()).unwrap_or(u64::MAX);
+        let time = Timestamp(time.0.saturating_add(passed));
+        let own = self.node.next_turn(time, now);
         own.into_iter().chain(self.broker.expires_at()).min()
     }
 
@@ -343,7 +349,7 @@ impl Turns {
         // What was given to the pool is done when it is gone.
         self.pool = None;
         self.journal = None;
-        self.turn(peers, inbox);
+        self.turn(peers, inbox, clock::mono());
         self.node.close();
     }
 }
