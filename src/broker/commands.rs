@@ -122,6 +122,11 @@ impl Publisher {
         let active = self.active || self.received.msgs > 0;
         if active && let Some(client) = broker.delivery.clients.get_mut(self.slot) {
             client.received.add(self.received);
+            let before = std::mem::replace(&mut client.sent_before, client.sent.msgs);
+            match before == client.sent.msgs {
+                true => broker.brought.unasked += self.received.msgs,
+                false => broker.brought.answering += self.received.msgs,
+            }
             client.keepalive.handle_traffic(now);
         }
     }

@@ -62,6 +62,15 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+/// Messages that came from clients.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Brought {
+    /// From those who got some since they last sent any, as who answers, or has waited for an answer.
+    pub answering: u64,
+    /// From others.
+    pub unasked: u64,
+}
+
 /// What all loops of a server know.
 pub struct Facts {
     pub options: Options,
@@ -148,6 +157,8 @@ pub struct Broker {
     surveyor: surveyor::Surveyor,
     /// Accounts in which clients came or went, of which somebody wants to be told.
     changed: Vec<u32>,
+    /// What clients have brought since somebody asked.
+    brought: Brought,
 }
 
 /// The name of the cluster that the server is part of at present; empty if it is in none.
@@ -260,6 +271,7 @@ impl Broker {
             waiting: exchange::Waiting::default(),
             surveyor: surveyor::Surveyor::default(),
             changed: Vec::new(),
+            brought: Brought::default(),
             facts,
         }
     }
@@ -286,6 +298,7 @@ impl Broker {
             out: Outbound::default(),
             sent: Traffic::default(),
             received: Traffic::default(),
+            sent_before: 0,
             link,
             inbound: Inbound::default(),
             sids: SidTable::default(),
@@ -631,6 +644,11 @@ impl Broker {
     /// Whether something has come up that [`Broker::finish`] has still to tell or to write.
     pub fn has_news(&self) -> bool {
         !self.delivery.events.is_empty() || !self.delivery.dirty.is_empty()
+    }
+
+    /// What clients have brought since this was asked last.
+    pub fn take_brought(&mut self) -> Brought {
+        std::mem::take(&mut self.brought)
     }
 
     /// Messages that wait to be passed on to this loop.

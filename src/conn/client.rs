@@ -140,6 +140,8 @@ pub struct Client {
     /// The loop's handle of the socket.
     pub link: usize,
     pub received: Traffic,
+    /// Messages that it had been sent when it last published.
+    pub sent_before: u64,
     pub inbound: Inbound,
     pub sids: SidTable,
     /// Bytes that its subscriptions take, about.

@@ -45,6 +45,27 @@ pub fn cpu_time() -> Option<Duration> {
     (code == 0).then(|| Some(time(usage.ru_utime)? + time(usage.ru_stime)?))?
 }
 
+/// CPU that the calling thread has used; none where the system does not tell it to the microsecond.
+#[cfg(unix)]
+#[allow(unsafe_code, reason = "the standard library does not know")]
+pub fn thread_cpu_time() -> Option<Duration> {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the pointer is to a value that outlives the call and is valid for writes.
+    let code = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    let seconds = u64::try_from(time.tv_sec).ok()?;
+    let nanos = u32::try_from(time.tv_nsec).ok()?;
+    (code == 0).then(|| Duration::new(seconds, nanos))
+}
+
+/// CPU that the calling thread has used; none where the system does not tell it to the microsecond.
+#[cfg(not(unix))]
+pub fn thread_cpu_time() -> Option<Duration> {
+    None
+}
+
 /// CPU that this process has used; none where the system does not tell.
 #[cfg(not(unix))]
 pub fn cpu_time() -> Option<Duration> {

@@ -11,6 +11,7 @@ mod hold;
 mod input;
 mod lame_duck;
 mod leisure;
+mod lookout;
 
 use super::inbox::{Inbox, Mail};
 use super::jetstream::Door;
@@ -27,15 +28,18 @@ use crate::net::listen::Acceptor;
 use crate::net::table::{RESERVED, Table};
 use crate::net::timer::{Tick, Wheel};
 use crate::net::tls::ServerTls;
+use crate::os::vitals;
 use lame_duck::LameDuck;
 use leisure::Leisure;
 use log::{debug, error};
+use lookout::Lookout;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 const WAKER: Token = Token(RESERVED);
@@ -206,6 +210,10 @@ pub struct ClientLoop {
     freed: usize,
     lame_duck: Option<LameDuck>,
     leisure: Leisure,
+    /// None where nobody could send anything meanwhile.
+    lookout: Option<Lookout>,
+    /// Messages that came from other loops since the last sleep.
+    mailed: u64,
     /// Whether there are clients to be told what has changed.
     informing: bool,
     /// Whether there are questions of monitoring to be answered.
@@ -250,6 +258,7 @@ impl ClientLoop {
             poll.registry()
                 .register(acceptor.listener(), LISTENER, Interest::READABLE)?;
         }
+        let cores = thread::available_parallelism().map_or(1, usize::from);
         let write_deadline = broker.write_deadline();
         let time_told_at = clock::mono();
         broker.set_wall_clock(time_told_at, clock::wall());
@@ -279,6 +288,8 @@ impl ClientLoop {
             freed: 0,
             lame_duck: None,
             leisure: Leisure::new(),
+            lookout: (cores > 1).then(Lookout::default),
+            mailed: 0,
             informing: false,
             surveying: false,
             turns: 0,
@@ -298,10 +309,11 @@ impl ClientLoop {
         let mut events = Events::with_capacity(EVENTS);
         let mut awake = clock::mono();
         while !self.ending {
-            let timeout = self.timeout();
-            self.busy += clock::mono().since(awake);
+            let asleep = clock::mono();
+            let timeout = self.timeout(asleep);
+            self.busy += asleep.since(awake);
             self.turns += 1;
-            if let Err(e) = self.poll.poll(&mut events, timeout)
+            if let Err(e) = self.wait(&mut events, timeout, asleep)
                 && e.kind() != io::ErrorKind::Interrupted
             {
                 error!("Error waiting for connections: {e}");
@@ -329,6 +341,45 @@ impl ClientLoop {
         self.end();
     }
 
+    /// Sleeps until something is ready, after it was looked out for that, if it is worth it.
+    fn wait(
+        &mut self,
+        events: &mut Events,
+        timeout: Option<Duration>,
+        now: Mono,
+    ) -> io::Result<()> {
+        let Some(lookout) = self
+            .lookout
+            .as_mut()
+            .filter(|_| timeout != Some(Duration::ZERO))
+        else {
+            return self.poll.poll(events, timeout);
+        };
+        let mut came = self.broker.take_brought();
+        came.unasked += std::mem::take(&mut self.mailed);
+        let plan = lookout.plan(came);
+        if let Some(look) = plan.look {
+            let mut took = Duration::ZERO;
+            while took < look {
+                self.poll.poll(events, Some(Duration::ZERO))?;
+                took = clock::mono().since(now);
+                if !events.is_empty() {
+                    lookout.note_seen(took);
+                    return Ok(());
+                }
+            }
+        }
+        let cpu = || vitals::thread_cpu_time().filter(|_| plan.measures);
+        let before = cpu();
+        let asleep = clock::mono();
+        let slept = self.poll.poll(events, timeout);
+        let cost = cpu()
+            .zip(before)
+            .map(|(after, before)| after.saturating_sub(before));
+        lookout.note_slept(plan, clock::mono().since(asleep), cost);
+        slept
+    }
+
     /// Tells the broker the wall clock time, now and then, as that may be changed.
     fn tell_time(&mut self, now: Mono) {
         if now >= self.time_told_at + WALL_CLOCK {
@@ -338,7 +389,7 @@ impl ClientLoop {
     }
 
     /// How long to sleep: not at all with work at hand.
-    fn timeout(&mut self) -> Option<Duration> {
+    fn timeout(&mut self, now: Mono) -> Option<Duration> {
         let work = !self.ready.is_empty()
             || !self.strangers.is_empty()
             || !self.due.is_empty()
@@ -361,7 +412,7 @@ impl ClientLoop {
         ];
         let first = deadlines.into_iter().flatten().min()?;
         // A millisecond is the kernel's unit; rounding down would mean to spin at the end.
-        Some(first.since(clock::mono()) + Duration::from_micros(999))
+        Some(first.since(now) + Duration::from_micros(999))
     }
 
     fn inbox(&self) -> &Inbox {
@@ -448,6 +499,7 @@ impl ClientLoop {
                     if self.peers.has_clients(from) {
                         self.leisure.note_others(now);
                     }
+                    self.mailed += batch.len() as u64;
                     let turn = &mut turn!(self, now);
                     self.broker.handle_batch(from, &mut batch, turn);
                     self.empties.push(batch);
@@ -634,8 +686,13 @@ impl ClientLoop {
         }
         let (received, sent) = self.broker.traffic();
         debug!(
-            "Client loop {}: {} messages ({} bytes) received, {} ({} bytes) sent",
-            self.me.0, received.msgs, received.bytes, sent.msgs, sent.bytes
+            "Client loop {}: {} messages ({} bytes) received, {} ({} bytes) sent; a sleep costs {:?}",
+            self.me.0,
+            received.msgs,
+            received.bytes,
+            sent.msgs,
+            sent.bytes,
+            self.lookout.as_ref().and_then(Lookout::cost)
         );
     }
 }
