@@ -2,126 +2,200 @@
 //!
 //! To fall asleep and to be woken takes a processor a few microseconds, in a virtual machine tens of them,
 //! and whoever wakes it as many. Where somebody sends a message, waits for what comes of it and sends the
-//! next at once, most of the time goes there. So a loop to which little comes at a time, from those who
-//! have got something themselves before, looks out before it sleeps, where that takes no longer, on
-//! average, than a sleep costs both: what it costs is measured. Where much comes at a time, or whatever was
-//! sent, sleeping is better, since more has come when it ends.
+//! next at once, most of the time may go there. So a loop to which little comes at a time, from those who
+//! have got something themselves before, tries to look out before it sleeps, and goes on with that where
+//! it takes less time and hardly more of the processor than sleeping at once: both are measured, and again
+//! from time to time. Where others want the processor, or sleeping costs little, it sleeps. Where much
+//! comes at a time, or whatever was sent, nothing is tried: more has come when a sleep ends.
 
+use crate::base::clock::Mono;
 use crate::broker::Brought;
 use std::time::Duration;
+
+/// How long it is looked out before a sleep, at most.
+const LOOK: Duration = Duration::from_micros(100);
 
 /// Messages before a sleep that are little.
 const LITTLE: u64 = 4;
 
-/// Points before anything is tried. A message after one for its sender has two; any other takes one away,
+/// Points before anything is measured. A message after one for its sender has two; any other takes one away,
 /// so that every other one may be: requests may come from other loops.
 const CALM: u64 = 16;
 const ANSWERING: u64 = 2;
 
-/// What a sleep costs at most, as far as it is believed: others may have wanted the processor, too. And at
-/// least, if it is worth to look out in its place.
-const COST_MAX: Duration = Duration::from_micros(25);
-const COST_MIN: Duration = Duration::from_micros(5);
+/// A round is what goes from one sleep to the next, or from one look. So many are measured together.
+const ROUNDS: u32 = 64;
 
-/// The cost of a sleep is measured again after so many.
-const MEASURED_EVERY: u32 = 32;
+/// So many of them may have looked out in vain.
+const MISSES: u32 = ROUNDS / 4;
 
-/// How many sleeps it may cost to look out: on average, since who wakes a loop saves one, too; and at most.
-const WORTH: u32 = 2;
-const PATIENCE: u32 = 4;
+/// With a sleep longer than this it is measured anew: nobody was in a hurry.
+const LONG: Duration = Duration::from_millis(1);
 
-/// A sleep up to so many times what it costs was short: it may be worth to look out in its place.
-const SHORT: u32 = 8;
+/// It is tried to look out where rounds take no longer than this.
+const NEAR: Duration = Duration::from_micros(300);
 
-/// Short sleeps until it is tried again where it was in vain, at most; each time twice as many.
+/// Measurements before it is judged, as each may be one of a bad moment; from when on it counts as good; and
+/// after how many sleeping is measured again.
+const KEPT_MIN: u32 = 4;
+const KEPT_GOOD: u32 = 8;
+const KEPT_MAX: u32 = 512;
+
+/// Looking out may take so much more of the processor, as a part of what sleeping takes.
+const MORE: u32 = 8;
+
+/// Measurements that count in an average.
+const AVERAGE_OF: u32 = 8;
+
+/// Measurements until it is tried again where it was not good, at most; each time twice as many.
 const PAUSE_MAX: u32 = 1024;
 
-/// What is known of sleeps, and of what came instead of them.
+/// What is known of sleeping and of looking out.
 #[derive(Debug, Default)]
 pub(super) struct Lookout {
-    /// What a sleep costs the processor.
-    cost: Option<Duration>,
-    /// Sleeps since it was measured.
-    unmeasured: u32,
     /// Points for who sends messages; none after much at a time.
     calm: u64,
-    /// Whether it is worth to look out, and how long that took on average.
+    /// What is being measured, if anything.
+    window: Option<Window>,
+    /// Whether it is looked out.
     looks: bool,
-    average: Duration,
-    /// Short sleeps until it is tried again, and how many there were the last time.
+    /// What a round takes with sleeping at once, and with looking out.
+    sleeping: Average,
+    looking: Average,
+    /// For how many measurements it has been looked out.
+    kept: u32,
+    /// How many there are until it is tried, and were the last time.
     rest: u32,
     pause: u32,
 }
 
-/// What is to be done before and with a sleep.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Plan {
-    /// How long to look out before it, at most.
-    pub(super) look: Option<Duration>,
-    /// Whether to measure what it costs.
-    pub(super) measures: bool,
+/// Rounds that are measured together: since when, what the thread had used of the processor then, how many
+/// there were, and how many looked out in vain.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    began: Mono,
+    cpu: Duration,
+    rounds: u32,
+    missed: u32,
+}
+
+/// What a round takes: time, and time of the processor.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub(super) struct Round {
+    pub(super) time: Duration,
+    pub(super) cpu: Duration,
+}
+
+/// What a round took of late.
+#[derive(Clone, Copy, Debug, Default)]
+struct Average {
+    round: Round,
+    /// Measurements in it.
+    of: u32,
+}
+
+impl Average {
+    fn add(&mut self, round: Round) {
+        self.of = (self.of + 1).min(AVERAGE_OF);
+        let mix = |known: Duration, new: Duration| (known * (self.of - 1) + new) / self.of;
+        self.round.time = mix(self.round.time, round.time);
+        self.round.cpu = mix(self.round.cpu, round.cpu);
+    }
 }
 
 impl Lookout {
-    /// What a sleep costs the processor, as measured so far.
-    pub(super) fn cost(&self) -> Option<Duration> {
-        self.cost
+    /// What a round takes with sleeping at once, and with looking out; no time if it was not measured.
+    pub(super) fn rounds(&self) -> [Round; 2] {
+        [self.sleeping.round, self.looking.round]
     }
 
-    /// What to do, when this has come since it was asked last.
-    pub(super) fn plan(&mut self, came: Brought) -> Plan {
+    /// Takes note of what came since the last sleep. Whether [`Lookout::measure`] is to be called.
+    pub(super) fn note_round(&mut self, came: Brought) -> bool {
         self.calm = match came.answering + came.unasked {
             0..=LITTLE => (self.calm + ANSWERING * came.answering).saturating_sub(came.unasked),
             _ => 0,
         };
         self.calm = self.calm.min(2 * CALM);
-        let is_calm = self.calm >= CALM;
-        let look = self.cost.filter(|_| is_calm && self.looks);
-        Plan {
-            look: look.map(|cost| cost * PATIENCE),
-            measures: is_calm && (self.cost.is_none() || self.unmeasured >= MEASURED_EVERY),
+        if self.calm < CALM {
+            self.window = None;
+            return false;
         }
-    }
-
-    /// Takes note that something came after it was looked out for so long.
-    pub(super) fn note_seen(&mut self, took: Duration) {
-        self.pause /= 2;
-        self.note_look(took);
-    }
-
-    /// Takes note of a sleep, after it was looked out in vain or not, and of what it cost if that was
-    /// measured.
-    pub(super) fn note_slept(&mut self, plan: Plan, slept: Duration, cost: Option<Duration>) {
-        self.unmeasured = self.unmeasured.saturating_add(1);
-        if let Some(cost) = cost {
-            let cost = cost.min(COST_MAX);
-            self.unmeasured = 0;
-            self.cost = Some(self.cost.map_or(cost, |known| (known * 3 + cost) / 4));
-        }
-        if let Some(look) = plan.look {
-            return self.note_look(look);
-        }
-        let Some(cost) = self.cost.filter(|cost| *cost >= COST_MIN) else {
-            return;
-        };
-        if self.looks || self.calm < CALM || slept > cost * SHORT {
-            return;
-        }
-        match self.rest {
-            0 => {
-                self.looks = true;
-                // Just good enough, so that it ends if it is in vain at once.
-                self.average = cost * WORTH * 7 / 8;
+        match &mut self.window {
+            None => true,
+            Some(window) => {
+                window.rounds += 1;
+                window.rounds >= ROUNDS || window.missed >= MISSES
             }
-            left => self.rest = left - 1,
         }
     }
 
-    fn note_look(&mut self, took: Duration) {
-        self.average = (self.average * 7 + took) / 8;
-        let cost = self.cost.unwrap_or_default();
-        if self.average > cost * WORTH || cost < COST_MIN {
-            self.looks = false;
+    /// Ends a measurement, if one is under way, and begins the next. `cpu` is what the thread has used of the
+    /// processor.
+    pub(super) fn measure(&mut self, now: Mono, cpu: Duration) {
+        if let Some(window) = self.window {
+            let vain = window.missed >= MISSES;
+            let round = Round {
+                time: now.since(window.began) / window.rounds.max(1),
+                cpu: cpu.saturating_sub(window.cpu) / window.rounds.max(1),
+            };
+            match self.looks {
+                true => self.judge(round, vain),
+                false => self.note_sleeping(round),
+            }
+        }
+        self.window = Some(Window {
+            began: now,
+            cpu,
+            rounds: 0,
+            missed: 0,
+        });
+    }
+
+    /// How long to look out before the next sleep.
+    pub(super) fn look(&self) -> Option<Duration> {
+        (self.looks && self.window.is_some()).then_some(LOOK)
+    }
+
+    /// Takes note of a sleep, and whether it was looked out in vain before.
+    pub(super) fn note_slept(&mut self, slept: Duration, missed: bool) {
+        if slept > LONG {
+            self.window = None;
+        }
+        if let Some(window) = &mut self.window {
+            window.missed += u32::from(missed);
+        }
+    }
+
+    fn note_sleeping(&mut self, round: Round) {
+        self.sleeping.add(round);
+        match self.rest.checked_sub(1) {
+            Some(rest) => self.rest = rest,
+            None if round.time <= NEAR => {
+                self.looks = true;
+                self.looking = Average::default();
+                self.kept = 0;
+            }
+            None => {}
+        }
+    }
+
+    fn judge(&mut self, round: Round, vain: bool) {
+        self.looking.add(round);
+        self.kept += 1;
+        let (sleeping, looking) = (self.sleeping.round, self.looking.round);
+        let cpu_max = sleeping.cpu + sleeping.cpu / MORE;
+        let is_good = looking.time < sleeping.time && looking.cpu <= cpu_max;
+        if self.kept < KEPT_MIN && !vain || is_good && self.kept < KEPT_MAX {
+            if self.kept == KEPT_GOOD {
+                self.pause = 0;
+            }
+            return;
+        }
+        self.looks = false;
+        if is_good {
+            self.sleeping = Average::default();
+            self.rest = KEPT_MIN - 1;
+        } else {
             self.pause = (self.pause * 2).clamp(1, PAUSE_MAX);
             self.rest = self.pause;
         }
@@ -132,122 +206,123 @@ impl Lookout {
 mod tests {
     use super::*;
 
-    const SLEEP: Duration = Duration::from_micros(20);
-    const NEAR: Duration = Duration::from_micros(160);
-    const FAR: Duration = Duration::from_micros(161);
-    const ONE: Brought = answering(1);
-    /// Single messages before a sleep that is measured, after which it is tried.
-    const EIGHT: usize = 8;
-
-    const fn answering(answering: u64) -> Brought {
-        let unasked = 0;
-        Brought { answering, unasked }
+    /// A machine with one client, and what happened on it.
+    struct Machine {
+        lookout: Lookout,
+        now: Mono,
+        cpu: Duration,
+        /// What a round takes.
+        sleeping: Round,
+        /// The same where it is seen what comes.
+        looking: Round,
+        looks: usize,
     }
 
-    /// Sleeps with a message before each, at most so often, until it is planned to look out; says how
-    /// often that was.
-    fn sleep(lookout: &mut Lookout, slept: Duration, times: usize) -> usize {
-        for n in 0..times {
-            let plan = lookout.plan(ONE);
-            if plan.look.is_some() {
-                return n;
+    const fn round(time: u64, cpu: u64) -> Round {
+        Round {
+            time: Duration::from_micros(time),
+            cpu: Duration::from_micros(cpu),
+        }
+    }
+
+    const ONE: Brought = Brought {
+        answering: 1,
+        unasked: 0,
+    };
+
+    impl Machine {
+        fn new(sleeping: Round, looking: Round) -> Machine {
+            Machine {
+                lookout: Lookout::default(),
+                now: Mono::ZERO,
+                cpu: Duration::ZERO,
+                sleeping,
+                looking,
+                looks: 0,
             }
-            lookout.note_slept(plan, slept, plan.measures.then_some(SLEEP));
         }
-        times
-    }
 
-    #[test]
-    fn it_is_looked_out_where_sleeps_are_short_and_little_comes() {
-        let mut lookout = Lookout::default();
-        assert_eq!(sleep(&mut lookout, NEAR, 100), EIGHT);
-        let look = lookout.plan(answering(LITTLE)).look;
-        assert_eq!(look, Some(4 * SLEEP));
-        lookout.note_seen(SLEEP);
-        assert_eq!(lookout.plan(answering(LITTLE + 1)).look, None);
-        assert_eq!(sleep(&mut lookout, FAR, 100), EIGHT - 1);
-        assert_eq!(lookout.plan(ONE).look, look);
-    }
-
-    #[test]
-    fn nobody_looks_out_where_sleeps_are_long_or_cost_little() {
-        let mut lookout = Lookout::default();
-        assert_eq!(sleep(&mut lookout, FAR, 1000), 1000);
-        let mut lookout = Lookout::default();
-        for _ in 0..1000 {
-            let plan = lookout.plan(ONE);
-            assert_eq!(plan.look, None);
-            let cost = COST_MIN - Duration::from_nanos(1);
-            lookout.note_slept(plan, COST_MIN, plan.measures.then_some(cost));
+        /// Does rounds, and says in how many it was looked out.
+        fn run(&mut self, came: &[Brought], rounds: usize) -> usize {
+            let before = self.looks;
+            for came in came.iter().cycle().take(rounds) {
+                if self.lookout.note_round(*came) {
+                    self.lookout.measure(self.now, self.cpu);
+                }
+                let look = self.lookout.look();
+                self.looks += usize::from(look.is_some());
+                let seen = look.is_some_and(|look| self.looking.time <= look);
+                let mut takes = if seen { self.looking } else { self.sleeping };
+                if let Some(look) = look.filter(|_| !seen) {
+                    takes.time += look;
+                    takes.cpu += look;
+                }
+                self.now = self.now + takes.time;
+                self.cpu += takes.cpu;
+                if !seen {
+                    self.lookout.note_slept(self.sleeping.time, look.is_some());
+                }
+            }
+            self.looks - before
         }
     }
 
     #[test]
-    fn nobody_looks_out_for_what_comes_unasked() {
+    fn it_is_looked_out_where_that_is_better() {
+        let mut machine = Machine::new(round(150, 75), round(55, 55));
+        assert_eq!(machine.run(&[ONE], 1000), 1000 - 7 - ROUNDS as usize);
+        let again = (ROUNDS * KEPT_MIN) as usize;
+        let looks = machine.run(&[ONE], 100_000);
+        assert_eq!(looks, 100_000 - 3 * again, "sleeping is measured again");
+        // Now others want the processor.
+        machine.looking = round(90, 59);
+        machine.sleeping = round(50, 23);
+        machine.run(&[ONE], 50_000);
+        let few = machine.run(&[ONE], 100_000);
+        assert!(few < 5000, "{few}");
+    }
+
+    #[test]
+    fn it_is_not_where_sleeping_takes_less() {
+        for looking in [round(30, 30), round(50, 20), round(99, 99), round(101, 101)] {
+            let mut machine = Machine::new(round(50, 25), looking);
+            let looks = machine.run(&[ONE], 1_000_000);
+            assert!(looks < 8000, "{looking:?}: {looks}");
+        }
+        let mut machine = Machine::new(round(301, 300), round(50, 50));
+        assert_eq!(machine.run(&[ONE], 10_000), 0, "nobody is near");
+        let mut machine = Machine::new(round(1001, 300), round(50, 50));
+        assert_eq!(machine.run(&[ONE], 10_000), 0);
+        assert_eq!(machine.lookout.rounds(), [Round::default(); 2]);
+    }
+
+    #[test]
+    fn it_is_tried_only_where_little_comes_and_not_unasked() {
         let one = |answering, unasked| Brought { answering, unasked };
-        let looks = |came: [Brought; 2]| {
-            let mut lookout = Lookout::default();
-            (0..1000).any(|n| {
-                let plan = lookout.plan(came[n % 2]);
-                lookout.note_slept(plan, NEAR, plan.measures.then_some(SLEEP));
-                plan.look.is_some()
-            })
+        let looks = |came: &[Brought]| {
+            let mut machine = Machine::new(round(150, 75), round(55, 55));
+            machine.run(came, 1000) > 0
         };
-        assert!(!looks([one(0, 1), one(0, 1)]));
-        assert!(!looks([one(1, 2), one(0, 0)]));
+        assert!(looks(&[ONE]));
+        assert!(looks(&[one(LITTLE, 0)]));
+        assert!(!looks(&[one(LITTLE + 1, 0)]));
+        assert!(!looks(&[one(0, 1)]));
+        assert!(!looks(&[one(1, 2), one(0, 0)]));
         // A request from another loop, and what it is answered with.
-        assert!(looks([one(0, 1), one(1, 0)]));
+        assert!(looks(&[one(0, 1), one(1, 0)]));
         // A request for a stream, which is another loop.
-        assert!(looks([one(1, 1), one(1, 1)]));
+        assert!(looks(&[one(1, 1)]));
     }
 
     #[test]
-    fn what_was_in_vain_is_tried_less_and_less() {
-        let mut lookout = Lookout::default();
-        let mut tries = Vec::new();
-        for _ in 0..14 {
-            tries.push(sleep(&mut lookout, NEAR, 10_000));
-            let plan = lookout.plan(ONE);
-            lookout.note_slept(plan, NEAR, None);
-        }
-        assert_eq!(tries[..6], [EIGHT, 2, 3, 5, 9, 17]);
-        assert_eq!(tries[12..], [PAUSE_MAX as usize + 1; 2]);
-    }
-
-    #[test]
-    fn what_was_worth_it_may_be_in_vain_now_and_then() {
-        let mut lookout = Lookout::default();
-        sleep(&mut lookout, NEAR, 100);
-        for n in 0..1000 {
-            let plan = lookout.plan(ONE);
-            assert!(plan.look.is_some());
-            match n % 10 == 9 {
-                true => lookout.note_slept(plan, NEAR, None),
-                false => lookout.note_seen(SLEEP),
-            }
-        }
-    }
-
-    #[test]
-    fn what_takes_longer_than_it_is_worth_ends() {
-        let mut lookout = Lookout::default();
-        sleep(&mut lookout, NEAR, 100);
-        let mut looks = 0;
-        while lookout.plan(ONE).look.is_some() {
-            lookout.note_seen(SLEEP * WORTH + Duration::from_micros(1));
-            looks += 1;
-        }
-        assert!((8..40).contains(&looks), "{looks}");
-    }
-
-    #[test]
-    fn a_sleep_that_others_cut_into_is_not_believed() {
-        let mut lookout = Lookout::default();
-        for _ in 0..100 {
-            let plan = lookout.plan(ONE);
-            let cost = plan.measures.then_some(Duration::from_secs(1));
-            lookout.note_slept(plan, FAR, cost);
-        }
-        assert_eq!(lookout.cost(), Some(COST_MAX));
+    fn much_at_a_time_ends_it_for_a_while() {
+        let mut machine = Machine::new(round(150, 75), round(55, 55));
+        machine.run(&[ONE], 1000);
+        let much = Brought {
+            answering: LITTLE + 1,
+            unasked: 0,
+        };
+        assert_eq!(machine.run(&[much], 100), 0);
+        assert_eq!(machine.run(&[ONE], 100), 93);
     }
 }

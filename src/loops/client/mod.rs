@@ -357,26 +357,22 @@ impl ClientLoop {
         };
         let mut came = self.broker.take_brought();
         came.unasked += std::mem::take(&mut self.mailed);
-        let plan = lookout.plan(came);
-        if let Some(look) = plan.look {
-            let mut took = Duration::ZERO;
-            while took < look {
-                self.poll.poll(events, Some(Duration::ZERO))?;
-                took = clock::mono().since(now);
-                if !events.is_empty() {
-                    lookout.note_seen(took);
-                    return Ok(());
-                }
-            }
+        if lookout.note_round(came)
+            && let Some(cpu) = vitals::thread_cpu_time()
+        {
+            lookout.measure(now, cpu);
         }
-        let cpu = || vitals::thread_cpu_time().filter(|_| plan.measures);
-        let before = cpu();
-        let asleep = clock::mono();
+        let look = lookout.look();
+        let mut asleep = now;
+        while look.is_some_and(|look| asleep.since(now) < look) {
+            self.poll.poll(events, Some(Duration::ZERO))?;
+            if !events.is_empty() {
+                return Ok(());
+            }
+            asleep = clock::mono();
+        }
         let slept = self.poll.poll(events, timeout);
-        let cost = cpu()
-            .zip(before)
-            .map(|(after, before)| after.saturating_sub(before));
-        lookout.note_slept(plan, clock::mono().since(asleep), cost);
+        lookout.note_slept(clock::mono().since(asleep), look.is_some());
         slept
     }
 
@@ -686,13 +682,13 @@ impl ClientLoop {
         }
         let (received, sent) = self.broker.traffic();
         debug!(
-            "Client loop {}: {} messages ({} bytes) received, {} ({} bytes) sent; a sleep costs {:?}",
+            "Client loop {}: {} messages ({} bytes) received, {} ({} bytes) sent; rounds take {:?}",
             self.me.0,
             received.msgs,
             received.bytes,
             sent.msgs,
             sent.bytes,
-            self.lookout.as_ref().and_then(Lookout::cost)
+            self.lookout.as_ref().map(Lookout::rounds)
         );
     }
 }
