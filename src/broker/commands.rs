@@ -27,6 +27,15 @@ const RUN_FAN_OUT: usize = 4;
 const RUN_MESSAGES: usize = 512;
 const RUN_BYTES: usize = FLUSH_EARLY;
 
+/// Messages that came from clients.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Brought {
+    /// From those who got some since they last sent any, as who answers, or has waited for an answer.
+    pub answering: u64,
+    /// From others.
+    pub unasked: u64,
+}
+
 /// What handling a run of a client's operations needs to know of the client.
 pub(super) struct Publisher {
     pub(super) slot: u32,

@@ -33,6 +33,8 @@ mod tests;
 mod traces;
 pub mod tracing;
 
+pub use commands::Brought;
+
 use crate::accounts::Accounts;
 use crate::accounts::interest::LoopId;
 use crate::auth::Directory;
@@ -61,15 +63,6 @@ use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
-
-/// Messages that came from clients.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Brought {
-    /// From those who got some since they last sent any, as who answers, or has waited for an answer.
-    pub answering: u64,
-    /// From others.
-    pub unasked: u64,
-}
 
 /// What all loops of a server know.
 pub struct Facts {
