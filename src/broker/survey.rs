@@ -115,7 +115,7 @@ pub struct Load {
     pub number: usize,
     /// Turns since the loop began.
     pub turns: u64,
-    /// Time that it did not sleep, and time since it began.
+    /// Time that it neither slept nor looked out for what comes next, and time since it began.
     pub busy: Duration,
     pub lived: Duration,
     /// What waits in its mailbox.

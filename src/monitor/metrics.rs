@@ -114,7 +114,7 @@ families! {
     LOOPS_ANSWERED = "nats_server_loops_answered" Gauge []
         "Loops whose figures are in this answer.";
     LOOP_BUSY = "nats_server_loop_busy_seconds_total" Counter ["loop"]
-        "Time that a loop did not sleep.";
+        "Time that a loop was at work, and neither slept nor looked out for what comes next.";
     LOOP_TURNS = "nats_server_loop_turns_total" Counter ["loop"]
         "Turns of a loop.";
     LOOP_MAIL = "nats_server_loop_mailbox_items" Gauge ["loop"]
