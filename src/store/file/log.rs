@@ -749,7 +749,8 @@ impl Sealed {
                 if self.is_lost(ordinal) {
                     return ControlFlow::Break(Stop::Wanted(index));
                 }
-                index = index.next();
+                let next = self.told_from(ordinal + 1);
+                index = LogIndex(self.first_index().0 + u64::from(next));
                 continue;
             };
             let passed = match file.peek((&self.footer.header, self.seed), at, end, SHARE_MIN) {

@@ -22,6 +22,7 @@ mod recover;
 mod regions;
 mod rewrite;
 mod room;
+mod rows;
 mod scan;
 mod scrub;
 mod sealed;

@@ -10,6 +10,7 @@ use super::format::{
 use super::guess::{evenly, lower_bound};
 use super::pack::{Block, encode_table};
 use super::read::{ReadBuffer, ReadFault, SegmentFile, Stored};
+use super::rows::Columns;
 use crate::store::crypt::Sealer;
 use crate::store::disk::DiskFile;
 use crate::store::error::is_full;
@@ -150,18 +151,17 @@ impl Contents {
         self.add_gone(records, LOST);
     }
 
-    /// Takes note of `records` that were taken out.
-    pub(super) fn add_removed(&mut self, records: u32) {
+    /// Takes note of `records` that were taken out before this one.
+    pub(super) fn add_removed(&mut self, records: u32, before: &Record<'_>, base: StreamSeq) {
         self.add_gone(records, 0);
-    }
-
-    /// Takes note of messages in a row, of which the first is so far from the base sequence, that are
-    /// left out.
-    pub(super) fn add_left_out(&mut self, distance: u32, messages: u32) {
-        let records = self.offsets.len() + messages as usize;
-        self.offsets.resize(records, 0);
-        self.sequences
-            .extend(distance..distance.saturating_add(messages));
+        // What is no message has the sequence of the one before it, that is one of these.
+        if records > 0
+            && before.kind != Kind::Message
+            && let Some(last) = self.sequences.last_mut()
+        {
+            let distance = before.sequence.0.saturating_sub(base.0);
+            *last = u32::try_from(distance).unwrap_or(u32::MAX).max(*last);
+        }
     }
 
     fn add_gone(&mut self, records: u32, mark: u32) {
@@ -382,7 +382,15 @@ impl OpenSegment {
     /// What completes the segment when it is [written](Seal::write). All of it must have been
     /// synced.
     pub(super) fn seal(&self) -> Seal {
-        Seal::new(self.header, &self.contents, self.written, self.reserved)
+        let contents = &self.contents;
+        let columns = Columns {
+            ordinals: &[],
+            offsets: &contents.offsets,
+            distances: &contents.sequences,
+            records: contents.records(),
+            last: contents.sequences.last().copied().unwrap_or(0),
+        };
+        Seal::new(self.header, contents, columns, self.written, self.reserved)
     }
 }
 
@@ -400,10 +408,12 @@ impl Seal {
     pub(super) fn new(
         header: SegmentHeader,
         contents: &Contents,
+        columns: Columns<'_>,
         data_end: u32,
         file_len: u32,
     ) -> Seal {
-        let mut tables = Vec::with_capacity(8 * contents.offsets.len() + FOOTER_LEN);
+        let rows = columns.offsets.len();
+        let mut tables = Vec::with_capacity(12 * rows + FOOTER_LEN);
         let mut table = |bytes: &[u8]| {
             let start = tables.len();
             tables.extend_from_slice(bytes);
@@ -417,33 +427,40 @@ impl Seal {
             }
             bytes
         };
-        let (offsets_at, offsets_crc) = table(&numbers(&contents.offsets));
+        let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let (ordinals_at, ordinals_crc) = match columns.ordinals {
+            [] => (0, 0),
+            ordinals => table(&numbers(ordinals)),
+        };
+        let (offsets_at, offsets_crc) = table(&numbers(columns.offsets));
         let (sequences_at, sequences_crc) = match contents.dense {
             true => (0, 0),
-            false => table(&numbers(&contents.sequences)),
+            false => table(&numbers(columns.distances)),
         };
         let (blocks_at, blocks_crc) = match header.anew.layout {
             Layout::Plain => (0, 0),
             Layout::Packed => table(&encode_table(&contents.blocks)),
         };
-        let last = contents.sequences.last().copied().unwrap_or(0);
         let footer = Footer {
             header,
-            records: contents.records(),
+            records: columns.records,
             data_end,
+            told: short(columns.ordinals.len()),
+            ordinals_at,
+            ordinals_crc,
             offsets_at,
             offsets_crc,
             sequences_at,
             sequences_crc,
             front: if contents.dense { contents.front } else { 0 },
-            last_sequence: StreamSeq(header.base_sequence.0 + u64::from(last)),
+            last_sequence: StreamSeq(header.base_sequence.0 + u64::from(columns.last)),
             first_time: contents.first_time,
             last_time: contents.last_time,
             chain: contents.chain,
             messages: contents.messages,
             last_term: contents.last_term,
             blocks_at,
-            blocks: u32::try_from(contents.blocks.len()).unwrap_or(u32::MAX),
+            blocks: short(contents.blocks.len()),
             blocks_crc,
         };
         // The footer is the end of the file, which may go on behind the tables.

@@ -115,7 +115,13 @@ impl Log {
         let (first, last) = segment.range();
         let (start, end) = (ordinal(from, first), ordinal(last, first));
         let index = |ordinal: u32| LogIndex(first.0 + u64::from(ordinal));
-        for at in start..=end {
+        let mut next = start;
+        loop {
+            let at = segment.told_from(next);
+            if at > end {
+                break;
+            }
+            next = at + 1;
             if *budget == 0 {
                 return Ok(Pass::Paused(index(at)));
             }
@@ -250,6 +256,14 @@ impl<'a> Segment<'a> {
         }
     }
 
+    /// The first record from one on that was not left out, as far as that is known.
+    fn told_from(self, ordinal: u32) -> u32 {
+        match self {
+            Segment::Sealed(sealed) => sealed.told_from(ordinal),
+            Segment::Open(_) => ordinal,
+        }
+    }
+
     #[inline]
     fn see(self, ordinal: u32) -> Seen<'a> {
         match self {
@@ -337,7 +351,7 @@ impl Sealed {
                 each(ordinal, glance);
             }
         };
-        for ordinal in 0..self.footer.records {
+        for ordinal in self.ordinals(0) {
             match self.see(ordinal) {
                 Seen::Record(glance) => each(ordinal, &glance),
                 Seen::Gone => {}

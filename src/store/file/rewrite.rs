@@ -20,13 +20,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::format::{
-    Anew, CONSUMER_DELETED, FIRST_RECORD, Footer, Kind, Layout, Record, SegmentHeader, decode_runs,
+    Anew, CONSUMER_DELETED, FIRST_RECORD, Footer, Kind, Layout, Record, Records, SegmentHeader,
+    decode_runs,
 };
 use super::log::{Log, segment_path};
 use super::open_segment::{Contents, LOST, Seal, is_husk};
 use super::options::{Compression, Handles};
 use super::pack::Packer;
 use super::read::{ReadBuffer, ReadFault};
+use super::rows::Rows;
 use super::sealed::Sealed;
 use crate::store::crypt::{SealKey, Sealer};
 use crate::store::disk::{Disk, LockGuard};
@@ -181,10 +183,12 @@ impl RewriteJob {
         contents.dense = contents.is_front_allowed()
             && self.sources.iter().all(|s| s.footer.sequences_at == 0)
             && self.sources.iter().skip(1).all(|s| s.footer.front == 0);
+        let mut rows = Rows::default();
         let mut found = (0, vec![]);
         for (n, source) in self.sources.iter().enumerate() {
             let is_last = n + 1 == self.sources.len();
-            self.add(source, is_last, &mut out, &mut contents, &mut found)?;
+            let tables = (&mut contents, &mut rows);
+            self.add(source, is_last, &mut out, tables, &mut found)?;
         }
         let (whole, lost) = found;
         // This is no place to decide on what may be another file altogether.
@@ -201,7 +205,9 @@ impl RewriteJob {
             (contents.first_time, contents.last_time) = (Timestamp(u64::MAX), Timestamp(0));
         }
         let end = u32::try_from(file.len()).map_err(|_| ReadFault::Damaged)?;
-        let seal = Seal::new(self.header, &contents, end, 0);
+        let is_full = self.header.records == Records::Wide;
+        let columns = rows.columns(contents.dense, is_full);
+        let seal = Seal::new(self.header, &contents, columns, end, 0);
         Ok(Image { file, seal, lost })
     }
 
@@ -211,7 +217,7 @@ impl RewriteJob {
         for source in &self.sources {
             let sealed = self.open(source)?;
             let mut buffer = ReadBuffer::default();
-            for ordinal in 0..source.footer.records {
+            for ordinal in sealed.ordinals(0) {
                 whole += usize::from(matches!(sealed.record(ordinal, &mut buffer), Ok(Some(_))));
             }
         }
@@ -232,7 +238,7 @@ impl RewriteJob {
         source: &Source,
         is_last_source: bool,
         out: &mut Writer<'_>,
-        contents: &mut Contents,
+        (contents, rows): (&mut Contents, &mut Rows),
         (whole, lost): &mut (usize, Vec<StreamSeq>),
     ) -> Result<(), ReadFault> {
         let old = &source.footer;
@@ -245,6 +251,16 @@ impl RewriteJob {
         let mut next = 0;
         while next < old.records {
             let ordinal = next;
+            let told = sealed.told_from(ordinal);
+            if told > ordinal {
+                let left_out = told - ordinal;
+                before = sealed.distance(told - 1).unwrap_or(before);
+                let distance = base.checked_add(before).ok_or(ReadFault::Damaged)?;
+                let added = rows.leave_out(left_out, distance);
+                added.ok_or(ReadFault::Damaged)?;
+                next = told;
+                continue;
+            }
             next += 1;
             let distance = sealed.distance(ordinal).unwrap_or(before);
             // What is no message shares the sequence of the message before.
@@ -263,17 +279,17 @@ impl RewriteJob {
                     0 => u32::try_from(gone).map_or(rest, |gone| gone.min(rest)),
                     _ => 1,
                 };
-                let distance = base.checked_add(distance).ok_or(ReadFault::Damaged)?;
-                contents.add_left_out(distance, gone);
                 before += gone - 1;
+                let distance = base.checked_add(before).ok_or(ReadFault::Damaged)?;
+                let added = rows.leave_out(gone, distance);
+                added.ok_or(ReadFault::Damaged)?;
                 next = ordinal + gone;
                 continue;
             }
             let is_dead = is_message && dead.contains(sequence);
             before = distance;
-            let nth = u32::try_from(contents.offsets.len()).map_err(|_| ReadFault::Damaged)?;
+            let nth = rows.records();
             let distance = base.checked_add(distance).ok_or(ReadFault::Damaged)?;
-            contents.sequences.push(distance);
             let left = match sealed.record(ordinal, &mut buffer) {
                 Ok(Some(stored)) => Ok(stored.record),
                 Ok(None) => Err(0),
@@ -291,7 +307,11 @@ impl RewriteJob {
             let record = match left {
                 Ok(record) => record,
                 Err(place) if !is_last => {
-                    contents.offsets.push(place);
+                    let added = match place {
+                        LOST => rows.add(LOST, distance),
+                        _ => rows.leave_out(1, distance),
+                    };
+                    added.ok_or(ReadFault::Damaged)?;
                     continue;
                 }
                 Err(_) => stand_in(index, is_message, sequence, old),
@@ -300,7 +320,8 @@ impl RewriteJob {
             let zeros;
             let record = if self.leaves_out(&record) {
                 if !is_last {
-                    contents.offsets.push(0);
+                    let added = rows.leave_out(1, distance);
+                    added.ok_or(ReadFault::Damaged)?;
                     continue;
                 }
                 husk(&record)
@@ -321,7 +342,7 @@ impl RewriteJob {
                 ..record
             };
             let offset = out.push(&record, nth).ok_or(ReadFault::Damaged)?;
-            contents.offsets.push(offset);
+            rows.add(offset, distance).ok_or(ReadFault::Damaged)?;
             if record.kind == Kind::Message && !is_husk(&record) {
                 contents.messages += 1;
                 contents.first_time = contents.first_time.min(record.timestamp);

@@ -84,7 +84,8 @@ pub(super) fn scan(bytes: &[u8], header: &SegmentHeader, key: Option<&SealKey>) 
         };
         let missed = ordinal(&record, header) - next;
         if start == at && header.generation > 0 {
-            found.contents.add_removed(missed);
+            let contents = &mut found.contents;
+            contents.add_removed(missed, &record, header.base_sequence);
         } else if start > at || missed > 0 {
             found.holes.push(Hole {
                 ordinal: next,
@@ -166,7 +167,8 @@ fn scan_blocks(bytes: &[u8], header: &SegmentHeader, key: Option<&SealKey>, foun
                 });
                 found.contents.add_lost(missed);
             } else {
-                found.contents.add_removed(missed);
+                let contents = &mut found.contents;
+                contents.add_removed(missed, &record, header.base_sequence);
             }
             let base = header.base_sequence;
             found.contents.add(&record, base, offset, 0);

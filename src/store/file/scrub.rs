@@ -69,7 +69,7 @@ impl ScrubJob {
         }
         let mut buffer = ReadBuffer::default();
         let most = self.bytes as u64;
-        for at in self.from..self.footer.records {
+        for at in sealed.ordinals(self.from) {
             let index = LogIndex(first.0 + u64::from(at));
             if done.bytes >= most || done.damaged.len() >= DAMAGED_MAX {
                 done.next = Some(index);

@@ -10,6 +10,7 @@ use super::open_segment::LOST;
 use super::options::{HandleCount, Handles, Marks};
 use super::pack::{Block, decode_table, read_block};
 use super::read::{ReadBuffer, ReadFault, SegmentFile, Stored};
+use super::rows::row_from;
 use super::scan::{Scan, scan};
 use super::subjects::SegmentSubjects;
 use super::warm::Warmth;
@@ -58,10 +59,22 @@ enum Tables {
     /// They are read where they stand.
     Mapped,
     /// There is no map, or the tables in the file are damaged.
-    Own {
-        offsets: Vec<u32>,
-        sequences: Vec<u32>,
-    },
+    Own(OwnTables),
+}
+
+/// Tables in memory. Without `ordinals`, the others tell of each record.
+#[derive(Debug, Default)]
+struct OwnTables {
+    ordinals: Vec<u32>,
+    offsets: Vec<u32>,
+    sequences: Vec<u32>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Table {
+    Ordinals,
+    Offsets,
+    Sequences,
 }
 
 impl Sealed {
@@ -135,18 +148,19 @@ impl Sealed {
     /// The tables of the file, if they are sound.
     fn tables(&self, file: &SegmentFile) -> io::Result<Option<Tables>> {
         let footer = &self.footer;
-        let len = 4 * footer.records as usize;
+        let len = 4 * footer.rows() as usize;
+        let mut own = OwnTables::default();
         let parts = [
-            (footer.offsets_at, footer.offsets_crc, true),
+            (footer.ordinals_at, footer.ordinals_crc, &mut own.ordinals),
+            (footer.offsets_at, footer.offsets_crc, &mut own.offsets),
             (
                 footer.sequences_at,
                 footer.sequences_crc,
-                footer.sequences_at != 0,
+                &mut own.sequences,
             ),
         ];
-        let mut own = [vec![], vec![]];
-        for ((at, crc, is_there), own) in parts.into_iter().zip(&mut own) {
-            if !is_there {
+        for (at, crc, own) in parts {
+            if at == 0 {
                 continue;
             }
             let at = at as usize;
@@ -163,10 +177,9 @@ impl Sealed {
                 return Ok(None);
             }
         }
-        let [offsets, sequences] = own;
         Ok(Some(match file.map {
             Some(_) => Tables::Mapped,
-            None => Tables::Own { offsets, sequences },
+            None => Tables::Own(own),
         }))
     }
 
@@ -196,20 +209,87 @@ impl Sealed {
         let missing = self.footer.records.saturating_sub(contents.records());
         contents.add_lost(missing);
         contents.truncate(self.footer.records as usize);
-        let tables = Tables::Own {
+        let tables = Tables::Own(OwnTables {
+            ordinals: vec![],
             offsets: contents.offsets,
             sequences: contents.sequences,
-        };
+        });
         Ok((tables, contents.blocks))
     }
 
-    fn offset(&self, ordinal: u32) -> Option<u32> {
+    /// What a table has in a row.
+    fn cell(&self, table: Table, row: u32) -> Option<u32> {
         let handle = self.handle.as_ref()?;
+        let footer = &self.footer;
         match (&handle.tables, &handle.file.map) {
-            (Tables::Own { offsets, .. }, _) => offsets.get(ordinal as usize).copied(),
-            (Tables::Mapped, Some(map)) => number(map, self.footer.offsets_at, ordinal),
+            (Tables::Own(own), _) => {
+                let table = match table {
+                    Table::Ordinals => &own.ordinals,
+                    Table::Offsets => &own.offsets,
+                    Table::Sequences => &own.sequences,
+                };
+                table.get(row as usize).copied()
+            }
+            (Tables::Mapped, Some(map)) => {
+                let at = match table {
+                    Table::Ordinals => footer.ordinals_at,
+                    Table::Offsets => footer.offsets_at,
+                    Table::Sequences => footer.sequences_at,
+                };
+                number(map, at, row).filter(|_| row < footer.rows())
+            }
             (Tables::Mapped, None) => None,
         }
+    }
+
+    /// How many rows the tables have, where that is not one for each record. The segment must be open.
+    fn told(&self) -> Option<u32> {
+        let is_thin = match &self.handle.as_ref()?.tables {
+            Tables::Own(own) => !own.ordinals.is_empty(),
+            Tables::Mapped => true,
+        };
+        Some(self.footer.told).filter(|told| *told > 0 && is_thin)
+    }
+
+    /// The first row, of so many, that is not before a record, and whether it is that record's.
+    fn row(&self, ordinal: u32, rows: u32) -> (u32, bool) {
+        let at = |row: u32| self.cell(Table::Ordinals, row);
+        let row = row_from((rows, self.footer.records), ordinal, at);
+        (row, at(row) == Some(ordinal))
+    }
+
+    /// The first record from one on that was not left out, as far as the tables tell, or that one; the number
+    /// of records if there is none.
+    pub(super) fn told_from(&self, ordinal: u32) -> u32 {
+        let Some(rows) = self.told() else {
+            return ordinal;
+        };
+        let (row, is_there) = self.row(ordinal, rows);
+        if is_there {
+            return ordinal;
+        }
+        let records = self.footer.records;
+        let next = self.cell(Table::Ordinals, row).unwrap_or(records);
+        next.min(records).max(ordinal)
+    }
+
+    /// The records from one on, without those that were left out, as far as the tables tell.
+    pub(super) fn ordinals(&self, from: u32) -> impl Iterator<Item = u32> {
+        let mut next = from;
+        std::iter::from_fn(move || {
+            let at = self.told_from(next);
+            next = at.saturating_add(1);
+            (at < self.footer.records).then_some(at)
+        })
+    }
+
+    fn offset(&self, ordinal: u32) -> Option<u32> {
+        let row = match self.told().map(|rows| self.row(ordinal, rows)) {
+            None => ordinal,
+            Some((row, true)) => row,
+            Some((_, false)) => return Some(0).filter(|_| ordinal < self.footer.records),
+        };
+        self.cell(Table::Offsets, row)
     }
 
     /// The sequence of a record, as a distance from the base sequence.
@@ -217,33 +297,44 @@ impl Sealed {
         if self.footer.sequences_at == 0 {
             return Some(ordinal.saturating_add(1).saturating_sub(self.footer.front));
         }
-        let handle = self.handle.as_ref()?;
-        match (&handle.tables, &handle.file.map) {
-            (Tables::Own { sequences, .. }, _) => sequences.get(ordinal as usize).copied(),
-            (Tables::Mapped, Some(map)) => number(map, self.footer.sequences_at, ordinal),
-            (Tables::Mapped, None) => None,
-        }
+        let row = match self.told().map(|rows| self.row(ordinal, rows)) {
+            None => ordinal,
+            Some((row, true)) => row,
+            Some((0, false)) => return Some(0),
+            Some((row, false)) => row - 1,
+        };
+        self.cell(Table::Sequences, row)
     }
 
     /// The first record whose sequence is `sequence` or more; the number of records if there is
     /// none. The segment must be open.
     pub(super) fn position(&self, sequence: StreamSeq) -> u32 {
         let base = self.footer.header.base_sequence.0;
+        let records = self.footer.records;
         if self.footer.sequences_at == 0 {
             let Some(before) = sequence.0.checked_sub(base.saturating_add(1)) else {
                 return 0;
             };
             let before = u32::try_from(before).unwrap_or(u32::MAX);
             let before = before.saturating_add(self.footer.front);
-            return before.min(self.footer.records);
+            return before.min(records);
         }
         let distance = |at: u64| u32::try_from(at.saturating_sub(base)).unwrap_or(u32::MAX);
         let wanted = distance(sequence.0);
         let last = distance(self.footer.last_sequence.0);
-        let guess = evenly(wanted, last, self.footer.records);
-        lower_bound(self.footer.records, guess, |at| {
-            self.distance(at).unwrap_or(u32::MAX) < wanted
-        })
+        let told = self.told();
+        let rows = told.unwrap_or(records);
+        let row = lower_bound(rows, evenly(wanted, last, rows), |row| {
+            self.cell(Table::Sequences, row).unwrap_or(u32::MAX) < wanted
+        });
+        match told {
+            None => row,
+            Some(_) if wanted == 0 => 0,
+            Some(_) => self
+                .cell(Table::Ordinals, row)
+                .unwrap_or(records)
+                .min(records),
+        }
     }
 
     /// Where a message is most likely, and where records end there, if the segment is open and mapped.
@@ -263,7 +354,7 @@ impl Sealed {
         let Some(start) = start.filter(|_| !self.is_packed()) else {
             return Some((FIRST_RECORD, end));
         };
-        let next = self.offset(ordinal.saturating_add(1));
+        let next = self.offset(self.told_from(ordinal.saturating_add(1)));
         Some((start, next.filter(|next| *next > start).unwrap_or(end)))
     }
 

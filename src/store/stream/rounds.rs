@@ -27,8 +27,7 @@ const ROUND_PART: u64 = 2;
 /// The same in checkpoints: each round writes one.
 const ROUND_CHECKPOINTS: u64 = 4;
 
-/// Dead bytes for which a segment is written anew in a round, as a part of what is worth one. All that
-/// a segment lacks takes room in its tables, and time each time that it is written.
+/// Dead bytes for which a segment is written anew in a round, as a part of what is worth one.
 const LEAST_PART: u64 = 32;
 
 /// The least time between two rounds.

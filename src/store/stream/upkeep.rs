@@ -35,10 +35,6 @@ const CANDIDATES_MAX: usize = 32;
 /// smaller still, and are written anew anyway.
 const MERGE_FROM: usize = 16;
 
-/// Bytes for each record, left out or not, that segments then have together, at least, if they are written
-/// anew as one: its tables have all records, each time that it is written.
-const JOIN_BYTES: u64 = 16;
-
 /// Dead bytes for which a sync comes before its time.
 const UNSYNCED_DEAD: u64 = 8 << 20;
 
@@ -369,7 +365,6 @@ impl StreamStore {
                 continue;
             };
             let (mut end, mut left) = (span, self.left_of(&span));
-            let mut records = span.last.0 - span.base.0;
             // What is left of neighbours is one segment.
             while let Some((next, more)) = self.upkeep.ready.front() {
                 let behind = self.log.span(end.number + 1).filter(|s| s.number == *next);
@@ -377,9 +372,7 @@ impl StreamStore {
                     break;
                 };
                 left += self.left_of(&behind);
-                records += behind.last_index.0 - end.last_index.0;
-                let is_thin = self.has_rounds() && left < records * JOIN_BYTES;
-                if is_thin || left > self.log.segment_bytes() / 2 {
+                if left > self.log.segment_bytes() / 2 {
                     break;
                 }
                 changes.basis = changes.basis.max(more.basis);

@@ -561,6 +561,69 @@ fn a_segment_with_a_damaged_message_is_written_anew() {
     assert_eq!(work(&mut store), 0, "it comes to an end");
 }
 
+/// An order stands behind messages that were left out, and the tables that tell one from the other are
+/// damaged: it is no message that goes with them.
+#[test]
+fn an_order_behind_what_was_left_out_stays_one() {
+    let disk = FaultyDisk::new(1);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let mut options = options(20_000, Compression::None);
+    options.limits.per_subject = 1;
+    let (mut store, _) = open(&shared, &options);
+    let fill = |store: &mut StreamStore, segments_there: usize| {
+        for n in 0.. {
+            append(store, "same", &json(n));
+            store.commit().unwrap();
+            if segments(&*shared).len() > segments_there {
+                return;
+            }
+        }
+    };
+    // All of the first segment stay, but for one message whose delete is in the second.
+    for n in 0..100u64 {
+        append(&mut store, &format!("kept.{n}"), &json(n));
+    }
+    store.commit().unwrap();
+    fill(&mut store, segments(&*shared).len());
+    let second = dir().join(segments(&*shared).last().unwrap());
+    for n in 0..4u64 {
+        append(&mut store, &format!("second.{n}"), &json(50_000 + n));
+        append(&mut store, "same", &json(n));
+    }
+    store.delete(StreamSeq(5)).unwrap();
+    fill(&mut store, segments(&*shared).len());
+    let base = store.state().last;
+    fill(&mut store, segments(&*shared).len());
+    assert!(work(&mut store) > 0);
+    let read = |path: &Path| crate::store::disk::read_file(&*shared, path);
+    assert!(read(&second).unwrap().unwrap().len() < 5000);
+    store.close().unwrap();
+    drop(store);
+    disk.damage(&second, |bytes| {
+        let at = bytes.len() - 300;
+        bytes[at] ^= 1;
+    });
+    let (mut store, _) = open(&shared, &options);
+    for n in 0..3u64 {
+        append(&mut store, &format!("second.{n}"), &json(n));
+    }
+    fill(&mut store, segments(&*shared).len());
+    assert!(work(&mut store) > 0);
+    assert!(contains(&*shared, &json(50_003)) && !contains(&*shared, &json(50_002)));
+    let state = store.state();
+    drop(store);
+    for copy in ["checkpoint.a", "checkpoint.b"] {
+        let _ = shared.remove(&dir().join(copy));
+    }
+    let (mut store, opened) = open(&shared, &options);
+    assert!(opened.log.is_sound(), "{opened:?}");
+    assert!(store.state().last > base);
+    assert_eq!(store.state().messages, state.messages);
+    let mut buffer = ReadBuffer::default();
+    let read = store.read(StreamSeq(5), &mut buffer);
+    assert!(matches!(read, Err(LogError::Absent)), "{read:?}");
+}
+
 /// What a check finds in a file that was written anew meanwhile is true of neither.
 #[test]
 fn a_check_during_a_rewriting_finds_no_damage() {

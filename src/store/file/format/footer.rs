@@ -20,6 +20,13 @@ pub struct Footer {
     pub records: u32,
     /// Where the records end.
     pub data_end: u32,
+    /// Of how many of them the tables tell, if that is not all; the others were left out. 0 if it is all, and
+    /// in version 1.
+    pub told: u32,
+    /// Where the table of which records those are begins, 4 bytes each: how many are before; 0 if there is
+    /// none.
+    pub ordinals_at: u32,
+    pub ordinals_crc: u32,
     /// Where the table of the records' offsets begins, 4 bytes each; 0 for a record that is gone.
     pub offsets_at: u32,
     pub offsets_crc: u32,
@@ -70,6 +77,9 @@ impl Footer {
         put(&mut out, AT + 84, &self.blocks.to_le_bytes());
         put(&mut out, AT + 88, &self.blocks_crc.to_le_bytes());
         put(&mut out, AT + 92, &self.front.to_le_bytes());
+        put(&mut out, AT + 96, &self.told.to_le_bytes());
+        put(&mut out, AT + 100, &self.ordinals_at.to_le_bytes());
+        put(&mut out, AT + 104, &self.ordinals_crc.to_le_bytes());
         let crc = crc32c::crc32c(&out[..FOOTER_LEN - 4]);
         put(&mut out, FOOTER_LEN - 4, &crc.to_le_bytes());
         out
@@ -111,12 +121,23 @@ impl Footer {
             blocks: u32_at(bytes, AT + 84)?,
             blocks_crc: u32_at(bytes, AT + 88)?,
             front: u32_at(bytes, AT + 92)?,
+            told: u32_at(bytes, AT + 96)?,
+            ordinals_at: u32_at(bytes, AT + 100)?,
+            ordinals_crc: u32_at(bytes, AT + 104)?,
         })
+    }
+
+    /// How many records the tables tell of.
+    pub fn rows(&self) -> u32 {
+        match self.told {
+            0 => self.records,
+            told => told,
+        }
     }
 
     /// Whether all parts lie in the file, and in their order.
     fn is_within(&self, file_len: u64) -> bool {
-        let table = 4 * u64::from(self.records);
+        let table = 4 * u64::from(self.rows());
         let end = file_len.saturating_sub(FOOTER_LEN as u64);
         let fits = |at: u32, from: u32| at >= from && u64::from(at) + table <= end;
         let sequences = self.sequences_at == 0 || fits(self.sequences_at, self.data_end);
@@ -125,13 +146,19 @@ impl Footer {
             Layout::Plain => (self.blocks_at, self.blocks, self.blocks_crc) == (0, 0, 0),
             Layout::Packed => self.blocks_at >= self.data_end && blocks_end <= end,
         };
-        let may_have_front = self.header.records == Records::Compact && self.sequences_at == 0;
+        let is_compact = self.header.records == Records::Compact;
+        let may_have_front = is_compact && self.sequences_at == 0;
+        let ordinals = match self.told {
+            0 => (self.ordinals_at, self.ordinals_crc) == (0, 0),
+            told => is_compact && told < self.records && fits(self.ordinals_at, self.data_end),
+        };
         self.data_end >= FIRST_RECORD
             && (self.front == 0 || may_have_front && self.front <= self.records)
+            && ordinals
             && fits(self.offsets_at, self.data_end)
             && sequences
             && blocks
-            && self.messages <= self.records
+            && self.messages <= self.rows()
             && self.last_sequence >= self.header.base_sequence
     }
 }
@@ -149,9 +176,12 @@ mod tests {
             numbers in any::<(u64, u64, u64, u32, u32, u32)>(),
             records in 0..1000u32,
             dense in any::<bool>(),
+            thin in any::<bool>(),
             bit in 0..FOOTER_LEN * 8,
         ) {
             let packed = header.anew.layout == Layout::Packed;
+            let compact = header.records == Records::Compact;
+            let thin = thin && compact && records > 1;
             let footer = Footer {
                 header,
                 records,
@@ -160,7 +190,10 @@ mod tests {
                 offsets_crc: numbers.3,
                 sequences_at: if dense { 0 } else { 5000 + 4 * records },
                 sequences_crc: numbers.4,
-                front: if dense && header.records == Records::Compact { records / 3 } else { 0 },
+                front: if dense && compact { records / 3 } else { 0 },
+                told: if thin { records.div_ceil(2) } else { 0 },
+                ordinals_at: if thin { 5000 } else { 0 },
+                ordinals_crc: if thin { numbers.3 } else { 0 },
                 last_sequence: header.base_sequence,
                 first_time: Timestamp(numbers.1),
                 last_time: Timestamp(numbers.2),
@@ -173,7 +206,7 @@ mod tests {
             };
             let mut bytes = footer.encode();
             prop_assert_eq!(Footer::decode(&bytes, 20_000), Ok(footer));
-            let short = 5000 + 4 * u64::from(records);
+            let short = 5000 + 4 * u64::from(footer.rows());
             prop_assert_eq!(Footer::decode(&bytes, short), Err(FormatError::Invalid));
             bytes[bit / 8] ^= 1 << (bit % 8);
             prop_assert!(Footer::decode(&bytes, 20_000).is_err());
