@@ -286,30 +286,30 @@ impl Node {
         self.tenants.renew(accounts, &mut self.listeners);
     }
 
-    /// The stream whose last message of a subject is asked for when a message comes here, and that
-    /// subject: one that has a message a subject at most is asked what a new one replaces.
+    /// The stream whose last message of a subject is asked for when a message comes here, with whether it is
+    /// replaced, and that subject: one that has a message a subject at most is asked what a new one replaces.
     pub fn looks_back<'m>(
         &self,
         (slot, generation): (u32, u32),
         subject: &'m [u8],
-    ) -> Option<(usize, &'m [u8])> {
+    ) -> Option<((usize, bool), &'m [u8])> {
         match self.listeners.get(slot, generation)? {
             Listener::Stream(at) => {
                 let stream = self.streams.get(at)?.stream()?;
-                stream.looks_back().then_some((at, subject))
+                stream.looks_back().then_some(((at, true), subject))
             }
             Listener::Direct(account) => {
                 let (name, subject) = direct::last_by_subject(subject)?;
-                Some((self.find(account, name)?, subject))
+                Some(((self.find(account, name)?, false), subject))
             }
             _ => None,
         }
     }
 
     /// Asks for what the next messages look back to.
-    pub fn look_ahead(&mut self, at: usize, subjects: &[&[u8]]) {
+    pub fn look_ahead(&mut self, (at, replaced): (usize, bool), subjects: &[&[u8]]) {
         if let Some(stream) = self.open_stream(at) {
-            stream.look_ahead(subjects);
+            stream.look_ahead(subjects, replaced);
         }
     }
 

@@ -330,9 +330,9 @@ impl Stream {
         self.store.state()
     }
 
-    /// Asks for the last messages of these subjects, which will be read or replaced soon.
-    pub fn look_ahead(&mut self, subjects: &[&[u8]]) {
-        self.store.look_ahead(subjects);
+    /// Asks for the last messages of these subjects, which will be read soon, or `replaced`.
+    pub fn look_ahead(&mut self, subjects: &[&[u8]], replaced: bool) {
+        self.store.look_ahead(subjects, replaced);
     }
 
     /// Whether a new message takes the place of the last one on its subject.

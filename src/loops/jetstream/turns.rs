@@ -257,7 +257,7 @@ impl Turns {
         messages: impl Iterator<Item = (Message<'b>, Destination<'b>, u32)>,
     ) -> bool {
         let mut subjects = [&b""[..]; AHEAD];
-        let (mut of, mut n, mut looks) = (0, 0, false);
+        let (mut of, mut n, mut looks) = ((0, false), 0, false);
         for (message, to, _) in messages {
             let target = to.plain().and_then(|route| route.plain_of(self.me).first());
             let found = target.and_then(|target| {

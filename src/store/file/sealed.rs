@@ -1,5 +1,6 @@
 //! A segment that is complete: its footer says where its records are.
 
+use std::cell::Cell;
 use std::io;
 use std::path::Path;
 
@@ -33,6 +34,8 @@ pub(super) struct Sealed {
     pub(super) subjects: Option<Arc<SegmentSubjects>>,
     /// Records that were looked at and were of no use to who looked.
     pub(super) passed: u32,
+    /// The row that was looked for last.
+    found: Cell<u32>,
     /// What of it is in memory, as far as that is known.
     pub(super) warmth: Warmth,
     /// Where it is told that some of the log's handles are needed by others.
@@ -87,6 +90,7 @@ impl Sealed {
             used: 0,
             subjects: None,
             passed: 0,
+            found: Cell::new(0),
             warmth: Warmth::default(),
             marks: Marks::default(),
             failed: false,
@@ -254,7 +258,19 @@ impl Sealed {
     /// The first row, of so many, that is not before a record, and whether it is that record's.
     fn row(&self, ordinal: u32, rows: u32) -> (u32, bool) {
         let at = |row: u32| self.cell(Table::Ordinals, row);
-        let row = row_from((rows, self.footer.records), ordinal, at);
+        // Most often it is the one that was found the last time, or the next one.
+        let last = self.found.get();
+        let (here, behind) = (at(last), at(last + 1));
+        let row = if here == Some(ordinal) {
+            last
+        } else if here < Some(ordinal) && behind.is_some_and(|n| n >= ordinal) {
+            last + 1
+        } else {
+            row_from((rows, self.footer.records), ordinal, at)
+        };
+        if row < rows {
+            self.found.set(row);
+        }
         (row, at(row) == Some(ordinal))
     }
 

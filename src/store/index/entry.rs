@@ -62,17 +62,25 @@ pub struct SubjectEntry {
     pub(super) count: u64,
     pub(super) first_exact: bool,
     pub(super) last_exact: bool,
+    /// Bytes of the only message, if that is known; 0 otherwise.
+    pub(super) bytes: u32,
 }
 
 impl SubjectEntry {
     /// One message.
     pub const fn single(seq: StreamSeq) -> SubjectEntry {
+        SubjectEntry::single_of(seq, 0)
+    }
+
+    /// One message of so many bytes; 0 if that is not known.
+    pub const fn single_of(seq: StreamSeq, bytes: u32) -> SubjectEntry {
         SubjectEntry {
             first: seq.0,
             last: seq.0,
             count: 1,
             first_exact: true,
             last_exact: true,
+            bytes,
         }
     }
 
@@ -84,6 +92,7 @@ impl SubjectEntry {
             count,
             first_exact: first.exact().is_some(),
             last_exact: last.exact().is_some(),
+            bytes: 0,
         }
         .settled()
     }
@@ -103,6 +112,14 @@ impl SubjectEntry {
         self.count
     }
 
+    /// Bytes of the only message, if they are known. An index that was loaded does not know them.
+    pub const fn bytes(&self) -> Option<u32> {
+        match self.bytes {
+            0 => None,
+            bytes => Some(bytes),
+        }
+    }
+
     /// Whether there is one message, whose sequence number is known.
     pub(super) fn is_single(&self) -> bool {
         self.first == self.last
@@ -116,6 +133,7 @@ impl SubjectEntry {
             last: seq.0,
             last_exact: true,
             count: self.count + 1,
+            bytes: 0,
             ..self
         };
         (seq.0 > self.last).then_some(appended)

@@ -4,9 +4,10 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 1 | kind: 0x80, with the bits `MULTI`, `WIDE`, `FIRST_INEXACT`, `LAST_INEXACT` |
+//! | 1 | kind: 0x80, with the bits `MULTI`, `WIDE`, `FIRST_INEXACT`, `LAST_INEXACT`, `SIZED` |
 //! | 1 | bytes of the rest |
 //! | 6, 8, 16 or 24 | the entry: sequence number, or first, last and count; narrow or wide |
+//! | 4 | if it is `SIZED`: bytes of the only message |
 //! | n | the rest of the subject, behind the byte that led here |
 //!
 //! An inner node stands for the beginning that several subjects have in common:
@@ -39,6 +40,7 @@ const MULTI: u8 = 0x01;
 const WIDE: u8 = 0x02;
 const FIRST_INEXACT: u8 = 0x04;
 const LAST_INEXACT: u8 = 0x08;
+const SIZED: u8 = 0x10;
 
 const HAS_END: u8 = 0x40;
 const KIND: u8 = 0x1f;
@@ -100,7 +102,13 @@ impl<'a> Leaf<'a> {
             } else {
                 eight(b)
             };
-            return SubjectEntry::single(StreamSeq(seq));
+            let size = if self.kind & SIZED == 0 {
+                0
+            } else {
+                let at = entry_bytes(self.kind) - 4;
+                u32::from_le_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]])
+            };
+            return SubjectEntry::single_of(StreamSeq(seq), size);
         }
         let (first, last, count) = if self.kind & WIDE == 0 {
             let count = u32::from_le_bytes([b[12], b[13], b[14], b[15]]);
@@ -114,6 +122,7 @@ impl<'a> Leaf<'a> {
             count,
             first_exact: self.kind & FIRST_INEXACT == 0,
             last_exact: self.kind & LAST_INEXACT == 0,
+            bytes: 0,
         }
     }
 
@@ -164,6 +173,10 @@ fn write_entry(out: &mut [u8], entry: &SubjectEntry) {
             b[16..24].copy_from_slice(&entry.count.to_le_bytes());
         }
     }
+    if kind & SIZED != 0 {
+        let at = entry_bytes(kind) - 4;
+        b[at..at + 4].copy_from_slice(&entry.bytes.to_le_bytes());
+    }
 }
 
 fn leaf_kind(entry: &SubjectEntry) -> u8 {
@@ -172,12 +185,15 @@ fn leaf_kind(entry: &SubjectEntry) -> u8 {
         | bit(entry.last >= WIDE_SEQ || entry.count >= WIDE_COUNT, WIDE)
         | bit(!entry.first_exact, FIRST_INEXACT)
         | bit(!entry.last_exact, LAST_INEXACT)
+        | bit(entry.bytes != 0 && entry.is_single(), SIZED)
 }
 
 #[inline]
 fn entry_bytes(kind: u8) -> usize {
-    [6, 16, 8, 24][usize::from(kind & (MULTI | WIDE))]
+    [6, 16, 8, 24][usize::from(kind & (MULTI | WIDE))] + usize::from(kind & SIZED) / 4
 }
+
+const _: () = assert!(SIZED / 4 == 4, "the size has four bytes");
 
 fn leaf_bytes(kind: u8, rest_len: usize) -> usize {
     LEAF_HEAD + entry_bytes(kind) + rest_len

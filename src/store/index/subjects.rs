@@ -4,7 +4,7 @@
 //! It is a radix tree over the bytes of the subjects, made for tens of millions of them: what
 //! subjects have in common is kept once, nodes have the size that their children need, references
 //! take four bytes, and a subject with one message takes eight bytes besides what is left of its
-//! name. Order is that of the bytes.
+//! name, or twelve with the message's size. Order is that of the bytes.
 //!
 //! Nothing here takes time that grows with the number of subjects, save what says so. See
 //! [`SubjectIndex::scan`](super::SubjectIndex::scan) for what matches filters.
@@ -160,6 +160,21 @@ impl SubjectIndex {
     /// If the message cannot be the subject's newest, or there is no room; nothing changes then.
     #[inline]
     pub fn append(&mut self, subject: &[u8], seq: StreamSeq) -> Result<SubjectEntry, AppendError> {
+        self.append_of(subject, seq, 0)
+    }
+
+    /// The same for a message of so many bytes, which are kept if it is the only one of its subject; 0 if that
+    /// is not to be.
+    ///
+    /// # Errors
+    /// As [`SubjectIndex::append`].
+    #[inline]
+    pub fn append_of(
+        &mut self,
+        subject: &[u8],
+        seq: StreamSeq,
+        bytes: u32,
+    ) -> Result<SubjectEntry, AppendError> {
         self.check_room(subject)?;
         let entry = match self.find(subject) {
             Place::Leaf(slot, leaf) => {
@@ -169,7 +184,7 @@ impl SubjectIndex {
                 entry
             }
             place => {
-                let entry = SubjectEntry::single(seq);
+                let entry = SubjectEntry::single_of(seq, bytes);
                 self.insert_at(place, subject, &entry);
                 entry
             }
@@ -178,18 +193,27 @@ impl SubjectIndex {
         Ok(entry)
     }
 
-    /// Takes note of a message in the place of `old`, which is the only one of its subject and goes. False,
-    /// and no change, if it is not, as far as the index can tell, or the message is not newer.
-    pub fn supersede(&mut self, subject: &[u8], old: StreamSeq, seq: StreamSeq) -> bool {
+    /// Takes note of a message of so many bytes, 0 if these are not to be kept, in the place of `old`, which is
+    /// the only one of its subject and goes; gives that one's bytes, which `read` finds out if they are not
+    /// known. Nothing, and no change, if it is another one, as far as the index can tell, if `read` finds
+    /// nothing, or if the new message is not newer.
+    pub fn supersede(
+        &mut self,
+        subject: &[u8],
+        old: StreamSeq,
+        (seq, bytes): (StreamSeq, u32),
+        read: impl FnOnce() -> Option<u64>,
+    ) -> Option<u64> {
         let Place::Leaf(slot, leaf) = self.find(subject) else {
-            return false;
+            return None;
         };
-        let is_it = Leaf::read(self.arena.at(leaf)).entry() == SubjectEntry::single(old);
-        if !is_it || seq <= old {
-            return false;
+        let entry = Leaf::read(self.arena.at(leaf)).entry();
+        if !entry.is_single() || entry.last != old.0 || seq <= old {
+            return None;
         }
-        self.replace(slot, leaf, &SubjectEntry::single(seq));
-        true
+        let before = entry.bytes().map(u64::from).or_else(read)?;
+        self.replace(slot, leaf, &SubjectEntry::single_of(seq, bytes));
+        Some(before)
     }
 
     /// Takes note of a message's removal; gives what is left of its subject.

@@ -19,8 +19,8 @@ const FEW: usize = if cfg!(test) { 1 } else { 2048 };
 
 impl StreamStore {
     /// Asks for the last messages of these subjects, and for what there is of them in the index, as soon
-    /// they will be read or replaced. It is worth its while for several at once, and nothing depends on it.
-    pub fn look_ahead(&mut self, subjects: &[&[u8]]) {
+    /// they will be read, or `replaced`. It is worth its while for several at once, and nothing depends on it.
+    pub fn look_ahead(&mut self, subjects: &[&[u8]], replaced: bool) {
         if self.state.subjects.len() < FEW {
             return;
         }
@@ -29,7 +29,9 @@ impl StreamStore {
             let mut n = 0;
             let deleted = &self.state.deleted;
             self.state.subjects.look_ahead(subjects, |entry| {
-                let exact = entry.last().exact();
+                // Nobody looks at one that goes and whose size is known.
+                let known = replaced && entry.bytes().is_some();
+                let exact = entry.last().exact().filter(|_| !known);
                 if let Some(sequence) = exact.filter(|last| !deleted.contains(*last)) {
                     last[n] = sequence;
                     n += 1;

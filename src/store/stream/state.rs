@@ -261,10 +261,18 @@ impl State {
         // What was erased counts until its delete comes, as it did then. A message without a subject
         // was taken out of its segment.
         let is_husk = record.erased && record.subject.is_empty();
-        let entry = match self.supersede(record, log, buffer) {
+        // Of use to the message that takes its place.
+        let bytes = match self.limits.per_subject {
+            1 => u32::try_from(size(record)).unwrap_or(0),
+            _ => 0,
+        };
+        let entry = match self.supersede(record, bytes, log, buffer) {
             true => Some(SubjectEntry::single(sequence)),
             false if is_husk => None,
-            false => self.subjects.append(record.subject, sequence).ok(),
+            false => self
+                .subjects
+                .append_of(record.subject, sequence, bytes)
+                .ok(),
         };
         let Some(entry) = entry else {
             self.drop_sequence(sequence);
@@ -290,26 +298,32 @@ impl State {
 
     /// Removes the message whose place a record's takes, where a subject may have one. It comes to what
     /// happens otherwise: the new one comes, and the limit removes the old one; but the index is asked
-    /// once, as is worth its while in buckets of keys and values. Says whether that was done.
-    fn supersede(&mut self, record: &Record<'_>, log: &mut Log, buffer: &mut ReadBuffer) -> bool {
+    /// once, and the old one is not looked at where its size is known, as is worth its while in buckets of
+    /// keys and values. Says whether that was done.
+    fn supersede(
+        &mut self,
+        record: &Record<'_>,
+        bytes: u32,
+        log: &mut Log,
+        buffer: &mut ReadBuffer,
+    ) -> bool {
         let old = record.previous;
         let may = self.limits.per_subject == 1 && !self.deferring;
         if !may || old.0 == 0 || !self.has(old) {
             return false;
         }
-        // One that cannot be read does not go like this.
-        let Ok(stored) = log.read_message(old, buffer) else {
+        let (subject, new) = (record.subject, (record.sequence, bytes));
+        let superseded = self.subjects.supersede(subject, old, new, || {
+            // One that cannot be read does not go like this.
+            let stored = log.read_message(old, buffer).ok()?;
+            (stored.record.subject == subject).then(|| size(&stored.record))
+        });
+        let Some(before) = superseded else {
             return false;
         };
-        let (subject, bytes) = (record.subject, size(&stored.record));
-        if stored.record.subject != subject
-            || !self.subjects.supersede(subject, old, record.sequence)
-        {
-            return false;
-        }
         self.gone.add(old, subject);
         self.messages = self.messages.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(bytes);
+        self.bytes = self.bytes.saturating_sub(before);
         self.drop_sequence(old);
         true
     }

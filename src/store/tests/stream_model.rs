@@ -258,7 +258,8 @@ impl Run {
         if message.time.is_multiple_of(2) {
             // What is known of places by that, and what comes of it, is no concern of who asks.
             let subjects = ["foo", &*message.subject, "b.1", &*message.subject].map(str::as_bytes);
-            self.store().look_ahead(&subjects);
+            let replaced = self.rng.below(2) == 0;
+            self.store().look_ahead(&subjects, replaced);
         }
         let result = self.store().append(&new);
         if matches!(result, Err(LogError::Io(_))) {

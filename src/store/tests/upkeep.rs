@@ -502,6 +502,50 @@ fn a_read_error_while_a_message_goes_costs_nothing() {
     assert_eq!(store.count_on(b"old"), 45);
 }
 
+/// The size of a message is known to the one that takes its place, which does not look at it.
+#[test]
+fn what_is_replaced_is_not_read() {
+    let disk = FaultyDisk::new(1);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let mut options = options(20_000, Compression::None);
+    options.limits.per_subject = 1;
+    let (mut store, _) = open(&shared, &options);
+    let subjects: Vec<_> = (0..100).map(|n| format!("key.{n}")).collect();
+    let put = |store: &mut StreamStore, len: usize| {
+        for subject in &subjects {
+            append(store, subject, &vec![7; len]);
+        }
+        store.sync().unwrap();
+    };
+    let bytes = |len: usize| {
+        let of = |s: &String| (30 + s.len() + 24 + 4 + len) as u64;
+        subjects.iter().map(of).sum::<u64>()
+    };
+    assert_eq!(b"NATS/1.0\r\nKey: value\r\n\r\n".len(), 24);
+    let damage = || {
+        for name in segments(&*shared) {
+            disk.damage(&dir().join(name), |bytes| {
+                bytes.iter_mut().skip(256).for_each(|b| *b ^= 1);
+            });
+        }
+    };
+    put(&mut store, 300);
+    damage();
+    put(&mut store, 1);
+    let state = store.state();
+    assert_eq!((state.messages, state.lost), (100, 0));
+    assert_eq!(state.bytes, bytes(1));
+    store.close().unwrap();
+    drop(store);
+    // Who opens the stream knows the sizes from what comes then, and reads what was there before.
+    let (mut store, _) = open(&shared, &options);
+    put(&mut store, 20);
+    assert_eq!(store.state().bytes, bytes(20));
+    put(&mut store, 50);
+    let state = store.state();
+    assert_eq!((state.messages, state.bytes), (100, bytes(50)));
+}
+
 /// Files of segments, by their numbers.
 fn segments(disk: &dyn Disk) -> Vec<String> {
     let entries = disk.list(&dir()).unwrap().into_iter();
