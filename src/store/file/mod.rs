@@ -12,6 +12,7 @@ mod guess;
 mod known;
 pub mod log;
 pub mod map;
+mod new_file;
 mod open_segment;
 mod opened;
 pub mod options;

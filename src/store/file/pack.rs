@@ -82,7 +82,8 @@ pub(super) struct Packer<'a> {
     header: &'a SegmentHeader,
     seed: u32,
     sealer: Option<Sealer>,
-    /// The file so far.
+    /// The file so far, behind so many bytes.
+    pub(super) before: usize,
     pub(super) file: Vec<u8>,
     pub(super) blocks: Vec<Block>,
     /// The records of the block that is not full yet, the offset and the place of the first.
@@ -98,6 +99,7 @@ impl<'a> Packer<'a> {
             header,
             seed: header.seed(),
             sealer: key.map(Sealer::new),
+            before: 0,
             file: header.encode().repeat(2),
             blocks: vec![],
             records: vec![],
@@ -126,7 +128,7 @@ impl<'a> Packer<'a> {
         if self.records.is_empty() {
             return Some(());
         }
-        let at = u32::try_from(self.file.len()).ok()?;
+        let at = u32::try_from(self.before + self.file.len()).ok()?;
         let offset = self.offset;
         self.blocks.push(Block { at, offset });
         let (mut how, mut bytes) = to_file(&self.records);

@@ -24,13 +24,13 @@ use super::format::{
     decode_runs,
 };
 use super::log::{Log, segment_path};
+use super::new_file::NewFile;
 use super::open_segment::{Contents, LOST, Seal, is_husk};
 use super::options::{Compression, Handles};
-use super::pack::Packer;
 use super::read::{ReadBuffer, ReadFault};
 use super::rows::Rows;
 use super::sealed::Sealed;
-use crate::store::crypt::{SealKey, Sealer};
+use crate::store::crypt::SealKey;
 use crate::store::disk::{Disk, LockGuard};
 use crate::store::error::{LogError, Reason};
 use crate::store::index::SequenceSet;
@@ -91,13 +91,6 @@ struct Source {
     key: Option<Arc<SealKey>>,
 }
 
-/// The new file without its end, the end, and messages that could not be read.
-struct Image {
-    file: Vec<u8>,
-    seal: Seal,
-    lost: Vec<StreamSeq>,
-}
-
 /// The outcome of a [`RewriteJob`].
 #[derive(Debug)]
 pub struct RewriteDone {
@@ -142,26 +135,17 @@ impl RewriteJob {
     fn rewrite(&self) -> Outcome {
         let path = segment_path(&self.dir, self.header.number);
         let failed = |e: io::Error| Reason::new("write anew", &path, &e);
-        let Image { file, seal, lost } = match self.image() {
-            Ok(image) => image,
+        let new = path.with_extension("new");
+        let written = self.write(new.clone());
+        if written.is_err() {
+            // What is left of it is removed when the log is opened, or written over.
+            let _ = self.disk.remove(&new);
+        }
+        let (seal, lost) = match written {
+            Ok(written) => written,
             Err(ReadFault::Damaged) => return Outcome::Unfit,
             Err(ReadFault::Io(e)) => return Outcome::Failed(failed(e)),
         };
-        let image = file;
-        let new = path.with_extension("new");
-        let written = usize::try_from(seal.file_len)
-            .map_err(|_| io::ErrorKind::FileTooLarge.into())
-            .and_then(|len| self.disk.create(&new, len))
-            .and_then(|file| {
-                file.write_at(&image, 0)?;
-                seal.write(&*file)?;
-                file.sync()
-            });
-        if let Err(e) = written {
-            // What is left of it is removed when the log is opened, or written over.
-            let _ = self.disk.remove(&new);
-            return Outcome::Failed(failed(e));
-        }
         let renamed = self.disk.rename(&new, &path);
         if let Err(e) = renamed.and_then(|()| self.disk.sync_dir(&self.dir)) {
             return Outcome::Unsure(failed(e));
@@ -175,9 +159,9 @@ impl RewriteJob {
         Outcome::Done(Box::new(seal.footer), seal.file_len, lost)
     }
 
-    fn image(&self) -> Result<Image, ReadFault> {
-        let bytes = self.sources.iter().map(|s| s.footer.data_end as usize);
-        let mut out = Writer::new(&self.header, self.key.clone(), bytes.sum());
+    /// Writes the new file; gives its end, and messages that could not be read.
+    fn write(&self, path: PathBuf) -> Result<(Seal, Vec<StreamSeq>), ReadFault> {
+        let mut out = NewFile::new(&self.disk, path, &self.header, self.key.clone());
         let mut contents = Contents::new(&self.header);
         contents.front = self.sources.first().map_or(0, |s| s.footer.front);
         contents.dense = contents.is_front_allowed()
@@ -195,7 +179,7 @@ impl RewriteJob {
         if lost.len() > whole && lost.len() > self.count_whole()? {
             return Err(ReadFault::Damaged);
         }
-        let (file, blocks) = out.finish().ok_or(ReadFault::Damaged)?;
+        let (end, blocks) = out.end()?;
         contents.blocks = blocks;
         if let Some(last) = self.sources.last() {
             contents.chain = last.footer.chain;
@@ -204,11 +188,11 @@ impl RewriteJob {
         if contents.messages == 0 {
             (contents.first_time, contents.last_time) = (Timestamp(u64::MAX), Timestamp(0));
         }
-        let end = u32::try_from(file.len()).map_err(|_| ReadFault::Damaged)?;
         let is_full = self.header.records == Records::Wide;
         let columns = rows.columns(contents.dense, is_full);
         let seal = Seal::new(self.header, &contents, columns, end, 0);
-        Ok(Image { file, seal, lost })
+        out.complete(&seal).map_err(ReadFault::Io)?;
+        Ok((seal, lost))
     }
 
     /// How many records can be read, those that are left out included.
@@ -237,7 +221,7 @@ impl RewriteJob {
         &self,
         source: &Source,
         is_last_source: bool,
-        out: &mut Writer<'_>,
+        out: &mut NewFile<'_>,
         (contents, rows): (&mut Contents, &mut Rows),
         (whole, lost): &mut (usize, Vec<StreamSeq>),
     ) -> Result<(), ReadFault> {
@@ -341,7 +325,7 @@ impl RewriteJob {
                 durable: LogIndex(0),
                 ..record
             };
-            let offset = out.push(&record, nth).ok_or(ReadFault::Damaged)?;
+            let offset = out.push(&record, nth)?;
             rows.add(offset, distance).ok_or(ReadFault::Damaged)?;
             if record.kind == Kind::Message && !is_husk(&record) {
                 contents.messages += 1;
@@ -438,51 +422,6 @@ fn stand_in(
         subject: b"",
         headers: b"",
         payload: b"",
-    }
-}
-
-/// The new file, in either layout.
-enum Writer<'a> {
-    Plain(&'a SegmentHeader, u32, Option<Sealer>, Vec<u8>),
-    Packed(Packer<'a>),
-}
-
-impl<'a> Writer<'a> {
-    /// One of a file that has `bytes` at most, about.
-    fn new(header: &'a SegmentHeader, key: Option<Arc<SealKey>>, bytes: usize) -> Writer<'a> {
-        match header.anew.layout {
-            Layout::Plain => {
-                let sealer = key.map(Sealer::new);
-                let mut file = Vec::with_capacity(bytes);
-                file.extend_from_slice(&header.encode().repeat(2));
-                Writer::Plain(header, header.seed(), sealer, file)
-            }
-            Layout::Packed => Writer::Packed(Packer::new(header, key)),
-        }
-    }
-
-    fn push(&mut self, record: &Record<'_>, ordinal: u32) -> Option<u32> {
-        match self {
-            Writer::Plain(header, seed, sealer, file) => {
-                let at = u32::try_from(file.len()).ok()?;
-                if let Some(sealer) = sealer {
-                    sealer.ready().ok()?;
-                }
-                record.encode_with(header, *seed, sealer.as_mut(), file)?;
-                Some(at)
-            }
-            Writer::Packed(packer) => packer.push(record, ordinal),
-        }
-    }
-
-    fn finish(self) -> Option<(Vec<u8>, Vec<super::pack::Block>)> {
-        match self {
-            Writer::Plain(_, _, _, file) => Some((file, vec![])),
-            Writer::Packed(mut packer) => {
-                packer.close()?;
-                Some((packer.file, packer.blocks))
-            }
-        }
     }
 }
 

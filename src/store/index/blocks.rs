@@ -25,6 +25,9 @@ use super::subjects::{SubjectIndex, common};
 use super::units::{LogIndex, SUBJECT_BYTES_MAX, StreamSeq};
 use super::varint::{self, Malformed, Reader};
 
+/// Bytes of memory for a block to begin with, at most.
+const BODY_MIN: usize = 8 << 10;
+
 /// Writes a block of the subjects from the cursor on, which moves behind them: as many as fill
 /// `len` bytes, at least one if one is left. Once the cursor is done, all blocks are written.
 ///
@@ -39,7 +42,7 @@ pub fn encode_block(
 ) {
     varint::put_bytes(out, cursor.position());
     varint::put(out, as_of.0);
-    let (mut body, mut subjects) = (Vec::new(), 0);
+    let (mut body, mut subjects) = (Vec::with_capacity(len.min(BODY_MIN)), 0);
     let (mut last_key, mut last_seq) = (Vec::new(), 0);
     index.scan(&Filters::all(), cursor, usize::MAX, |key, entry| {
         let shared = if subjects == 0 {

@@ -320,6 +320,27 @@ impl<'a> Inner<'a> {
         Some((Step::Byte(byte), self.reference(index)))
     }
 
+    /// The first child in the places from `at` on, which are in order from 0, and the place behind it.
+    #[inline]
+    pub(super) fn child_at(&self, at: usize) -> Option<(Step, Ref, usize)> {
+        if self.is_by_byte() {
+            return (at..BY_BYTE_CAPACITY).find_map(|at| {
+                let step = match at.checked_sub(1) {
+                    None => Step::End,
+                    Some(byte) => Step::Byte(u8::try_from(byte).ok()?),
+                };
+                let child = self.reference(by_byte_index(step));
+                (!child.is_none()).then_some((step, child, at + 1))
+            });
+        }
+        let byte = *self.keys().get(at)?;
+        let step = match at == 0 && self.has_end() {
+            true => Step::End,
+            false => Step::Byte(byte),
+        };
+        Some((step, self.reference(at), at + 1))
+    }
+
     pub(super) fn has_end(&self) -> bool {
         self.kind & HAS_END != 0
     }
@@ -474,10 +495,10 @@ fn has_excess(kind: u8, children: usize) -> bool {
 
 /// All children of a node, in order.
 pub(super) fn children(inner: Inner<'_>) -> impl Iterator<Item = (Step, Ref)> {
-    let mut from = Some(Step::End);
+    let mut at = 0;
     std::iter::from_fn(move || {
-        let (step, child) = inner.child_from(from?)?;
-        from = step.next();
+        let (step, child, behind) = inner.child_at(at)?;
+        at = behind;
         Some((step, child))
     })
 }

@@ -8,6 +8,11 @@ use super::filter::{Fate, Filters, State, Wanted};
 use super::node::{self, Inner, Leaf, Step};
 use super::subjects::{SubjectIndex, common};
 use super::units::StreamSeq;
+use crate::base::prefetch::prefetch;
+
+/// Children that are asked for side by side, and bytes of each.
+const TOGETHER: usize = 16;
+const NODE_BYTES: usize = 64;
 
 /// Where a walk goes on: at the first subject that is not before some bytes. It stays good
 /// whatever happens to the index meanwhile; a subject that comes or goes before it is not seen.
@@ -201,6 +206,15 @@ impl SubjectIndex {
                 (Some(at), Step::Byte(byte)) if byte == from[at] => Some(at + 1),
                 _ => None,
             };
+            if sought.is_none() && everything && budget == usize::MAX {
+                walk.key.extend(step.byte());
+                found = None;
+                if self.each_below(child, &mut walk.key, &mut each).is_break() {
+                    cursor.move_after(&walk.key);
+                    return;
+                }
+                continue;
+            }
             if sought.is_none() {
                 if left == 0 {
                     walk.key.extend(step.byte());
@@ -210,6 +224,46 @@ impl SubjectIndex {
                 left = left.saturating_sub(1 + (walk.states.len() - states) / 16);
             }
             found = walk.look(child, step, states, everything, sought);
+        }
+    }
+
+    /// Hands over all subjects below a node, in order; `key` is what leads to it, and the subject at which
+    /// `each` breaks.
+    fn each_below(
+        &self,
+        node: Ref,
+        key: &mut Vec<u8>,
+        each: &mut impl FnMut(&[u8], &SubjectEntry) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let mut above: Vec<(Inner<'_>, usize, usize)> = Vec::with_capacity(16);
+        let mut node = node;
+        loop {
+            let bytes = self.arena.at(node);
+            if node::is_leaf(bytes) {
+                let leaf = Leaf::read(bytes);
+                key.extend_from_slice(leaf.rest());
+                each(key, &leaf.entry())?;
+            } else {
+                let inner = Inner::read(bytes);
+                key.extend_from_slice(inner.prefix());
+                // They are waited for together.
+                for (_, child) in node::children(inner).take(TOGETHER) {
+                    prefetch(self.arena.at(child), NODE_BYTES);
+                }
+                above.push((inner, 0, key.len()));
+            }
+            node = loop {
+                let Some((inner, at, key_len)) = above.last_mut() else {
+                    return ControlFlow::Continue(());
+                };
+                key.truncate(*key_len);
+                if let Some((step, child, behind)) = inner.child_at(*at) {
+                    *at = behind;
+                    key.extend(step.byte());
+                    break child;
+                }
+                above.pop();
+            };
         }
     }
 

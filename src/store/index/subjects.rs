@@ -775,7 +775,17 @@ fn copied<'a>(into: &'a mut [u8], part: &[u8]) -> &'a [u8] {
 /// How many bytes are the same at the beginning of both.
 #[inline]
 pub(super) fn common(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+    let (words_a, words_b) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
+    let mut same = 0;
+    for (a, b) in words_a.iter().zip(words_b) {
+        let differ = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
+        if differ != 0 {
+            return same + (differ.trailing_zeros() / 8) as usize;
+        }
+        same += 8;
+    }
+    let rest = a[same..].iter().zip(&b[same..]);
+    same + rest.take_while(|(a, b)| a == b).count()
 }
 
 const _: () = assert!(PART_BYTES_MAX + 24 + 2 <= PIECE_BYTES_MAX);
