@@ -12,8 +12,8 @@ use super::read::ReadFault;
 use crate::store::crypt::{SealKey, Sealer};
 use crate::store::disk::{Disk, DiskFile};
 
-/// Bytes that are written at a time, about.
-const PIECE_BYTES: usize = 256 << 10;
+/// Bytes that are written at a time, about. Memory for as many is used again, and not cleared each time.
+const PIECE_BYTES: usize = if cfg!(test) { 2 << 10 } else { 64 << 10 };
 
 /// The new file, which has no name that counts yet.
 pub(super) struct NewFile<'a> {
@@ -41,8 +41,9 @@ impl<'a> NewFile<'a> {
     ) -> NewFile<'a> {
         let form = match header.anew.layout {
             Layout::Plain => {
-                let sealer = key.map(Sealer::new);
-                Form::Plain(header, header.seed(), sealer, header.encode().repeat(2))
+                let mut bytes = Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 4);
+                bytes.extend_from_slice(&header.encode().repeat(2));
+                Form::Plain(header, header.seed(), key.map(Sealer::new), bytes)
             }
             Layout::Packed => Form::Packed(Packer::new(header, key)),
         };

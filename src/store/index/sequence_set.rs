@@ -694,22 +694,33 @@ impl Bitmap {
     }
 
     fn encode(&self, out: &mut Vec<u8>, left_out: u64) {
-        let (mut runs, mut count, mut next) = (Vec::new(), 0, 0);
+        let (mut runs, count) = (Vec::new(), self.runs());
+        // Each takes two bytes at least.
+        let mut next = if 2 * count < BLOCK / 8 { 0 } else { BLOCK };
         while let Some(first) = (next < BLOCK).then(|| self.next_set(next)).flatten() {
             let end = self.next_clear(first).unwrap_or(BLOCK);
             varint::put(&mut runs, (first - next) as u64);
             varint::put(&mut runs, (end - first - 1) as u64);
-            count += 1;
             next = end;
         }
-        if runs.len() < BLOCK / 8 {
+        if !runs.is_empty() && runs.len() < BLOCK / 8 {
             varint::put(out, left_out << 2 | RUNS);
-            varint::put(out, count);
+            varint::put(out, count as u64);
             out.extend_from_slice(&runs);
         } else {
             varint::put(out, left_out << 2 | BITMAP);
             out.extend((0..WORDS).flat_map(|i| self.word(i).to_le_bytes()));
         }
+    }
+
+    /// How many runs of bits are set.
+    fn runs(&self) -> usize {
+        let (mut runs, mut before) = (0, 0);
+        for word in (0..WORDS).map(|i| self.word(i)) {
+            runs += (word & !(word << 1 | before)).count_ones() as usize;
+            before = word >> 63;
+        }
+        runs
     }
 
     fn decode(reader: &mut Reader<'_>, kind: u64) -> Result<Bitmap, Malformed> {

@@ -21,14 +21,14 @@ use crate::base::clock::Mono;
 use crate::store::types::StreamSeq;
 
 /// Bytes that are worth a round, at least, and as a part of the bytes of all messages.
-const ROUND_MIN: u64 = 8 << 20;
-const ROUND_PART: u64 = 2;
+const ROUND_MIN: u64 = 4 << 20;
+const ROUND_PART: u64 = 8;
 
 /// The same in checkpoints: each round writes one.
 const ROUND_CHECKPOINTS: u64 = 4;
 
 /// Dead bytes for which a segment is written anew in a round, as a part of what is worth one.
-const LEAST_PART: u64 = 32;
+const LEAST_PART: u64 = 16;
 
 /// The least time between two rounds.
 const ROUND_REST: Duration = Duration::from_millis(50);

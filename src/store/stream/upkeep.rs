@@ -1,5 +1,5 @@
 //! What becomes of messages' bytes after they were written: contents of erased messages are
-//! overwritten, segments that are mostly dead are written anew without what is dead, and those of a
+//! overwritten, segments of which much is dead are written anew without that, and those of a
 //! compressed stream are packed. One job at a time, off the loop.
 //!
 //! A message is left out of its segment only if it was dead already in the state of a checkpoint that
@@ -27,6 +27,10 @@ const LOOK_MAX: usize = 64;
 const SWEEP_RECORDS: u64 = 1000;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The part of a segment that is dead at least when it is written anew, and when that is done in rounds.
+const DEAD_PART: u64 = 2;
+const ROUND_DEAD_PART: u64 = 3;
+
 /// Segments that wait for a checkpoint, at most. What each of them keeps in memory is a bit for
 /// each of its records.
 const CANDIDATES_MAX: usize = 32;
@@ -53,13 +57,13 @@ pub(super) struct Upkeep {
     /// The next segment to look at, and how things were when all had been looked at.
     sweep: u64,
     swept: Option<Swept>,
-    /// Segments that are mostly dead, and bytes that are dead in them.
+    /// Segments of which much is dead, and bytes that are.
     candidates: Vec<u64>,
     dead_bytes: u64,
     /// What is to be done when the checkpoint that is being written is on the disk, and what can be
-    /// done now.
+    /// done now, in order.
     planned: Vec<(u64, Changes)>,
-    ready: VecDeque<(u64, Changes)>,
+    ready: Vec<(u64, Changes)>,
     /// Segments before this one are packed, or cannot be.
     packed: u64,
     /// Those before this one cannot be merged with what is behind them.
@@ -137,7 +141,10 @@ impl Upkeep {
     pub(super) fn handle_checkpoint(&mut self, is_done: bool) {
         let planned = std::mem::take(&mut self.planned);
         match is_done {
-            true => self.ready.extend(planned),
+            true => {
+                self.ready.extend(planned);
+                self.ready.sort_unstable_by_key(|(number, _)| *number);
+            }
             false => self.swept = None,
         }
     }
@@ -357,32 +364,38 @@ impl StreamStore {
         None
     }
 
-    /// Has a segment written anew of which a checkpoint knows that it is mostly dead.
+    /// Has a segment written anew of which a checkpoint knows that much is dead. The newest ones come first,
+    /// which have most.
     fn rewrite_dead(&mut self) -> Option<Job> {
-        while let Some((number, mut changes)) = self.upkeep.ready.pop_front() {
+        while let Some((number, mut changes)) = self.upkeep.ready.pop() {
             let span = self.log.span(number).filter(|s| s.number == number);
-            let Some(span) = span.filter(|s| s.last >= self.state.first) else {
+            let Some(end) = span.filter(|s| s.last >= self.state.first) else {
                 continue;
             };
-            let (mut end, mut left) = (span, self.left_of(&span));
+            let (mut begin, mut left) = (end, self.left_of(&end));
             // What is left of neighbours is one segment.
-            while let Some((next, more)) = self.upkeep.ready.front() {
-                let behind = self.log.span(end.number + 1).filter(|s| s.number == *next);
-                let Some(behind) = behind.filter(|s| self.log.can_join(number, s.number)) else {
+            while let Some((before, more)) = self.upkeep.ready.last() {
+                let span = self.log.span(*before).filter(|s| s.number == *before);
+                let Some(span) = span.filter(|s| s.last >= self.state.first) else {
                     break;
                 };
-                left += self.left_of(&behind);
-                if left > self.log.segment_bytes() / 2 {
+                let behind = self.log.span(span.number + 1);
+                let is_next = behind.is_some_and(|s| s.number == begin.number);
+                left += self.left_of(&span);
+                if !is_next
+                    || !self.log.can_join(span.number, number)
+                    || left > self.log.segment_bytes() / 2
+                {
                     break;
                 }
                 changes.basis = changes.basis.max(more.basis);
                 changes.consumers = changes.consumers.max(more.consumers);
                 let dead = &mut changes.dead;
-                dead.insert_from(&more.dead, behind.base.next(), behind.last);
-                end = behind;
-                self.upkeep.ready.pop_front();
+                dead.insert_from(&more.dead, span.base.next(), span.last);
+                begin = span;
+                self.upkeep.ready.pop();
             }
-            return self.rewrite(&span, &end, changes);
+            return self.rewrite(&begin, &end, changes);
         }
         None
     }
@@ -514,7 +527,7 @@ impl StreamStore {
         }
     }
 
-    /// Looks at some segments, for those that are mostly dead.
+    /// Looks at some segments, for those of which much is dead.
     fn sweep(&mut self, now: Mono) {
         let (applied, complete) = (self.state.applied, self.log.complete());
         let upkeep = &mut self.upkeep;
@@ -546,9 +559,14 @@ impl StreamStore {
         }
     }
 
-    /// Takes note of a segment if it is mostly dead, and gives the bytes that are.
+    /// Takes note of a segment if much of it is dead.
     fn consider(&mut self, span: &Span) {
         let least = self.least_dead_bytes();
+        // What a round costs is there anyway, so that it is to give much.
+        let part = match self.has_rounds() {
+            true => ROUND_DEAD_PART,
+            false => DEAD_PART,
+        };
         let upkeep = &mut self.upkeep;
         let dead = self.state.count_dead(span);
         let orders = match span.last_index <= upkeep.consumers {
@@ -562,7 +580,7 @@ impl StreamStore {
         let is_new = !upkeep.candidates.contains(&span.number);
         let is_behind = is_behind && span.last_index <= self.log.held();
         let bytes = span.bytes * gone / of.max(1);
-        if gone > 0 && 2 * gone >= of && is_fit && is_behind && is_new && bytes >= least {
+        if gone > 0 && part * gone >= of && is_fit && is_behind && is_new && bytes >= least {
             upkeep.candidates.push(span.number);
             upkeep.dead_bytes += bytes;
         }
