@@ -735,7 +735,12 @@ impl Sealed {
                 return ControlFlow::Break(Stop::Paused(index));
             }
             *budget -= 1;
-            let ordinal = ordinal(index, self.first_index());
+            let at = ordinal(index, self.first_index());
+            let ordinal = self.told_from(at);
+            if ordinal > at {
+                index = LogIndex(self.first_index().0 + u64::from(ordinal));
+                continue;
+            }
             if self.is_packed() {
                 match self.record(ordinal, &mut buffer) {
                     Ok(None) => {}
@@ -749,8 +754,7 @@ impl Sealed {
                 if self.is_lost(ordinal) {
                     return ControlFlow::Break(Stop::Wanted(index));
                 }
-                let next = self.told_from(ordinal + 1);
-                index = LogIndex(self.first_index().0 + u64::from(next));
+                index = index.next();
                 continue;
             };
             let passed = match file.peek((&self.footer.header, self.seed), at, end, SHARE_MIN) {

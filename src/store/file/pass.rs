@@ -115,13 +115,7 @@ impl Log {
         let (first, last) = segment.range();
         let (start, end) = (ordinal(from, first), ordinal(last, first));
         let index = |ordinal: u32| LogIndex(first.0 + u64::from(ordinal));
-        let mut next = start;
-        loop {
-            let at = segment.told_from(next);
-            if at > end {
-                break;
-            }
-            next = at + 1;
+        for at in segment.ordinals(start, end) {
             if *budget == 0 {
                 return Ok(Pass::Paused(index(at)));
             }
@@ -172,7 +166,7 @@ impl Log {
         let segment = self.opened(place);
         let (first, last) = segment.range();
         let index = |ordinal: u32| LogIndex(first.0 + u64::from(ordinal));
-        for at in ordinal(from, first)..=ordinal(last, first) {
+        for at in segment.ordinals(ordinal(from, first), ordinal(last, first)) {
             if *budget == 0 {
                 return Ok(Pass::Paused(index(at)));
             }
@@ -240,7 +234,7 @@ impl Log {
         let sealed = &mut self.sealed[at];
         let records = u32::try_from(records).unwrap_or(u32::MAX);
         sealed.passed = sealed.passed.saturating_add(records);
-        let is_worth_it = sealed.passed / 2 > sealed.footer.records;
+        let is_worth_it = sealed.passed / 2 > sealed.footer.rows();
         if is_worth_it && sealed.subjects.is_none() && self.wanted == Wanted::Nothing {
             self.wanted = Wanted::Segment(sealed.number());
         }
@@ -256,12 +250,17 @@ impl<'a> Segment<'a> {
         }
     }
 
-    /// The first record from one on that was not left out, as far as that is known.
-    fn told_from(self, ordinal: u32) -> u32 {
-        match self {
-            Segment::Sealed(sealed) => sealed.told_from(ordinal),
-            Segment::Open(_) => ordinal,
-        }
+    /// The records from one on to another, without those that were left out, as far as that is known.
+    fn ordinals(self, start: u32, end: u32) -> impl Iterator<Item = u32> {
+        let mut next = Some(start);
+        std::iter::from_fn(move || {
+            let at = match self {
+                Segment::Sealed(sealed) => sealed.told_from(next?),
+                Segment::Open(_) => next?,
+            };
+            next = at.checked_add(1);
+            (at <= end).then_some(at)
+        })
     }
 
     #[inline]
