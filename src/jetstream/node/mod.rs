@@ -206,6 +206,15 @@ enum Change {
     Removal(Request),
 }
 
+/// The stream, by its place in the node, of which the last message of a subject is to be had.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LookBack {
+    /// It is read.
+    Read(usize),
+    /// It goes, as another one takes its place.
+    Replaced(usize),
+}
+
 /// A message that came for a listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Delivered<'m> {
@@ -286,28 +295,34 @@ impl Node {
         self.tenants.renew(accounts, &mut self.listeners);
     }
 
-    /// The stream whose last message of a subject is asked for when a message comes here, with whether it is
-    /// replaced, and that subject: one that has a message a subject at most is asked what a new one replaces.
+    /// What a message that comes here looks back to, and of which subject: of a stream that has a message a
+    /// subject at most, the one that it replaces.
     pub fn looks_back<'m>(
         &self,
         (slot, generation): (u32, u32),
         subject: &'m [u8],
-    ) -> Option<((usize, bool), &'m [u8])> {
+    ) -> Option<(LookBack, &'m [u8])> {
         match self.listeners.get(slot, generation)? {
             Listener::Stream(at) => {
                 let stream = self.streams.get(at)?.stream()?;
-                stream.looks_back().then_some(((at, true), subject))
+                stream
+                    .looks_back()
+                    .then_some((LookBack::Replaced(at), subject))
             }
             Listener::Direct(account) => {
                 let (name, subject) = direct::last_by_subject(subject)?;
-                Some(((self.find(account, name)?, false), subject))
+                Some((LookBack::Read(self.find(account, name)?), subject))
             }
             _ => None,
         }
     }
 
     /// Asks for what the next messages look back to.
-    pub fn look_ahead(&mut self, (at, replaced): (usize, bool), subjects: &[&[u8]]) {
+    pub fn look_ahead(&mut self, of: LookBack, subjects: &[&[u8]]) {
+        let (at, replaced) = match of {
+            LookBack::Read(at) => (at, false),
+            LookBack::Replaced(at) => (at, true),
+        };
         if let Some(stream) = self.open_stream(at) {
             stream.look_ahead(subjects, replaced);
         }

@@ -6,7 +6,7 @@ use crate::base::clock::{self, Mono};
 use crate::broker::batch::{Batch, Destination};
 use crate::broker::message::{Message, Own};
 use crate::broker::{Broker, Turn, Wire};
-use crate::jetstream::node::{Delivered, Node, Task};
+use crate::jetstream::node::{Delivered, LookBack, Node, Task};
 use crate::jetstream::out::{Out, Outgoing};
 use crate::jetstream::stream::Incoming;
 use crate::loops::client::Peers;
@@ -257,7 +257,7 @@ impl Turns {
         messages: impl Iterator<Item = (Message<'b>, Destination<'b>, u32)>,
     ) -> bool {
         let mut subjects = [&b""[..]; AHEAD];
-        let (mut of, mut n, mut looks) = ((0, false), 0, false);
+        let (mut of, mut n, mut looks) = (LookBack::Read(0), 0, false);
         for (message, to, _) in messages {
             let target = to.plain().and_then(|route| route.plain_of(self.me).first());
             let found = target.and_then(|target| {
@@ -265,12 +265,14 @@ impl Turns {
                 self.node.looks_back(slot, message.subject())
             });
             looks = found.is_some();
-            let Some((at, subject)) = found else { continue };
-            if n > 0 && of != at || n == AHEAD {
+            let Some((back, subject)) = found else {
+                continue;
+            };
+            if n > 0 && of != back || n == AHEAD {
                 self.node.look_ahead(of, &subjects[..n]);
                 n = 0;
             }
-            of = at;
+            of = back;
             subjects[n] = subject;
             n += 1;
         }

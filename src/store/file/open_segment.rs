@@ -151,15 +151,15 @@ impl Contents {
         self.add_gone(records, LOST);
     }
 
-    /// Takes note of `records` that were taken out before this one.
-    pub(super) fn add_removed(&mut self, records: u32, before: &Record<'_>, base: StreamSeq) {
+    /// Takes note of `records` that were taken out, behind which this one stands.
+    pub(super) fn add_removed(&mut self, records: u32, behind: &Record<'_>, base: StreamSeq) {
         self.add_gone(records, 0);
         // What is no message has the sequence of the one before it, that is one of these.
         if records > 0
-            && before.kind != Kind::Message
+            && behind.kind != Kind::Message
             && let Some(last) = self.sequences.last_mut()
         {
-            let distance = before.sequence.0.saturating_sub(base.0);
+            let distance = behind.sequence.0.saturating_sub(base.0);
             *last = u32::try_from(distance).unwrap_or(u32::MAX).max(*last);
         }
     }

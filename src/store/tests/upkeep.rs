@@ -28,6 +28,14 @@ fn open(disk: &Arc<dyn Disk>, options: &StoreOptions) -> (StreamStore, Opened) {
     opened.unwrap()
 }
 
+/// A disk that fails when it is told to, and how a stream is kept there that has one message a subject.
+fn one_a_subject(seed: u64, segment_bytes: u32) -> (FaultyDisk, Arc<dyn Disk>, StoreOptions) {
+    let disk = FaultyDisk::new(seed);
+    let mut options = options(segment_bytes, Compression::None);
+    options.limits.per_subject = 1;
+    (disk.clone(), Arc::new(disk), options)
+}
+
 fn append(store: &mut StreamStore, subject: &str, payload: &[u8]) -> StreamSeq {
     let message = NewMessage {
         subject: subject.as_bytes(),
@@ -411,10 +419,7 @@ fn what_is_erased_goes_with_a_segment_that_a_crash_has_left() {
 
 #[test]
 fn an_erased_message_does_to_others_what_it_did() {
-    let disk = FaultyDisk::new(5);
-    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let mut options = options(30_000, Compression::None);
-    options.limits.per_subject = 1;
+    let (disk, shared, options) = one_a_subject(5, 30_000);
     let (mut store, _) = open(&shared, &options);
     append(&mut store, "k", b"one");
     let two = append(&mut store, "k", b"two");
@@ -505,10 +510,7 @@ fn a_read_error_while_a_message_goes_costs_nothing() {
 /// The size of a message is known to the one that takes its place, which does not look at it.
 #[test]
 fn what_is_replaced_is_not_read() {
-    let disk = FaultyDisk::new(1);
-    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let mut options = options(20_000, Compression::None);
-    options.limits.per_subject = 1;
+    let (disk, shared, options) = one_a_subject(1, 20_000);
     let (mut store, _) = open(&shared, &options);
     let subjects: Vec<_> = (0..100).map(|n| format!("key.{n}")).collect();
     let put = |store: &mut StreamStore, len: usize| {
@@ -609,10 +611,7 @@ fn a_segment_with_a_damaged_message_is_written_anew() {
 /// damaged: it is no message that goes with them.
 #[test]
 fn an_order_behind_what_was_left_out_stays_one() {
-    let disk = FaultyDisk::new(1);
-    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let mut options = options(20_000, Compression::None);
-    options.limits.per_subject = 1;
+    let (disk, shared, options) = one_a_subject(1, 20_000);
     let (mut store, _) = open(&shared, &options);
     let fill = |store: &mut StreamStore, segments_there: usize| {
         for n in 0.. {
