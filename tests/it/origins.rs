@@ -238,7 +238,7 @@ async fn streams_have_what_their_origins_have() {
 #[tokio::test(flavor = "multi_thread")]
 async fn queues_give_their_messages_away() {
     let dir = Dir::new("origins-queue");
-    let server = start(&dir);
+    let mut server = start(&dir);
     let (client, js) = connect(&server).await;
     let queue = json!({"name": "Q", "subjects": ["q"], "retention": "workqueue"});
     create(&client, queue).await;
@@ -254,6 +254,7 @@ async fn queues_give_their_messages_away() {
     assert_eq!(consumer["sourcing"], true);
     // The same consumer goes on after a start.
     server.signal(libc::SIGKILL);
+    server.wait(PATIENCE);
     let server = start(&dir);
     let (client, js) = connect(&server).await;
     publish(&js, "q", "more").await;

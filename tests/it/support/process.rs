@@ -137,11 +137,12 @@ impl Process {
                 return line.clone();
             }
             let left = until.saturating_duration_since(Instant::now());
-            assert!(
-                !left.is_zero() && !text.1,
-                "no {part:?} in the log: {:#?}",
-                text.0
-            );
+            if left.is_zero() || text.1 {
+                // Not while the lock is held: the process looks into its log when it is dropped.
+                let lines = text.0.clone();
+                drop(text);
+                panic!("no {part:?} in the log: {lines:#?}");
+            }
             text = self.log.more.wait_timeout(text, left).unwrap().0;
         }
     }
