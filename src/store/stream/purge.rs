@@ -214,7 +214,7 @@ impl State {
                 return false;
             }
             *budget -= 1;
-            match self.first_on(subject, log, buffer) {
+            match self.first_of(keep, subject, log, buffer) {
                 Some(first) if first <= purge.upto => {
                     self.remove(first, log, buffer);
                 }

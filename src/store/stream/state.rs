@@ -497,7 +497,7 @@ impl State {
                 return;
             };
             let first = there.first().exact().filter(|first| self.has(*first));
-            let Some(first) = first.or_else(|| self.first_on(subject, log, buffer)) else {
+            let Some(first) = first.or_else(|| self.first_of(limit, subject, log, buffer)) else {
                 return;
             };
             if self
@@ -542,6 +542,19 @@ impl State {
                 self.subjects.remove_subject(subject);
             }
         }
+    }
+
+    /// The first message on a subject that has more than so many. What was lost is not counted then.
+    pub(super) fn first_of(
+        &mut self,
+        many: u64,
+        subject: &[u8],
+        log: &mut Log,
+        buffer: &mut ReadBuffer,
+    ) -> Option<StreamSeq> {
+        let first = self.first_on(subject, log, buffer)?;
+        let left = self.subjects.get(subject)?.count();
+        (left > many).then_some(first)
     }
 
     /// The last message on a subject that is not behind `upto`.

@@ -548,6 +548,56 @@ fn what_is_replaced_is_not_read() {
     assert_eq!((state.messages, state.bytes), (100, bytes(50)));
 }
 
+/// Where a subject's message was found to be damaged, the next one is the subject's message.
+#[test]
+fn what_comes_after_a_lost_message_stays() {
+    for per_subject in [1, 2] {
+        let (disk, shared, mut options) = one_a_subject(1, 20_000);
+        options.limits.per_subject = per_subject;
+        let (mut store, _) = open(&shared, &options);
+        let before = append(&mut store, "a", b"damaged");
+        append(&mut store, "b", b"other");
+        store.sync().unwrap();
+        for name in segments(&*shared) {
+            disk.damage(&dir().join(name), |bytes| {
+                let at = memchr::memmem::find(bytes, b"damaged").unwrap();
+                bytes[at] ^= 1;
+            });
+        }
+        let mut buffer = ReadBuffer::default();
+        let read = store.read(before, &mut buffer);
+        assert!(matches!(read, Err(LogError::Damaged)));
+        assert_eq!((store.state().messages, store.state().lost), (1, 1));
+        for n in 1..=per_subject {
+            let new = append(&mut store, "a", &json(n));
+            assert_eq!(store.state().messages, 1 + n, "{per_subject}");
+            let stored = store.read(new, &mut buffer).unwrap();
+            assert_eq!(stored.record.payload, json(n));
+        }
+        assert_eq!(store.count_on(b"a"), per_subject);
+        // What a purge keeps is what there is.
+        let first = StreamSeq(store.last().0 + 1 - per_subject);
+        store.sync().unwrap();
+        for name in segments(&*shared) {
+            disk.damage(&dir().join(name), |bytes| {
+                let at = memchr::memmem::find(bytes, &json(1)).unwrap() + 20;
+                bytes[at] ^= 1;
+            });
+        }
+        assert!(store.read(first, &mut buffer).is_err());
+        let left = per_subject - 1;
+        assert_eq!(store.state().messages, 1 + left);
+        let purge = Purge {
+            upto: store.last(),
+            keep: left,
+            filter: b"a".to_vec(),
+        };
+        store.purge(&purge).unwrap();
+        while store.work(100) {}
+        assert_eq!(store.state().messages, 1 + left);
+    }
+}
+
 /// Files of segments, by their numbers.
 fn segments(disk: &dyn Disk) -> Vec<String> {
     let entries = disk.list(&dir()).unwrap().into_iter();
