@@ -79,6 +79,21 @@ impl Pair {
         disk.sync_dir(dir)
     }
 
+    /// Removes the other copy than this one, if it is there. Its place on the disk is given to no other
+    /// file before the directory says so.
+    pub(in crate::store) fn drop_other(
+        self,
+        disk: &dyn Disk,
+        dir: &Path,
+        copy: usize,
+    ) -> io::Result<()> {
+        match disk.remove(&self.path(dir, 1 - copy)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e),
+            Ok(()) => disk.sync_dir(dir),
+        }
+    }
+
     /// Puts `bytes` in place of both copies.
     pub(in crate::store) fn replace_both(
         self,

@@ -46,6 +46,9 @@ pub(in crate::store) struct Changes {
     pub(in crate::store) basis: LogIndex,
     /// Changes of consumers up to here are left out.
     pub(in crate::store) consumers: LogIndex,
+    /// Each subject has one message at most in that state, so that none up to there needs to tell of the one
+    /// before it.
+    pub(in crate::store) single: bool,
     /// Messages whose contents are overwritten. Their deletes are durable.
     pub(in crate::store) erased: SequenceSet,
     pub(in crate::store) layout: Layout,
@@ -320,9 +323,13 @@ impl RewriteJob {
             } else {
                 record
             };
-            // The header tells of a later record that it was on the disk for good.
             let record = Record {
+                // The header tells of a later record that it was on the disk for good.
                 durable: LogIndex(0),
+                previous: match self.changes.single && index <= self.changes.basis {
+                    true => StreamSeq(0),
+                    false => record.previous,
+                },
                 ..record
             };
             let offset = out.push(&record, nth)?;

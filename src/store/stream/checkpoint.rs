@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::StreamStore;
 use super::consumers::Consumers;
-use super::jobs::{CheckpointDone, CheckpointJob, Job};
+use super::jobs::{CheckpointDone, CheckpointJob, EncodeDone, EncodeJob, Job};
 use super::orders::Limits;
 use super::purge::Purging;
 use super::state::State;
@@ -63,10 +63,20 @@ pub(super) struct Checkpoints {
     log_bytes: u64,
     start: LogStart,
     /// One that waits for its records to be on the disk for good.
-    prepared: Option<Box<CheckpointJob>>,
+    prepared: Option<Prepared>,
+    /// How many were put in bytes while they waited.
+    encoded: u64,
     /// A copy is being written, or waits: its generation, where the log begins in it, and how many
     /// bytes it had.
     in_flight: Option<(u64, LogStart, u64)>,
+}
+
+/// A checkpoint that waits.
+#[derive(Debug)]
+enum Prepared {
+    Here(Box<CheckpointJob>),
+    /// It is being put in bytes, the one with this number.
+    Encoding(u64),
 }
 
 impl Checkpoints {
@@ -126,6 +136,7 @@ impl Checkpoints {
                 sequence: StreamSeq(0),
             },
             prepared: None,
+            encoded: 0,
             in_flight: None,
         };
         let state = newest.map(|(_, state, len, start)| {
@@ -228,12 +239,36 @@ impl StreamStore {
         is_durable && self.checkpoints.prepared.is_none() && tail < TAIL_FAST
     }
 
-    /// The checkpoint that waits, if it need not wait any more.
+    /// The checkpoint that waits, to be written if it need not wait any more, or else to be put in bytes:
+    /// that takes its time, and what it shares with the stream is copied as long as it is shared.
     fn prepared_checkpoint(&mut self) -> Option<Job> {
-        let durable = self.log.durable();
+        let saved = &mut self.checkpoints;
+        let job = match saved.prepared.take()? {
+            Prepared::Here(job) => job,
+            Prepared::Encoding(number) => {
+                saved.prepared = Some(Prepared::Encoding(number));
+                return None;
+            }
+        };
+        if job.applied() <= self.log.durable() {
+            return Some(Job::Checkpoint(job));
+        }
+        if job.is_encoded() {
+            saved.prepared = Some(Prepared::Here(job));
+            return None;
+        }
+        saved.encoded += 1;
+        let number = saved.encoded;
+        saved.prepared = Some(Prepared::Encoding(number));
+        Some(Job::Encode(EncodeJob { number, job }))
+    }
+
+    /// Takes a checkpoint that was put in bytes, unless it was let go of meanwhile.
+    pub(super) fn handle_encoded(&mut self, done: EncodeDone) {
         let prepared = &mut self.checkpoints.prepared;
-        let job = prepared.take_if(|job| job.content.state.applied <= durable);
-        job.map(Job::Checkpoint)
+        if matches!(prepared, Some(Prepared::Encoding(number)) if *number == done.number) {
+            *prepared = Some(Prepared::Here(done.job));
+        }
     }
 
     /// Lets a checkpoint go that waits, in favour of a newer one.
@@ -263,12 +298,13 @@ impl StreamStore {
             disk: self.disk.clone(),
             dir: self.dir.clone(),
             reserve: self.log.reserve_kept(),
-            content: Content {
+            is_only: false,
+            draft: Draft::State(Content {
                 state: state.clone(),
                 container,
                 start,
                 key: saved.key.clone(),
-            },
+            }),
         };
         saved.handle_done(job.run()).map(|_| ())
     }
@@ -293,8 +329,11 @@ impl StreamStore {
             return None;
         }
         let log = &self.log;
-        self.upkeep
+        let is_anew = self
+            .upkeep
             .plan(&self.state, |number| log.open_span(number));
+        // Once a segment was written anew, no state of before is of use, but for what it knows of consumers.
+        let is_only = is_anew && self.state.consumers.len() == 0;
         let generation = saved.generation + 1;
         let start = self.log.start_at(self.state.first);
         // Where none of a subject's messages could be read, the index has let go of it: then this checkpoint
@@ -308,17 +347,19 @@ impl StreamStore {
         };
         self.state.consumers.gather_states();
         saved.in_flight = Some((generation, start, self.log.written_bytes()));
-        saved.prepared = Some(Box::new(CheckpointJob {
+        let job = CheckpointJob {
             disk: self.disk.clone(),
             dir: self.dir.clone(),
             reserve: self.log.reserve_kept(),
-            content: Content {
+            is_only,
+            draft: Draft::State(Content {
                 state: self.state.clone(),
                 container,
                 start,
                 key: saved.key.clone(),
-            },
-        }));
+            }),
+        };
+        saved.prepared = Some(Prepared::Here(Box::new(job)));
         self.prepared_checkpoint()
     }
 }
@@ -326,15 +367,53 @@ impl StreamStore {
 /// What a checkpoint says; it is put in bytes where that may take its time.
 #[derive(Debug)]
 pub(super) struct Content {
-    pub(super) state: State,
-    pub(super) container: Container,
+    state: State,
+    container: Container,
     start: LogStart,
     key: Option<StreamKey>,
 }
 
-impl Content {
-    pub(super) fn encode(&self, out: &mut Vec<u8>) -> io::Result<()> {
-        encode(self, out)
+/// A checkpoint before it is on the disk.
+#[derive(Debug)]
+pub(super) enum Draft {
+    State(Content),
+    Bytes(Encoded),
+}
+
+/// A checkpoint in bytes, and what it is of.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    pub(super) generation: u64,
+    pub(super) applied: LogIndex,
+    pub(super) first: StreamSeq,
+    pub(super) lost: u64,
+    pub(super) bytes: io::Result<Vec<u8>>,
+}
+
+impl Draft {
+    /// The last record that it is of.
+    pub(super) fn applied(&self) -> LogIndex {
+        match self {
+            Draft::State(content) => content.state.applied,
+            Draft::Bytes(encoded) => encoded.applied,
+        }
+    }
+
+    /// Puts it in bytes, and lets go of what it shares with the stream.
+    pub(super) fn encode(self) -> Encoded {
+        let content = match self {
+            Draft::State(content) => content,
+            Draft::Bytes(encoded) => return encoded,
+        };
+        let mut bytes = vec![];
+        let encoded = encode(&content, &mut bytes);
+        Encoded {
+            generation: content.container.generation,
+            applied: content.state.applied,
+            first: content.state.first,
+            lost: content.state.lost.len(),
+            bytes: encoded.map(|()| bytes),
+        }
     }
 }
 

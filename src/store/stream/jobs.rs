@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::checkpoint::Content;
+use super::checkpoint::{Draft, Encoded};
 use crate::store::disk::Disk;
 #[cfg(doc)]
 use crate::store::error::LogError;
@@ -20,6 +20,8 @@ use crate::store::types::{LogIndex, StreamSeq};
 #[derive(Debug)]
 pub enum Job {
     Sync(SyncJob),
+    /// Puts a checkpoint in bytes that is to be written later.
+    Encode(EncodeJob),
     Checkpoint(Box<CheckpointJob>),
     /// Finds out where subjects are in a segment, which makes searches faster.
     Subjects(SubjectsJob),
@@ -35,6 +37,7 @@ pub enum Job {
 #[derive(Debug)]
 pub enum JobDone {
     Sync(SyncDone),
+    Encode(EncodeDone),
     Checkpoint(CheckpointDone),
     Subjects(SubjectsDone),
     Warm(WarmDone),
@@ -48,6 +51,7 @@ impl Job {
     pub fn run(self) -> JobDone {
         match self {
             Job::Sync(job) => JobDone::Sync(job.run()),
+            Job::Encode(job) => JobDone::Encode(job.run()),
             Job::Checkpoint(job) => JobDone::Checkpoint(job.run()),
             Job::Subjects(job) => JobDone::Subjects(job.run()),
             Job::Warm(job) => JobDone::Warm(job.run()),
@@ -63,8 +67,10 @@ impl Job {
 pub struct CheckpointJob {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) dir: PathBuf,
-    pub(super) content: Content,
+    pub(super) draft: Draft,
     pub(super) reserve: Option<Arc<Reserve>>,
+    /// The other copy will be of no use when this one is on the disk.
+    pub(super) is_only: bool,
 }
 
 /// The outcome of a [`CheckpointJob`].
@@ -77,34 +83,79 @@ pub struct CheckpointDone {
     pub(super) result: Result<(), Reason>,
 }
 
+/// A checkpoint that is to be put in bytes while its records are not on the disk yet.
+#[derive(Debug)]
+pub struct EncodeJob {
+    pub(super) number: u64,
+    pub(super) job: Box<CheckpointJob>,
+}
+
+/// The outcome of an [`EncodeJob`].
+#[derive(Debug)]
+pub struct EncodeDone {
+    pub(super) number: u64,
+    pub(super) job: Box<CheckpointJob>,
+}
+
+impl EncodeJob {
+    fn run(self) -> EncodeDone {
+        let EncodeJob { number, job } = self;
+        let CheckpointJob { draft, .. } = *job;
+        let job = Box::new(CheckpointJob {
+            draft: Draft::Bytes(draft.encode()),
+            ..*job
+        });
+        EncodeDone { number, job }
+    }
+}
+
 impl CheckpointJob {
+    /// The last record that is to be on the disk before.
+    pub(super) fn applied(&self) -> LogIndex {
+        self.draft.applied()
+    }
+
+    /// Whether it was put in bytes already.
+    pub(super) fn is_encoded(&self) -> bool {
+        matches!(self.draft, Draft::Bytes(_))
+    }
+
     pub(super) fn run(self) -> CheckpointDone {
+        let Encoded {
+            generation,
+            applied,
+            first,
+            lost,
+            bytes,
+        } = self.draft.encode();
         // It takes the place of the older copy.
-        let copy = CHECKPOINT.turn(self.content.container.generation);
+        let copy = CHECKPOINT.turn(generation);
         let path = CHECKPOINT.path(&self.dir, copy);
-        let (applied, first) = (self.content.state.applied, self.content.state.first);
-        let lost = self.content.state.lost.len();
-        let mut bytes = vec![];
-        let encoded = self.content.encode(&mut bytes);
-        // What it shares with the stream is copied there as long as it is shared.
-        drop(self.content);
-        let written = || CHECKPOINT.replace(&*self.disk, &self.dir, copy, &bytes);
-        let mut result = encoded.and_then(|()| written());
-        if result.as_ref().is_err_and(is_full) {
-            // The older copy makes room: without a checkpoint nothing does.
-            let _ = self.disk.remove(&path);
-            result = written();
-        }
-        if result.as_ref().is_err_and(is_full)
-            && let Some(reserve) = self.reserve
-            && reserve.give(bytes.len() as u64)
-        {
-            result = written();
+        let len = bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        let result = bytes.and_then(|bytes| {
+            let written = || CHECKPOINT.replace(&*self.disk, &self.dir, copy, &bytes);
+            let mut result = written();
+            if result.as_ref().is_err_and(is_full) {
+                // The older copy makes room: without a checkpoint nothing does.
+                let _ = self.disk.remove(&path);
+                result = written();
+            }
+            if result.as_ref().is_err_and(is_full)
+                && let Some(reserve) = self.reserve
+                && reserve.give(len)
+            {
+                result = written();
+            }
+            result
+        });
+        if self.is_only && result.is_ok() {
+            // What cannot be removed is written over, next time.
+            let _ = CHECKPOINT.drop_other(&*self.disk, &self.dir, copy);
         }
         CheckpointDone {
             applied,
             first,
-            len: bytes.len() as u64,
+            len,
             lost,
             result: result.map_err(|e| Reason::new("write", &path, &e)),
         }

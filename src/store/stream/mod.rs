@@ -634,6 +634,10 @@ impl StreamStore {
                 self.log.handle_synced(done);
                 Ok(())
             }
+            JobDone::Encode(done) => {
+                self.handle_encoded(done);
+                Ok(())
+            }
             JobDone::Checkpoint(done) => {
                 let done = self.checkpoints.handle_done(done);
                 self.upkeep.handle_checkpoint(done.is_ok());

@@ -115,8 +115,9 @@ impl Upkeep {
         saved.max().unwrap_or_default()
     }
 
-    /// Takes note of the state of a checkpoint which is to be written.
-    pub(super) fn plan(&mut self, state: &State, span: impl Fn(u64) -> Option<Span>) {
+    /// Takes note of the state of a checkpoint which is to be written. Says whether segments are written
+    /// anew by it.
+    pub(super) fn plan(&mut self, state: &State, span: impl Fn(u64) -> Option<Span>) -> bool {
         self.dead_bytes = 0;
         self.planned.clear();
         let consumers = self
@@ -131,10 +132,12 @@ impl Upkeep {
                 dead: state.dead_in(&span),
                 basis: state.applied,
                 consumers,
+                single: state.limits.per_subject == 1 && !state.deferring,
                 ..Changes::default()
             };
             self.planned.push((number, changes));
         }
+        !self.planned.is_empty()
     }
 
     /// The checkpoint is on the disk, or not.
@@ -390,6 +393,7 @@ impl StreamStore {
                 }
                 changes.basis = changes.basis.max(more.basis);
                 changes.consumers = changes.consumers.max(more.consumers);
+                changes.single &= more.single;
                 let dead = &mut changes.dead;
                 dead.insert_from(&more.dead, span.base.next(), span.last);
                 begin = span;

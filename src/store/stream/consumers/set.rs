@@ -151,7 +151,7 @@ impl Consumers {
         self.all.get_mut(&id).map(Arc::make_mut)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::store::stream) fn len(&self) -> usize {
         self.all.len()
     }
 
