@@ -40,15 +40,15 @@ use crate::store::types::{LogIndex, StreamSeq, Timestamp};
 /// What becomes of a segment.
 #[derive(Clone, Debug, Default)]
 pub(in crate::store) struct Changes {
-    /// Messages that are left out. They were dead in all states from `basis` on.
+    /// Messages that are left out. They were dead in all states from `basis` on, or a replay from there comes
+    /// to the same without them.
     pub(in crate::store) dead: SequenceSet,
     /// The state of a checkpoint that is on the disk for good.
     pub(in crate::store) basis: LogIndex,
     /// Changes of consumers up to here are left out.
     pub(in crate::store) consumers: LogIndex,
-    /// Each subject has one message at most in that state, so that none up to there needs to tell of the one
-    /// before it.
-    pub(in crate::store) single: bool,
+    /// Up to this record, no message tells of the one before it on its subject: all those before were dead.
+    pub(in crate::store) single: LogIndex,
     /// Messages whose contents are overwritten. Their deletes are durable.
     pub(in crate::store) erased: SequenceSet,
     pub(in crate::store) layout: Layout,
@@ -326,7 +326,7 @@ impl RewriteJob {
             let record = Record {
                 // The header tells of a later record that it was on the disk for good.
                 durable: LogIndex(0),
-                previous: match self.changes.single && index <= self.changes.basis {
+                previous: match index <= self.changes.single {
                     true => StreamSeq(0),
                     false => record.previous,
                 },

@@ -289,6 +289,17 @@ impl Sealed {
         next.min(records).max(ordinal)
     }
 
+    /// Whether the tables tell the sequence of a record: those of left out ones follow only where all are in a
+    /// row.
+    pub(super) fn tells(&self, index: LogIndex) -> bool {
+        let ordinal = index.0.checked_sub(self.first_index().0);
+        let Some(ordinal) = ordinal.and_then(|n| u32::try_from(n).ok()) else {
+            return false;
+        };
+        self.footer.sequences_at == 0
+            || self.told_from(ordinal) == ordinal && self.offset(ordinal).is_some_and(|at| at != 0)
+    }
+
     /// The records from one on, without those that were left out, as far as the tables tell.
     pub(super) fn ordinals(&self, from: u32) -> impl Iterator<Item = u32> {
         let mut next = from;

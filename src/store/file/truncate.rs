@@ -205,9 +205,15 @@ impl Log {
 
     /// The last sequence that was used when a record was written, as far as its segment's tables tell:
     /// where it is damaged, it may be that of a record before.
+    ///
+    /// # Errors
+    /// If there is no such record, or no tables that can be read, or if it was left out and they do not tell.
     pub(in crate::store) fn used_at(&mut self, index: LogIndex) -> Result<StreamSeq, LogError> {
         if let Place::Sealed(at) = self.place_of_index(index).ok_or(LogError::Absent)? {
             self.open_sealed(at)?;
+            if !self.sealed[at].tells(index) {
+                return Err(LogError::Absent);
+            }
         }
         Ok(self.sequence_of(index))
     }

@@ -21,6 +21,7 @@ use super::builder::Builder;
 use super::entry::{Bound, SubjectEntry};
 use super::filter::Filters;
 use super::scan::Cursor;
+use super::sizes::Sizes;
 use super::subjects::{SubjectIndex, common};
 use super::units::{LogIndex, SUBJECT_BYTES_MAX, StreamSeq};
 use super::varint::{self, Malformed, Reader};
@@ -40,6 +41,18 @@ pub fn encode_block(
     len: usize,
     out: &mut Vec<u8>,
 ) {
+    encode_sized_block(index, cursor, as_of, len, out, &mut Sizes::default());
+}
+
+/// The same, and adds the subjects to `sizes`, which a block does not have.
+pub fn encode_sized_block(
+    index: &SubjectIndex,
+    cursor: &mut Cursor,
+    as_of: LogIndex,
+    len: usize,
+    out: &mut Vec<u8>,
+    sizes: &mut Sizes,
+) {
     varint::put_bytes(out, cursor.position());
     varint::put(out, as_of.0);
     let (mut body, mut subjects) = (Vec::with_capacity(len.min(BODY_MIN)), 0);
@@ -54,6 +67,7 @@ pub fn encode_block(
         last_key.truncate(shared);
         last_key.extend_from_slice(&key[shared..]);
         last_seq = entry.last;
+        sizes.add(entry);
         subjects += 1;
         if body.len() < len {
             ControlFlow::Continue(())
@@ -190,10 +204,26 @@ impl Builder {
     /// # Errors
     /// If the block is malformed or does not follow; some of its subjects may have been added.
     pub fn push_block(&mut self, block: &mut Block<'_>) -> Result<(), Malformed> {
+        self.push_sized_block(block, || Ok(0))
+    }
+
+    /// The same, with the sizes of the subjects' only messages, one after the other, 0 if one is not known.
+    ///
+    /// # Errors
+    /// As [`Builder::push_block`], and if there is no size, or one for several messages.
+    pub fn push_sized_block(
+        &mut self,
+        block: &mut Block<'_>,
+        mut size: impl FnMut() -> Result<u32, Malformed>,
+    ) -> Result<(), Malformed> {
         if self.last_subject().is_some_and(|last| last >= block.from) {
             return Err(Malformed("block: does not follow the one before"));
         }
-        while let Some((_, entry)) = block.next_subject()? {
+        while let Some((_, mut entry)) = block.next_subject()? {
+            entry.bytes = size()?;
+            if entry.bytes != 0 && !entry.is_single() {
+                return Err(Malformed("block: the size of several messages"));
+            }
             self.push_sharing(block.shared, &block.key, &entry)?;
         }
         Ok(())

@@ -112,7 +112,7 @@ impl SubjectEntry {
         self.count
     }
 
-    /// Bytes of the only message, if they are known. An index that was loaded does not know them.
+    /// Bytes of the only message, if they are known.
     pub const fn bytes(&self) -> Option<u32> {
         match self.bytes {
             0 => None,

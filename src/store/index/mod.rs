@@ -12,6 +12,7 @@ mod filter;
 mod node;
 mod scan;
 mod sequence_set;
+mod sizes;
 mod subjects;
 #[cfg(test)]
 mod tests;
@@ -19,12 +20,13 @@ mod units;
 pub mod varint;
 mod wheel;
 
-pub use blocks::{Block, BlockMap, encode_block};
+pub use blocks::{Block, BlockMap, encode_block, encode_sized_block};
 pub use builder::Builder;
 pub use entry::{Bound, NotThere, SubjectEntry};
 pub use filter::{Filters, InvalidFilter, as_literal};
 pub use scan::{Cursor, Tally};
 pub use sequence_set::SequenceSet;
+pub use sizes::{Sizes, SizesReader};
 pub use subjects::{AppendError, SubjectIndex};
 pub use units::{LogIndex, SUBJECT_BYTES_MAX, StreamSeq, Timestamp};
 pub use wheel::{ExpiryWheel, Sweep};

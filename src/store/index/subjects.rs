@@ -193,27 +193,28 @@ impl SubjectIndex {
         Ok(entry)
     }
 
-    /// Takes note of a message of so many bytes, 0 if these are not to be kept, in the place of `old`, which is
-    /// the only one of its subject and goes; gives that one's bytes, which `read` finds out if they are not
-    /// known. Nothing, and no change, if it is another one, as far as the index can tell, if `read` finds
+    /// Takes note of a message of so many bytes, 0 if these are not to be kept, in the place of the only one of
+    /// its subject, which goes; gives that one and its bytes, which `read` finds out if they are not known.
+    /// Nothing, and no change, if there is none or more than one, if `has` does not know it, if `read` finds
     /// nothing, or if the new message is not newer.
     pub fn supersede(
         &mut self,
         subject: &[u8],
-        old: StreamSeq,
         (seq, bytes): (StreamSeq, u32),
-        read: impl FnOnce() -> Option<u64>,
-    ) -> Option<u64> {
+        has: impl FnOnce(StreamSeq) -> bool,
+        read: impl FnOnce(StreamSeq) -> Option<u64>,
+    ) -> Option<(StreamSeq, u64)> {
         let Place::Leaf(slot, leaf) = self.find(subject) else {
             return None;
         };
         let entry = Leaf::read(self.arena.at(leaf)).entry();
-        if !entry.is_single() || entry.last != old.0 || seq <= old {
+        let old = StreamSeq(entry.last);
+        if !entry.is_single() || seq <= old || !has(old) {
             return None;
         }
-        let before = entry.bytes().map(u64::from).or_else(read)?;
+        let before = entry.bytes().map(u64::from).or_else(|| read(old))?;
         self.replace(slot, leaf, &SubjectEntry::single_of(seq, bytes));
-        Some(before)
+        Some((old, before))
     }
 
     /// Takes note of a message's removal; gives what is left of its subject.

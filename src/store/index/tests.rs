@@ -280,35 +280,37 @@ fn a_bucket_that_keeps_one_value_never_looks_into_the_log() {
 fn a_message_takes_the_place_of_the_only_one() {
     let mut index = index_of(["a", "b", "b", "cd"]);
     let seq = StreamSeq;
-    let read = || Some(99);
-    assert_eq!(index.supersede(b"a", seq(1), (seq(5), 0), read), Some(99));
+    let known = |_| true;
+    let taken = index.supersede(b"a", (seq(5), 0), |old| old == seq(1), |_| Some(99));
+    assert_eq!(taken, Some((seq(1), 99)));
     assert_eq!(index.get(b"a"), Some(SubjectEntry::single(seq(5))));
-    // It is another one, one of two, of no subject, newer, or cannot be read.
-    for (subject, old, new, size) in [
-        ("a", 1, 6, Some(1)),
-        ("b", 3, 6, Some(1)),
-        ("c", 4, 6, Some(1)),
-        ("cd", 4, 4, Some(1)),
-        ("cd", 4, 6, None),
+    // It is not there, one of two, of no subject, newer, or cannot be read.
+    for (subject, is_there, new, size) in [
+        ("a", false, 6, Some(1)),
+        ("b", true, 6, Some(1)),
+        ("c", true, 6, Some(1)),
+        ("cd", true, 4, Some(1)),
+        ("cd", true, 6, None),
     ] {
         let before = index.get(subject.as_bytes());
-        let superseded = index.supersede(subject.as_bytes(), seq(old), (seq(new), 7), || size);
+        let subject_bytes = subject.as_bytes();
+        let superseded = index.supersede(subject_bytes, (seq(new), 7), |_| is_there, |_| size);
         assert_eq!(superseded, None);
         assert_eq!(index.get(subject.as_bytes()), before);
     }
     assert_eq!((index.len(), index.messages()), (3, 4));
     // What is known of its size is not asked for, whatever becomes of the leaf.
-    let never = || panic!("it is known");
+    let never = |_| panic!("it is known");
     for (old, new, size) in [(4, 1 << 50, 70), ((1 << 50), 1 << 51, 0x0102_0304)] {
-        let known = index.supersede(b"cd", seq(old), (seq(new), size), || Some(3));
-        assert_eq!(known, Some(if old == 4 { 3 } else { 70 }));
+        let taken = index.supersede(b"cd", (seq(new), size), known, |_| Some(3));
+        assert_eq!(taken, Some((seq(old), if old == 4 { 3 } else { 70 })));
         assert_eq!(index.get(b"cd").unwrap().bytes(), Some(size));
     }
     index.append_of(b"c", seq(1 << 52), 44).unwrap();
     index.append(b"ce", seq((1 << 52) + 1)).unwrap();
     assert_eq!(index.get(b"c").unwrap().bytes(), Some(44));
-    let taken = index.supersede(b"cd", seq(1 << 51), (seq(1 << 53), 0), never);
-    assert_eq!(taken, Some(0x0102_0304));
+    let taken = index.supersede(b"cd", (seq(1 << 53), 0), known, never);
+    assert_eq!(taken, Some((seq(1 << 51), 0x0102_0304)));
     assert_eq!(index.get(b"cd"), Some(SubjectEntry::single(seq(1 << 53))));
     // One of two has none, nor has the one that is left of them.
     let entry = index.append_of(b"c", seq(1 << 54), 45).unwrap();

@@ -1,26 +1,19 @@
 //! The state of a stream, kept in two files in turns, so that opening a stream takes the log's
 //! tail only.
 
-use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::StreamStore;
-use super::consumers::Consumers;
+use super::content::{Content, Draft, Fault, decode};
 use super::jobs::{CheckpointDone, CheckpointJob, EncodeDone, EncodeJob, Job};
-use super::orders::Limits;
-use super::purge::Purging;
 use super::state::State;
-use super::timers::Timers;
-use crate::store::crypt::{KeyFault, StreamKey};
+use crate::store::crypt::StreamKey;
 use crate::store::disk::Disk;
 use crate::store::error::LogError;
 use crate::store::file::copies::CHECKPOINT;
-use crate::store::file::format::{Container, ContainerKind, FormatError, Opened};
+use crate::store::file::format::{Container, ContainerKind, FormatError};
 use crate::store::file::{LogOptions, LogStart};
-use crate::store::index::varint::{self, Malformed, Reader};
-use crate::store::index::{Block, Builder, Cursor, ExpiryWheel, SequenceSet, encode_block};
-use crate::store::types::{LogIndex, StreamId, StreamSeq, Timestamp};
+use crate::store::types::{LogIndex, StreamId, StreamSeq};
 
 /// Bytes of the log behind a checkpoint that another one is written for, at least.
 const TAIL_MIN: u64 = 64 << 20;
@@ -31,21 +24,6 @@ const TAIL_FAST: u64 = 64 << 10;
 
 /// Bytes of dead segments that a checkpoint is written for, at least.
 const DEAD_MIN: u64 = 1;
-
-/// Bytes of a block of subjects.
-const BLOCK_BYTES: usize = 4 << 10;
-
-const CORE: u32 = 1;
-const LIMITS: u32 = 2;
-const DELETED: u32 = 3;
-const LOST: u32 = 4;
-const SUBJECTS: u32 = 5;
-const EXPIRY: u32 = 6;
-const PURGES: u32 = 7;
-const ERASING: u32 = 8;
-const UNREAD: u32 = 9;
-const CONSUMERS: u32 = 10;
-const TIMERS: u32 = 11;
 
 /// What is known of the two copies.
 #[derive(Debug)]
@@ -59,6 +37,9 @@ pub(super) struct Checkpoints {
     len: u64,
     /// Messages that were lost then. No record tells of those.
     lost: u64,
+    /// The [other changes](State::others) up to then, if it was written in this life and a replay from there
+    /// need not read what it replaces.
+    others: Option<u64>,
     /// Bytes of the log at that time.
     log_bytes: u64,
     start: LogStart,
@@ -128,6 +109,7 @@ impl Checkpoints {
             applied: LogIndex(0),
             len: 0,
             lost: 0,
+            others: None,
             log_bytes: 0,
             // Without a checkpoint nothing of a log ever goes.
             start: LogStart {
@@ -172,6 +154,7 @@ impl Checkpoints {
     /// in the memory of the system only, and nothing is removed on its word.
     pub(super) fn distrust(&mut self) {
         self.applied = LogIndex(0);
+        self.others = None;
     }
 
     /// Takes the outcome of writing one; gives the first message and the last record that it knows, and
@@ -190,6 +173,7 @@ impl Checkpoints {
         self.applied = done.applied;
         self.len = done.len;
         self.lost = done.lost;
+        self.others = done.others;
         Ok((done.first, done.applied, self.start.index.previous()))
     }
 }
@@ -299,14 +283,16 @@ impl StreamStore {
             dir: self.dir.clone(),
             reserve: self.log.reserve_kept(),
             is_only: false,
-            draft: Draft::State(Content {
+            draft: Draft::State(Box::new(Content {
                 state: state.clone(),
                 container,
                 start,
                 key: saved.key.clone(),
-            }),
+            })),
         };
-        saved.handle_done(job.run()).map(|_| ())
+        saved.handle_done(job.run())?;
+        saved.others = None;
+        Ok(())
     }
 
     /// Has the log keep, further on, what there is of consumers in segments that are about to go or to
@@ -315,6 +301,19 @@ impl StreamStore {
         let upto = self.log.start_at(self.state.first).index.previous();
         let anew = self.upkeep.leaves_out_upto(|n| self.log.open_span(n));
         self.keep_consumers(upto.max(anew))
+    }
+
+    /// The last record that the newest checkpoint knows, if a replay from there needs no message that was
+    /// replaced since.
+    ///
+    /// Where a subject has one message, and all that happened since are new ones, the replay comes to the same
+    /// whether it meets those that were replaced meanwhile or not: the last one takes the place of the one
+    /// that the checkpoint has, and the size of that is in the checkpoint.
+    pub(super) fn replay_basis(&self) -> Option<LogIndex> {
+        let (saved, state) = (&self.checkpoints, &self.state);
+        let is_plain = saved.others == Some(state.others) && !self.is_replica();
+        (is_plain && state.has_one_a_subject() && saved.applied > LogIndex(0))
+            .then_some(saved.applied)
     }
 
     /// A checkpoint of the state as it is; `None` if there is one, and if it has to wait.
@@ -331,7 +330,7 @@ impl StreamStore {
         let log = &self.log;
         let is_anew = self
             .upkeep
-            .plan(&self.state, |number| log.open_span(number));
+            .plan(&self.state, self.state.applied, |n| log.open_span(n));
         // Once a segment was written anew, no state of before is of use, but for what it knows of consumers.
         let is_only = is_anew && self.state.consumers.len() == 0;
         let generation = saved.generation + 1;
@@ -352,204 +351,14 @@ impl StreamStore {
             dir: self.dir.clone(),
             reserve: self.log.reserve_kept(),
             is_only,
-            draft: Draft::State(Content {
+            draft: Draft::State(Box::new(Content {
                 state: self.state.clone(),
                 container,
                 start,
                 key: saved.key.clone(),
-            }),
+            })),
         };
         saved.prepared = Some(Prepared::Here(Box::new(job)));
         self.prepared_checkpoint()
     }
-}
-
-/// What a checkpoint says; it is put in bytes where that may take its time.
-#[derive(Debug)]
-pub(super) struct Content {
-    state: State,
-    container: Container,
-    start: LogStart,
-    key: Option<StreamKey>,
-}
-
-/// A checkpoint before it is on the disk.
-#[derive(Debug)]
-pub(super) enum Draft {
-    State(Content),
-    Bytes(Encoded),
-}
-
-/// A checkpoint in bytes, and what it is of.
-#[derive(Debug)]
-pub(super) struct Encoded {
-    pub(super) generation: u64,
-    pub(super) applied: LogIndex,
-    pub(super) first: StreamSeq,
-    pub(super) lost: u64,
-    pub(super) bytes: io::Result<Vec<u8>>,
-}
-
-impl Draft {
-    /// The last record that it is of.
-    pub(super) fn applied(&self) -> LogIndex {
-        match self {
-            Draft::State(content) => content.state.applied,
-            Draft::Bytes(encoded) => encoded.applied,
-        }
-    }
-
-    /// Puts it in bytes, and lets go of what it shares with the stream.
-    pub(super) fn encode(self) -> Encoded {
-        let content = match self {
-            Draft::State(content) => content,
-            Draft::Bytes(encoded) => return encoded,
-        };
-        let mut bytes = vec![];
-        let encoded = encode(&content, &mut bytes);
-        Encoded {
-            generation: content.container.generation,
-            applied: content.state.applied,
-            first: content.state.first,
-            lost: content.state.lost.len(),
-            bytes: encoded.map(|()| bytes),
-        }
-    }
-}
-
-fn encode(content: &Content, out: &mut Vec<u8>) -> io::Result<()> {
-    let (state, key) = (&content.state, content.key.as_ref());
-    let mut sections = content.container.start(out);
-    sections.add_with(key, CORE, |out| {
-        let numbers = [
-            state.applied.0,
-            state.first.0,
-            state.last.0,
-            state.last_time.0,
-            state.messages,
-            state.bytes,
-            content.start.segment,
-            u64::from(state.deferring),
-            content.start.index.0,
-            content.start.sequence.0,
-        ];
-        numbers.into_iter().for_each(|n| varint::put(out, n));
-    })?;
-    sections.add_with(key, LIMITS, |out| state.limits.encode(out))?;
-    sections.add_with(key, DELETED, |out| state.deleted.encode(out))?;
-    sections.add_with(key, LOST, |out| state.lost.encode(out))?;
-    let mut cursor = Cursor::start();
-    let mut block = vec![];
-    while !cursor.is_done() {
-        sections.add_with(key, SUBJECTS, |out| {
-            // Blocks share a section up to a size at which a checksum is worth its while.
-            let start = out.len();
-            while !cursor.is_done() && out.len() - start < 64 * BLOCK_BYTES {
-                block.clear();
-                let as_of = state.applied;
-                encode_block(&state.subjects, &mut cursor, as_of, BLOCK_BYTES, &mut block);
-                varint::put_bytes(out, &block);
-            }
-        })?;
-    }
-    sections.add_with(key, ERASING, |out| state.erasing.encode(out))?;
-    sections.add_with(key, UNREAD, |out| state.unread.encode(out))?;
-    sections.add_with(key, EXPIRY, |out| state.expiry.encode(out))?;
-    sections.add_with(key, PURGES, |out| {
-        state.purges.iter().for_each(|p| p.encode(out));
-    })?;
-    sections.add_with(key, CONSUMERS, |out| state.consumers.encode(out))?;
-    if !state.timers.is_empty() {
-        sections.add_with(key, TIMERS, |out| state.timers.encode(out))?;
-    }
-    sections.finish();
-    Ok(())
-}
-
-/// Why a checkpoint cannot be used.
-#[derive(Debug)]
-pub(super) enum Fault {
-    Format(FormatError),
-    Key(KeyFault),
-}
-
-impl From<FormatError> for Fault {
-    fn from(error: FormatError) -> Fault {
-        Fault::Format(error)
-    }
-}
-
-/// Reads a checkpoint of this stream, with where its log began then.
-pub(super) fn decode(
-    bytes: &[u8],
-    stream: StreamId,
-    key: Option<&StreamKey>,
-) -> Result<(Container, State, LogStart), Fault> {
-    let (container, sections) = Container::decode(bytes, ContainerKind::Checkpoint)?;
-    if container.stream != stream {
-        return Err(FormatError::Foreign.into());
-    }
-    let sections = container.open(&sections, key).map_err(Fault::Key)?;
-    let state = state(&sections).map_err(|_| FormatError::Invalid)?;
-    let (state, start) = state;
-    Ok((container, state, start))
-}
-
-fn state(sections: &[Opened<'_>]) -> Result<(State, LogStart), Malformed> {
-    let core = sections.iter().find(|section| section.tag == CORE);
-    let (mut state, start) = core_state(&core.ok_or(Malformed("state"))?.bytes)?;
-    let (mut subjects, mut highest) = (Builder::new(), StreamSeq(0));
-    for section in sections {
-        let mut reader = Reader::new(&section.bytes);
-        match section.tag {
-            LIMITS => state.limits = Limits::decode(&section.bytes)?,
-            DELETED => state.deleted = SequenceSet::decode(&mut reader)?,
-            LOST => state.lost = SequenceSet::decode(&mut reader)?,
-            SUBJECTS => {
-                while !reader.is_empty() {
-                    let mut block = Block::read(reader.bytes(usize::MAX, "block of subjects")?)?;
-                    subjects.push_block(&mut block)?;
-                }
-                highest = subjects.highest();
-            }
-            UNREAD => state.unread = SequenceSet::decode(&mut reader)?,
-            ERASING => state.erasing = SequenceSet::decode(&mut reader)?,
-            EXPIRY => state.expiry = ExpiryWheel::decode(&mut reader, state.last)?,
-            PURGES => {
-                while !reader.is_empty() {
-                    state.purges.push_back(Purging::decode(&mut reader)?);
-                }
-            }
-            TIMERS => state.timers = Arc::new(Timers::decode(&mut reader)?),
-            CONSUMERS => state.consumers = Consumers::decode(&mut reader, state.applied)?,
-            // The first one was read, and others are of a later version that this one can read.
-            _ => {}
-        }
-    }
-    state.subjects = subjects.finish();
-    if state.deferring {
-        state.defer();
-    }
-    match state.is_sound() && state.begins_behind(&start) && highest <= state.last {
-        true => Ok((state, start)),
-        false => Err(Malformed("state")),
-    }
-}
-
-fn core_state(bytes: &[u8]) -> Result<(State, LogStart), Malformed> {
-    let mut reader = Reader::new(bytes);
-    let mut number = || reader.number("state");
-    let mut state = State::new(Limits::default());
-    let mut start = LogStart::default();
-    state.applied = LogIndex(number()?);
-    state.first = StreamSeq(number()?);
-    state.last = StreamSeq(number()?);
-    state.last_time = Timestamp(number()?);
-    state.messages = number()?;
-    state.bytes = number()?;
-    start.segment = number()?;
-    state.deferring = number()? != 0;
-    start.index = LogIndex(number()?);
-    start.sequence = StreamSeq(number()?);
-    Ok((state, start))
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::checkpoint::{Draft, Encoded};
+use super::content::{Draft, Encoded};
 use crate::store::disk::Disk;
 #[cfg(doc)]
 use crate::store::error::LogError;
@@ -80,6 +80,7 @@ pub struct CheckpointDone {
     pub(super) first: StreamSeq,
     pub(super) len: u64,
     pub(super) lost: u64,
+    pub(super) others: Option<u64>,
     pub(super) result: Result<(), Reason>,
 }
 
@@ -126,6 +127,7 @@ impl CheckpointJob {
             applied,
             first,
             lost,
+            others,
             bytes,
         } = self.draft.encode();
         // It takes the place of the older copy.
@@ -157,6 +159,7 @@ impl CheckpointJob {
             first,
             len,
             lost,
+            others,
             result: result.map_err(|e| Reason::new("write", &path, &e)),
         }
     }

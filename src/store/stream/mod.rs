@@ -13,6 +13,7 @@
 
 mod checkpoint;
 mod consumers;
+mod content;
 mod count;
 mod gone;
 mod group;
@@ -251,6 +252,7 @@ impl StreamStore {
                 }
             }
         }
+        self.state.replaying = true;
         let all = self.log.last_index();
         if all == LogIndex(0) {
             self.state.limits = limits;
@@ -340,6 +342,7 @@ impl StreamStore {
             log::debug!("A group of records is abandoned later: {error}");
         }
         while self.work(usize::MAX) {}
+        self.state.replaying = false;
         // It is told by what opening gives.
         self.state.found_lost.clear();
         opened.consumers = self.mend_consumers();

@@ -12,6 +12,9 @@
 //! The state is that of the moment at which the sync begins, and segments are found in it that are
 //! complete only when the sync is done. So one sync is enough, however much is appended meanwhile.
 //! Each round ends a segment, so that those of a stream with little in it are small.
+//!
+//! Most rounds need no checkpoint of their own, which is most of what one takes: see
+//! [`StreamStore::replay_basis`].
 
 use std::time::Duration;
 
@@ -21,10 +24,10 @@ use crate::base::clock::Mono;
 use crate::store::types::StreamSeq;
 
 /// Bytes that are worth a round, at least, and as a part of the bytes of all messages.
-const ROUND_MIN: u64 = 4 << 20;
+const ROUND_MIN: u64 = if cfg!(test) { 8 << 10 } else { 4 << 20 };
 const ROUND_PART: u64 = 8;
 
-/// The same in checkpoints: each round writes one.
+/// The same in checkpoints, for a round that writes one.
 const ROUND_CHECKPOINTS: u64 = 4;
 
 /// Dead bytes for which a segment is written anew in a round, as a part of what is worth one.
@@ -50,7 +53,10 @@ pub(super) struct Rounds {
 impl StreamStore {
     /// Bytes that are worth a round.
     pub(super) fn round_bytes(&self) -> u64 {
-        let checkpoints = ROUND_CHECKPOINTS * self.checkpoints.len();
+        let checkpoints = match self.replay_basis() {
+            Some(_) => 0,
+            None => ROUND_CHECKPOINTS * self.checkpoints.len(),
+        };
         (self.state.bytes / ROUND_PART)
             .max(ROUND_MIN)
             .max(checkpoints)
@@ -76,6 +82,7 @@ impl StreamStore {
         if self.state.last < self.rounds.look_from
             || now.since(self.rounds.at) < ROUND_REST
             || self.checkpoints.is_in_flight()
+            || self.upkeep.waits_for_log()
             || self.upkeep.rests(now)
             || !self.copies.is_empty()
             || self.log.failure().is_some()
@@ -87,7 +94,8 @@ impl StreamStore {
         if !self.is_worth_a_look(unsynced, worth) {
             return None;
         }
-        let freed = self.consider_open() + self.reclaimable() + self.upkeep.dead_bytes();
+        let whole = self.consider_open() + self.reclaimable();
+        let freed = whole + self.upkeep.dead_bytes();
         if freed < worth / 2 {
             let look_from = self.state.last.0.saturating_add(LOOK_MESSAGES);
             self.rounds.look_from = StreamSeq(look_from);
@@ -104,7 +112,17 @@ impl StreamStore {
             look_from: self.state.last,
         };
         self.log.end_segment(worth / 4);
-        let job = self.checkpoint_job();
+        // Segments go as a whole by a checkpoint only.
+        let basis = self.replay_basis().filter(|_| whole < freed / 4);
+        let basis = basis.filter(|basis| *basis < self.state.applied);
+        let job = match basis {
+            Some(basis) => {
+                let log = &self.log;
+                self.upkeep.plan(&self.state, basis, |n| log.open_span(n));
+                None
+            }
+            None => self.checkpoint_job(),
+        };
         self.log.sync_now();
         job
     }

@@ -72,8 +72,13 @@ pub(super) struct State {
     pub(super) consumers: Consumers,
     /// Messages about which something is to be done at a time.
     pub(super) timers: Arc<Timers>,
-    /// Messages that were removed and not told of; no part of what is kept.
+    /// Messages that were removed and not told of; no part of what is kept, as what follows.
     pub(super) gone: Gone,
+    /// How many changes there were that were not a message that came, and took the place of another one if its
+    /// subject had one.
+    pub(super) others: u64,
+    /// Whether records of before are met again, of which some may be missing.
+    pub(super) replaying: bool,
 }
 
 /// What there is to be told of a stream.
@@ -127,6 +132,8 @@ impl State {
             consumers: Consumers::default(),
             timers: Arc::default(),
             gone: Gone::default(),
+            others: 0,
+            replaying: false,
         }
     }
 
@@ -136,6 +143,7 @@ impl State {
             applied,
             last,
             first: last.next(),
+            replaying: self.replaying,
             ..State::new(self.limits)
         };
     }
@@ -172,6 +180,15 @@ impl State {
         (next <= last.min(self.last)).then_some(next)
     }
 
+    /// Whether a subject may have one message, and nothing else limits what there is.
+    pub(super) fn has_one_a_subject(&self) -> bool {
+        let one = Limits {
+            per_subject: 1,
+            ..Limits::default()
+        };
+        self.limits == one && !self.deferring
+    }
+
     /// Makes the change that a record tells. Records that make no sense change nothing: their
     /// checksum was right, so they were written like that.
     pub(super) fn apply(&mut self, record: &Record<'_>, log: &mut Log, buffer: &mut ReadBuffer) {
@@ -180,6 +197,10 @@ impl State {
                 true => while self.work(usize::MAX, log, buffer) {},
                 false => self.settle(log, buffer),
             }
+        }
+        match record.kind {
+            Kind::Message | Kind::Consumer | Kind::Membership => {}
+            _ => self.others += 1,
         }
         match record.kind {
             Kind::Message => self.add(record, log, buffer),
@@ -256,6 +277,8 @@ impl State {
             return;
         }
         self.catch_up(sequence.previous());
+        // Whether a group counts is told by its last record.
+        self.others += u64::from(record.group_left > 0);
         self.last = sequence;
         self.last_time = self.last_time.max(record.timestamp);
         // What was erased counts until its delete comes, as it did then. A message without a subject
@@ -307,18 +330,20 @@ impl State {
         log: &mut Log,
         buffer: &mut ReadBuffer,
     ) -> bool {
-        let old = record.previous;
         let may = self.limits.per_subject == 1 && !self.deferring;
-        if !may || old.0 == 0 || !self.has(old) {
+        // The first on its subject says so, but for those that were written anew since.
+        if !may || record.previous.0 == 0 && !self.replaying {
             return false;
         }
         let (subject, new) = (record.subject, (record.sequence, bytes));
-        let superseded = self.subjects.supersede(subject, old, new, || {
+        let (first, last, deleted) = (self.first, self.last, &self.deleted);
+        let has = |old| (first..=last).contains(&old) && !deleted.contains(old);
+        let superseded = self.subjects.supersede(subject, new, has, |old| {
             // One that cannot be read does not go like this.
             let stored = log.read_message(old, buffer).ok()?;
             (stored.record.subject == subject).then(|| size(&stored.record))
         });
-        let Some(before) = superseded else {
+        let Some((old, before)) = superseded else {
             return false;
         };
         self.gone.add(old, subject);
@@ -362,6 +387,7 @@ impl State {
         if first > last {
             return;
         }
+        self.others += 1;
         self.lost.insert_range(first, last);
         while let Some(sequence) = self.next_in(first, last) {
             self.lose(sequence);
@@ -372,6 +398,7 @@ impl State {
     /// A message is lost, if there was one.
     pub(super) fn lose(&mut self, sequence: StreamSeq) {
         if self.has(sequence) {
+            self.others += 1;
             self.lost.insert(sequence);
             self.messages = self.messages.saturating_sub(1);
             self.drop_sequence(sequence);
@@ -397,6 +424,7 @@ impl State {
         if !self.has(sequence) {
             return None;
         }
+        self.others += 1;
         let stored = match log.read_message(sequence, buffer) {
             Ok(stored) => stored,
             Err(LogError::Io(_)) => {
@@ -427,6 +455,7 @@ impl State {
             let Some(sequence) = self.unread.next_present(StreamSeq(0)) else {
                 return true;
             };
+            self.others += 1;
             match log.read_message(sequence, buffer) {
                 Ok(stored) => {
                     let record = &stored.record;

@@ -5,7 +5,8 @@
 //! A message is left out of its segment only if it was dead already in the state of a checkpoint that
 //! is on the disk for good, written in this life: a replay from there never asks for it. So segments
 //! are found first, then a checkpoint is written when enough is found, and then they are written
-//! anew. Erasing and packing leave nothing out and wait for no checkpoint.
+//! anew. Where a replay asks for no message that was replaced, what replaced them has to be on the disk, and a
+//! checkpoint of before will do. Erasing and packing leave nothing out and wait for no checkpoint.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -60,9 +61,10 @@ pub(super) struct Upkeep {
     /// Segments of which much is dead, and bytes that are.
     candidates: Vec<u64>,
     dead_bytes: u64,
-    /// What is to be done when the checkpoint that is being written is on the disk, and what can be
-    /// done now, in order.
+    /// What is to be done when the checkpoint that is being written is on the disk, or if there is one on which
+    /// it is based, when the log is up to this record; and what can be done now, in order.
     planned: Vec<(u64, Changes)>,
+    due: Option<LogIndex>,
     ready: Vec<(u64, Changes)>,
     /// Segments before this one are packed, or cannot be.
     packed: u64,
@@ -115,24 +117,38 @@ impl Upkeep {
         saved.max().unwrap_or_default()
     }
 
-    /// Takes note of the state of a checkpoint which is to be written. Says whether segments are written
-    /// anew by it.
-    pub(super) fn plan(&mut self, state: &State, span: impl Fn(u64) -> Option<Span>) -> bool {
+    /// Takes note of what is dead in a state, for when it is on the disk: as a checkpoint which is to be written,
+    /// or as one that is there, of the state at `basis`, and all records from there on. Says whether segments
+    /// are written anew then.
+    pub(super) fn plan(
+        &mut self,
+        state: &State,
+        basis: LogIndex,
+        span: impl Fn(u64) -> Option<Span>,
+    ) -> bool {
         self.dead_bytes = 0;
-        self.planned.clear();
-        let consumers = self
-            .consumers
-            .min(state.applied)
-            .min(state.consumers.untold());
+        // What waits is planned by the newer state.
+        let waits = self.planned.drain(..).map(|(number, _)| number);
+        match self.due.take() {
+            Some(_) => self.candidates.extend(waits),
+            None => drop(waits),
+        }
+        if basis < state.applied {
+            self.due = Some(state.applied);
+        }
+        let consumers = self.consumers.min(basis).min(state.consumers.untold());
         for number in self.candidates.drain(..) {
             let Some(span) = span(number).filter(|s| s.number == number) else {
                 continue;
             };
             let changes = Changes {
                 dead: state.dead_in(&span),
-                basis: state.applied,
+                basis,
                 consumers,
-                single: state.limits.per_subject == 1 && !state.deferring,
+                single: match state.limits.per_subject == 1 && !state.deferring {
+                    true => state.applied,
+                    false => LogIndex(0),
+                },
                 ..Changes::default()
             };
             self.planned.push((number, changes));
@@ -140,15 +156,31 @@ impl Upkeep {
         !self.planned.is_empty()
     }
 
+    /// Whether something is planned that waits for the log.
+    pub(super) fn waits_for_log(&self) -> bool {
+        self.due.is_some()
+    }
+
+    /// Takes note of how far the log is on the disk.
+    fn handle_durable(&mut self, durable: LogIndex) {
+        if self.due.take_if(|due| *due <= durable).is_some() {
+            self.handle_planned();
+        }
+    }
+
+    fn handle_planned(&mut self) {
+        self.ready.append(&mut self.planned);
+        self.ready.sort_unstable_by_key(|(number, _)| *number);
+    }
+
     /// The checkpoint is on the disk, or not.
     pub(super) fn handle_checkpoint(&mut self, is_done: bool) {
-        let planned = std::mem::take(&mut self.planned);
         match is_done {
-            true => {
-                self.ready.extend(planned);
-                self.ready.sort_unstable_by_key(|(number, _)| *number);
+            true => self.handle_planned(),
+            false => {
+                self.planned.clear();
+                self.swept = None;
             }
-            false => self.swept = None,
         }
     }
 }
@@ -193,6 +225,7 @@ impl StreamStore {
             return;
         };
         let waits = self.checkpoints.is_prepared() && !self.upkeep.planned.is_empty();
+        let waits = waits || self.upkeep.waits_for_log();
         if waits || unsynced > self.state.bytes + UNSYNCED_DEAD {
             self.log.hasten_sync(now);
         }
@@ -224,6 +257,7 @@ impl StreamStore {
     /// The next thing to be done with segments.
     pub(super) fn upkeep_job(&mut self, now: Mono) -> Option<Job> {
         let upkeep = &mut self.upkeep;
+        upkeep.handle_durable(self.log.durable());
         if std::mem::take(&mut upkeep.has_failed) {
             upkeep.retry_at = Some(now + RETRY);
         }
@@ -393,7 +427,7 @@ impl StreamStore {
                 }
                 changes.basis = changes.basis.max(more.basis);
                 changes.consumers = changes.consumers.max(more.consumers);
-                changes.single &= more.single;
+                changes.single = changes.single.min(more.single);
                 let dead = &mut changes.dead;
                 dead.insert_from(&more.dead, span.base.next(), span.last);
                 begin = span;

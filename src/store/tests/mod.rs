@@ -17,6 +17,7 @@ mod plain_stream;
 mod reading;
 mod replica;
 mod replica_faults;
+mod rounds;
 mod seeds;
 mod stream_findings;
 mod stream_model;

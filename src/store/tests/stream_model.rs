@@ -19,7 +19,7 @@ use crate::base::clock::Mono;
 use crate::base::rng::Rng;
 use crate::store::LogError;
 use crate::store::disk::{Disk, OsDisk, read_file};
-use crate::store::file::{Compression, Handles, LogOptions, Payload, ReadBuffer, Stored};
+use crate::store::file::{Compression, Handles, LogOptions, Payload, ReadBuffer, Stored, SyncMode};
 use crate::store::index::{Cursor, Filters};
 use crate::store::memory::MemoryDisk;
 use crate::store::stream::{
@@ -50,6 +50,8 @@ pub(super) struct Run {
     /// What erased messages had in them, by the index of the delete.
     erased: BTreeMap<u64, [u8; MARK]>,
     now: u64,
+    /// Of so many orders one need not be a message; 0 if that is left to chance, with all limits.
+    bucket: usize,
 }
 
 fn subject(rng: &mut Rng) -> String {
@@ -106,13 +108,27 @@ impl Run {
             unsure: None,
             erased: BTreeMap::new(),
             now: SECOND,
+            bucket: 0,
         }
+    }
+
+    /// A run of a stream that keeps one message a subject and is synced when it has to be.
+    fn bucket(seed: u64, disk: Arc<dyn Disk>, dir: PathBuf) -> Run {
+        let mut run = Run::new(seed, disk, dir);
+        run.options.log.sync = SyncMode::Interval(Duration::from_secs(3600));
+        run.options.limits = ONE;
+        run.model.limits = ONE;
+        run.past = BTreeMap::from([(0, run.model.clone())]);
+        run.bucket = 1;
+        run
     }
 
     pub(super) fn open(&mut self, trust_upto: Option<LogIndex>) -> Result<Opened, LogError> {
         self.options.log.key = key_at(self.seed, self.openings);
         self.options.log.records = records_at(self.seed, self.openings);
-        if self.openings > 0 && self.seed > 0 {
+        if self.bucket > 0 {
+            self.bucket = [1 << 30, 200, 50, 10][self.rng.below(4)];
+        } else if self.openings > 0 && self.seed > 0 {
             // They count where there is no record only.
             self.options.limits = limits(&mut self.rng);
         }
@@ -140,7 +156,9 @@ impl Run {
 
     /// Gives an order to both. Fails as the store does.
     fn order(&mut self) -> Result<(), LogError> {
+        let is_message = self.bucket > 0 && self.rng.below(self.bucket) > 0;
         let index = match self.rng.below(25) {
+            _ if is_message => self.append()?,
             0..5 => {
                 let (rng, store) = (&mut self.rng, self.store.as_mut().unwrap());
                 let recorded = &mut self.model.consumers;
@@ -197,7 +215,11 @@ impl Run {
                 index
             }
             20 => {
-                let limits = limits(&mut self.rng);
+                let is_back = self.bucket > 0 && self.model.limits != ONE;
+                let limits = match is_back {
+                    true => ONE,
+                    false => limits(&mut self.rng),
+                };
                 let index = self.store().set_limits(&limits)?;
                 self.model.set_limits(limits);
                 index
@@ -525,7 +547,7 @@ impl Run {
 
     /// When all that can be done is done, no file has anything of what was erased.
     fn check_erased(&mut self) {
-        self.store().commit().unwrap();
+        self.store().sync().unwrap();
         self.do_jobs();
         assert!(!self.store().is_erasing());
         for entry in self.disk.list(&self.dir).unwrap() {
@@ -633,15 +655,26 @@ fn a_stream_on_a_disk_is_what_it_should_be() {
     });
 }
 
+/// The limits of a bucket of keys and values.
+const ONE: Limits = Limits {
+    messages: 0,
+    bytes: 0,
+    per_subject: 1,
+    age: Duration::ZERO,
+};
+
 /// After each crash the store is as it was at some index, not before the last acknowledged one.
 fn faults(seed: u64) {
     let disk = FaultyDisk::new(seed ^ 0x5eed);
-    let mut run = Run::new(
-        seed,
-        Arc::new(disk.clone()),
-        Path::new("/streams/s").to_owned(),
-    );
+    let dir = Path::new("/streams/s").to_owned();
+    faults_of(Run::new(seed, Arc::new(disk.clone()), dir), &disk, 1);
+}
+
+/// The same with `longer` lives.
+fn faults_of(mut run: Run, disk: &FaultyDisk, longer: usize) {
+    let is_lazy = run.bucket > 0;
     let mut acked = LogIndex(0);
+    let mut time = Mono::ZERO;
     let mut trust = None;
     for _ in 0..5 {
         run.store = None;
@@ -690,10 +723,10 @@ fn faults(seed: u64) {
         run.unsure = None;
         if run.rng.below(4) > 0 {
             let fault = [Fault::Crash, Fault::Crash, Fault::Eio, Fault::Full][run.rng.below(4)];
-            disk.plan(1 + run.rng.below(60) as u64, fault);
+            disk.plan(1 + run.rng.below(60 * longer) as u64, fault);
         }
         let mut jobs: Vec<Job> = vec![];
-        for _ in 0..run.rng.below(80) {
+        for _ in 0..run.rng.below(80 * longer) {
             if disk.is_dead() {
                 break;
             }
@@ -706,7 +739,10 @@ fn faults(seed: u64) {
             }
             if run.rng.below(3) == 0 {
                 let _ = run.store().commit();
-                jobs.extend(run.store().poll_job(Mono::ZERO));
+                if is_lazy {
+                    time = time + Duration::from_millis(10);
+                }
+                jobs.extend(run.store().poll_job(time));
             }
             let often = if run.model.deferring { 3 } else { 10 };
             if run.rng.below(often) == 0 && !disk.is_dead() {
@@ -722,7 +758,12 @@ fn faults(seed: u64) {
             if run.rng.below(30) == 0 {
                 let _ = run.close();
             }
-            acked = acked.max(run.store().acknowledged());
+            // What the power may take was acknowledged where it is not waited for.
+            let kept = match is_lazy {
+                true => run.store().log().durable(),
+                false => run.store().acknowledged(),
+            };
+            acked = acked.max(kept);
         }
         // A message that failed half way may be there.
         if let Some(model) = run.unsure.take() {
@@ -744,4 +785,15 @@ fn faults(seed: u64) {
 #[test]
 fn a_stream_is_after_a_crash_what_it_was_after_an_order() {
     for_seeds("stream faults", 200, faults);
+}
+
+/// The same for buckets whose segments are written anew all the time.
+#[test]
+fn a_bucket_is_after_a_crash_what_it_was_after_an_order() {
+    for_seeds("bucket faults", 100, |seed| {
+        let disk = FaultyDisk::new(seed ^ 0x5eed);
+        let dir = Path::new("/streams/s").to_owned();
+        let run = Run::bucket(seed, Arc::new(disk.clone()), dir);
+        faults_of(run, &disk, 10);
+    });
 }

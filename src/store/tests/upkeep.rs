@@ -15,7 +15,7 @@ use crate::store::memory::MemoryDisk;
 use crate::store::stream::{Job, Limits, NewMessage, Opened, Purge, StoreOptions, StreamStore};
 use crate::store::types::{StreamSeq, Timestamp};
 
-fn options(segment_bytes: u32, compression: Compression) -> StoreOptions {
+pub(super) fn options(segment_bytes: u32, compression: Compression) -> StoreOptions {
     let mut log = LogOptions::new(Arc::new(Handles::new(4)));
     log.segment_bytes = segment_bytes;
     log.compression = compression;
@@ -23,20 +23,23 @@ fn options(segment_bytes: u32, compression: Compression) -> StoreOptions {
     StoreOptions { log, limits }
 }
 
-fn open(disk: &Arc<dyn Disk>, options: &StoreOptions) -> (StreamStore, Opened) {
+pub(super) fn open(disk: &Arc<dyn Disk>, options: &StoreOptions) -> (StreamStore, Opened) {
     let opened = StreamStore::open(disk.clone(), &dir(), stream(), options, None, &mut |_| {});
     opened.unwrap()
 }
 
 /// A disk that fails when it is told to, and how a stream is kept there that has one message a subject.
-fn one_a_subject(seed: u64, segment_bytes: u32) -> (FaultyDisk, Arc<dyn Disk>, StoreOptions) {
+pub(super) fn one_a_subject(
+    seed: u64,
+    segment_bytes: u32,
+) -> (FaultyDisk, Arc<dyn Disk>, StoreOptions) {
     let disk = FaultyDisk::new(seed);
     let mut options = options(segment_bytes, Compression::None);
     options.limits.per_subject = 1;
     (disk.clone(), Arc::new(disk), options)
 }
 
-fn append(store: &mut StreamStore, subject: &str, payload: &[u8]) -> StreamSeq {
+pub(super) fn append(store: &mut StreamStore, subject: &str, payload: &[u8]) -> StreamSeq {
     let message = NewMessage {
         subject: subject.as_bytes(),
         headers: b"NATS/1.0\r\nKey: value\r\n\r\n",
@@ -166,66 +169,6 @@ fn dead_messages_take_little_room_however_seldom_the_disk_is_waited_for() {
         }
     }
     assert!(most < 32 << 20, "{most} of 60 million bytes");
-}
-
-/// Random keys are put while syncs and all else take their time. What is dead takes no more room than what
-/// is alive and two rounds, and when the power goes every key is there. There is one checkpoint, as an older
-/// one would be of no use, and most messages do not tell of the one before.
-#[test]
-fn what_is_put_over_and_over_takes_room_for_what_is_alive() {
-    const KEYS: u64 = 6000;
-    let disk = FaultyDisk::new(8);
-    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let mut options = options(8 << 20, Compression::None);
-    options.log.sync = SyncMode::Interval(Duration::from_secs(3600));
-    options.limits.per_subject = 1;
-    let (mut store, _) = open(&shared, &options);
-    let mut now = Mono::ZERO + Duration::from_secs(3600);
-    let mut jobs = std::collections::VecDeque::new();
-    let (mut most, mut rewritten) = (0, 0);
-    for n in 0..100_000u64 {
-        let key = match n < KEYS {
-            true => n,
-            false => (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % KEYS,
-        };
-        append(&mut store, &format!("key.{key}"), &[7; 600]);
-        if n % 50 != 0 {
-            continue;
-        }
-        store.commit().unwrap();
-        now = now + Duration::from_millis(1);
-        while let Some(job) = store.poll_job(now) {
-            rewritten += usize::from(matches!(job, Job::Rewrite(_)));
-            jobs.push_back((n + 500, job));
-        }
-        while let Some((_, job)) = jobs.pop_front_if(|(due, _)| *due <= n) {
-            store.handle_done(job.run()).unwrap();
-        }
-        most = most.max(store.state().file_bytes);
-    }
-    let alive = store.bytes();
-    assert!(most < 2 * alive + (8 << 20), "{most} for {alive}");
-    assert!(rewritten > 3, "{rewritten}");
-    store.sync().unwrap();
-    drop((store, jobs));
-    disk.restart();
-    let (mut store, opened) = open(&shared, &options);
-    assert!(opened.log.is_sound(), "{opened:?}");
-    let state = store.state();
-    assert_eq!((state.messages, state.lost, state.bytes), (KEYS, 0, alive));
-    let mut buffer = ReadBuffer::default();
-    let (mut read, mut single) = (0, 0);
-    for sequence in state.first.0..=state.last.0 {
-        if let Ok(stored) = store.read(StreamSeq(sequence), &mut buffer) {
-            read += 1;
-            single += u64::from(stored.record.previous == StreamSeq(0));
-        }
-    }
-    assert_eq!(read, KEYS);
-    assert!(single > KEYS / 4, "{single}");
-    let names = shared.list(&dir()).unwrap();
-    let checkpoints = names.iter().filter(|e| e.name.starts_with("checkpoint"));
-    assert_eq!(checkpoints.count(), 1);
 }
 
 #[test]

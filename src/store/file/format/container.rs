@@ -27,7 +27,19 @@ pub enum ContainerKind {
     Checkpoint,
 }
 
+/// The version of checkpoints with the sizes of subjects' messages. Those who do not read these would take
+/// messages for lost that such a checkpoint counts, and that were left out of their segments since.
+pub const CHECKPOINT_SIZED: u16 = 2;
+
 impl ContainerKind {
+    /// The highest version that is read.
+    fn version(self) -> u16 {
+        match self {
+            ContainerKind::Meta => VERSION,
+            ContainerKind::Checkpoint => CHECKPOINT_SIZED,
+        }
+    }
+
     fn magic(self) -> &'static [u8; 8] {
         match self {
             ContainerKind::Meta => b"NATSMET\n",
@@ -52,7 +64,6 @@ impl Container {
         out.clear();
         out.resize(LEN, 0);
         put(out, 0, self.kind.magic());
-        put(out, 8, &VERSION.to_le_bytes());
         put(out, 16, &self.stream.name);
         put(out, 32, &self.stream.incarnation);
         put(out, 48, &self.generation.to_le_bytes());
@@ -110,8 +121,10 @@ impl Container {
             return Err(FormatError::Checksum);
         }
         let version = u16_at(head, 8).ok_or(FormatError::Short)?;
-        if version != VERSION {
-            return Err(FormatError::newer(version));
+        let known = kind.version();
+        if !(VERSION..=known).contains(&version) {
+            let found = version;
+            return Err(FormatError::Version { found, known });
         }
         let (container, len) = Self::fields(head, kind).ok_or(FormatError::Short)?;
         if container.generation > GENERATION_MAX {
@@ -220,6 +233,12 @@ impl Sections<'_> {
 
     /// Completes the container.
     pub fn finish(self) {
+        self.finish_as(VERSION);
+    }
+
+    /// Completes the container, which has this version.
+    pub fn finish_as(self, version: u16) {
+        put(self.out, 8, &version.to_le_bytes());
         let len = (self.out.len() - LEN) as u64;
         put(self.out, 56, &len.to_le_bytes());
         let crc = crc32c::crc32c(&self.out[..LEN - 4]);

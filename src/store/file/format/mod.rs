@@ -14,7 +14,7 @@ mod wide;
 use std::fmt;
 
 pub(in crate::store) use container::Opened;
-pub use container::{Container, ContainerKind, Section, Sections};
+pub use container::{CHECKPOINT_SIZED, Container, ContainerKind, Section, Sections};
 pub use footer::{FOOTER_LEN, Footer};
 pub use header::{Anew, HEADER_COPIES, HEADER_LEN, Layout, Records, SegmentHeader};
 pub use journal::{
