@@ -507,6 +507,14 @@ impl Log {
         self.sealed.len()
     }
 
+    /// Bytes of segments that have records behind this one.
+    pub(in crate::store) fn bytes_behind(&self, index: LogIndex) -> u64 {
+        let at = self.sealed.partition_point(|s| s.last_index() <= index);
+        let sealed: u64 = self.sealed[at..].iter().map(|s| s.file_len).sum();
+        let open = self.open.iter().filter(|s| s.last_index() > index);
+        sealed + open.map(|s| u64::from(s.written)).sum::<u64>()
+    }
+
     /// The record up to which nothing that is left out may still be needed: a state of before is of
     /// no use.
     pub fn basis(&self) -> LogIndex {

@@ -204,7 +204,7 @@ impl StreamStore {
         if saved.applied == LogIndex(0) && self.is_erased_with_segments() {
             return true;
         }
-        let tail = self.log.written_bytes().saturating_sub(saved.log_bytes);
+        let tail = self.log.bytes_behind(saved.applied);
         // What is dead waits for a round, where something is to be synced first.
         let dead = match self.has_rounds() {
             true => 0,

@@ -23,12 +23,17 @@ use super::jobs::Job;
 use crate::base::clock::Mono;
 use crate::store::types::StreamSeq;
 
-/// Bytes that are worth a round, at least, and as a part of the bytes of all messages.
-const ROUND_MIN: u64 = if cfg!(test) { 8 << 10 } else { 4 << 20 };
-const ROUND_PART: u64 = 8;
+/// Bytes that are worth a round, at least, and as a part of the bytes of all messages; and the part of a segment
+/// that is dead at least when it is written anew in one.
+const ROUND_MIN: u64 = if cfg!(test) { 4 << 10 } else { 2 << 20 };
+const ROUND_PART: u64 = 16;
+const ROUND_DEAD_PART: u64 = 4;
 
-/// The same in checkpoints, for a round that writes one.
-const ROUND_CHECKPOINTS: u64 = 4;
+/// The same for a round that writes a checkpoint, which is to be worth some of these, too.
+const COSTLY_MIN: u64 = 2 * ROUND_MIN;
+const COSTLY_PART: u64 = 8;
+const COSTLY_DEAD_PART: u64 = 3;
+const COSTLY_CHECKPOINTS: u64 = 4;
 
 /// Dead bytes for which a segment is written anew in a round, as a part of what is worth one.
 const LEAST_PART: u64 = 16;
@@ -53,13 +58,21 @@ pub(super) struct Rounds {
 impl StreamStore {
     /// Bytes that are worth a round.
     pub(super) fn round_bytes(&self) -> u64 {
-        let checkpoints = match self.replay_basis() {
-            Some(_) => 0,
-            None => ROUND_CHECKPOINTS * self.checkpoints.len(),
-        };
-        (self.state.bytes / ROUND_PART)
-            .max(ROUND_MIN)
-            .max(checkpoints)
+        let bytes = self.state.bytes;
+        match self.replay_basis() {
+            Some(_) => (bytes / ROUND_PART).max(ROUND_MIN),
+            None => (bytes / COSTLY_PART)
+                .max(COSTLY_MIN)
+                .max(COSTLY_CHECKPOINTS * self.checkpoints.len()),
+        }
+    }
+
+    /// The part of a segment that is dead at least when it is written anew in a round.
+    pub(super) fn round_dead_part(&self) -> u64 {
+        match self.replay_basis() {
+            Some(_) => ROUND_DEAD_PART,
+            None => COSTLY_DEAD_PART,
+        }
     }
 
     /// Dead bytes for which a segment is written anew, at least: any, where nothing waits for a round.

@@ -28,9 +28,8 @@ const LOOK_MAX: usize = 64;
 const SWEEP_RECORDS: u64 = 1000;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The part of a segment that is dead at least when it is written anew, and when that is done in rounds.
+/// The part of a segment that is dead at least when it is written anew, where that is not done in rounds.
 const DEAD_PART: u64 = 2;
-const ROUND_DEAD_PART: u64 = 3;
 
 /// Segments that wait for a checkpoint, at most. What each of them keeps in memory is a bit for
 /// each of its records.
@@ -602,7 +601,7 @@ impl StreamStore {
         let least = self.least_dead_bytes();
         // What a round costs is there anyway, so that it is to give much.
         let part = match self.has_rounds() {
-            true => ROUND_DEAD_PART,
+            true => self.round_dead_part(),
             false => DEAD_PART,
         };
         let upkeep = &mut self.upkeep;
