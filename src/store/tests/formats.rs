@@ -9,16 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::clock::Mono;
+use crate::base::rng::Rng;
 use crate::store::LogError;
 use crate::store::consumer::{AckPolicy, Event, Millis};
 use crate::store::crypt::{Cipher, Keys};
 use crate::store::directory::StoreDir;
 use crate::store::disk::{Disk, OsDisk};
 use crate::store::file::format::{Records, SegmentHeader};
-use crate::store::file::{Compression, Handles, LogOptions, ReadBuffer};
+use crate::store::file::{Compression, Handles, LogOptions, ReadBuffer, SyncMode};
 use crate::store::index::{Cursor, Filters};
 use crate::store::meta::Meta;
-use crate::store::stream::{Limits, NewMessage, Purge, StoreOptions, StreamStore};
+use crate::store::stream::{Job, Limits, NewMessage, Purge, StoreOptions, StreamStore};
 use crate::store::types::{StreamSeq, Timestamp};
 
 const WRITE: &str = "STORE_WRITE_FORMATS";
@@ -173,10 +174,105 @@ fn write(root: &Path) {
         append(&mut store, MESSAGES + 2);
         store.sync().unwrap();
     }
+    write_bucket(&disk, &dir);
+}
+
+const BUCKET: &str = "bucket";
+
+/// The keys of puts, in order.
+fn keys_put() -> impl Iterator<Item = (u64, String)> {
+    let mut rng = Rng::new(1);
+    (1..).map(move |n| (n, format!("key.{}", rng.below(200))))
+}
+
+fn bucket_options(meta: &Meta) -> StoreOptions {
+    let mut options = options(Compression::None, meta);
+    options.log.sync = SyncMode::Interval(Duration::from_secs(3600));
+    options.limits.per_subject = 1;
+    options
+}
+
+/// A stream with one message a subject, of which segments were written anew since its checkpoint, so that most
+/// of what that counts is not there.
+fn write_bucket(disk: &Arc<dyn Disk>, dir: &StoreDir) {
+    let mut meta = Meta::new("ACCOUNT", BUCKET, [9; 16], b"{}".to_vec());
+    let path = dir.create(&mut meta, &Keys::none()).unwrap();
+    let options = bucket_options(&meta);
+    let opened = StreamStore::open(disk.clone(), &path, meta.id, &options, None, &mut |_| {});
+    let (mut store, _) = opened.unwrap();
+    let mut now = Mono::ZERO;
+    let mut since_checkpoint = 0;
+    for (n, subject) in keys_put() {
+        let payload = n.to_string().into_bytes();
+        let message = NewMessage {
+            subject: subject.as_bytes(),
+            headers: b"",
+            payload: &payload,
+            timestamp: Timestamp(1_000_000_000 * n),
+            ttl_s: 0,
+        };
+        store.append(&message).unwrap();
+        if n % 20 != 0 {
+            continue;
+        }
+        store.commit().unwrap();
+        now = now + Duration::from_millis(60);
+        // Something is always to be synced.
+        let jobs: Vec<_> = std::iter::from_fn(|| store.poll_job(now)).take(4).collect();
+        for job in jobs {
+            match job {
+                Job::Checkpoint(_) => since_checkpoint = 0,
+                Job::Rewrite(_) => since_checkpoint += 1,
+                _ => {}
+            }
+            store.handle_done(job.run()).unwrap();
+        }
+        if since_checkpoint >= 5 {
+            break;
+        }
+        assert!(n < 10_000, "rounds need no checkpoint");
+    }
+    store.sync().unwrap();
+}
+
+fn check_bucket(disk: &Arc<dyn Disk>, dir: &StoreDir) {
+    let path = dir.stream_dir("ACCOUNT", BUCKET);
+    let meta = Meta::read(&**disk, &path, &Keys::none()).unwrap().meta;
+    let options = bucket_options(&meta);
+    for _ in 0..2 {
+        let opened = StreamStore::open(disk.clone(), &path, meta.id, &options, None, &mut |_| {});
+        let (mut store, opened) = opened.unwrap();
+        assert!(opened.log.is_sound() && !opened.rebuilt, "{opened:?}");
+        let state = store.state();
+        let put = keys_put().take(usize::try_from(state.last.0).unwrap());
+        let values: BTreeMap<_, _> = put.map(|(n, key)| (key, n)).collect();
+        let bytes = |(key, n): (&String, &u64)| 30 + key.len() + n.to_string().len();
+        let bytes: usize = values.iter().map(bytes).sum();
+        let is = (state.messages, state.bytes, state.lost);
+        assert_eq!(is, (values.len() as u64, bytes as u64, 0));
+        assert!(values.len() > 100);
+        let mut buffer = ReadBuffer::default();
+        for (key, n) in &values {
+            let stored = store
+                .last_on(key.as_bytes(), state.last, &mut buffer)
+                .unwrap();
+            let record = stored.record;
+            let is = (record.sequence.0, record.payload);
+            assert_eq!(is, (*n, n.to_string().as_bytes()));
+        }
+        work(&mut store);
+        store.close().unwrap();
+    }
 }
 
 fn check(root: &Path) {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let dir = StoreDir::open(disk.clone(), root).unwrap();
+    // The oldest stores have none.
+    if dir.stream_dir("ACCOUNT", BUCKET).exists() {
+        check_bucket(&disk, &dir);
+    }
+    drop(dir);
     for (name, compression, cipher) in STREAMS {
         let dir = StoreDir::open(disk.clone(), root).unwrap();
         let path = dir.stream_dir("ACCOUNT", name);
