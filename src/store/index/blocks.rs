@@ -144,6 +144,7 @@ impl<'a> Block<'a> {
     ///
     /// # Errors
     /// If what follows is not a subject of a block, or something is left at the end.
+    #[inline]
     pub fn next_subject(&mut self) -> Result<Option<(&[u8], SubjectEntry)>, Malformed> {
         if self.left == 0 {
             self.reader
@@ -211,6 +212,7 @@ impl Builder {
     ///
     /// # Errors
     /// As [`Builder::push_block`], and if there is no size, or one for several messages.
+    #[inline]
     pub fn push_sized_block(
         &mut self,
         block: &mut Block<'_>,
