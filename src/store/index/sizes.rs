@@ -69,6 +69,7 @@ pub struct SizesReader<'a> {
     reader: Reader<'a>,
     size: u32,
     run: u64,
+    total: u64,
 }
 
 impl<'a> SizesReader<'a> {
@@ -78,6 +79,7 @@ impl<'a> SizesReader<'a> {
             reader: Reader::new(bytes),
             size: 0,
             run: 0,
+            total: 0,
         }
     }
 
@@ -100,17 +102,19 @@ impl<'a> SizesReader<'a> {
             };
         }
         self.run -= 1;
+        self.total = self.total.saturating_add(self.size.into());
         Ok(self.size)
     }
 
-    /// Makes sure that there are no more.
+    /// Makes sure that there are no more; gives the bytes of all messages together.
     ///
     /// # Errors
-    /// If there are.
-    pub fn finish(self) -> Result<(), Malformed> {
+    /// If there are more.
+    pub fn finish(self) -> Result<u64, Malformed> {
+        let more = "sizes: more than subjects";
         match self.run {
-            0 => self.reader.finish("sizes: more than subjects"),
-            _ => Err(Malformed("sizes: more than subjects")),
+            0 => self.reader.finish(more).map(|()| self.total),
+            _ => Err(Malformed(more)),
         }
     }
 }
@@ -145,7 +149,8 @@ mod tests {
             for size in &sizes {
                 prop_assert_eq!(reader.take(), Ok(*size));
             }
-            prop_assert_eq!(reader.finish(), Ok(()));
+            let total = sizes.iter().map(|size| u64::from(*size)).sum();
+            prop_assert_eq!(reader.finish(), Ok(total));
             let mut short = SizesReader::new(&bytes);
             for _ in 1..sizes.len() {
                 short.take().unwrap();

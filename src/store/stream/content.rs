@@ -218,11 +218,12 @@ fn state(sections: &[Opened<'_>]) -> Result<(State, LogStart), Malformed> {
         }
     }
     state.subjects = subjects.finish();
-    sizes.map_or(Ok(()), SizesReader::finish)?;
+    let sized = sizes.map_or(Ok(0), SizesReader::finish)?;
     if state.deferring {
         state.defer();
     }
-    match state.is_sound() && state.begins_behind(&start) && highest <= state.last {
+    let is_sized = sized <= state.bytes;
+    match is_sized && state.is_sound() && state.begins_behind(&start) && highest <= state.last {
         true => Ok((state, start)),
         false => Err(Malformed("state")),
     }

@@ -28,6 +28,7 @@ const ERASING: u32 = 8;
 const UNREAD: u32 = 9;
 const CONSUMERS: u32 = 10;
 const TIMERS: u32 = 11;
+const SIZES: u32 = 12;
 
 fn dir() -> &'static Path {
     Path::new("/s")
@@ -208,6 +209,33 @@ fn messages_that_no_log_has_are_given_up() {
     let mut wheel = numbers(&[0, 1, 0, entry.len() as u64]);
     wheel.extend(entry);
     given_up("to expire behind the last", EXPIRY, wheel);
+}
+
+#[test]
+fn sizes_of_no_messages_are_given_up() {
+    // The step of a size, doubled twice.
+    given_up("the size of several messages", SIZES, numbers(&[4 * 44]));
+    given_up("a size for nobody", SIZES, numbers(&[0, 0]));
+    given_up("a run for nobody", SIZES, numbers(&[1, 0]));
+    given_up("a run without end", SIZES, numbers(&[1, u64::MAX]));
+    given_up("no size", SIZES, vec![]);
+    given_up("a size below 0", SIZES, numbers(&[4 * 44 - 2]));
+    // One message, of 30 bytes and those of its parts.
+    let written = |size: u64| {
+        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+        let (mut store, _) = open(&disk);
+        append(&mut store).unwrap();
+        store.close().unwrap();
+        drop(store);
+        let mut sections = sections(&*disk);
+        sections.push((SIZES, numbers(&[4 * size])));
+        put(&*disk, 5, &sections);
+        let (store, opened) = open(&disk);
+        assert_eq!(store.bytes(), 40);
+        opened.rebuilt
+    };
+    assert!(!written(40), "the form is that of sizes");
+    assert!(written(41), "more than there is");
 }
 
 #[test]
