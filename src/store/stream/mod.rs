@@ -201,7 +201,19 @@ impl StreamStore {
             log: report,
             ..Opened::default()
         };
-        store.restore(saved, options.limits, &mut opened, commit, progress)?;
+        let again = saved.clone();
+        if !store.restore((saved, true), options.limits, &mut opened, commit, progress)? {
+            // A message that the checkpoint has may have been left out for another one, which is lost.
+            store.state = State::new(options.limits);
+            opened.replayed = 0;
+            store.restore(
+                (again, false),
+                options.limits,
+                &mut opened,
+                commit,
+                progress,
+            )?;
+        }
         if opened.rebuilt {
             // What is on the disk is of no use.
             store.checkpoints.distrust();
@@ -209,20 +221,24 @@ impl StreamStore {
         Ok((store, opened))
     }
 
-    /// Makes the state of before from a checkpoint, if it is of use, and the log.
+    /// Makes the state of before from a checkpoint, if it is of use and to be used, and the log. Says whether
+    /// that is the state: something may turn out to be lost that makes the checkpoint useless.
     fn restore(
         &mut self,
-        saved: Option<State>,
+        (saved, is_to_be_used): (Option<State>, bool),
         limits: Limits,
         opened: &mut Opened,
         commit: Option<LogIndex>,
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<(), LogError> {
+    ) -> Result<bool, LogError> {
         let first = self.log.first_index();
         // A checkpoint that counts what is lost is no help, nor is one from which records are
         // missing up to the first that is there, or that counts what was left out of segments.
         let basis = self.log.basis();
         let is_useful = |s: &State| {
+            if !is_to_be_used {
+                return false;
+            }
             let lost = opened.log.lost.iter().any(|run| run.first <= s.applied);
             s.applied >= basis
                 && s.applied.next() >= first
@@ -235,8 +251,12 @@ impl StreamStore {
         // One of before the first record knows nothing but limits that may not be those of the stream
         // that was begun then.
         let saved = saved.filter(|s| s.applied > LogIndex(0));
+        let mut may_miss = false;
         match saved {
-            Some(saved) if is_useful(&saved) && self.fits(&saved) => self.state = saved,
+            Some(saved) if is_useful(&saved) && self.fits(&saved) => {
+                may_miss = saved.limits.per_subject == 1;
+                self.state = saved;
+            }
             saved => {
                 opened.rebuilt = had_records;
                 if had_records && commit.is_none() && self.begins_whole(&opened.log)? {
@@ -253,6 +273,7 @@ impl StreamStore {
             }
         }
         self.state.replaying = true;
+        let lost_before = self.state.lost.len();
         let all = self.log.last_index();
         if all == LogIndex(0) {
             self.state.limits = limits;
@@ -330,6 +351,9 @@ impl StreamStore {
         }
         opened.log.lost = runs;
         opened.last = all;
+        if may_miss && self.state.lost.len() > lost_before {
+            return Ok(false);
+        }
         if upto >= all {
             self.state.applied = all;
             self.state.catch_up(self.log.last_sequence());
@@ -347,7 +371,7 @@ impl StreamStore {
         self.state.found_lost.clear();
         opened.consumers = self.mend_consumers();
         // A log that failed meanwhile says so here.
-        self.log.commit()
+        self.log.commit().map(|()| true)
     }
 
     /// Whether the first record that the log ever had is there, or was left out as it was of no use.

@@ -1,6 +1,7 @@
 //! Rounds in which segments of a bucket are written anew: what they leave, whatever happens.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use crate::base::rng::Rng;
 use crate::store::consumer::{AckPolicy, Event};
 use crate::store::disk::Disk;
 use crate::store::file::{Compression, ReadBuffer, SyncMode};
-use crate::store::stream::Job;
+use crate::store::index::{Cursor, Filters};
+use crate::store::stream::{Job, StoreOptions};
 use crate::store::types::StreamSeq;
 
 /// Random keys are put while syncs and all else take their time. What is dead takes no more room than what
@@ -81,6 +83,8 @@ enum End {
     Kill,
     /// The checkpoints are damaged besides.
     Damage,
+    /// Some of what came last is damaged.
+    Rot,
     /// The power goes when a segment was written anew and a sync is under way.
     PowerCut,
 }
@@ -90,14 +94,18 @@ enum End {
 /// damaged, all is there still.
 #[test]
 fn segments_are_written_anew_by_a_checkpoint_of_before() {
-    for end in [End::Kill, End::Damage, End::PowerCut] {
-        for seed in 0..4 {
-            write_anew(seed, end);
+    for end in [End::Kill, End::Damage, End::Rot, End::PowerCut] {
+        let rebuilt = (0..4).filter(|seed| write_anew(*seed, end)).count();
+        match end {
+            End::Kill | End::PowerCut => assert_eq!(rebuilt, 0, "{end:?}"),
+            End::Damage => assert_eq!(rebuilt, 4),
+            End::Rot => assert!(rebuilt > 0),
         }
     }
 }
 
-fn write_anew(seed: u64, end: End) {
+/// Says whether the checkpoint was of no use at the end.
+fn write_anew(seed: u64, end: End) -> bool {
     const KEYS: usize = 2000;
     let (disk, shared, mut options) = one_a_subject(seed, 40_000);
     options.log.sync = SyncMode::Interval(Duration::from_secs(3600));
@@ -145,7 +153,7 @@ fn write_anew(seed: u64, end: End) {
     drop((store, syncs));
     match end {
         End::PowerCut => disk.restart(),
-        End::Kill | End::Damage => disk.kill(),
+        End::Kill | End::Damage | End::Rot => disk.kill(),
     }
     if end == End::Damage {
         let copies = ["checkpoint.a", "checkpoint.b"].map(|name| dir().join(name));
@@ -153,9 +161,11 @@ fn write_anew(seed: u64, end: End) {
             disk.damage(path, |bytes| bytes[100] ^= 1);
         }
     }
+    if end == End::Rot {
+        return rot(&disk, &shared, &options);
+    }
     let (mut store, opened) = open(&shared, &options);
     assert!(opened.log.is_sound(), "{opened:?}");
-    assert_eq!(opened.rebuilt, end == End::Damage);
     assert!(opened.last >= durable);
     let state = store.state();
     if end != End::PowerCut {
@@ -183,4 +193,44 @@ fn write_anew(seed: u64, end: End) {
         assert_eq!(stored.record.sequence.0, n as u64 + 1);
         assert_eq!(stored.record.payload, vec![7; n % 50]);
     }
+    opened.rebuilt
+}
+
+/// Of messages that took the place of others some are damaged, and those that they replaced were left out: none is
+/// counted that is not there.
+fn rot(disk: &FaultyDisk, shared: &Arc<dyn Disk>, options: &StoreOptions) -> bool {
+    let mut segments: Vec<_> = disk.paths().into_iter().collect();
+    // Others end where something is damaged.
+    segments.retain(|path| {
+        let is_segment = path.extension().is_some_and(|e| e == "seg");
+        is_segment && memchr::memmem::find(&disk.bytes(path), b"NATSIDX\n").is_some()
+    });
+    segments.sort();
+    for path in segments.iter().rev().take(3) {
+        disk.damage(path, |bytes| {
+            // Behind these are the tables.
+            let data = bytes.len() / 4 * 3;
+            bytes[..data]
+                .iter_mut()
+                .skip(1000)
+                .step_by(3001)
+                .for_each(|b| *b ^= 1);
+        });
+    }
+    let (mut store, opened) = open(shared, options);
+    let state = store.state();
+    assert_eq!(opened.rebuilt, state.lost > 0);
+    let mut buffer = ReadBuffer::default();
+    let all = (state.first.0..=state.last.0).map(StreamSeq);
+    let there = all.filter(|sequence| store.read(*sequence, &mut buffer).is_ok());
+    let there = there.count() as u64;
+    assert_eq!(there, store.state().messages);
+    let mut counted = 0;
+    let all = Filters::all();
+    store.subjects(&all, &mut Cursor::start(), usize::MAX, |_, count| {
+        counted += count;
+        ControlFlow::Continue(())
+    });
+    assert!(counted >= there);
+    opened.rebuilt
 }
