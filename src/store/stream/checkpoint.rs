@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::StreamStore;
-use super::content::{Content, Draft, Fault, decode};
+use super::content::{Content, Fault, Unwritten, decode};
 use super::jobs::{CheckpointDone, CheckpointJob, EncodeDone, EncodeJob, Job};
 use super::state::State;
 use crate::store::crypt::StreamKey;
@@ -283,7 +283,7 @@ impl StreamStore {
             dir: self.dir.clone(),
             reserve: self.log.reserve_kept(),
             is_only: false,
-            draft: Draft::State(Box::new(Content {
+            unwritten: Unwritten::State(Box::new(Content {
                 state: state.clone(),
                 container,
                 start,
@@ -351,7 +351,7 @@ impl StreamStore {
             dir: self.dir.clone(),
             reserve: self.log.reserve_kept(),
             is_only,
-            draft: Draft::State(Box::new(Content {
+            unwritten: Unwritten::State(Box::new(Content {
                 state: self.state.clone(),
                 container,
                 start,

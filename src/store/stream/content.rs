@@ -46,7 +46,7 @@ pub(super) struct Content {
 
 /// A checkpoint before it is on the disk.
 #[derive(Debug)]
-pub(super) enum Draft {
+pub(super) enum Unwritten {
     State(Box<Content>),
     Bytes(Encoded),
 }
@@ -64,20 +64,20 @@ pub(super) struct Encoded {
     pub(super) bytes: io::Result<Vec<u8>>,
 }
 
-impl Draft {
+impl Unwritten {
     /// The last record that it is of.
     pub(super) fn applied(&self) -> LogIndex {
         match self {
-            Draft::State(content) => content.state.applied,
-            Draft::Bytes(encoded) => encoded.applied,
+            Unwritten::State(content) => content.state.applied,
+            Unwritten::Bytes(encoded) => encoded.applied,
         }
     }
 
     /// Puts it in bytes, and lets go of what it shares with the stream.
     pub(super) fn encode(self) -> Encoded {
         let content = match self {
-            Draft::State(content) => content,
-            Draft::Bytes(encoded) => return encoded,
+            Unwritten::State(content) => content,
+            Unwritten::Bytes(encoded) => return encoded,
         };
         let mut bytes = vec![];
         let encoded = encode(&content, &mut bytes);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::content::{Draft, Encoded};
+use super::content::{Encoded, Unwritten};
 use crate::store::disk::Disk;
 #[cfg(doc)]
 use crate::store::error::LogError;
@@ -67,7 +67,7 @@ impl Job {
 pub struct CheckpointJob {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) dir: PathBuf,
-    pub(super) draft: Draft,
+    pub(super) unwritten: Unwritten,
     pub(super) reserve: Option<Arc<Reserve>>,
     /// The other copy will be of no use when this one is on the disk.
     pub(super) is_only: bool,
@@ -101,9 +101,9 @@ pub struct EncodeDone {
 impl EncodeJob {
     fn run(self) -> EncodeDone {
         let EncodeJob { number, job } = self;
-        let CheckpointJob { draft, .. } = *job;
+        let CheckpointJob { unwritten, .. } = *job;
         let job = Box::new(CheckpointJob {
-            draft: Draft::Bytes(draft.encode()),
+            unwritten: Unwritten::Bytes(unwritten.encode()),
             ..*job
         });
         EncodeDone { number, job }
@@ -113,12 +113,12 @@ impl EncodeJob {
 impl CheckpointJob {
     /// The last record that is to be on the disk before.
     pub(super) fn applied(&self) -> LogIndex {
-        self.draft.applied()
+        self.unwritten.applied()
     }
 
     /// Whether it was put in bytes already.
     pub(super) fn is_encoded(&self) -> bool {
-        matches!(self.draft, Draft::Bytes(_))
+        matches!(self.unwritten, Unwritten::Bytes(_))
     }
 
     pub(super) fn run(self) -> CheckpointDone {
@@ -129,7 +129,7 @@ impl CheckpointJob {
             lost,
             others,
             bytes,
-        } = self.draft.encode();
+        } = self.unwritten.encode();
         // It takes the place of the older copy.
         let copy = CHECKPOINT.turn(generation);
         let path = CHECKPOINT.path(&self.dir, copy);

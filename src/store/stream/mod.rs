@@ -134,6 +134,14 @@ pub struct Opened {
     pub consumers: ConsumerDamage,
 }
 
+/// What the state of a stream is made from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum By {
+    /// The newest checkpoint, if it is of use, and the log from there on.
+    Checkpoint,
+    Log,
+}
+
 impl StreamStore {
     /// Opens the stream in `dir`, or begins one there. `trust_upto` is for a store that failed, and
     /// says what was [durable](Log::durable) then: nothing behind it is believed.
@@ -201,18 +209,14 @@ impl StreamStore {
             log: report,
             ..Opened::default()
         };
-        let again = saved.clone();
-        if !store.restore((saved, true), options.limits, &mut opened, commit, progress)? {
-            // A message that the checkpoint has may have been left out for another one, which is lost.
-            store.state = State::new(options.limits);
+        let limits = options.limits;
+        if !store.restore(saved, By::Checkpoint, limits, &mut opened, commit, progress)? {
+            // A message that the checkpoint has may have been left out for another one, which is lost. To keep
+            // a copy of it for that would have all that is replayed copied.
+            let (_, saved) = Checkpoints::open(&*store.disk, dir, stream, &options.log)?;
+            store.state = State::new(limits);
             opened.replayed = 0;
-            store.restore(
-                (again, false),
-                options.limits,
-                &mut opened,
-                commit,
-                progress,
-            )?;
+            store.restore(saved, By::Log, limits, &mut opened, commit, progress)?;
         }
         if opened.rebuilt {
             // What is on the disk is of no use.
@@ -221,11 +225,12 @@ impl StreamStore {
         Ok((store, opened))
     }
 
-    /// Makes the state of before from a checkpoint, if it is of use and to be used, and the log. Says whether
-    /// that is the state: something may turn out to be lost that makes the checkpoint useless.
+    /// Makes the state of before from a checkpoint, if it is of use, and the log, or from the log alone. Says
+    /// whether that is the state: something may turn out to be lost that makes the checkpoint useless.
     fn restore(
         &mut self,
-        (saved, is_to_be_used): (Option<State>, bool),
+        saved: Option<State>,
+        by: By,
         limits: Limits,
         opened: &mut Opened,
         commit: Option<LogIndex>,
@@ -236,11 +241,9 @@ impl StreamStore {
         // missing up to the first that is there, or that counts what was left out of segments.
         let basis = self.log.basis();
         let is_useful = |s: &State| {
-            if !is_to_be_used {
-                return false;
-            }
             let lost = opened.log.lost.iter().any(|run| run.first <= s.applied);
-            s.applied >= basis
+            by == By::Checkpoint
+                && s.applied >= basis
                 && s.applied.next() >= first
                 // A copy of before segments went counts what was in them.
                 && (s.first > self.log.first_sequence() || s.messages == 0)
@@ -254,7 +257,7 @@ impl StreamStore {
         let mut may_miss = false;
         match saved {
             Some(saved) if is_useful(&saved) && self.fits(&saved) => {
-                may_miss = saved.limits.per_subject == 1;
+                may_miss = commit.is_none() && saved.has_one_a_subject();
                 self.state = saved;
             }
             saved => {

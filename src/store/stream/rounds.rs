@@ -13,7 +13,7 @@
 //! complete only when the sync is done. So one sync is enough, however much is appended meanwhile.
 //! Each round ends a segment, so that those of a stream with little in it are small.
 //!
-//! Most rounds need no checkpoint of their own, which is most of what one takes: see
+//! Most rounds need no checkpoint of their own, which is much of what one takes: see
 //! [`StreamStore::replay_basis`].
 
 use std::time::Duration;
@@ -58,13 +58,17 @@ pub(super) struct Rounds {
 impl StreamStore {
     /// Bytes that are worth a round.
     pub(super) fn round_bytes(&self) -> u64 {
-        let bytes = self.state.bytes;
         match self.replay_basis() {
-            Some(_) => (bytes / ROUND_PART).max(ROUND_MIN),
-            None => (bytes / COSTLY_PART)
-                .max(COSTLY_MIN)
-                .max(COSTLY_CHECKPOINTS * self.checkpoints.len()),
+            Some(_) => (self.state.bytes / ROUND_PART).max(ROUND_MIN),
+            None => self.costly_round_bytes(),
         }
+    }
+
+    /// Bytes that are worth a round that writes a checkpoint.
+    fn costly_round_bytes(&self) -> u64 {
+        (self.state.bytes / COSTLY_PART)
+            .max(COSTLY_MIN)
+            .max(COSTLY_CHECKPOINTS * self.checkpoints.len())
     }
 
     /// The part of a segment that is dead at least when it is written anew in a round.
@@ -108,8 +112,16 @@ impl StreamStore {
             return None;
         }
         let whole = self.consider_open() + self.reclaimable();
-        let freed = whole + self.upkeep.dead_bytes();
-        if freed < worth / 2 {
+        let dead = self.upkeep.dead_bytes();
+        // Segments go as a whole by a checkpoint only, and wait until they are worth one.
+        let costly = self.costly_round_bytes();
+        let basis = self.replay_basis().filter(|_| whole < costly);
+        let basis = basis.filter(|basis| *basis < self.state.applied);
+        let is_enough = match basis {
+            Some(_) => dead >= worth / 2,
+            None => whole + dead >= costly / 2,
+        };
+        if !is_enough {
             let look_from = self.state.last.0.saturating_add(LOOK_MESSAGES);
             self.rounds.look_from = StreamSeq(look_from);
             return None;
@@ -125,9 +137,6 @@ impl StreamStore {
             look_from: self.state.last,
         };
         self.log.end_segment(worth / 4);
-        // Segments go as a whole by a checkpoint only.
-        let basis = self.replay_basis().filter(|_| whole < freed / 4);
-        let basis = basis.filter(|basis| *basis < self.state.applied);
         let job = match basis {
             Some(basis) => {
                 let log = &self.log;
